@@ -1,0 +1,58 @@
+"""Nucleus segmentation on H&E slides: read, mask, train, predict, review, correct.
+
+The public names are loaded when they are first used, so that importing this package (or opening a slide) never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Annotation": "core.nuclei",
+    "MonusacError": "core.errors",
+    "Nucleus": "core.nuclei",
+    "NucleusClass": "core.classes",
+    "Prediction": "core.prediction",
+    "TernaryClass": "core.classes",
+    "TrainEvent": "core.events",
+    "TrainingRecipe": "core.recipe",
+    "load_recipe": "core.recipe",
+    "recipe_names": "core.recipe",
+    "open_collection": "io.collection",
+    "open_slide": "io.slides",
+    "read_annotation": "io.annotations",
+    "write_annotation": "io.annotations",
+    "RunFolder": "io.runs",
+    "LabelMaps": "masks.rasterize",
+    "label_maps": "masks.rasterize",
+    "ternary_map": "masks.ternary",
+    "Nuclei": "masks.instances",
+    "instances_from_maps": "masks.instances",
+    "PanopticQuality": "scoring.panoptic",
+    "panoptic_quality": "scoring.panoptic",
+    "evaluate": "scoring.report",
+    "find_errors": "scoring.findings",
+    "DualHeadUnet": "learn.network",
+    "focal_cross_entropy": "learn.losses",
+    "soft_dice_loss": "learn.losses",
+    "train": "learn.loop",
+    "predict": "infer.predict",
+}
+
+__all__ = sorted([*_PUBLIC, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use (PEP 562)."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

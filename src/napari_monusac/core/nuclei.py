@@ -1,0 +1,158 @@
+"""Nuclei and annotations as values: polygons as (y, x) pixels of level 0."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_monusac.core.classes import AMBIGUOUS, NucleusClass
+
+Attributes = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nucleus:
+    """One outlined region of an annotation file: a nucleus, or an Ambiguous region.
+
+    Attributes
+    ----------
+    vertices : float64 (n, 2)
+        Outline in level-0 pixels, (y, x), in file order, as the file has them (open or closed, repeated, out of bounds).
+    label : str
+        Class name as the file spells it; empty when it has none.
+    layer : int
+        Index into `Annotation.layers`.
+    attributes : tuple of (name, value)
+        The Region's own attributes in file order, kept so that writing gives them back.
+    z : tuple of str or None
+        The vertices' Z values where the file has them.
+    integral : bool
+        True where the file wrote the coordinates as integers.
+    raw_vertices : tuple of (x, y) str pairs or None
+        The coordinates as the file spells them (floats with more digits than ours come back unchanged).
+    confidence : float or None
+        0 to 1, for predicted nuclei.
+    """
+
+    vertices: NDArray[np.float64]
+    label: str = ""
+    layer: int = 0
+    attributes: Attributes = ()
+    z: tuple[str, ...] | None = None
+    integral: bool = False
+    raw_vertices: tuple[tuple[str, str], ...] | None = None
+    confidence: float | None = None
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether this is an Ambiguous region: left out of training and of scores, never a nucleus."""
+        return self.label.strip().casefold() == AMBIGUOUS.casefold()
+
+    @property
+    def nucleus_class(self) -> NucleusClass:
+        """The class; `UNCLASSIFIED` for empty and for unknown names (which `Annotation.unknown_labels` reports)."""
+        return NucleusClass.from_label(self.label) or NucleusClass.UNCLASSIFIED
+
+    @property
+    def region_id(self) -> str:
+        """The file's ``Region@Id`` (restarts in each layer), or an empty string."""
+        return dict(self.attributes).get("Id", "")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Nucleus):
+            return NotImplemented
+        return (
+            np.array_equal(self.vertices, other.vertices)
+            and (self.label, self.layer, self.attributes, self.z, self.confidence)
+            == (other.label, other.layer, other.attributes, other.z, other.confidence)
+        )  # fmt: skip
+
+    def __hash__(self) -> int:
+        return hash((self.vertices.tobytes(), self.label, self.layer, self.attributes))
+
+    def moved(self, dy_px: float, dx_px: float) -> Nucleus:
+        """Return a copy shifted by (dy, dx) level-0 pixels."""
+        return replace(self, vertices=self.vertices + np.array([dy_px, dx_px]), raw_vertices=None, integral=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One ``Annotation`` element of an ImageScope file.
+
+    Attributes
+    ----------
+    label : str
+        Class name (``Annotation/Attributes/Attribute@Name``), empty when there is none.
+    attributes : tuple of (name, value)
+        The element's own attributes in file order (``Id``, ``Name``, ``LineColor`` ...).
+    class_attributes : tuple of (name, value) or None
+        Attributes of the ``Attribute`` element that names the class, or None where there is none.
+    region_headers : tuple of tuples
+        The ``AttributeHeader`` elements of ``RegionAttributeHeaders``, each as (name, value) pairs.
+    """
+
+    label: str = ""
+    attributes: Attributes = ()
+    class_attributes: Attributes | None = None
+    region_headers: tuple[Attributes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """All regions of one annotation file, in file order.
+
+    Attributes
+    ----------
+    regions : tuple of Nucleus
+        Nuclei and Ambiguous regions, degenerate ones (fewer than three vertices) included.
+    layers : tuple of Layer
+        The file's layers, those without a region included.
+    um_per_px : float or None
+        Micrometres per level-0 pixel, where the file says so.
+    attributes : tuple of (name, value)
+        Attributes of the root element.
+    source : Path or None
+        Where it was read from.
+    """
+
+    regions: tuple[Nucleus, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    um_per_px: float | None = None
+    attributes: Attributes = ()
+    source: Path | None = field(default=None, compare=False)
+
+    @property
+    def nuclei(self) -> tuple[Nucleus, ...]:
+        """Regions that can be drawn as nuclei (three vertices or more), in file order: instance k is ``nuclei[k - 1]``."""
+        return tuple(r for r in self.regions if not r.is_ambiguous and len(r.vertices) >= 3)
+
+    @property
+    def ambiguous(self) -> tuple[Nucleus, ...]:
+        """Ambiguous regions with three vertices or more, in file order."""
+        return tuple(r for r in self.regions if r.is_ambiguous and len(r.vertices) >= 3)
+
+    @property
+    def degenerate(self) -> tuple[Nucleus, ...]:
+        """Regions of fewer than three vertices: kept for writing, never drawn."""
+        return tuple(r for r in self.regions if len(r.vertices) < 3)
+
+    @property
+    def unknown_labels(self) -> dict[str, int]:
+        """Class names that this project does not know, with their number of regions."""
+        unknown = (r.label for r in self.regions if not r.is_ambiguous and NucleusClass.from_label(r.label) is None)
+        return dict(Counter(unknown))
+
+    def counts(self) -> dict[NucleusClass, int]:
+        """Number of drawable nuclei of each class that occurs."""
+        return dict(Counter(n.nucleus_class for n in self.nuclei))
+
+    def __iter__(self) -> Iterator[Nucleus]:
+        return iter(self.regions)
+
+    def __len__(self) -> int:
+        return len(self.regions)

@@ -1,0 +1,66 @@
+"""What the network says about an image, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_monusac.core.errors import ShapeError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """Probability maps of both heads over an image or a part of it.
+
+    Attributes
+    ----------
+    semantic : float32 (5, y, x)
+        Probabilities of background, epithelial, lymphocyte, neutrophil, macrophage.
+    ternary : float32 (3, y, x)
+        Probabilities of background, inside, boundary.
+    um_per_px : float or None
+        Micrometres per pixel of these maps (those of the image they were asked for).
+    offset_px : tuple of int
+        (y, x) of the maps' first pixel in the image.
+    boundary_width : int
+        Width of the boundary, in px, that the network was trained with.
+    fingerprint : str
+        Fingerprint of the recipe.
+    checkpoint : str
+        Where the weights came from.
+    notes : tuple of str
+        What the user should be told (resampled, unusual stain ...).
+    """
+
+    semantic: NDArray[np.float32]
+    ternary: NDArray[np.float32]
+    um_per_px: float | None = None
+    offset_px: tuple[int, int] = (0, 0)
+    boundary_width: int = 3
+    fingerprint: str = ""
+    checkpoint: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        s, t = self.semantic.shape, self.ternary.shape
+        if len(s) != 3 or len(t) != 3 or s[0] != 5 or t[0] != 3 or s[1:] != t[1:]:
+            raise ShapeError(
+                f"semantic {s} and ternary {t} do not fit", "pass (5, y, x) and (3, y, x) of the same y and x"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in px."""
+        return int(self.semantic.shape[1]), int(self.semantic.shape[2])
+
+    @property
+    def semantic_map(self) -> NDArray[np.uint8]:
+        """The most probable class of each pixel, uint8 (y, x)."""
+        return np.asarray(self.semantic.argmax(0), np.uint8)
+
+    @property
+    def ternary_map(self) -> NDArray[np.uint8]:
+        """The most probable ternary class of each pixel, uint8 (y, x)."""
+        return np.asarray(self.ternary.argmax(0), np.uint8)

@@ -1,0 +1,303 @@
+"""A training recipe: every value that decides what a training run does. Frozen, TOML in and out.
+
+The nine historical runs are TOML files in `napari_monusac.recipes`; they differ in values only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from napari_monusac.core.errors import RecipeError
+
+Schedule = Literal["plateau", "cosine", "warmup-cosine", "constant"]
+Precision = Literal["auto", "bfloat16", "float32"]
+Attention = Literal["none", "scse"]
+Stain = Literal["none", "normalise", "augment"]
+Sampling = Literal["uniform", "rare-classes"]
+BoundaryWidth = Literal[1, 3, 5, 7]
+#: The widths of boundary that recipes and widgets offer, in px.
+BOUNDARY_WIDTHS: tuple[int, ...] = get_args(BoundaryWidth)
+
+_DESCRIPTIVE = {"name", "title", "note", "reported"}
+
+
+class Reported(BaseModel):
+    """What the source document reports for a historical run. Shown beside our values as "source (other split)".
+
+    Attributes
+    ----------
+    combo, boundary_dice, inside_dice, miou_macro, miou_micro : float or None
+        Scores in 0 to 1; None where the source gives none.
+    approximate : tuple of str
+        Names of the fields that the source marks with "~".
+    remark : str
+        The source's own words on the run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    combo: float | None = Field(None, ge=0, le=1)
+    boundary_dice: float | None = Field(None, ge=0, le=1)
+    inside_dice: float | None = Field(None, ge=0, le=1)
+    miou_macro: float | None = Field(None, ge=0, le=1)
+    miou_micro: float | None = Field(None, ge=0, le=1)
+    approximate: tuple[str, ...] = ()
+    remark: str = ""
+
+
+class TrainingRecipe(BaseModel):
+    """Every value that decides what a training run does; unknown keys are refused.
+
+    The defaults are those of run 8, the source's model for deployment.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("custom", description="Short name, for example run-8", json_schema_extra={"group": "About"})
+    title: str = Field("", description="One sentence: what this recipe is for", json_schema_extra={"group": "About"})
+
+    encoder: str = Field(
+        "resnet34",
+        description="Encoder: any name that segmentation-models-pytorch knows",
+        json_schema_extra={"group": "Network"},
+    )
+    encoder_weights: str = Field(
+        "imagenet",
+        description='"imagenet" (from the hub or its cache), "none" (from scratch) or the path of a local file',
+        json_schema_extra={"group": "Network"},
+    )
+    decoder_channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (256, 128, 64, 32, 16), min_length=3, max_length=5, description="Channels of the decoder's blocks, deepest first", json_schema_extra={"group": "Network"}
+    )  # fmt: skip
+    decoder_attention: Attention = Field(
+        "none", description="Attention in the decoder: none or scSE", json_schema_extra={"group": "Network"}
+    )
+    dropout: float = Field(
+        0.2, ge=0, lt=1, description="Spatial dropout on the decoder's output, once, before both heads (0 = none)", json_schema_extra={"group": "Network"}
+    )  # fmt: skip
+
+    semantic_weight: float = Field(
+        0.3,
+        ge=0,
+        description="Weight of the semantic loss (soft Dice) in the total",
+        json_schema_extra={"group": "Loss"},
+    )
+    semantic_ce_weight: float = Field(
+        0.0, ge=0, description="Weight of cross-entropy added to the semantic soft Dice (ours; the source has none)", json_schema_extra={"group": "Loss"}
+    )  # fmt: skip
+    focal_gamma: float = Field(
+        2.0, ge=0, description="Exponent of the focal cross-entropy (0 = plain cross-entropy)", json_schema_extra={"group": "Loss"}
+    )  # fmt: skip
+    ternary_dice_weight: float = Field(
+        0.5, ge=0, description="Weight of soft Dice beside the focal cross-entropy of the ternary head", json_schema_extra={"group": "Loss"}
+    )  # fmt: skip
+    boundary_width: BoundaryWidth = Field(
+        3, description="Width of the boundary class", json_schema_extra={"group": "Loss", "unit": "px"}
+    )
+
+    lr: float = Field(
+        1e-4, gt=0, lt=1, description="Peak learning rate of AdamW", json_schema_extra={"group": "Optimiser"}
+    )
+    weight_decay: float = Field(
+        3e-4, ge=0, description="Weight decay of AdamW", json_schema_extra={"group": "Optimiser"}
+    )
+    schedule: Schedule = Field(
+        "cosine", description="Learning rate over the epochs", json_schema_extra={"group": "Optimiser"}
+    )
+    warmup_epochs: int = Field(
+        0, ge=0, description="Epochs of linear warm-up from 1e-5 (schedule warmup-cosine)", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
+    )  # fmt: skip
+    epochs: int = Field(
+        120, ge=1, description="Length of the run", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
+    )
+    steps_per_epoch: int | None = Field(
+        None, ge=1, description="Optimiser steps an epoch; empty = area of the training crops / (batch x patch^2), rounded up", json_schema_extra={"group": "Optimiser", "unit": "steps"}
+    )  # fmt: skip
+    max_steps: int | None = Field(
+        None, ge=1, description="End the run after this many steps; empty = after all epochs", json_schema_extra={"group": "Optimiser", "unit": "steps"}
+    )  # fmt: skip
+    early_stopping: int = Field(
+        0, ge=0, description="End the run when combo has not risen for this many epochs (0 = never)", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
+    )  # fmt: skip
+
+    patch_size: int = Field(
+        256,
+        ge=32,
+        multiple_of=32,
+        description="Side of a training patch",
+        json_schema_extra={"group": "Data", "unit": "px"},
+    )
+    batch_size: int = Field(
+        8, ge=1, description="Patches a step", json_schema_extra={"group": "Data", "unit": "patches"}
+    )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="Micro-batches a step is split into (less memory, same batch)",
+        json_schema_extra={"group": "Data"},
+    )
+    sampling: Sampling = Field(
+        "uniform", description="Where patches are cut: anywhere, or centred on nuclei of the rare classes half of the time", json_schema_extra={"group": "Data"}
+    )  # fmt: skip
+    augment: bool = Field(
+        True,
+        description="Flips, 90-degree rotation, colour jitter, Gaussian blur, affine",
+        json_schema_extra={"group": "Data"},
+    )
+    stain: Stain = Field(
+        "none", description="Stain: left alone, normalised (Macenko), or augmented in haematoxylin and eosin", json_schema_extra={"group": "Data"}
+    )  # fmt: skip
+    imagenet_norm: bool = Field(
+        True,
+        description="Normalise with ImageNet's mean and deviation (else pixels / 255)",
+        json_schema_extra={"group": "Data"},
+    )
+    um_per_px: float = Field(
+        0.25, gt=0, description="Resolution that predictions are resampled to when a slide's differs by more than a tenth", json_schema_extra={"group": "Data", "unit": "um/px"}
+    )  # fmt: skip
+
+    precision: Precision = Field(
+        "auto",
+        description="auto = the faster of bfloat16 and float32, timed on the device",
+        json_schema_extra={"group": "Machine"},
+    )
+    seed: int = Field(
+        0, ge=0, description="Seed of weights, sampling and augmentation", json_schema_extra={"group": "Machine"}
+    )
+
+    note: str = Field(
+        "", description="What the source leaves open, and what was chosen", json_schema_extra={"group": "About"}
+    )
+    reported: Reported = Field(
+        default_factory=Reported, description="What the source reports", json_schema_extra={"group": "About"}
+    )
+
+    @field_validator("decoder_channels", mode="before")
+    @classmethod
+    def _channels_from_list(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.schedule == "warmup-cosine" and not 0 < self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"warmup_epochs = {self.warmup_epochs} must lie between 1 and epochs - 1 = {self.epochs - 1}"
+            )
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
+        if self.patch_size % 2 ** len(self.decoder_channels):
+            raise ValueError(f"patch_size = {self.patch_size} must be a multiple of {2 ** len(self.decoder_channels)}")
+        return self
+
+    def fingerprint(self) -> str:
+        """SHA-256 (first 16 hex digits) over every value that changes what training does; names and notes do not count."""
+        values = self.model_dump(mode="json", exclude=_DESCRIPTIVE)
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    def with_values(self, **values: Any) -> TrainingRecipe:
+        """Return a copy with some values replaced, checked as if read from a file.
+
+        Raises
+        ------
+        RecipeError
+            A key is unknown or a value is out of its range.
+        """
+        return _validated({**self.model_dump(), **values}, f"recipe {self.name}")
+
+    def with_settings(self, settings: list[str] | tuple[str, ...]) -> TrainingRecipe:
+        """Return a copy with ``key=value`` texts applied, as the command line's ``--set`` takes them.
+
+        Raises
+        ------
+        RecipeError
+            A text has no ``=``, its key is unknown, or its value is out of range.
+        """
+        values: dict[str, Any] = {}
+        for text in settings:
+            key, sep, value = text.partition("=")
+            if not sep:
+                raise RecipeError(f"--set {text!r} has no '='", "write --set key=value, for example --set epochs=5")
+            values[key.strip()] = _parsed(value.strip())
+        return self.with_values(**values)
+
+    def changes(self, other: TrainingRecipe) -> dict[str, tuple[Any, Any]]:
+        """Fields whose values differ: ``{field: (mine, the other's)}``, names and notes left out."""
+        return {
+            f: (getattr(self, f), getattr(other, f))
+            for f in type(self).model_fields
+            if f not in _DESCRIPTIVE and getattr(self, f) != getattr(other, f)
+        }
+
+    def to_toml(self) -> str:
+        """The recipe as TOML; fields without a value are left out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _parsed(text: str) -> Any:
+    """Read the right-hand side of ``--set``: a TOML value, or else the text itself; nothing or "none" for an optional number."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _validated(values: dict[str, Any], where: str) -> TrainingRecipe:
+    for key in ("steps_per_epoch", "max_steps"):
+        if values.get(key) in ("", "none"):
+            values[key] = None
+    try:
+        return TrainingRecipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(p) for p in first["loc"]) or "values"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(TrainingRecipe.model_fields)
+            raise RecipeError(f"{where}: unknown key {key!r}", f"known keys: {known}") from None
+        given = "" if key == "values" else f" = {first['input']!r}"
+        raise RecipeError(f"{where}: {key}{given}: {first['msg']}", "correct this value") from None
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that ship with the package, the nine runs first."""
+    folder = resources.files("napari_monusac") / "recipes"
+    names = [p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")]
+    return tuple(sorted(names, key=lambda n: (not n.startswith("run-"), n)))
+
+
+def load_recipe(name_or_path: str | Path) -> TrainingRecipe:
+    """Load a recipe by name (``"run-8"``) or from a TOML file.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        One of `recipe_names`, or the path of a ``.toml`` file.
+
+    Raises
+    ------
+    RecipeError
+        The name is unknown, the file cannot be read, a key is unknown or a value is out of range.
+    """
+    text = str(name_or_path)
+    try:
+        if text in recipe_names():
+            content = (resources.files("napari_monusac") / "recipes" / f"{text}.toml").read_text("utf-8")
+        elif text.endswith(".toml"):
+            content = Path(text).read_text("utf-8")
+        else:
+            raise RecipeError(f"unknown recipe {text!r}", f"use one of {', '.join(recipe_names())}, or a .toml file")
+        values = tomllib.loads(content)
+    except OSError as error:
+        raise RecipeError(f"{text}: cannot be read ({error.strerror})", "check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{text}: is not TOML ({error})", "correct the file") from error
+    if "name" not in values:
+        values["name"] = Path(text).stem
+    return _validated(values, text)

@@ -1,0 +1,1 @@
+"""Torch room: network, losses, loop."""

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: label maps, ternary maps, instances, edits."""

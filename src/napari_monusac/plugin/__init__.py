@@ -1,0 +1,1 @@
+"""LayerData tuples for napari, without Qt."""

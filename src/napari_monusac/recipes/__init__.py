@@ -1,0 +1,1 @@
+"""The nine historical runs and ours, as TOML."""

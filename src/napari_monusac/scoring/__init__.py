@@ -1,0 +1,1 @@
+"""Scores, matching and typed errors."""

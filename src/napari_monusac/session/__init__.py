@@ -1,0 +1,1 @@
+"""The editing session: commands, undo, journal, review queue. No Qt."""

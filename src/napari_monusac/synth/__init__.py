@@ -1,0 +1,1 @@
+"""Synthetic H&E tissue with exact truth."""
