@@ -1,6 +1,6 @@
 """Nucleus segmentation on H&E slides: read, mask, train, predict, review, correct.
 
-The public names are loaded when they are first used, so that importing this package (or opening a slide) never imports torch.
+The public names are loaded when they are first used: importing this package, or opening a slide, never imports torch.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ PaletteName = Literal["imagescope", "colour-blind"]
 class NucleusClass(IntEnum):
     """Values of a semantic map (uint8).
 
-    `UNCLASSIFIED` marks nuclei whose class is not known: left out of the semantic loss and of mIoU, kept in the ternary map.
+    `UNCLASSIFIED` marks nuclei of unknown class: left out of the semantic loss and of mIoU, kept in the ternary map.
     """
 
     BACKGROUND = 0

@@ -1,4 +1,4 @@
-"""The events of a training run: one vocabulary for dock, terminal, TensorBoard and ``events.jsonl``. One JSON line each."""
+"""The events of a training run, one JSON line each: one vocabulary for dock, terminal, TensorBoard, ``events.jsonl``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Event(BaseModel):
 
 
 class Scores(BaseModel):
-    """Training scores, micro-averaged: pixels of the whole validation set pooled in one confusion matrix. All in 0 to 1.
+    """Training scores in 0 to 1, micro: pixels of the whole validation set pooled in one confusion matrix.
 
     A value that is undefined (a class absent from truth and prediction) is None.
     """

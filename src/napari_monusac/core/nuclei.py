@@ -22,7 +22,7 @@ class Nucleus:
     Attributes
     ----------
     vertices : float64 (n, 2)
-        Outline in level-0 pixels, (y, x), in file order, as the file has them (open or closed, repeated, out of bounds).
+        Outline in level-0 pixels, (y, x), as the file has it (open or closed, repeated, out of bounds).
     label : str
         Class name as the file spells it; empty when it has none.
     layer : int
@@ -128,7 +128,7 @@ class Annotation:
 
     @property
     def nuclei(self) -> tuple[Nucleus, ...]:
-        """Regions that can be drawn as nuclei (three vertices or more), in file order: instance k is ``nuclei[k - 1]``."""
+        """Nuclei of three vertices or more, in file order: instance k is ``nuclei[k - 1]``."""
         return tuple(r for r in self.regions if not r.is_ambiguous and len(r.vertices) >= 3)
 
     @property

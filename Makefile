@@ -1,0 +1,55 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both set everything up by themselves.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+# Nothing of ours calls home.
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: help demo test check lint types contracts bench docs clean system setup coverage
+
+help:            ## show this list
+	@grep -E '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+setup: $(STAMP)  ## virtual environment with the package and its tools
+
+$(STAMP): pyproject.toml tools/bootstrap.sh
+	@sh tools/bootstrap.sh $(PYTHON) $(VENV)
+	@touch $(STAMP)
+
+system:          ## libraries that Qt, OpenGL and Xvfb need (Debian, Ubuntu; installed when root)
+	@sh tools/system_libraries.sh
+
+demo: system setup ## synthetic tissue, two minutes of training, scores, and the Studio where there is a display
+	$(PY) -m napari_monusac demo
+
+test: system setup lint types contracts ## everything that CI runs
+	$(PY) -m npe2 validate napari-monusac
+	sh tools/with_display.sh $(PY) -m pytest
+
+check: setup lint types contracts ## fast: lint, types, contracts, tests without torch and without a window
+	$(PY) -m pytest -m "not torch and not gui"
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: setup
+	$(PY) -m mypy
+
+contracts: setup
+	$(VENV)/bin/lint-imports
+
+coverage: system setup ## the test suite with coverage
+	sh tools/with_display.sh $(PY) -m pytest --cov --cov-report=term:skip-covered
+
+bench: system setup ## all benchmarks, one table (rivals come from the dependency group `bench`)
+	$(PY) -m pip install --quiet --group bench
+	sh tools/with_display.sh $(PY) benchmarks/run_all.py
+
+docs: setup      ## the guide, without warnings, into site/
+	$(PY) -m pip install --quiet --group docs
+	$(PY) -m mkdocs build --strict
+
+clean:           ## remove what the commands above made
+	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
