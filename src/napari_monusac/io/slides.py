@@ -1,0 +1,361 @@
+"""Slides and crops: any .svs, TIFF, PNG or JPEG as a lazy RGB pyramid with its scale, origin and channels put right."""
+
+from __future__ import annotations
+
+import re
+import threading
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_monusac.core.errors import SlideError
+from napari_monusac.io.channels import ChannelOrder, channel_verdict
+from napari_monusac.io.tiff import SegmentFile, check_budget, open_tiff
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+#: Suffixes of images, the preferred one first.
+IMAGE_SUFFIXES = (".svs", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
+#: Micrometres per pixel outside of this range are no microscope's.
+PLAUSIBLE_UM_PER_PX = (0.05, 20.0)
+_CHUNK_PX = 1024
+_SAMPLE_PX = 1024
+
+
+class _Level(Protocol):
+    shape: tuple[int, int]
+    segment_shape: tuple[int, int]
+
+    def read(self, y: int, x: int, height: int, width: int) -> NDArray[np.uint8]: ...
+
+
+class _ArrayLike:
+    """What dask needs to cut chunks out of a level."""
+
+    ndim = 3
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, slide: Slide, level: int) -> None:
+        self._slide, self._level = slide, level
+        self.shape = (*slide.level_shapes[level], 3)
+
+    def __getitem__(self, key: Any) -> NDArray[np.uint8]:
+        rows, columns, channels = (*key, slice(None))[:3] if isinstance(key, tuple) else (key, slice(None), slice(None))
+        (y0, y1, ys), (x0, x1, xs) = rows.indices(self.shape[0]), columns.indices(self.shape[1])
+        return self._slide.read(y0, x0, y1 - y0, x1 - x0, self._level)[::ys, ::xs, channels]
+
+
+class Slide:
+    """An open image. Pixels are read when they are asked for, from any thread. Use `open_slide` to get one.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    um_per_px : float or None
+        Micrometres per level-0 pixel.
+    um_per_px_source : str
+        ``"given"``, ``"tiff"``, ``"xml"`` or ``""`` when it is unknown.
+    magnification : float or None
+        Magnification of the objective (Aperio's ``AppMag``).
+    origin_px : tuple of int or None
+        (y, x) of the first pixel in the slide that this crop was cut from.
+    parent_shape : tuple of int or None
+        (height, width) of that slide in px.
+    channel_order : {"rgb", "bgr"}
+        Order of the channels in the file.
+    notes : tuple of str
+        What the user should be told.
+    """
+
+    def __init__(self, path: Path, levels: tuple[_Level, ...], file: SegmentFile | None) -> None:
+        self.path = path
+        self._levels = levels
+        self._file = file
+        self.um_per_px: float | None = None
+        self.um_per_px_source = ""
+        self.magnification: float | None = None
+        self.origin_px: tuple[int, int] | None = None
+        self.parent_shape: tuple[int, int] | None = None
+        self.channel_order: ChannelOrder = "rgb"
+        self.channel_score = 0.0
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return self.path.stem
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of level 0, in px."""
+        return self._levels[0].shape
+
+    @property
+    def level_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of every level, largest first."""
+        return tuple(level.shape for level in self._levels)
+
+    @property
+    def channels_swapped(self) -> bool:
+        """Whether red and blue stand the wrong way round in the file (they are put right in what is read)."""
+        return self.channel_order == "bgr"
+
+    @cached_property
+    def levels(self) -> list[da.Array]:
+        """The pyramid as lazy dask arrays of uint8 (y, x, 3), RGB, largest first; chunks are whole tiles."""
+        import dask.array as da
+
+        arrays = []
+        for k, level in enumerate(self._levels):
+            chunk = [min(n, s * max(1, _CHUNK_PX // s)) for n, s in zip(level.shape, level.segment_shape, strict=True)]
+            source = _ArrayLike(self, k)
+            array = da.from_array(  # type: ignore[no-untyped-call]
+                source, chunks=(*chunk, 3), name=False, asarray=False, inline_array=True
+            )
+            arrays.append(array)
+        return arrays
+
+    def read(self, y: int, x: int, height: int, width: int, level: int = 0) -> NDArray[np.uint8]:
+        """Read a region.
+
+        Parameters
+        ----------
+        y, x : int
+            First pixel, in pixels of `level`.
+        height, width : int
+            Size in pixels of `level`. What lies outside of the image comes back white.
+        level : int
+            0 is the largest.
+
+        Returns
+        -------
+        uint8 (height, width, 3)
+            RGB, put right.
+
+        Raises
+        ------
+        SlideError
+            The region does not fit into memory, the level does not exist, or the file is damaged.
+        """
+        if not 0 <= level < len(self._levels):
+            raise SlideError(self.path, f"has no level {level}", f"use 0 to {len(self._levels) - 1}")
+        if height < 0 or width < 0:
+            raise SlideError(self.path, f"cannot read {width} x {height} px", "ask for a positive size")
+        check_budget(self.path, height, width, "the region")
+        source = self._levels[level]
+        y0, x0 = max(0, y), max(0, x)
+        y1, x1 = min(source.shape[0], y + height), min(source.shape[1], x + width)
+        if (y0, x0, y1, x1) == (y, x, y + height, x + width) and height and width:
+            return self._in_order(source.read(y, x, height, width))
+        out = np.full((height, width, 3), 255, np.uint8)
+        if y1 > y0 and x1 > x0:
+            out[y0 - y : y1 - y, x0 - x : x1 - x] = self._in_order(source.read(y0, x0, y1 - y0, x1 - x0))
+        return out
+
+    def _in_order(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(pixels[..., ::-1]) if self.channels_swapped else pixels
+
+    def close(self) -> None:
+        """Close the file; arrays in `levels` cannot be read any more."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        height, width = self.shape
+        scale = f"{self.um_per_px:g} um/px" if self.um_per_px else "scale unknown"
+        return f"<Slide {self.path.name}: {width} x {height} px, {scale}, {len(self._levels)} levels>"
+
+
+class _WholeImage:
+    """A PNG or JPEG: decoded at once, when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        from PIL import Image
+
+        self._path = path
+        self._lock = threading.Lock()
+        self._pixels: NDArray[np.uint8] | None = None
+        try:
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                self.shape = (int(image.height), int(image.width))
+        except Exception as error:
+            raise self._damaged(error) from error
+        self.segment_shape = self.shape
+        check_budget(path, *self.shape, "the image")
+
+    def _damaged(self, error: Exception) -> SlideError:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        return SlideError(self._path, f"cannot be decoded ({reason})", "the file is damaged: copy it again")
+
+    def read(self, y: int, x: int, height: int, width: int) -> NDArray[np.uint8]:
+        """Give a region of uint8 (height, width, 3)."""
+        from PIL import Image
+
+        with self._lock:
+            if self._pixels is None:
+                try:
+                    with Image.open(self._path, formats=("PNG", "JPEG")) as image:
+                        self._pixels = np.asarray(image.convert("RGB"), np.uint8)
+                except Exception as error:
+                    raise self._damaged(error) from error
+            return self._pixels[y : y + height, x : x + width].copy()
+
+
+def open_slide(path: str | Path, *, channel_order: ChannelOrder = "auto", um_per_px: float | None = None) -> Slide:
+    """Open an image: .svs (one level or a pyramid), TIFF (tiled, striped, RGB, RGBA), PNG or JPEG.
+
+    Only the tags are read, and for ``channel_order="auto"`` of a file that is no .svs a sample of at most
+    1024 x 1024 px. Label, macro and thumbnail pages of an .svs are never read: they may identify a patient.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    channel_order : {"auto", "rgb", "bgr"}
+        Order of the channels in the file; ``"auto"`` looks at the stain (see `io.channels`).
+    um_per_px : float, optional
+        Micrometres per pixel, where the user knows better than the file.
+
+    Returns
+    -------
+    Slide
+        Also a context manager.
+
+    Raises
+    ------
+    SlideError
+        The file is missing, damaged, cut off or of a form that cannot be read.
+    """
+    path = Path(path)
+    if channel_order not in ("auto", "rgb", "bgr"):
+        raise SlideError(path, f"channel order {channel_order!r}", "use auto, rgb or bgr")
+    kind = _kind(path)
+    if kind == "tiff":
+        content = open_tiff(path)
+        slide = Slide(path, content.levels, content.file)
+        _read_description(slide, content.description)
+        notes = ("the fourth channel is left out",) if content.levels[0].has_alpha else ()
+        slide.notes = notes
+        stored = slide.um_per_px or content.um_per_px
+    else:
+        slide = Slide(path, (_WholeImage(path),), None)
+        stored = None
+    try:
+        _set_scale(slide, um_per_px, stored)
+        _set_channels(slide, channel_order)
+    except SlideError:
+        slide.close()
+        raise
+    return slide
+
+
+def _kind(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise SlideError(path, "is a folder", "use open_collection for folders")
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise SlideError(path, f"cannot be opened ({error.strerror})", "check the path") from error
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "tiff"
+    if head[:8] == b"\x89PNG\r\n\x1a\n" or head[:3] == b"\xff\xd8\xff":
+        return "image"
+    raise SlideError(path, f"starts with {head!r}: no TIFF, PNG or JPEG", f"use one of {', '.join(IMAGE_SUFFIXES)}")
+
+
+def _read_description(slide: Slide, text: str) -> None:
+    """Read what Aperio writes into ImageDescription: scale, magnification, and the crop's place in its parent.
+
+    ``86272x162560 [73856,47413 1307x1153] ...;Aperio Image Library ...``: 1307 x 1153 px at x = 73856, y = 47413.
+    A whole slide has such a bracket too, within its scan; only a second entry, or a much smaller cut, makes it a crop.
+    """
+    if not text.startswith("Aperio"):
+        return
+    values = dict(re.findall(r"\|\s*(AppMag|MPP)\s*=\s*([\d.]+)", text))
+    slide.magnification = _number(values.get("AppMag"))
+    slide.um_per_px = _plausible(_number(values.get("MPP")))
+    cut = re.search(r"(\d+)x(\d+)\s*\[(\d+),(\d+)\s+(\d+)x(\d+)\]", text)
+    if cut is None:
+        return
+    parent_width, parent_height, x, y, width, height = (int(v) for v in cut.groups())
+    is_crop = text.count("Aperio Image Library") > 1 or width * height < parent_width * parent_height / 2
+    if is_crop and (height, width) == slide.shape:
+        slide.origin_px, slide.parent_shape = (y, x), (parent_height, parent_width)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _plausible(um_per_px: float | None) -> float | None:
+    low, high = PLAUSIBLE_UM_PER_PX
+    return um_per_px if um_per_px is not None and low <= um_per_px <= high else None
+
+
+def xml_um_per_px(path: Path) -> float | None:
+    """Micrometres per pixel of an ImageScope file, from its first bytes; None where it does not say.
+
+    Parameters
+    ----------
+    path : Path
+        An .xml file; need not exist.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return None
+    match = re.search(rb'MicronsPerPixel\s*=\s*["\']([^"\']+)["\']', head)
+    return _plausible(_number(match.group(1).decode("ascii", "replace"))) if match else None
+
+
+def _set_scale(slide: Slide, given: float | None, stored: float | None) -> None:
+    if given is not None:
+        if _plausible(given) is None:
+            low, high = PLAUSIBLE_UM_PER_PX
+            raise SlideError(slide.path, f"um_per_px {given:g}", f"give a value of {low:g} to {high:g}")
+        slide.um_per_px, slide.um_per_px_source = given, "given"
+    elif _plausible(stored) is not None:
+        slide.um_per_px, slide.um_per_px_source = stored, "tiff"
+    else:
+        slide.um_per_px = xml_um_per_px(slide.path.with_suffix(".xml"))
+        slide.um_per_px_source = "xml" if slide.um_per_px else ""
+
+
+def _set_channels(slide: Slide, order: ChannelOrder) -> None:
+    """Take the order that the user gives; else an .svs is right, and the pixels of other files are asked."""
+    if order != "auto":
+        slide.channel_order = order
+        return
+    slide.channel_order = "rgb"
+    if slide.path.suffix.lower() == ".svs":
+        return
+    verdict = channel_verdict(channel_sample(slide))
+    slide.channel_score = verdict.score
+    if verdict.swapped:
+        slide.channel_order = "bgr"
+        slide.notes = (*slide.notes, "red and blue are swapped in the file: put right")
+
+
+def channel_sample(slide: Slide) -> NDArray[np.uint8]:
+    """Pixels that answer for the channel order, as the file has them: the middle of the smallest level, 1024 px at most."""
+    level = slide._levels[-1]
+    height, width = (min(n, _SAMPLE_PX) for n in level.shape)
+    return level.read((level.shape[0] - height) // 2, (level.shape[1] - width) // 2, height, width)
