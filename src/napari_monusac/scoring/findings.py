@@ -1,0 +1,328 @@
+"""Typed errors: what is wrong with each nucleus, once.
+
+Every nucleus of truth and prediction is right or stands in exactly one finding. How the types are told apart:
+
+1. A true and a predicted nucleus are *linked* where one lies mostly in the other: over half the true nucleus is in the
+   prediction, or over half the prediction is in the true nucleus and covers at least a tenth of it.
+2. Links are taken up best IoU first; one that would tie two groups together is dropped, so that each group has one
+   true nucleus or one prediction in its middle. A group whose members share no more than a fifth of their joint area
+   is no group.
+3. One true nucleus with several predictions is *split*; several true nuclei with one prediction are *merged*; a pair
+   whose classes differ is *wrong class*; a pair whose edges lie apart by more than the tolerance, or that is no match
+   (IoU <= 0.5), is *loose edge*; every other pair is right. What is left alone is *missed* or *spurious*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_monusac.core.classes import NucleusClass
+from napari_monusac.scoring.groups import Group, group_nuclei
+from napari_monusac.scoring.matching import AmbiguousRule, Matching, Objects, match_instances
+from napari_monusac.scoring.panoptic import ClassesOf, class_array, classes_by_id
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Mean distance between two edges, in px, above which a matched nucleus has a loose edge (0.4 um at 0.25 um/px).
+EDGE_TOLERANCE_PX = 1.5
+
+
+class FindingType(StrEnum):
+    """What can be wrong with a nucleus."""
+
+    MISSED = "missed"
+    SPURIOUS = "spurious"
+    SPLIT = "split"
+    MERGED = "merged"
+    WRONG_CLASS = "wrong class"
+    LOOSE_EDGE = "loose edge"
+
+
+class Finding(BaseModel):
+    """One error, with the nuclei that it is about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: FindingType
+    truth_id: int | None = Field(None, description="The true nucleus (of several, the one that fits best)")
+    prediction_id: int | None = Field(None, description="The predicted nucleus (of several, the one that fits best)")
+    truth_ids: tuple[int, ...] = ()
+    prediction_ids: tuple[int, ...] = ()
+    truth_class: NucleusClass | None = None
+    predicted_class: NucleusClass | None = None
+    confidence: float | None = Field(None, description="Of the prediction, 0 to 1")
+    iou: float | None = Field(None, description="Of the pair truth_id, prediction_id")
+    size_px: float = Field(description="Area at fault, px: see find_errors")
+    size_um2: float | None = None
+    edge_px: float | None = Field(None, description="Mean distance between the edges of the pair, px")
+    edge_um: float | None = None
+    centre: tuple[float, float] = Field(description="(y, x) px, the middle of the bounding box")
+    box: tuple[int, int, int, int] = Field(description="(y0, x0, y1, x1) px, far edges exclusive")
+    crop: str = ""
+    patient: str = ""
+
+    @property
+    def key(self) -> str:
+        """A name for this finding that stays the same when the errors are searched again."""
+        truth, prediction = "+".join(map(str, self.truth_ids)), "+".join(map(str, self.prediction_ids))
+        return f"{self.crop}|t{truth}|p{prediction}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Findings(Sequence[Finding]):
+    """The errors of one comparison, a sequence of `Finding`.
+
+    Attributes
+    ----------
+    items : tuple of Finding
+        Largest fault first within each type, types in the order of `FindingType`.
+    right : tuple of (truth id, prediction id)
+        The pairs with nothing wrong.
+    discounted : tuple of int
+        Predictions in Ambiguous regions that are not counted (`ambiguous="discount"`).
+    """
+
+    items: tuple[Finding, ...]
+    right: tuple[tuple[int, int], ...] = ()
+    discounted: tuple[int, ...] = ()
+
+    @overload
+    def __getitem__(self, index: int) -> Finding: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Finding, ...]: ...
+    def __getitem__(self, index: int | slice) -> Finding | tuple[Finding, ...]:
+        return self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.items)
+
+    def counts(self) -> dict[FindingType, int]:
+        """Number of findings of each type, zeros included."""
+        numbers = dict.fromkeys(FindingType, 0)
+        for finding in self.items:
+            numbers[finding.type] += 1
+        return numbers
+
+    def table(self) -> pd.DataFrame:
+        """The findings as a table, one row each; see `findings_table`."""
+        return findings_table(self.items)
+
+
+def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
+    """Findings as a pandas table: one row each, class names spelled out, nothing where a value does not exist.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns type, truth_id, prediction_id (nullable Int64), class, predicted_class, confidence, iou, size_px,
+        size_um2, edge_px, edge_um, y, x, y0, x0, y1, x1, truth_ids, prediction_ids, crop, patient.
+    """
+    import pandas as pd
+
+    def joined(ids: tuple[int, ...]) -> str:
+        return " ".join(map(str, ids))
+
+    columns: dict[str, Any] = {
+        "type": [f.type.value for f in findings],
+        "truth_id": pd.array([f.truth_id for f in findings], dtype="Int64"),
+        "prediction_id": pd.array([f.prediction_id for f in findings], dtype="Int64"),
+        "class": [f.truth_class.label if f.truth_class is not None else "" for f in findings],
+        "predicted_class": [f.predicted_class.label if f.predicted_class is not None else "" for f in findings],
+    }
+    for name in ("confidence", "iou", "size_px", "size_um2", "edge_px", "edge_um"):
+        columns[name] = np.array([getattr(f, name) for f in findings], np.float64)
+    for column, name in enumerate(("y", "x")):
+        columns[name] = np.array([f.centre[column] for f in findings], np.float64)
+    for column, name in enumerate(("y0", "x0", "y1", "x1")):
+        columns[name] = np.array([f.box[column] for f in findings], np.int64)
+    columns["truth_ids"] = [joined(f.truth_ids) for f in findings]
+    columns["prediction_ids"] = [joined(f.prediction_ids) for f in findings]
+    columns["crop"] = [f.crop for f in findings]
+    columns["patient"] = [f.patient for f in findings]
+    return pd.DataFrame(columns)
+
+
+def find_errors(
+    truth: NDArray[Any],
+    prediction: NDArray[Any],
+    truth_classes: ClassesOf | None = None,
+    prediction_classes: ClassesOf | None = None,
+    *,
+    ignore: NDArray[np.bool_] | None = None,
+    ambiguous: AmbiguousRule = "mask",
+    confidence: Mapping[int, float] | None = None,
+    um_per_px: float | None = None,
+    edge_tolerance_px: float = EDGE_TOLERANCE_PX,
+    crop: str = "",
+    patient: str = "",
+) -> Findings:
+    """Find what is wrong with each nucleus: missed, spurious, split, merged, wrong class, loose edge.
+
+    Parameters
+    ----------
+    truth, prediction : integers (y, x)
+        Instance maps.
+    truth_classes, prediction_classes : mapping, sequence or uint8 (y, x), optional
+        The class of each nucleus; see `napari_monusac.scoring.panoptic.classes_by_id`. Without them, or where one of a
+        pair is unclassified, no class is wrong.
+    ignore : bool (y, x), optional
+        Ambiguous regions.
+    ambiguous : {"mask", "discount"}
+        See `napari_monusac.scoring.matching.match_instances`.
+    confidence : mapping, optional
+        Confidence (0 to 1) by prediction id.
+    um_per_px : float, optional
+        Micrometres per pixel; without it sizes are in px only.
+    edge_tolerance_px : float
+        Mean distance between the edges of a matched pair above which the edge is loose.
+    crop, patient : str
+        Written into each finding.
+
+    Returns
+    -------
+    Findings
+        A sequence of `Finding`. `size_px` is the area at fault: of the nucleus (missed, spurious, wrong class), of the
+        pieces beside the best one (split, merged), of the pixels on which the two disagree (loose edge). `edge_px`
+        is that last area over the mean length of both edges, each taken as pi/2 x (height + width) of its box.
+
+    Raises
+    ------
+    ShapeError
+        The arrays differ in shape.
+    MonusacError
+        A map does not hold integers from 0 up.
+    """
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    matching = match_instances(truth, prediction, ignore=ignore, ambiguous=ambiguous)
+    true_by_id = None if truth_classes is None else classes_by_id(truth_classes, truth)
+    predicted_by_id = None if prediction_classes is None else classes_by_id(prediction_classes, prediction)
+    sorter = _Sorter(
+        matching=matching,
+        truth_classes=class_array(matching.truth.ids, true_by_id),
+        prediction_classes=class_array(matching.prediction.ids, predicted_by_id),
+        truth_edge=_edge_lengths(matching.truth),
+        prediction_edge=_edge_lengths(matching.prediction),
+        confidence=confidence or {},
+        um_per_px=um_per_px,
+        edge_tolerance_px=edge_tolerance_px,
+        crop=crop,
+        patient=patient,
+    )
+    return sorter.sort(group_nuclei(matching))
+
+
+def _edge_lengths(objects: Objects) -> NDArray[np.float64]:
+    """Length of each nucleus' edge in px, as of a convex outline that fills its box: pi/2 x (height + width)."""
+    return np.asarray((objects.boxes[:, 2:] - objects.boxes[:, :2]).sum(1) * (np.pi / 2))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorter:
+    """Gives each group its type; holds what all of them need."""
+
+    matching: Matching
+    truth_classes: NDArray[np.int64]
+    prediction_classes: NDArray[np.int64]
+    truth_edge: NDArray[np.float64]
+    prediction_edge: NDArray[np.float64]
+    confidence: Mapping[int, float]
+    um_per_px: float | None
+    edge_tolerance_px: float
+    crop: str
+    patient: str
+
+    def sort(self, groups: list[Group]) -> Findings:
+        found: list[Finding] = []
+        right: list[tuple[int, int]] = []
+        discounted: list[int] = []
+        truth, prediction = self.matching.truth, self.matching.prediction
+        for group in groups:
+            if not group.truths and self.matching.discounted[group.predictions[0]]:
+                discounted.append(int(prediction.ids[group.predictions[0]]))
+                continue
+            finding = self._finding(group)
+            if finding is None:
+                right.append((int(truth.ids[group.truths[0]]), int(prediction.ids[group.predictions[0]])))
+            else:
+                found.append(finding)
+        order = {kind: i for i, kind in enumerate(FindingType)}
+        found.sort(key=lambda f: (order[f.type], -f.size_px, f.truth_id or 0, f.prediction_id or 0))
+        return Findings(tuple(found), tuple(right), tuple(discounted))
+
+    def _finding(self, group: Group) -> Finding | None:
+        truth, prediction = self.matching.truth, self.matching.prediction
+        t = group.truths[0] if group.truths else None
+        p = group.predictions[0] if group.predictions else None
+        edge = self._edge_distance(group) if t is not None and p is not None else None
+        kind = self._type(group, edge)
+        if kind is None:
+            return None
+        boxes = np.concatenate([truth.boxes[list(group.truths)], prediction.boxes[list(group.predictions)]])
+        (y0, x0), (y1, x1) = boxes[:, :2].min(0).tolist(), boxes[:, 2:].max(0).tolist()
+        size, um = self._size(kind, group), self.um_per_px
+        prediction_id = None if p is None else int(prediction.ids[p])
+        return Finding(
+            type=kind,
+            truth_id=None if t is None else int(truth.ids[t]),
+            prediction_id=prediction_id,
+            truth_ids=tuple(truth.ids[list(group.truths)].tolist()),
+            prediction_ids=tuple(prediction.ids[list(group.predictions)].tolist()),
+            truth_class=None if t is None else NucleusClass(int(self.truth_classes[t])),
+            predicted_class=None if p is None else NucleusClass(int(self.prediction_classes[p])),
+            confidence=None if prediction_id is None else self.confidence.get(prediction_id),
+            iou=group.iou,
+            size_px=size,
+            size_um2=None if um is None else size * um**2,
+            edge_px=edge,
+            edge_um=None if um is None or edge is None else edge * um,
+            centre=((y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2),
+            box=(y0, x0, y1, x1),
+            crop=self.crop,
+            patient=self.patient,
+        )
+
+    def _type(self, group: Group, edge: float | None) -> FindingType | None:
+        if not group.predictions:
+            return FindingType.MISSED
+        if not group.truths:
+            return FindingType.SPURIOUS
+        if len(group.predictions) > 1:
+            return FindingType.SPLIT
+        if len(group.truths) > 1:
+            return FindingType.MERGED
+        true, predicted = self.truth_classes[group.truths[0]], self.prediction_classes[group.predictions[0]]
+        unknown = int(NucleusClass.UNCLASSIFIED)
+        if true != predicted and unknown not in (int(true), int(predicted)):
+            return FindingType.WRONG_CLASS
+        loose = not group.is_match or (edge is not None and edge > self.edge_tolerance_px)
+        return FindingType.LOOSE_EDGE if loose else None
+
+    def _size(self, kind: FindingType, group: Group) -> float:
+        areas, others = self.matching.truth.areas, self.matching.prediction.areas
+        match kind:
+            case FindingType.SPURIOUS:
+                return float(others[group.predictions[0]])
+            case FindingType.SPLIT:
+                return float(others[list(group.predictions[1:])].sum())
+            case FindingType.MERGED:
+                return float(areas[list(group.truths[1:])].sum())
+            case FindingType.LOOSE_EDGE:
+                return float(areas[group.truths[0]] + others[group.predictions[0]] - 2 * group.shared)
+            case _:
+                return float(areas[group.truths[0]])
+
+    def _edge_distance(self, group: Group) -> float:
+        t, p = group.truths[0], group.predictions[0]
+        apart = self.matching.truth.areas[t] + self.matching.prediction.areas[p] - 2 * group.shared
+        return float(2 * apart / (self.truth_edge[t] + self.prediction_edge[p]))
