@@ -8,7 +8,7 @@ from pathlib import Path
 from napari_monusac.core.errors import CollectionError
 from napari_monusac.synth.interim import write_annotation
 from napari_monusac.synth.slides import write_svs, write_swapped_tif
-from napari_monusac.synth.tissue import SyntheticTissue
+from napari_monusac.synth.tissue import SyntheticTissue, synthesize
 
 #: The official names of the two roots, blanks and all.
 TRAINING_ROOT = "MoNuSAC_images_and_annotations"
