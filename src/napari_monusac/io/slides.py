@@ -168,9 +168,7 @@ class Slide:
     def __enter__(self) -> Slide:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -355,7 +353,7 @@ def _set_channels(slide: Slide, order: ChannelOrder) -> None:
 
 
 def channel_sample(slide: Slide) -> NDArray[np.uint8]:
-    """Pixels that answer for the channel order, as the file has them: the middle of the smallest level, 1024 px at most."""
+    """Pixels that tell the channel order, in the file's order: the middle of the smallest level, 1024 px at most."""
     level = slide._levels[-1]
     height, width = (min(n, _SAMPLE_PX) for n in level.shape)
     return level.read((level.shape[0] - height) // 2, (level.shape[1] - width) // 2, height, width)

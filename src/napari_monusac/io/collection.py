@@ -1,0 +1,202 @@
+"""A folder of crops: patients, pairs of image and annotation, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from napari_monusac.core.classes import NucleusClass
+from napari_monusac.core.errors import CollectionError, SlideError
+from napari_monusac.core.nuclei import Annotation
+from napari_monusac.io.channels import ChannelOrder, ChannelVerdict, channel_verdict, majority_swapped
+from napari_monusac.io.organs import organ_of, patient_barcode
+from napari_monusac.io.slides import IMAGE_SUFFIXES, Slide, channel_sample, open_slide
+
+
+class Collection:
+    """Crops of a folder. Use `open_collection` to get one.
+
+    Attributes
+    ----------
+    root : Path
+        The folder that was opened.
+    crops : tuple of Crop
+        All images, by patient and number.
+    unpaired : tuple of Path
+        Annotations without an image.
+    problems : tuple of Problem
+        What is not as it should be.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        crops: tuple[Crop, ...],
+        unpaired: tuple[Path, ...] = (),
+        problems: tuple[Problem, ...] = (),
+        channel_order: ChannelOrder = "auto",
+    ) -> None:
+        self.root, self.crops, self.unpaired, self.problems = root, crops, unpaired, problems
+        self._order = channel_order
+        self._by_name = {c.name: c for c in crops}
+        self._verdicts: dict[Path, ChannelVerdict] = {}
+        self._counts: dict[Path, dict[NucleusClass, int]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Names of the patients, in order."""
+        return tuple(dict.fromkeys(c.patient for c in self.crops))
+
+    @property
+    def labelled(self) -> tuple[Crop, ...]:
+        """Crops with an annotation."""
+        return tuple(c for c in self.crops if c.annotation is not None)
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __iter__(self) -> Iterator[Crop]:
+        return iter(self.crops)
+
+    def __repr__(self) -> str:
+        return f"<Collection {self.root}: {len(self.crops)} crops of {len(self.patients)} patients>"
+
+    def of_patient(self, patient: str) -> tuple[Crop, ...]:
+        """Crops of one patient."""
+        return tuple(c for c in self.crops if c.patient == patient)
+
+    def crop(self, name: str) -> Crop:
+        """Find a crop by its name.
+
+        Raises
+        ------
+        CollectionError
+            There is no such crop.
+        """
+        try:
+            return self._by_name[name]
+        except KeyError:
+            known = ", ".join(list(self._by_name)[:3])
+            raise CollectionError(self.root, f"has no crop {name!r}", f"its crops are {known} ...") from None
+
+    def find(self, path: str | Path) -> Crop | None:
+        """Find the crop that an image or annotation file belongs to, or None."""
+        wanted = Path(path).resolve()
+        for crop in self.crops:
+            if wanted in {p.resolve() for p in (crop.image, crop.annotation, *crop.others) if p is not None}:
+                return crop
+        return None
+
+    def open(self, crop: Crop) -> Slide:
+        """Open a crop's image with its patient's channel order.
+
+        Raises
+        ------
+        SlideError
+            The image is missing or damaged.
+        """
+        swapped = self.channels_swapped(crop)
+        slide = open_slide(crop.image, channel_order="bgr" if swapped else "rgb")
+        slide.channel_score = self._verdicts[crop.image].score if crop.image in self._verdicts else 0.0
+        if swapped:
+            slide.notes = (*slide.notes, "red and blue are swapped in the file: put right")
+        return slide
+
+    def annotation(self, crop: Crop) -> Annotation:
+        """Read a crop's annotation; an empty one where there is none.
+
+        Raises
+        ------
+        AnnotationError
+            The file is damaged or hostile.
+        """
+        from napari_monusac.io.annotations import read_annotation
+
+        return read_annotation(crop.annotation) if crop.annotation is not None else Annotation()
+
+    def counts(self, crop: Crop) -> dict[NucleusClass, int]:
+        """Number of nuclei of each class in a crop (kept after the first reading)."""
+        if crop.annotation is None:
+            return {}
+        with self._lock:
+            known = self._counts.get(crop.annotation)
+        if known is None:
+            known = self.annotation(crop).counts()
+            with self._lock:
+                self._counts[crop.annotation] = known
+        return dict(known)
+
+    def verdict(self, crop: Crop) -> ChannelVerdict:
+        """Say what the crop's own pixels tell about its channels (kept after the first reading).
+
+        Raises
+        ------
+        SlideError
+            The image is missing or damaged.
+        """
+        with self._lock:
+            known = self._verdicts.get(crop.image)
+        if known is None:
+            with open_slide(crop.image, channel_order="rgb") as slide:
+                known = channel_verdict(channel_sample(slide))
+            with self._lock:
+                self._verdicts[crop.image] = known
+        return known
+
+    def channels_swapped(self, crop: Crop) -> bool:
+        """Decide whether red and blue are swapped: the user's word, or the majority of the patient's crops.
+
+        An .svs is never swapped, and has no vote.
+
+        Raises
+        ------
+        SlideError
+            The crop's own image is missing or damaged (another crop of the patient that is has no vote).
+        """
+        if self._order != "auto":
+            return self._order == "bgr"
+        if crop.image.suffix.lower() == ".svs":
+            return False
+        votes = [self.verdict(crop)]
+        for other in self.of_patient(crop.patient):
+            if other is not crop and other.image.suffix.lower() != ".svs" and other.part == crop.part:
+                try:
+                    votes.append(self.verdict(other))
+                except SlideError:
+                    continue  # the doctor reports it; it cannot vote
+        return majority_swapped(votes)
+
+
+def open_collection(folder: str | Path, *, channel_order: ChannelOrder = "auto") -> Collection:
+    """Open a folder: an official root, the folder that holds both, one patient, or a flat folder of crops.
+
+    No image is opened; that comes with `Collection.open`.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder. Names with spaces and umlauts are fine.
+    channel_order : {"auto", "rgb", "bgr"}
+        The user's word about the channels of the images; ``"auto"`` decides by patient.
+
+    Raises
+    ------
+    CollectionError
+        The folder does not exist or holds no image.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        what = "is a file" if root.is_file() else "does not exist"
+        raise CollectionError(root, what, "give the folder that holds the crops")
+    crops, unpaired, problems = scan(root)
+    if not crops and not unpaired:
+        known = ", ".join(IMAGE_SUFFIXES)
+        raise CollectionError(root, f"holds no image ({known})", "give the folder that holds the crops")
+    return Collection(root, uniquely_named(root, crops), tuple(unpaired), tuple(problems), channel_order)

@@ -1,0 +1,141 @@
+"""Training and validation crops: by patient, or the official two lists. Saved with the run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_monusac.core.classes import CLASSES
+from napari_monusac.core.errors import CollectionError
+from napari_monusac.io.collection import Collection, Crop
+
+SplitKind = Literal["patient", "official"]
+_CANDIDATES = 200
+
+
+class Split(BaseModel):
+    """Which crops train and which validate. No patient stands on both sides, except those in `leaked_patients`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: SplitKind
+    seed: int = 0
+    validation_fraction: float = Field(0.25, gt=0, lt=1)
+    training: tuple[str, ...] = Field(description="Names of crops")
+    validation: tuple[str, ...] = Field(description="Names of crops")
+    training_patients: tuple[str, ...] = ()
+    validation_patients: tuple[str, ...] = ()
+    leaked_patients: tuple[str, ...] = Field((), description="Patients on both sides (the official lists have two)")
+    training_nuclei: dict[str, int] = Field(default_factory=dict, description="Number of nuclei by class")
+    validation_nuclei: dict[str, int] = Field(default_factory=dict, description="Number of nuclei by class")
+    notes: tuple[str, ...] = Field((), description="What the user should be told")
+
+
+def make_split(
+    collection: Collection, kind: SplitKind = "patient", seed: int = 0, validation_fraction: float = 0.25
+) -> Split:
+    """Split the annotated crops of a collection.
+
+    Parameters
+    ----------
+    collection : Collection
+        Crops without an annotation are left out.
+    kind : {"patient", "official"}
+        ``"patient"`` draws whole patients so that every class stands on both sides where two patients have it, and
+        shares of nuclei come near `validation_fraction`. ``"official"`` trains on the train root, validates on the test
+        root.
+    seed : int
+        The same seed gives the same split.
+    validation_fraction : float
+        Share of validation, in 0 to 1; not used for ``"official"``.
+
+    Raises
+    ------
+    CollectionError
+        There are not two patients, an official root is missing, or nothing is annotated.
+    AnnotationError
+        An annotation is damaged.
+    """
+    crops = collection.labelled
+    if not 0 < validation_fraction < 1:
+        raise CollectionError(collection.root, f"validation fraction {validation_fraction}", "give a value in 0 to 1")
+    if not crops:
+        raise CollectionError(collection.root, "holds no annotated crop", "put the .xml files beside the images")
+    if kind == "official":
+        training = [c for c in crops if c.part == "train"]
+        validation = [c for c in crops if c.part == "test"]
+        if not training or not validation:
+            have = f"{len(training)} training and {len(validation)} test crops"
+            raise CollectionError(
+                collection.root, f"has {have}", "give the folder that holds both official roots, or split by patient"
+            )
+    elif kind == "patient":
+        held_out = _held_out_patients(collection, crops, seed, validation_fraction)
+        training = [c for c in crops if c.patient not in held_out]
+        validation = [c for c in crops if c.patient in held_out]
+    else:
+        raise CollectionError(collection.root, f"unknown split {kind!r}", "use patient or official")
+    return _described(collection, kind, seed, validation_fraction, training, validation)
+
+
+def _class_counts(collection: Collection, crops: list[Crop] | tuple[Crop, ...]) -> NDArray[np.int64]:
+    """Nuclei of the four classes and of all, int64 (5,)."""
+    counts = np.zeros(5, np.int64)
+    for crop in crops:
+        found = collection.counts(crop)
+        counts[:4] += [found.get(k, 0) for k in CLASSES]
+        counts[4] += sum(found.values())
+    return counts
+
+
+def _held_out_patients(collection: Collection, crops: tuple[Crop, ...], seed: int, fraction: float) -> set[str]:
+    """Draw patients at random a number of times and keep the draw whose classes are shared out best."""
+    patients = sorted({c.patient for c in crops})
+    if len(patients) < 2:
+        raise CollectionError(
+            collection.root, f"has crops of one patient only ({patients[0]})", "add crops of another patient"
+        )
+    counts = np.stack([_class_counts(collection, [c for c in crops if c.patient == p]) for p in patients])
+    size = int(np.clip(round(fraction * len(patients)), 1, len(patients) - 1))
+    rng = np.random.default_rng(seed)
+    draws = np.zeros((_CANDIDATES, len(patients)), bool)
+    for draw in draws:
+        draw[rng.permutation(len(patients))[:size]] = True
+    inside = draws @ counts
+    total = counts.sum(0)
+    splittable = (counts > 0).sum(0) >= 2
+    share = inside / np.maximum(total, 1)
+    unbalanced = (np.abs(share - fraction) * splittable).sum(1)
+    one_sided = (((inside == 0) | (inside == total)) & splittable).sum(1)
+    best = draws[int(np.argmin(unbalanced + 10.0 * one_sided))]
+    return {p for p, taken in zip(patients, best, strict=True) if taken}
+
+
+def _described(
+    collection: Collection, kind: SplitKind, seed: int, fraction: float, training: list[Crop], validation: list[Crop]
+) -> Split:
+    sides = [training, validation]
+    patients = [tuple(dict.fromkeys(c.patient for c in side)) for side in sides]
+    counts = [_class_counts(collection, side) for side in sides]
+    nuclei = [{k.label: int(n) for k, n in zip(CLASSES, c[:4], strict=True)} for c in counts]
+    leaked = tuple(sorted(set(patients[0]) & set(patients[1])))
+    notes = []
+    if leaked:
+        notes.append(f"{', '.join(leaked)} stand in training and in validation: scores on them are too good")
+    tests = len({c.patient for c in training if c.part == "test"})
+    if kind == "patient" and tests:
+        notes.append(f"{tests} patients of the official test list are used for training: do not report a test score")
+    for name in nuclei[0]:
+        have = [side[name] for side in nuclei]
+        if sum(have) and not all(have):
+            where = "training" if not have[0] else "validation"
+            notes.append(f"no {name.lower()} stands in {where}: only one patient has it, or the draw left no choice")
+    return Split(
+        kind=kind, seed=seed, validation_fraction=fraction,
+        training=tuple(c.name for c in training), validation=tuple(c.name for c in validation),
+        training_patients=patients[0], validation_patients=patients[1], leaked_patients=leaked,
+        training_nuclei=nuclei[0], validation_nuclei=nuclei[1], notes=tuple(notes),
+    )  # fmt: skip
