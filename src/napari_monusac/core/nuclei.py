@@ -16,6 +16,25 @@ Attributes = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SourceText:
+    """How the file spells the vertices of a region, and the very array that was read from it.
+
+    A region whose `vertices` are still that array is written back to the letter; any other array (an edit) makes the
+    text void, so that a stale text can never be written.
+
+    Attributes
+    ----------
+    text : bytes
+        What stands between ``<Vertices>`` and ``</Vertices>``, UTF-8.
+    of : float64 (n, 2)
+        The array that was read from `text`.
+    """
+
+    text: bytes
+    of: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Nucleus:
     """One outlined region of an annotation file: a nucleus, or an Ambiguous region.
 
@@ -30,11 +49,13 @@ class Nucleus:
     attributes : tuple of (name, value)
         The Region's own attributes in file order, kept so that writing gives them back.
     z : tuple of str or None
-        The vertices' Z values where the file has them.
+        Z values to write for the vertices; None leaves that to the writer.
     integral : bool
-        True where the file wrote the coordinates as integers.
-    raw_vertices : tuple of (x, y) str pairs or None
-        The coordinates as the file spells them (floats with more digits than ours come back unchanged).
+        True where the coordinates are known to be integers.
+    source : SourceText or None
+        How the file spells the vertices, for regions that were read from Aperio XML.
+    markup : str
+        The Region's other children as the file has them (XML), kept so that writing gives them back.
     confidence : float or None
         0 to 1, for predicted nuclei.
     """
@@ -45,8 +66,14 @@ class Nucleus:
     attributes: Attributes = ()
     z: tuple[str, ...] | None = None
     integral: bool = False
-    raw_vertices: tuple[tuple[str, str], ...] | None = None
+    source: SourceText | None = None
+    markup: str = ""
     confidence: float | None = None
+
+    @property
+    def source_text(self) -> bytes | None:
+        """The file's own spelling of the vertices, or None where they were edited or never read from XML."""
+        return self.source.text if self.source is not None and self.source.of is self.vertices else None
 
     @property
     def is_ambiguous(self) -> bool:
@@ -68,8 +95,8 @@ class Nucleus:
             return NotImplemented
         return (
             np.array_equal(self.vertices, other.vertices)
-            and (self.label, self.layer, self.attributes, self.z, self.confidence)
-            == (other.label, other.layer, other.attributes, other.z, other.confidence)
+            and (self.label, self.layer, self.attributes, self.z, self.markup, self.confidence)
+            == (other.label, other.layer, other.attributes, other.z, other.markup, other.confidence)
         )  # fmt: skip
 
     def __hash__(self) -> int:
@@ -77,7 +104,7 @@ class Nucleus:
 
     def moved(self, dy_px: float, dx_px: float) -> Nucleus:
         """Return a copy shifted by (dy, dx) level-0 pixels."""
-        return replace(self, vertices=self.vertices + np.array([dy_px, dx_px]), raw_vertices=None, integral=False)
+        return replace(self, vertices=self.vertices + np.array([dy_px, dx_px]), source=None, integral=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +121,18 @@ class Layer:
         Attributes of the ``Attribute`` element that names the class, or None where there is none.
     region_headers : tuple of tuples
         The ``AttributeHeader`` elements of ``RegionAttributeHeaders``, each as (name, value) pairs.
+    more_attributes : tuple of tuples
+        ``Attribute`` elements after the first.
+    markup : str
+        Children that this project does not know (XML), written back as they were.
     """
 
     label: str = ""
     attributes: Attributes = ()
     class_attributes: Attributes | None = None
     region_headers: tuple[Attributes, ...] = ()
+    more_attributes: tuple[Attributes, ...] = ()
+    markup: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +149,8 @@ class Annotation:
         Micrometres per level-0 pixel, where the file says so.
     attributes : tuple of (name, value)
         Attributes of the root element.
+    markup : str
+        Children of the root that this project does not know (XML), written back as they were.
     source : Path or None
         Where it was read from.
     """
@@ -124,6 +159,7 @@ class Annotation:
     layers: tuple[Layer, ...] = ()
     um_per_px: float | None = None
     attributes: Attributes = ()
+    markup: str = ""
     source: Path | None = field(default=None, compare=False)
 
     @property

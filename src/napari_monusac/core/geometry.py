@@ -1,0 +1,51 @@
+"""Plain geometry of outlines: (n, 2) float64 arrays of (y, x) pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Outline = NDArray[np.float64]
+
+
+def outline_length(vertices: Outline) -> float:
+    """Length in px of the line through all vertices, not closed: what ImageScope writes as ``Length``."""
+    if len(vertices) < 2:
+        return 0.0
+    return float(np.hypot(*np.diff(vertices, axis=0).T).sum())
+
+
+def outline_area(vertices: Outline) -> float:
+    """Area in px² inside the outline (shoelace formula): what ImageScope writes as ``Area``."""
+    if len(vertices) < 3:
+        return 0.0
+    # taken relative to the first vertex: far from the origin the products would eat the digits
+    y, x = (vertices - vertices[0]).T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def closed(vertices: Outline) -> Outline:
+    """Return the outline with its first vertex repeated at the end, unless it is so already."""
+    if len(vertices) == 0 or (len(vertices) > 1 and np.array_equal(vertices[0], vertices[-1])):
+        return vertices
+    return np.concatenate([vertices, vertices[:1]])
+
+
+def bridged(rings: Sequence[Outline]) -> Outline:
+    """Join several rings (parts, or an outer ring and its holes) to one outline.
+
+    Each further ring is reached from the first vertex of the first ring and left by the same way. The way is walked
+    twice, so under the even-odd rule (`skimage.draw.polygon`) it changes no pixel.
+
+    Parameters
+    ----------
+    rings : sequence of float64 (n, 2)
+        At least one ring; closed or open.
+    """
+    first = closed(rings[0])
+    if len(rings) == 1:
+        return first
+    back = first[:1]
+    return np.concatenate([first, *(part for ring in rings[1:] for part in (closed(ring), back))])
