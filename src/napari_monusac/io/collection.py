@@ -1,22 +1,19 @@
-"""A folder of crops: patients, pairs of image and annotation, and what is missing."""
+"""A folder of crops: patients, pairs of image and annotation, channel order by patient."""
 
 from __future__ import annotations
 
-import os
-import re
 import threading
-from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import CollectionError, SlideError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.io.channels import ChannelOrder, ChannelVerdict, channel_verdict, majority_swapped
-from napari_monusac.io.organs import organ_of, patient_barcode
+from napari_monusac.io.folders import Crop, Part, Problem, scan, uniquely_named
 from napari_monusac.io.slides import IMAGE_SUFFIXES, Slide, channel_sample, open_slide
+
+__all__ = ["Collection", "Crop", "Part", "Problem", "open_collection"]
 
 
 class Collection:
