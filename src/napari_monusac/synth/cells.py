@@ -15,7 +15,7 @@ from napari_monusac.synth.noise import Floats
 RADIUS_UM: dict[NucleusClass, tuple[float, float]] = {
     NucleusClass.EPITHELIAL: (3.3, 0.16),
     NucleusClass.LYMPHOCYTE: (2.25, 0.10),
-    NucleusClass.NEUTROPHIL: (2.5, 0.09),
+    NucleusClass.NEUTROPHIL: (3.1, 0.09),
     NucleusClass.MACROPHAGE: (6.2, 0.14),
 }
 #: Share of the sum of radii that two centres keep apart: under 1, neighbours may overlap a little.

@@ -70,7 +70,7 @@ def paint_cell(
         NucleusClass.LYMPHOCYTE: _dense,
         NucleusClass.NEUTROPHIL: _lobed,
     }[cell.kind](rng, cell, box, depth, noise, px)
-    _lay_over(stains, box, cover, blue, eosin=0.22)
+    _lay_over(stains, box, cover, blue, eosin=0.34)
 
 
 def _lay_over(stains: Floats, box: Box, cover: Floats, blue: Floats, eosin: float) -> None:
@@ -89,7 +89,7 @@ def _vesicular(
     rim = np.exp(-(((depth - 0.25 * px) / (0.35 * px)) ** 2))
     clumps = np.clip(noise[1] - 0.5, 0, 1.5)
     nucleoli = _discs(cell.parts, box, 0.12 * px)
-    blue = 0.70 + 0.42 * rim + 0.32 * clumps + 0.10 * noise[0] + 0.55 * nucleoli
+    blue = 0.62 + 0.46 * rim + 0.42 * clumps + 0.14 * noise[0] + 0.6 * nucleoli
     return np.asarray(darkness * blue, np.float32)
 
 
