@@ -1,0 +1,139 @@
+"""What the Studio puts on the canvas: class legend, scale bar in um, magnification. Only napari's public overlays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from napari.components.overlays import TextOverlay
+from napari.layers import Image, Layer
+
+from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, Rgb
+
+#: Objective magnifications offered as presets. 40x is 0.25 um a screen pixel, the field's convention.
+MAGNIFICATIONS: tuple[int, ...] = (5, 10, 20, 40)
+_UM_PER_SCREEN_PX_AT_1X = 10.0
+_LEGEND = "monusac_legend_"
+
+
+def role(layer: Layer) -> str:
+    """Return what a layer is to us ("image", "nuclei", "semantic" ...), or an empty string for a layer of somebody else."""
+    return str(layer.metadata.get("monusac", {}).get("role", ""))
+
+
+def find_layer(viewer: Any, wanted: str) -> Layer | None:
+    """Return the topmost layer with this role, or None (the user may have deleted it)."""
+    for layer in reversed(viewer.layers):
+        if role(layer) == wanted:
+            return layer
+    return None
+
+
+def our_layers(viewer: Any) -> list[Layer]:
+    """All layers that this plugin made."""
+    return [layer for layer in viewer.layers if role(layer)]
+
+
+def um_per_px(layer: Layer) -> float | None:
+    """Micrometres per pixel of a layer, where its file said so."""
+    value = layer.metadata.get("monusac", {}).get("um_per_px")
+    return None if value is None else float(value)
+
+
+def magnification(viewer: Any) -> float | None:
+    """The magnification of the current view as a microscope would have it, or None without a scale in um."""
+    image = find_layer(viewer, "image")
+    if image is None or um_per_px(image) is None:
+        return None
+    return float(viewer.scene.camera.zoom) * _UM_PER_SCREEN_PX_AT_1X
+
+
+def set_magnification(viewer: Any, times: float) -> None:
+    """Zoom such that a screen pixel shows 10 / `times` micrometres."""
+    viewer.scene.camera.zoom = times / _UM_PER_SCREEN_PX_AT_1X
+
+
+def center_on(viewer: Any, layer: Layer, y_px: float, x_px: float, times: float | None = None) -> None:
+    """Move the camera to a pixel of a layer, and to a magnification if one is given."""
+    world = layer.data_to_world((*(0,) * (layer.ndim - 2), y_px, x_px))
+    center = tuple(viewer.scene.camera.center)
+    viewer.scene.camera.center = (*center[:-2], world[-2], world[-1])
+    if times is not None and um_per_px(layer) is not None:
+        set_magnification(viewer, times)
+
+
+def show_scale(viewer: Any) -> None:
+    """Show the scale bar, in the units of the image."""
+    bar = viewer.canvas.overlays.scale_bar
+    bar.visible = True
+    bar.box = True
+    bar.font_size = 11
+
+
+def show_magnification(viewer: Any) -> None:
+    """Write the current magnification on the canvas; follows the camera."""
+    overlay = viewer.canvas.overlays.text
+    overlay.position = "bottom_left"
+    overlay.font_size = 11
+    overlay.box = True
+
+    def update(_: object = None) -> None:
+        times = magnification(viewer)
+        overlay.text = "" if times is None else f"{times:.3g}x"
+        overlay.visible = times is not None
+
+    viewer.scene.camera.events.zoom.connect(update)
+    viewer.layers.events.inserted.connect(update)
+    viewer.layers.events.removed.connect(update)
+    update()
+
+
+def legend_entries(counts: Mapping[int, int], palette: PaletteName) -> list[tuple[str, str, Rgb]]:
+    """Lines of the class legend: key, text and colour. Classes always; unclassified and ambiguous where there are any.
+
+    Parameters
+    ----------
+    counts : mapping of int to int
+        Nuclei by class number; -1 stands for ambiguous regions.
+    palette : {"imagescope", "colour-blind"}
+        Which colours.
+    """
+    lines = [(c.name, f"{c.label}  {counts.get(int(c), 0)}", PALETTES[palette][c]) for c in CLASSES]
+    if counts.get(int(NucleusClass.UNCLASSIFIED)):
+        number = counts[int(NucleusClass.UNCLASSIFIED)]
+        lines.append(("UNCLASSIFIED", f"Unclassified  {number}", PALETTES[palette][NucleusClass.UNCLASSIFIED]))
+    if counts.get(-1):
+        lines.append(("AMBIGUOUS", f"{AMBIGUOUS}  {counts[-1]}", AMBIGUOUS_COLOR))
+    return lines
+
+
+def show_legend(viewer: Any, entries: list[tuple[str, str, Rgb]]) -> None:
+    """Show lines of coloured text at the top left of the canvas; an empty list takes the legend away."""
+    overlays = viewer.canvas.overlays
+    wanted = {_LEGEND + key for key, _, _ in entries}
+    for name in [n for n in overlays if n.startswith(_LEGEND) and n not in wanted]:
+        del overlays[name]
+    for key, text, rgb in entries:
+        name = _LEGEND + key
+        if name not in overlays:
+            overlays[name] = TextOverlay(
+                position="top_left", font_size=11, box=True, box_color=(0.08, 0.08, 0.1, 0.85), visible=True
+            )
+        overlays[name].text = f"\u25a0 {text}"
+        overlays[name].color = (*(_readable(v) for v in rgb), 1.0)
+
+
+def _readable(value: int) -> float:
+    """Lift a colour component a little: pure blue cannot be read on the dark box."""
+    return 0.25 + 0.75 * value / 255
+
+
+def image_layer(viewer: Any) -> Image | None:
+    """The H&E image of the open crop: ours, or else the topmost RGB image."""
+    ours = find_layer(viewer, "image")
+    if isinstance(ours, Image):
+        return ours
+    for layer in reversed(viewer.layers):
+        if isinstance(layer, Image) and layer.rgb:
+            return layer
+    return None

@@ -1,0 +1,288 @@
+"""Masks: the boundary-mask widget. Background, inside and boundary of the nuclei, widened from 1 to 3 px, live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from magicgui.widgets import CheckBox, Container, PushButton, RadioButtons, create_widget
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from superqt.utils import qthrottled
+
+from napari_monusac.core.classes import TERNARY_COLORS, TERNARY_NAMES, TernaryClass
+from napari_monusac.core.recipe import BOUNDARY_WIDTHS
+from napari_monusac.ui import canvas
+from napari_monusac.ui.model import studio_model
+from napari_monusac.ui.widgets import ClassSwatch, Heading, Note, PathPicker, TaskRow, column, row
+from napari_monusac.ui.work import Report, Task
+
+#: Above this many pixels a full preview is computed in the background, so that the window stays alive.
+_DIRECT_PX = 2_000_000
+
+
+class MasksPanel(QWidget):
+    """Choose nuclei and a width, watch the ternary map follow every edit, write it.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer whose layers are masked.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.model = studio_model(napari_viewer)
+        self._watched: Labels | None = None
+        self._preview: Labels | None = None
+        self._task: Task | None = None
+        self._build()
+        self.model.crop_changed.connect(self._crop_changed)
+        self.model.collection_changed.connect(self._collection_changed)
+        self.viewer.layers.events.inserted.connect(self._layers_changed)
+        self.viewer.layers.events.removed.connect(self._layers_changed)
+        self._collection_changed(self.model.collection)
+        self._layers_changed()
+
+    def _build(self) -> None:
+        self.nuclei: Any = create_widget(annotation=Labels, label="Nuclei", options={"choices": self._nuclei_layers})
+        self.nuclei.tooltip = "A labels layer with one number a nucleus"
+        self.width: Any = RadioButtons(
+            choices=[(f"{w} px", w) for w in BOUNDARY_WIDTHS], value=3, orientation="horizontal", label="Boundary",
+            tooltip="1 px is the nucleus' own rim; 3 px is that, dilated once by OpenCV's 3 x 3 ellipse; 5 and 7 px twice and three times",
+        )  # fmt: skip
+        self.live: Any = CheckBox(
+            value=False, text="Live preview", tooltip="Show the ternary map and let it follow every edit of the nuclei"
+        )
+        self.write: Any = PushButton(
+            text="Write ternary layer", tooltip="Put the map of this width into the layer 'ternary'"
+        )
+        self.form = Container(widgets=[self.nuclei, self.width, self.live, self.write], labels=True)
+        self.form.margins = (0, 0, 0, 0)
+        self.hint = Note("Open a crop with labels (Slides), or any labels layer with one number a nucleus.")
+        self.amounts = {c: QLabel("–") for c in TernaryClass}
+        lines = []
+        for member in TernaryClass:
+            rgb = TERNARY_COLORS.get(member, (60, 60, 60))
+            lines.append(
+                row(ClassSwatch(rgb), QLabel(TERNARY_NAMES[member]), self.amounts[member], stretch_first=False)
+            )
+        self.folder = PathPicker(
+            "masks",
+            "folder",
+            tooltip="Where the folder's masks go: instances, semantic and ternary as .tif, one folder a patient",
+            placeholder="Write masks to…",
+        )
+        self.write_folder: Any = PushButton(text="Write masks of the whole folder")
+        self.progress = TaskRow()
+        box = QVBoxLayout(self)
+        box.setContentsMargins(4, 4, 4, 4)
+        box.addWidget(self.hint)
+        box.addWidget(self.form.native)
+        box.addWidget(Heading("Pixels"))
+        box.addWidget(column(*lines, spacing=2))
+        box.addWidget(Heading("Whole folder"))
+        box.addWidget(self.folder)
+        box.addWidget(self.write_folder.native)
+        box.addWidget(self.progress)
+        box.addStretch(1)
+        self.width.changed.connect(lambda _: self.refresh())
+        self.nuclei.changed.connect(lambda _: self._watch())
+        self.live.changed.connect(self._live_changed)
+        self.write.changed.connect(lambda _: self.write_layer())
+        self.write_folder.changed.connect(lambda _: self.write_all())
+
+    # -- layers
+
+    def _nuclei_layers(self, _: object = None) -> list[Labels]:
+        """Labels layers that can hold nuclei: not our class maps, not the preview; the crop's own nuclei first."""
+        maps = (
+            "semantic",
+            "ternary",
+            "ambiguous",
+            "ternary preview",
+            "predicted semantic",
+            "predicted ternary",
+            "difference",
+            "outlines",
+        )
+        layers = [la for la in self.viewer.layers if isinstance(la, Labels) and canvas.role(la) not in maps]
+        return sorted(layers, key=lambda la: canvas.role(la) != "nuclei")
+
+    def _layers_changed(self, event: object = None) -> None:
+        if self._preview is not None and self._preview not in self.viewer.layers:
+            # the user deleted the preview: stays deleted
+            self._preview = None
+            self.live.value = False
+        self.nuclei.reset_choices()
+        self._watch()
+
+    def _crop_changed(self, _: object) -> None:
+        self.nuclei.reset_choices()
+        own = canvas.find_layer(self.viewer, "nuclei")
+        if own is not None:
+            self.nuclei.value = own
+        self._watch()
+
+    def _watch(self) -> None:
+        layer = self.nuclei.value
+        if layer is self._watched:
+            return
+        if self._watched is not None:
+            self._watched.events.labels_update.disconnect(self._edited)
+            self._watched.events.data.disconnect(self._edited_whole)
+        self._watched = layer
+        for widget in (self.write, self.live, self.width):
+            widget.enabled = layer is not None
+        self.hint.setVisible(layer is None)
+        if layer is not None:
+            layer.events.labels_update.connect(self._edited)
+            layer.events.data.connect(self._edited_whole)
+        self.refresh()
+
+    def _edited(self, event: Any) -> None:
+        """Follow a stroke: only the changed box is computed again."""
+        if self._preview is None or self._watched is None:
+            return
+        from napari_monusac.masks.ternary import update_ternary
+
+        (y, x), (height, width) = event.offset[-2:], event.data.shape[-2:]
+        update_ternary(self._preview.data, self._watched.data, (y, x, y + height, x + width), int(self.width.value))
+        self._preview.refresh()
+        self._count_soon()
+
+    def _edited_whole(self, _: object) -> None:
+        self.refresh()
+
+    # -- the map
+
+    def refresh(self) -> None:
+        """Compute the map of the chosen nuclei and width again, and show it if the preview is on."""
+        layer, width = self._watched, int(self.width.value or 3)
+        self.write.text = f"Write ternary layer ({width} px)"
+        if layer is None or not self.live.value:
+            self._show_amounts(None)
+            return
+        if layer.data.size <= _DIRECT_PX:
+            self._show(_ternary(layer.data, width))
+            return
+        if self._task is not None:
+            self._task.stop()
+        task = Task(lambda _: _ternary(layer.data, width))
+        self._task = task
+        task.done.connect(lambda result: self._show(result) if self._task is task else None)
+        self.progress.follow(task, "Computing the boundaries…")
+
+    def _show(self, ternary: Any) -> None:
+        layer = self._watched
+        if layer is None or not self.live.value:
+            return
+        if self._preview is None or self._preview.data.shape != ternary.shape:
+            if self._preview is not None:
+                self._remove_preview()
+                self.live.value = True
+            self._preview = self._add("ternary preview", ternary, layer, opacity=0.55)
+        else:
+            self._preview.data = ternary
+        self._show_amounts(ternary)
+
+    def _add(self, name: str, data: Any, like: Labels, opacity: float) -> Labels:
+        active = self.viewer.layers.selection.active
+        layer = self.viewer.add_labels(
+            data, name=name, scale=like.scale, translate=like.translate, units=like.units, opacity=opacity, colormap=ternary_colormap(),
+            metadata={"monusac": {**like.metadata.get("monusac", {}), "role": name, "boundary_width": int(self.width.value)}},
+        )  # fmt: skip
+        # the brush stays on the nuclei
+        self.viewer.layers.selection.active = active
+        return layer
+
+    def _live_changed(self, on: bool) -> None:
+        if on:
+            self.refresh()
+        else:
+            self._remove_preview()
+            self._show_amounts(None)
+
+    def _remove_preview(self) -> None:
+        preview, self._preview = self._preview, None
+        if preview is not None and preview in self.viewer.layers:
+            self.viewer.layers.remove(preview)
+
+    @qthrottled(timeout=150)
+    def _count_soon(self) -> None:
+        if self._preview is not None:
+            self._show_amounts(self._preview.data)
+
+    def _show_amounts(self, ternary: Any) -> None:
+        for member, label in self.amounts.items():
+            if ternary is None:
+                label.setText("–")
+                continue
+            number = int(np.count_nonzero(ternary == int(member)))
+            label.setText(f"{number:,} px   {100 * number / max(1, ternary.size):.1f} %".replace(",", "\u202f"))
+
+    # -- writing
+
+    def write_layer(self) -> Labels | None:
+        """Write the map into the layer *ternary* (made if it is not there)."""
+        source, width = self._watched, int(self.width.value)
+        if source is None:
+            return None
+        ternary = _ternary(source.data, width)
+        layer = canvas.find_layer(self.viewer, "ternary")
+        if isinstance(layer, Labels) and layer.data.shape == ternary.shape:
+            layer.data = ternary
+            layer.metadata["monusac"]["boundary_width"] = width
+        else:
+            layer = self._add("ternary", ternary, source, opacity=0.6)
+        layer.visible = True
+        if self.live.value:
+            self.live.value = False
+        self._show_amounts(ternary)
+        self.model.tell(f"Layer 'ternary' now has a {width} px boundary.", "good")
+        return layer
+
+    def _collection_changed(self, collection: Any) -> None:
+        self.write_folder.enabled = collection is not None
+        self.write_folder.tooltip = (
+            "Open a folder first (Slides)"
+            if collection is None
+            else f"Masks of every labelled crop in {collection.root}"
+        )
+
+    def write_all(self) -> Task | None:
+        """Write the masks of every labelled crop of the open folder."""
+        collection, out, width = self.model.collection, self.folder.path, int(self.width.value)
+        if collection is None:
+            return None
+        if out is None:
+            self.progress.label.say("Choose where the masks go first.", "warning")
+            return None
+
+        def work(report: Report) -> int:
+            from napari_monusac.io.maskfiles import write_masks
+
+            todo = [c for c in collection.crops if c.image is not None and c.annotation is not None]
+            for i, crop in enumerate(todo):
+                report(i / max(1, len(todo)), f"{crop.name} ({i + 1} of {len(todo)})")
+                write_masks(collection, crop, Path(out), boundary_width=width)
+            return len(todo)
+
+        task = Task(work)
+        task.done.connect(lambda n: self.progress.label.say(f"Masks of {n} crops are in {out}.", "good"))
+        return self.progress.follow(task, "Writing masks…")
+
+
+def _ternary(instances: Any, width: int) -> Any:
+    from napari_monusac.masks.ternary import ternary_map
+
+    return ternary_map(np.asarray(instances), boundary_width=width)
+
+
+def ternary_colormap() -> DirectLabelColormap:
+    """Colours of the ternary map: inside calm, boundary bright."""
+    colors: dict[int | None, Any] = {int(k): (*(v / 255 for v in rgb), 1.0) for k, rgb in TERNARY_COLORS.items()}
+    return DirectLabelColormap(color_dict={0: "transparent", None: "transparent", **colors})

@@ -1,0 +1,128 @@
+"""What the Studio knows, without widgets: the open collection and crop, the running job, the newest model. One per viewer.
+
+Panels are views on this model and hear of each other only through its signals.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+if TYPE_CHECKING:
+    from napari_monusac.core.classes import PaletteName
+    from napari_monusac.io.collection import Collection, Crop
+    from napari_monusac.io.runs import RunFolder
+
+
+class StudioModel:
+    """The state that the panels of one viewer share.
+
+    Attributes
+    ----------
+    collection : Collection or None
+        The open folder of crops.
+    crop : Crop or None
+        The crop whose layers are in the viewer.
+    run : RunFolder or None
+        The run that is being trained, or was trained last.
+    runs_folder : Path
+        Where runs are kept and looked for.
+    palette : str
+        Class colours: ImageScope's or colour-blind ones.
+    """
+
+    collection_changed = Signal(object)
+    crop_asked = Signal(object)
+    crop_changed = Signal(object)
+    layers_changed = Signal()
+    run_changed = Signal(object)
+    run_progressed = Signal(object)
+    run_ended = Signal(object)
+    predicted = Signal(object)
+    unsaved_changed = Signal(bool)
+    palette_changed = Signal(str)
+    panel_asked = Signal(str)
+    told = Signal(str, str)
+
+    def __init__(self) -> None:
+        self.collection: Collection | None = None
+        self.crop: Crop | None = None
+        self.run: RunFolder | None = None
+        self.runs_folder: Path = Path.home() / "napari-monusac-runs"
+        self.palette: PaletteName = "imagescope"
+        self.unsaved = False
+        self.last_prediction: Any = None
+        #: called before another crop takes the place of the open one; False keeps it
+        self.may_leave_crop: Any = lambda: True
+
+    def set_collection(self, collection: Collection | None) -> None:
+        """Take another folder of crops."""
+        self.collection = collection
+        self.collection_changed.emit(collection)
+
+    def ask_for_crop(self, crop: Crop) -> bool:
+        """Ask that a crop is opened; False where unsaved work made the user stay."""
+        if not self.may_leave_crop():
+            return False
+        self.crop_asked.emit(crop)
+        return True
+
+    def set_crop(self, crop: Crop | None) -> None:
+        """Say which crop's layers are in the viewer now."""
+        self.crop = crop
+        self.last_prediction = None
+        self.crop_changed.emit(crop)
+
+    def neighbour(self, step: int) -> Crop | None:
+        """The crop `step` places after (before, if negative) the open one; None past the ends or without a collection."""
+        if self.collection is None or not self.collection.crops:
+            return None
+        crops = [c for c in self.collection.crops if c.image is not None]
+        if self.crop is None:
+            return crops[0] if crops else None
+        names = [c.name for c in crops]
+        if self.crop.name not in names:
+            return None
+        at = names.index(self.crop.name) + step
+        return crops[at] if 0 <= at < len(crops) else None
+
+    def position(self) -> tuple[int, int]:
+        """1-based place of the open crop among the collection's crops with an image, and their number; (0, n) when not among them."""
+        if self.collection is None:
+            return 0, 0
+        names = [c.name for c in self.collection.crops if c.image is not None]
+        return (names.index(self.crop.name) + 1 if self.crop is not None and self.crop.name in names else 0), len(names)
+
+    def set_unsaved(self, unsaved: bool) -> None:
+        """Say whether there are edits that no file has yet."""
+        if unsaved != self.unsaved:
+            self.unsaved = unsaved
+            self.unsaved_changed.emit(unsaved)
+
+    def tell(self, text: str, kind: str = "hint") -> None:
+        """Show one line in the Studio: a "hint", "good", "warning" or "error"."""
+        self.told.emit(text, kind)
+
+
+_MODELS: dict[int, StudioModel] = {}
+
+
+def studio_model(viewer: Any) -> StudioModel:
+    """Return the model that all panels of this viewer share, made on first use.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        The viewer, or npe2's proxy of it.
+    """
+    key = id(getattr(viewer, "__wrapped__", viewer))
+    if key not in _MODELS:
+        _MODELS[key] = StudioModel()
+    return _MODELS[key]
+
+
+def forget(viewer: Any) -> None:
+    """Drop the model of a viewer that is closed."""
+    _MODELS.pop(id(getattr(viewer, "__wrapped__", viewer)), None)

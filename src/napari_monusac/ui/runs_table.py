@@ -1,0 +1,135 @@
+"""The table of runs: status, epochs, best combo; resume, watch, compare, show the folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, QUrl, Signal
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt.utils import qthrottled
+
+from napari_monusac.ui.model import StudioModel
+from napari_monusac.ui.widgets import Note, row
+from napari_monusac.ui.work import Report, Task
+
+if TYPE_CHECKING:
+    from napari_monusac.io.runs import RunFolder
+
+_RUN = int(Qt.ItemDataRole.UserRole)
+
+
+class RunsTable(QWidget):
+    """All runs of the runs folder, newest first.
+
+    Signals
+    -------
+    resume_asked(RunFolder), watch_asked(RunFolder), compare_asked(list of RunFolder)
+    """
+
+    resume_asked = Signal(object)
+    watch_asked = Signal(object)
+    compare_asked = Signal(object)
+
+    def __init__(self, model: StudioModel) -> None:
+        super().__init__()
+        self.model = model
+        self.table = QTableWidget(0, 4)
+        self.table.setHorizontalHeaderLabels(["Run", "Status", "Epoch", "Combo"])
+        self.table.verticalHeader().hide()
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column, width in ((1, 80), (2, 62), (3, 56)):
+            self.table.setColumnWidth(column, width)
+        self.table.setMinimumHeight(130)
+        self.resume = QPushButton("Resume")
+        self.resume.setToolTip("Go on with a stopped or interrupted run from its last checkpoint")
+        self.watch = QPushButton("Watch")
+        self.watch.setToolTip("Follow a run that another process is training, and stop it from here")
+        self.compare = QPushButton("Compare")
+        self.compare.setToolTip("Lay the curves of the selected runs over each other")
+        self.folder = QPushButton("Folder")
+        self.folder.setToolTip("Show the run's folder")
+        self.note = Note()
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.table, row(self.resume, self.watch, self.compare, self.folder), self.note):
+            box.addWidget(widget)
+        self.table.itemSelectionChanged.connect(self._selected)
+        self.resume.clicked.connect(lambda: self._emit(self.resume_asked))
+        self.watch.clicked.connect(lambda: self._emit(self.watch_asked))
+        self.compare.clicked.connect(lambda: self.compare_asked.emit(self.selected()))
+        self.folder.clicked.connect(self._show_folder)
+        self._selected()
+
+    def selected(self) -> list[RunFolder]:
+        """The selected runs."""
+        rows = sorted({i.row() for i in self.table.selectedItems()})
+        return [self.table.item(r, 0).data(_RUN) for r in rows]
+
+    def refresh(self) -> None:
+        """Read the runs folder again, in the background."""
+        folder = self.model.runs_folder
+
+        def read(_: Report) -> list[Any]:
+            from napari_monusac.io.runs import find_runs
+
+            return [(r, r.status, r.epochs_done, r.recipe.epochs, r.best_combo) for r in find_runs(folder)]
+
+        task = Task(read)
+        task.done.connect(self._show)
+        task.start()
+
+    @qthrottled(timeout=2000)
+    def refresh_soon(self) -> None:
+        """Refresh, at most every two seconds."""
+        self.refresh()
+
+    def _show(self, runs: list[Any]) -> None:
+        chosen = {r.path for r in self.selected()}
+        self.table.setRowCount(len(runs))
+        for i, (run, status, done, epochs, combo) in enumerate(runs):
+            texts = (run.path.name, status, f"{done}/{epochs}", "–" if combo is None else f"{combo:.3f}")
+            for column, text in enumerate(texts):
+                item = QTableWidgetItem(text)
+                item.setData(_RUN, run)
+                item.setToolTip(f"{run.path}\nrecipe {run.recipe.name}, data {run.data}")
+                self.table.setItem(i, column, item)
+                item.setSelected(run.path in chosen)
+        self.note.say("" if runs else f"No run yet in {self.model.runs_folder}.")
+        self._selected()
+
+    def _selected(self) -> None:
+        runs = self.selected()
+        one = runs[0] if len(runs) == 1 else None
+        status = one.status if one is not None else ""
+        self.resume.setEnabled(status in ("stopped", "interrupted", "failed", "new"))
+        self.watch.setEnabled(status in ("running", "paused"))
+        self.compare.setEnabled(len(runs) > 0)
+        self.folder.setEnabled(one is not None)
+        if len(runs) == 2:
+            changes = runs[0].recipe.changes(runs[1].recipe)
+            self.note.say(
+                "Differences: " + "; ".join(f"{k.replace('_', ' ')} {a} / {b}" for k, (a, b) in changes.items())
+                if changes
+                else "Same recipe."
+            )
+
+    def _emit(self, signal: Any) -> None:
+        runs = self.selected()
+        if len(runs) == 1:
+            signal.emit(runs[0])
+
+    def _show_folder(self) -> None:
+        for run in self.selected():
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(run.path)))

@@ -1,0 +1,354 @@
+"""Slides: choose a folder, see its patients and crops, open one, hear what the data doctor says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtGui import QColor, QIcon, QImage, QPixmap
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLineEdit,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_monusac.core.classes import CLASSES
+from napari_monusac.ui import canvas
+from napari_monusac.ui.chips import COUNTS_ROLE, ChipsDelegate
+from napari_monusac.ui.model import StudioModel, studio_model
+from napari_monusac.ui.opening import opening_task, replace_crop
+from napari_monusac.ui.widgets import Note, PathPicker, TaskRow
+from napari_monusac.ui.work import Progress, Report, Task
+
+if TYPE_CHECKING:
+    from napari_monusac.io.collection import Collection, Crop
+
+_CROP = int(Qt.ItemDataRole.UserRole)
+_FILTERS = ("All crops", "With labels", "Without labels", *(f"With {c.label.lower()}s" for c in CLASSES))
+_THUMBNAIL = 40
+
+
+class SlidesPanel(QWidget):
+    """The collection browser.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer that crops are opened in.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.model: StudioModel = studio_model(napari_viewer)
+        self._counts: dict[str, dict[int, int]] = {}
+        self._items: dict[str, QTreeWidgetItem] = {}
+        self._opening: Task | None = None
+        self._build()
+        self.model.collection_changed.connect(self._show_collection)
+        self.model.crop_asked.connect(self.open_crop)
+        self.model.crop_changed.connect(self._mark_open)
+        if self.model.collection is not None:
+            self._show_collection(self.model.collection)
+
+    def _build(self) -> None:
+        self.folder = PathPicker(
+            "collection",
+            "folder",
+            tooltip="A MoNuSAC folder, one patient's folder, or a folder of images with their .xml",
+            placeholder="Choose a folder of slides…",
+        )
+        self.hint = Note(
+            "Choose a folder: MoNuSAC's training or testing root, the folder that holds both, one patient, or any folder of .svs or .tif images "
+            "with ImageScope .xml files. Dropping it on the window works too."
+        )
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("Search patient or crop")
+        self.search.setClearButtonEnabled(True)
+        self.filter = QComboBox()
+        self.filter.addItems(_FILTERS)
+        self.tree = QTreeWidget()
+        self.tree.setHeaderLabels(["Crop", "Nuclei"])
+        self.tree.setIconSize(QSize(_THUMBNAIL, _THUMBNAIL))
+        self.tree.setUniformRowHeights(False)
+        self.tree.setItemDelegateForColumn(1, ChipsDelegate(self.tree))
+        header = self.tree.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Fixed)
+        header.resizeSection(1, 150)
+        self.tree.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        self.tree.setMinimumHeight(260)
+        self.progress = TaskRow()
+        self.opening = TaskRow()
+        self.check = QPushButton("Check this folder")
+        self.check.setToolTip("The data doctor looks at every file of the folder and says what would cost training")
+        self.verdict = Note()
+        self.findings = QTableWidget(0, 3)
+        self.findings.setHorizontalHeaderLabels(["", "Crop", "Finding"])
+        self.findings.horizontalHeader().setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
+        self.findings.verticalHeader().hide()
+        self.findings.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.findings.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
+        self.findings.setMinimumHeight(170)
+        self.findings.hide()
+        box = QVBoxLayout(self)
+        box.setContentsMargins(4, 4, 4, 4)
+        box.addWidget(self.folder)
+        box.addWidget(self.hint)
+        line = QHBoxLayout()
+        line.addWidget(self.search, 1)
+        line.addWidget(self.filter)
+        box.addLayout(line)
+        box.addWidget(self.tree, 1)
+        box.addWidget(self.opening)
+        box.addWidget(self.check)
+        box.addWidget(self.progress)
+        box.addWidget(self.verdict)
+        box.addWidget(self.findings, 1)
+        self.folder.changed.connect(self.open_folder)
+        self.search.textChanged.connect(self._filter)
+        self.filter.currentIndexChanged.connect(self._filter)
+        self.tree.itemActivated.connect(self._activated)
+        self.tree.itemClicked.connect(self._activated)
+        self.check.clicked.connect(self.examine)
+        self.findings.itemClicked.connect(self._go_to_finding)
+        self.check.setEnabled(False)
+
+    # -- the folder
+
+    def open_folder(self, folder: str | Path, *, then_first: bool = True) -> Task:
+        """List a folder's crops in the background, then open the first."""
+
+        def read(report: Report) -> Collection:
+            from napari_monusac.io.collection import open_collection
+
+            report(None, "Looking through the folder")
+            return open_collection(folder)
+
+        task = Task(read)
+
+        def done(collection: Collection) -> None:
+            self.model.set_collection(collection)
+            first = next((c for c in collection.crops if c.image is not None), None)
+            if then_first and first is not None:
+                self.model.ask_for_crop(first)
+
+        task.done.connect(done)
+        return self.opening.follow(task, "Looking through the folder…")
+
+    def _show_collection(self, collection: Collection | None) -> None:
+        self.tree.clear()
+        self._items.clear()
+        self._counts.clear()
+        self.findings.hide()
+        self.verdict.say("")
+        self.check.setEnabled(collection is not None)
+        if collection is None:
+            return
+        self.folder.set_path(collection.root, remember=True)
+        crops = collection.crops
+        patients: dict[str, QTreeWidgetItem] = {}
+        for crop in crops:
+            if crop.patient not in patients:
+                parent = QTreeWidgetItem(self.tree, [crop.patient, ""])
+                parent.setFirstColumnSpanned(True)
+                parent.setExpanded(True)
+                parent.setFlags(Qt.ItemFlag.ItemIsEnabled)
+                patients[crop.patient] = parent
+            item = QTreeWidgetItem(patients[crop.patient], [_short(crop), ""])
+            item.setData(0, _CROP, crop)
+            item.setToolTip(0, f"{crop.name}\n{crop.image or 'no image'}\n{crop.annotation or 'no labels'}")
+            if crop.image is None:
+                item.setText(1, "no image")
+                item.setDisabled(True)
+            elif crop.annotation is None:
+                item.setText(1, "no labels")
+            self._items[crop.name] = item
+        for parent in patients.values():
+            parent.setText(0, f"{parent.text(0)}   ({parent.childCount()})")
+        labelled = sum(c.annotation is not None for c in crops)
+        problems = f" {len(collection.problems)} files left out: see Check." if collection.problems else ""
+        self.hint.say(
+            f"{len(patients)} patients, {len(crops)} crops, {labelled} with labels.{problems} Click a crop to open it."
+        )
+        self._mark_open(self.model.crop)
+        QTimer.singleShot(300, lambda: self._count(collection))
+
+    def _count(self, collection: Collection) -> None:
+        """Count nuclei and make thumbnails in the background, crop by crop."""
+
+        def work(report: Report) -> None:
+            from napari_monusac.io.thumbnails import thumbnail
+
+            todo = [c for c in collection.crops if c.image is not None]
+            for i, crop in enumerate(todo):
+                counts = None
+                if crop.annotation is not None:
+                    annotation = collection.annotation(crop)
+                    counts = {int(k): v for k, v in annotation.counts().items()}
+                picture = thumbnail(collection.open(crop), _THUMBNAIL * 2)
+                report((i + 1) / len(todo), f"Counting nuclei: {i + 1} of {len(todo)}", (crop.name, counts, picture))
+
+        task = Task(work)
+        task.progressed.connect(self._counted)
+        self.model.collection_changed.connect(lambda _: task.stop())
+        self.progress.follow(task, "Counting nuclei…")
+
+    def _counted(self, progress: Progress) -> None:
+        if progress.payload is None:
+            return
+        name, counts, picture = progress.payload
+        item = self._items.get(name)
+        if item is None:
+            return
+        if counts is not None:
+            self._counts[name] = counts
+            item.setData(1, COUNTS_ROLE, counts)
+            item.setToolTip(1, ", ".join(f"{c.label}: {counts.get(int(c), 0)}" for c in CLASSES))
+        height, width = picture.shape[:2]
+        image = QImage(picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+        item.setIcon(0, QIcon(QPixmap.fromImage(image)))
+
+    def _filter(self) -> None:
+        words = self.search.text().casefold().split()
+        kind = self.filter.currentText()
+        for name, item in self._items.items():
+            crop = item.data(0, _CROP)
+            counts = self._counts.get(name, {})
+            fits = all(w in f"{crop.patient} {crop.name}".casefold() for w in words)
+            if kind == _FILTERS[1]:
+                fits &= crop.annotation is not None
+            elif kind == _FILTERS[2]:
+                fits &= crop.annotation is None
+            elif kind != _FILTERS[0]:
+                fits &= counts.get(int(CLASSES[_FILTERS.index(kind) - 3]), 0) > 0
+            item.setHidden(not fits)
+        for i in range(self.tree.topLevelItemCount()):
+            parent = self.tree.topLevelItem(i)
+            parent.setHidden(all(parent.child(k).isHidden() for k in range(parent.childCount())))
+
+    # -- a crop
+
+    def _activated(self, item: QTreeWidgetItem) -> None:
+        crop = item.data(0, _CROP)
+        if (
+            crop is not None
+            and crop.image is not None
+            and (self.model.crop is None or crop.name != self.model.crop.name or not canvas.our_layers(self.viewer))
+        ):
+            self.model.ask_for_crop(crop)
+
+    def open_crop(self, crop: Crop) -> Task | None:
+        """Read a crop in the background and show it; an opening still under way is given up."""
+        collection = self.model.collection
+        if collection is None:
+            return None
+        if self._opening is not None:
+            self._opening.stop()
+        task = opening_task(collection, crop)
+        self._opening = task
+
+        def show(layer_data: list[Any]) -> None:
+            if self._opening is task:
+                self._opening = None
+                replace_crop(self.viewer, self.model, crop, layer_data)
+
+        task.done.connect(show)
+        return self.opening.follow(task, f"Opening {crop.name}…")
+
+    def _mark_open(self, crop: Crop | None) -> None:
+        for name, item in self._items.items():
+            font = item.font(0)
+            font.setBold(crop is not None and name == crop.name)
+            item.setFont(0, font)
+            if font.bold():
+                self.tree.setCurrentItem(item)
+                self.tree.scrollToItem(item)
+
+    # -- the doctor
+
+    def examine(self) -> Task | None:
+        """Let the data doctor look at the folder, in the background."""
+        collection = self.model.collection
+        if collection is None:
+            return None
+
+        def work(report: Report) -> Any:
+            from napari_monusac.io.doctor import examine
+
+            return examine(collection.root, progress=lambda fraction, message: report(fraction, message))
+
+        task = Task(work)
+        task.done.connect(self._diagnosed)
+        return self.progress.follow(task, "Examining…")
+
+    def _diagnosed(self, report: Any) -> None:
+        found = list(report.findings)
+        worst = [f for f in found if f.severity in ("error", "warning")]
+        if not found:
+            self.verdict.say("Nothing wrong was found in this folder.", "good")
+        else:
+            kinds: dict[str, int] = {}
+            for f in found:
+                kinds[f.code] = kinds.get(f.code, 0) + 1
+            words = ", ".join(
+                f"{code.replace('-', ' ')} ({n})" for code, n in sorted(kinds.items(), key=lambda k: -k[1])[:5]
+            )
+            self.verdict.say(
+                f"{len(found)} findings, {len(worst)} that matter: {words}. Click a row to see it.",
+                "warning" if worst else "hint",
+            )
+        self.findings.setRowCount(len(found))
+        for i, f in enumerate(found):
+            mark = {"error": "\u2716", "warning": "\u25b2"}.get(f.severity, "\u2022")
+            for column, text in enumerate((mark, f.image or f.patient or "", f.message)):
+                item = QTableWidgetItem(text)
+                item.setToolTip(
+                    "\n".join(
+                        t for t in (f.message, getattr(f, "effect", ""), f"Mend: {f.mend}" if f.mend else "") if t
+                    )
+                )
+                item.setData(_CROP, f)
+                if column == 0:
+                    item.setForeground(QColor({"error": "#d55e00", "warning": "#e69f00"}.get(f.severity, "#7f8c9b")))
+                self.findings.setItem(i, column, item)
+        self.findings.setColumnWidth(0, 24)
+        self.findings.setColumnWidth(1, 110)
+        self.findings.setVisible(bool(found))
+
+    def _go_to_finding(self, item: QTableWidgetItem) -> None:
+        finding = item.data(_CROP)
+        collection = self.model.collection
+        crop = (
+            next((c for c in collection.crops if finding.image and finding.image in (c.name, str(c.image))), None)
+            if collection
+            else None
+        )
+        if crop is None or crop.image is None:
+            return
+
+        def move() -> None:
+            layer = canvas.find_layer(self.viewer, "image")
+            if finding.at is not None and layer is not None:
+                canvas.center_on(self.viewer, layer, *finding.at, times=40)
+
+        if self.model.crop is not None and self.model.crop.name == crop.name:
+            move()
+        elif self.model.may_leave_crop() and (task := self.open_crop(crop)) is not None:
+            task.finished.connect(move)
+
+
+def _short(crop: Crop) -> str:
+    """The part of a crop's name that its patient does not say already."""
+    name = str(crop.name)
+    return name.removeprefix(crop.patient).lstrip("_-") or name if name.startswith(crop.patient) else name

@@ -1,0 +1,219 @@
+"""The MoNuSAC Studio: one dock with everything, the next step always plain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Labels
+from napari.utils.theme import get_theme
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QPushButton, QTabWidget, QToolButton, QVBoxLayout, QWidget
+
+from napari_monusac.ui import canvas
+from napari_monusac.ui.masks_panel import MasksPanel
+from napari_monusac.ui.model import studio_model
+from napari_monusac.ui.opening import class_counts
+from napari_monusac.ui.predict_panel import PredictPanel
+from napari_monusac.ui.review_panel import ReviewPanel
+from napari_monusac.ui.slides_panel import SlidesPanel
+from napari_monusac.ui.train_panel import TrainPanel
+from napari_monusac.ui.training import RunProgress
+from napari_monusac.ui.widgets import Note, scrolling
+from napari_monusac.ui.work import spoken_duration, stop_all
+
+if TYPE_CHECKING:
+    from napari_monusac.io.collection import Collection, Crop
+
+_PANELS: tuple[tuple[str, type[QWidget]], ...] = (
+    ("Slides", SlidesPanel),
+    ("Masks", MasksPanel),
+    ("Train", TrainPanel),
+    ("Predict", PredictPanel),
+    ("Review", ReviewPanel),
+)
+
+
+class Studio(QWidget):
+    """Slides, Masks, Train, Predict, Review in one dock.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer that the Studio belongs to.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.model = studio_model(napari_viewer)
+        self.panels: dict[str, QWidget] = {}
+        self._build()
+        canvas.show_scale(napari_viewer)
+        canvas.show_magnification(napari_viewer)
+        self._connect()
+        self._layers_changed()
+
+    def _build(self) -> None:
+        self.setMinimumWidth(380)
+        self.where = QLabel("No slide is open")
+        self.where.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.previous = _arrow("\u25c0", "Previous crop (Page Up)")
+        self.next = _arrow("\u25b6", "Next crop (Page Down)")
+        self.place = QLabel("")
+        head = QHBoxLayout()
+        head.addWidget(self.previous)
+        head.addWidget(self.where, 1)
+        head.addWidget(self.place)
+        head.addWidget(self.next)
+        zoom = QHBoxLayout()
+        zoom.setSpacing(4)
+        zoom.addWidget(QLabel("Magnification"))
+        self.presets = {}
+        for times in canvas.MAGNIFICATIONS:
+            button = QPushButton(f"{times}x")
+            button.setToolTip(f"Zoom to {times}x (a screen pixel shows {10 / times:g} µm)")
+            button.clicked.connect(lambda _=False, t=times: canvas.set_magnification(self.viewer, t))
+            self.presets[times] = button
+            zoom.addWidget(button)
+        fit = QPushButton("Fit")
+        fit.setToolTip("Show the whole image")
+        fit.clicked.connect(lambda: self.viewer.reset_view())
+        zoom.addWidget(fit)
+        zoom.addStretch(1)
+        self.tabs = QTabWidget()
+        self.tabs.setUsesScrollButtons(True)
+        for name, panel in _PANELS:
+            self.panels[name] = panel(self.viewer)
+            self.tabs.addTab(scrolling(self.panels[name]), name)
+        self.notice = Note()
+        self.device = QLabel("")
+        self.job = QToolButton()
+        self.job.setAutoRaise(True)
+        self.job.setToolTip("The running training: click to see it")
+        self.job.hide()
+        self.unsaved = QLabel("")
+        foot = QHBoxLayout()
+        foot.addWidget(self.job, 1)
+        foot.addWidget(self.unsaved)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(6, 6, 6, 6)
+        box.addLayout(head)
+        box.addLayout(zoom)
+        box.addWidget(self.tabs, 1)
+        box.addWidget(self.notice)
+        box.addLayout(foot)
+        self._notice_timer = QTimer(self)
+        self._notice_timer.setSingleShot(True)
+        self._notice_timer.timeout.connect(lambda: self.notice.say(""))
+
+    def _connect(self) -> None:
+        self.previous.clicked.connect(lambda: self.go(-1))
+        self.next.clicked.connect(lambda: self.go(1))
+        self.job.clicked.connect(lambda: self.show_panel("Train"))
+        self.model.crop_changed.connect(self._crop_changed)
+        self.model.collection_changed.connect(self._collection_changed)
+        self.model.run_progressed.connect(self._run_progressed)
+        self.model.run_ended.connect(lambda _: self.job.hide())
+        self.model.told.connect(self._told)
+        self.model.panel_asked.connect(self.show_panel)
+        self.model.unsaved_changed.connect(lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
+        self.viewer.layers.events.inserted.connect(self._inserted)
+        self.viewer.layers.events.removed.connect(self._layers_changed)
+        self.viewer.events.theme.connect(self._theme_changed)
+        self.viewer.bind_key("PageDown", lambda _: self.go(1), overwrite=True)
+        self.viewer.bind_key("PageUp", lambda _: self.go(-1), overwrite=True)
+        application = QApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self._closing)
+        self.destroyed.connect(lambda: stop_all())
+        self._theme_changed()
+
+    # -- getting about
+
+    def show_panel(self, name: str) -> None:
+        """Bring a panel to the front."""
+        if name in self.panels:
+            self.tabs.setCurrentIndex(list(self.panels).index(name))
+
+    def go(self, step: int) -> None:
+        """Open the next (1) or the previous (-1) crop."""
+        crop = self.model.neighbour(step)
+        if crop is not None:
+            self.model.ask_for_crop(crop)
+
+    def _collection_changed(self, _: Collection | None) -> None:
+        self._crop_changed(self.model.crop)
+
+    def _crop_changed(self, crop: Crop | None) -> None:
+        self.where.setText("No slide is open" if crop is None else str(crop.name))
+        self.where.setToolTip("" if crop is None else str(crop.image))
+        at, number = self.model.position()
+        self.place.setText(f"{at}/{number}" if number else "")
+        self.previous.setEnabled(self.model.neighbour(-1) is not None)
+        self.next.setEnabled(self.model.neighbour(1) is not None)
+
+    def _inserted(self, event: Any) -> None:
+        """A layer came in, perhaps by File > Open or a drop: list its collection, show its crop."""
+        about = event.value.metadata.get("monusac", {})
+        if about.get("role") == "image" and about.get("collection"):
+            root = str(about["collection"])
+            if self.model.collection is None or str(self.model.collection.root) != root:
+                QTimer.singleShot(0, lambda: self._list(root, str(about.get("crop") or "")))
+            elif self.model.crop is None or self.model.crop.name != about.get("crop"):
+                self._adopt(str(about.get("crop") or ""))
+        self._layers_changed()
+
+    def _list(self, root: str, crop_name: str) -> None:
+        slides = self.panels["Slides"]
+        task = slides.open_folder(root, then_first=False)
+        task.done.connect(lambda _: self._adopt(crop_name))
+
+    def _adopt(self, crop_name: str) -> None:
+        collection = self.model.collection
+        crop = next((c for c in collection.crops if c.name == crop_name), None) if collection else None
+        if crop is not None:
+            self.model.set_crop(crop)
+
+    # -- on the canvas
+
+    def _layers_changed(self, _: object = None) -> None:
+        nuclei = canvas.find_layer(self.viewer, "nuclei")
+        entries = (
+            canvas.legend_entries(class_counts(self.viewer), self.model.palette) if isinstance(nuclei, Labels) else []
+        )
+        canvas.show_legend(self.viewer, entries)
+        known = canvas.magnification(self.viewer) is not None
+        for button in self.presets.values():
+            button.setEnabled(known)
+
+    def _theme_changed(self, _: object = None) -> None:
+        theme = get_theme(self.viewer.theme)
+        train = self.panels["Train"]
+        train.curves.set_theme(theme.background.as_hex(), theme.text.as_hex())
+
+    # -- the foot
+
+    def _told(self, text: str, kind: str) -> None:
+        self.notice.say(text, kind)
+        self._notice_timer.start(20_000 if kind in ("warning", "error") else 6_000)
+
+    def _run_progressed(self, progress: Any) -> None:
+        if isinstance(progress, RunProgress) and self.model.run is not None:
+            left = spoken_duration(progress.seconds_left)
+            self.job.setText(
+                f"{self.model.run.recipe.name}: epoch {progress.epoch}/{progress.epochs}{f', {left} left' if left else ''}"
+            )
+            self.job.show()
+
+    def _closing(self) -> None:
+        """Tell a run in our thread to save and end before napari waits for it."""
+        self.panels["Train"].training.release()
+        stop_all()
+
+
+def _arrow(text: str, tooltip: str) -> QToolButton:
+    button = QToolButton()
+    button.setText(text)
+    button.setToolTip(tooltip)
+    button.setEnabled(False)
+    return button
