@@ -1,1 +1,11 @@
-"""Torch room: network, losses, loop."""
+"""Torch room: network, losses, loop.
+
+Importing this package does not import torch; it closes the triton trap first and keeps albumentations from calling home.
+"""
+
+import os
+
+from napari_monusac.learn._triton import guard_triton
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+guard_triton()

@@ -1,0 +1,300 @@
+"""Checkpoints: weights and metadata in safetensors, resume state beside them; loading runs no code of the file's.
+
+``best.safetensors`` and ``last.safetensors`` hold the weights, and as metadata one JSON document. The resume state (optimiser, schedule,
+counters) is ``last-<step>.state``, named in the metadata of ``last.safetensors``: renaming that one file is the moment a pair becomes valid.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import pickle
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from napari_monusac.core.classes import SEMANTIC_NAMES, TERNARY_NAMES
+from napari_monusac.core.errors import CheckpointError, TrainingError
+from napari_monusac.core.events import Scores
+from napari_monusac.core.files import atomic_write
+from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.io.runs import RunFolder
+from napari_monusac.learn.network import DualHeadUnet
+
+_KEY = "napari-monusac"
+_FOREIGN = "choose the best.safetensors or last.safetensors of a run, or the run folder"
+
+
+class CheckpointMetadata(BaseModel):
+    """What a checkpoint says about itself.
+
+    Attributes
+    ----------
+    recipe : TrainingRecipe
+    fingerprint : str
+        Of the recipe.
+    classes, ternary : tuple of str
+        Names of the channels of both heads.
+    um_per_px : float
+        Resolution that the network expects.
+    boundary_width : int
+        px.
+    epoch, step : int
+        Finished epochs and optimiser steps.
+    scores : Scores
+        On the validation crops.
+    versions : dict
+        Of the libraries that wrote it.
+    state : str
+        Name of the resume state beside it, or an empty string.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: int = 1
+    recipe: TrainingRecipe
+    fingerprint: str
+    classes: tuple[str, ...] = SEMANTIC_NAMES
+    ternary: tuple[str, ...] = TERNARY_NAMES
+    um_per_px: float
+    boundary_width: int
+    epoch: int = 0
+    step: int = 0
+    scores: Scores = Scores()
+    versions: dict[str, str] = {}
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A network ready to predict.
+
+    Attributes
+    ----------
+    network : DualHeadUnet
+        In evaluation mode, channels-last, on `device`.
+    recipe : TrainingRecipe
+    metadata : CheckpointMetadata
+    path : Path
+        The file it came from.
+    device : str
+    """
+
+    network: DualHeadUnet
+    recipe: TrainingRecipe
+    metadata: CheckpointMetadata
+    path: Path
+    device: str = "cpu"
+
+
+def resolve_checkpoint(path_or_run: str | Path | RunFolder) -> Path:
+    """Return the weights file that is meant: a file itself, or the best (else the last) checkpoint of a run folder.
+
+    Raises
+    ------
+    CheckpointError
+        There is none.
+    """
+    path = path_or_run.path if isinstance(path_or_run, RunFolder) else Path(path_or_run).expanduser()
+    if path.is_dir():
+        for name in ("best.safetensors", "last.safetensors"):
+            if (path / name).is_file():
+                return path / name
+        raise CheckpointError(path, "this folder holds no checkpoint", "choose a run that has finished an epoch")
+    if not path.is_file():
+        raise CheckpointError(path, "there is no such file", _FOREIGN)
+    return path
+
+
+def read_metadata(path_or_run: str | Path | RunFolder) -> CheckpointMetadata:
+    """Read what a checkpoint says about itself, without its weights.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, foreign or damaged.
+    """
+    path = resolve_checkpoint(path_or_run)
+    try:
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get(_KEY)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(path, f"is not a safetensors file ({error})", _FOREIGN) from error
+    if header is None:
+        raise CheckpointError(path, "was not written by napari-monusac", _FOREIGN)
+    try:
+        metadata = CheckpointMetadata.model_validate_json(header)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(p) for p in problem["loc"])
+        raise CheckpointError(path, f"damaged metadata ({where}: {problem['msg']})", _FOREIGN) from error
+    if metadata.recipe.fingerprint() != metadata.fingerprint:
+        raise CheckpointError(
+            path,
+            f"its recipe has fingerprint {metadata.recipe.fingerprint()}, but {metadata.fingerprint} is written beside it: changed after it was saved",
+            "use the original file",
+        )
+    return metadata
+
+
+def load_checkpoint(path_or_run: str | Path | RunFolder, device: str | torch.device = "cpu") -> LoadedModel:
+    """Load a network from a checkpoint file or a run folder.
+
+    Parameters
+    ----------
+    path_or_run : str, Path or RunFolder
+        A ``.safetensors`` file, or a run folder (its best checkpoint, else its last).
+    device : str
+        Where the network goes: ``"cpu"``, ``"cuda"``, ``"mps"``.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, foreign, damaged, or does not fit the network that its recipe describes.
+    """
+    path = resolve_checkpoint(path_or_run)
+    metadata = read_metadata(path)
+    network = DualHeadUnet(metadata.recipe, encoder_weights="none")
+    load_weights(network, path)
+    network.eval().to(device=device, memory_format=torch.channels_last)
+    return LoadedModel(network, metadata.recipe, metadata, path, str(device))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file into ordinary memory (not a map of the file, which a later save would change).
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot be read.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(path, f"cannot be read ({error})", "use an intact file") from error
+
+
+def load_weights(network: DualHeadUnet, path: Path) -> None:
+    """Put the weights of a checkpoint into a network.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor is missing, too many, or of another shape.
+    """
+    tensors = read_tensors(path)
+    wanted = network.state_dict()
+    for key, value in wanted.items():
+        if key not in tensors:
+            raise CheckpointError(path, f"tensor {key!r} is missing", "use an intact file")
+        if tensors[key].shape != value.shape:
+            raise CheckpointError(
+                path, f"tensor {key!r} has shape {tuple(tensors[key].shape)}, not {tuple(value.shape)}", "use an intact file"
+            )
+    extra = sorted(tensors.keys() - wanted.keys())
+    if extra:
+        raise CheckpointError(path, f"holds {len(extra)} foreign tensors, for example {extra[0]!r}", "use an intact file")
+    network.load_state_dict(tensors)
+
+
+def save_checkpoint(path: Path, network: DualHeadUnet, metadata: CheckpointMetadata) -> None:
+    """Write weights and metadata, whole or not at all.
+
+    Raises
+    ------
+    TrainingError
+        The disk is full, or the folder cannot be written.
+    """
+    tensors = {k: v.detach().to("cpu").contiguous() for k, v in network.state_dict().items()}
+    try:
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary, metadata={_KEY: metadata.model_dump_json()})
+    except (OSError, SafetensorError) as error:
+        raise _unwritable(path, error) from error
+
+
+def save_last(run: RunFolder, network: DualHeadUnet, metadata: CheckpointMetadata, state: dict[str, Any]) -> Path:
+    """Write ``last.safetensors`` and its resume state as a pair: after a crash at any moment one whole pair is there.
+
+    Raises
+    ------
+    TrainingError
+        The disk is full, or the folder cannot be written.
+    """
+    name = f"last-{metadata.step:08d}.state"
+    path = run.path / name
+    try:
+        with atomic_write(path) as temporary:
+            torch.save(state, temporary)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        raise _unwritable(path, error) from error
+    save_checkpoint(run.last, network, metadata.model_copy(update={"state": name}))
+    for old in run.path.glob("last-*.state"):
+        if old.name != name:
+            with suppress(OSError):
+                old.unlink()
+    return run.last
+
+
+def load_state(run: RunFolder) -> dict[str, Any]:
+    """Read the resume state that belongs to ``last.safetensors``.
+
+    Raises
+    ------
+    CheckpointError
+        It is missing, damaged, or holds more than tensors and plain values.
+    """
+    name = read_metadata(run.last).state
+    path = run.path / Path(name).name
+    if not name or not path.is_file():
+        raise CheckpointError(run.last, f"its resume state {name!r} is missing", "start a new run from these weights")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        reason = str(error).split("\n")[0][:120]
+        raise CheckpointError(path, f"is damaged or foreign ({reason})", "start a new run from last.safetensors") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(path, "holds no resume state", "start a new run from last.safetensors")
+    return state
+
+
+def _unwritable(path: Path, error: Exception) -> TrainingError:
+    code = error.errno if isinstance(error, OSError) else None
+    full = code in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or "No space left" in str(error)
+    problem = "the disk is full" if full else str(error).split("\n")[0]
+    return TrainingError(f"{path}: cannot be written, {problem}", "free some space or permit writing, then resume the run")
+
+
+def describe(recipe: TrainingRecipe, epoch: int, step: int, scores: Scores, versions: dict[str, str]) -> CheckpointMetadata:
+    """Metadata of a checkpoint of this recipe."""
+    return CheckpointMetadata(
+        recipe=recipe,
+        fingerprint=recipe.fingerprint(),
+        um_per_px=recipe.um_per_px,
+        boundary_width=recipe.boundary_width,
+        epoch=epoch,
+        step=step,
+        scores=scores,
+        versions=versions,
+    )
+
+
+__all__ = [
+    "CheckpointMetadata",
+    "LoadedModel",
+    "load_checkpoint",
+    "load_state",
+    "load_weights",
+    "read_metadata",
+    "resolve_checkpoint",
+    "save_checkpoint",
+    "save_last",
+]

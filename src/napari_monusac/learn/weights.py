@@ -1,0 +1,181 @@
+"""Encoder weights: from the hub, from its cache, from a local file, or none; each with a clear message, and offline never hangs."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from napari_monusac.core.errors import WeightsError
+
+_HUB = "https://huggingface.co"
+_REACH_S = 4.0
+_OFFLINE_MEND = 'give the path of a local weights file as encoder_weights, or "none" to train from scratch'
+_PREFIX = re.compile(r"^(?:module\.|model\.|encoder\.|backbone\.|net\.|state_dict\.)+")
+
+
+def load_encoder_weights(encoder: nn.Module, name: str, weights: str) -> int:
+    """Load weights into an encoder.
+
+    Parameters
+    ----------
+    encoder : Module
+        An encoder of segmentation-models-pytorch.
+    name : str
+        Its name (``"resnet34"``, ``"tu-..."``).
+    weights : str
+        ``"none"``, ``"imagenet"``, or the path of a ``.safetensors`` or ``.pth`` file with timm's, torchvision's or smp's key names.
+
+    Returns
+    -------
+    int
+        Number of tensors loaded.
+
+    Raises
+    ------
+    WeightsError
+        There is no network and nothing in the cache, the file cannot be read, or its tensors do not fit.
+    """
+    if weights == "none":
+        return 0
+    state = _from_hub(name) if weights == "imagenet" else _from_file(Path(weights).expanduser())
+    source = f"ImageNet weights of {name}" if weights == "imagenet" else weights
+    return fit_weights(encoder, state, source, name)
+
+
+def fit_weights(encoder: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> int:
+    """Load `state` into `encoder`, whatever prefix its keys carry; every tensor of the encoder must be found.
+
+    Raises
+    ------
+    WeightsError
+        A tensor is missing or has another shape; the message counts the ones that fit.
+    """
+    offered = {_canonical(k): v for k, v in state.items()}
+    wanted = encoder.state_dict()
+    found = {
+        k: offered[_canonical(k)]
+        for k, v in wanted.items()
+        if _canonical(k) in offered and offered[_canonical(k)].shape == v.shape
+    }
+    needed = [k for k in wanted if not k.endswith("num_batches_tracked")]
+    missing = [k for k in needed if k not in found]
+    if missing:
+        raise WeightsError(
+            f"{source}: {len(needed) - len(missing)} of the {len(needed)} tensors of encoder {name} fit, {missing[0]!r} does not",
+            "choose the encoder that these weights belong to, or other weights",
+        )
+    nn.Module.load_state_dict(encoder, {**wanted, **found})
+    return len(needed)
+
+
+def _canonical(key: str) -> str:
+    """Strip the prefixes that wrappers add, and undo timm's ``stages_0`` for ``stages.0``."""
+    return re.sub(r"_(\d+)\.", r".\1.", _PREFIX.sub("", key))
+
+
+def _from_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such weights file", "check encoder_weights in the recipe")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise WeightsError(f"{path}: cannot be read as weights ({_first_line(error)})", "use a .safetensors or .pth file") from error
+    except Exception as error:  # pickle.UnpicklingError and friends: the file holds something else than tensors
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise WeightsError(f"{path}: holds more than tensors, refused", "save its state_dict as .safetensors") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    if not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path}: holds no table of tensors", "save the encoder's state_dict as .safetensors")
+    return dict(state)
+
+
+def _from_hub(name: str) -> Mapping[str, Tensor]:
+    try:
+        return _fetch(name, local=True)
+    except _NotCached:
+        pass
+    reason = why_offline()
+    if reason:
+        raise WeightsError(f"ImageNet weights of {name} are not in the cache and {reason}", _OFFLINE_MEND)
+    try:
+        return _fetch(name, local=False)
+    except _NotCached as error:
+        raise WeightsError(f"ImageNet weights of {name} cannot be downloaded ({error})", _OFFLINE_MEND) from error
+
+
+class _NotCached(Exception):
+    """The hub's cache does not hold the file, or the download failed."""
+
+
+def hub_address(name: str) -> tuple[str, str, str | None]:
+    """Where the hub keeps the ImageNet weights of an encoder: (repository, file, revision).
+
+    Raises
+    ------
+    WeightsError
+        There are no ImageNet weights for this encoder.
+    """
+    import segmentation_models_pytorch as smp
+    import timm
+
+    if name.startswith("tu-"):
+        config = timm.get_pretrained_cfg(name.removeprefix("tu-"))
+        if config is None or not config.hf_hub_id:
+            raise WeightsError(f"there are no ImageNet weights for encoder {name}", _OFFLINE_MEND)
+        return str(config.hf_hub_id), "model.safetensors", None
+    settings = smp.encoders.encoders[name]["pretrained_settings"].get("imagenet")
+    if settings is None:
+        raise WeightsError(f"there are no ImageNet weights for encoder {name}", _OFFLINE_MEND)
+    return settings["repo_id"], "model.safetensors", settings["revision"]
+
+
+def _fetch(name: str, *, local: bool) -> Mapping[str, Tensor]:
+    from huggingface_hub import hf_hub_download
+
+    repository, file, revision = hub_address(name)
+    try:
+        path = hf_hub_download(repository, file, revision=revision, local_files_only=local)
+    except Exception as error:  # the hub's client raises errors of several libraries; each means "not to be had"
+        raise _NotCached(_first_line(error)) from error
+    return load_file(path)
+
+
+def why_offline() -> str:
+    """Why the hub cannot be reached, in words, or an empty string; answers within seconds, whatever the network does."""
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
+        return "HF_HUB_OFFLINE forbids to download them"
+    endpoint = urlparse(os.environ.get("HF_ENDPOINT", _HUB))
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    target = urlparse(proxy) if proxy else endpoint
+    host, port = target.hostname or "", target.port or (443 if target.scheme == "https" else 80)
+    answer: list[str] = []
+
+    def reach() -> None:
+        try:
+            socket.create_connection((host, port), timeout=_REACH_S).close()
+            answer.append("")
+        except OSError as error:
+            answer.append(f"{endpoint.hostname} cannot be reached ({error.strerror or error})")
+
+    # Looking a name up has no time limit of its own, so a thread does it and is left behind if it hangs.
+    thread = threading.Thread(target=reach, daemon=True)
+    thread.start()
+    thread.join(_REACH_S + 1)
+    return answer[0] if answer else f"{endpoint.hostname} did not answer within {_REACH_S + 1:.0f} s"
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".split("\n")[0]
