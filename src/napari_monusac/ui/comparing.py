@@ -29,22 +29,20 @@ def classes_of(layer: Labels) -> dict[int, int]:
 
 def outline_colormap() -> DirectLabelColormap:
     """Class colours for lines, and the dark halo beside them."""
-    colors: dict[int | None, Any] = {
-        **class_colors(),
-        0: "transparent",
-        HALO: (0.05, 0.05, 0.08, 0.55),
-        None: "transparent",
-    }
+    colors: dict[int | None, Any] = dict(class_colors().items())
+    colors |= {0: "transparent", HALO: (0.05, 0.05, 0.08, 0.55), None: "transparent"}
     return DirectLabelColormap(color_dict=colors)
 
 
 def show_outlines(viewer: Any, truth: Labels, predicted: Labels) -> tuple[Labels, Labels]:
     """Show both sets of nuclei as outlines on one canvas: truth solid, prediction dashed. The filled layers are hidden."""
     active = viewer.layers.selection.active
-    made = []
-    for name, source, style in ((TRUTH, truth, "solid"), (PREDICTED, predicted, "dashed")):
-        data = outline_map(np.asarray(source.data), classes_of(source), style=style)
-        made.append(_put(viewer, name, data, source, outline_colormap(), 1.0))
+    solid = outline_map(np.asarray(truth.data), classes_of(truth), style="solid")
+    dashed = outline_map(np.asarray(predicted.data), classes_of(predicted), style="dashed")
+    made = [
+        _put(viewer, TRUTH, solid, truth, outline_colormap(), 1.0),
+        _put(viewer, PREDICTED, dashed, predicted, outline_colormap(), 1.0),
+    ]
     truth.visible = predicted.visible = False
     if active in viewer.layers:
         viewer.layers.selection.active = active

@@ -16,6 +16,7 @@ from napari_monusac.ui import canvas
 from napari_monusac.ui.model import studio_model
 from napari_monusac.ui.predicted_layers import LivePrediction, add_prediction_layers, update_nuclei_layer
 from napari_monusac.ui.regions import REGIONS, chosen_region
+from napari_monusac.ui.runs_table import progress_of
 from napari_monusac.ui.widgets import Heading, Note, TaskRow, column, row
 from napari_monusac.ui.work import Progress, Report, Task, error_line
 
@@ -98,21 +99,33 @@ class PredictPanel(QWidget):
 
     # -- models
 
-    def list_models(self) -> None:
-        """Look for runs with a checkpoint, newest first; the newest is chosen."""
-        from napari_monusac.io.runs import find_runs
+    def list_models(self) -> Task:
+        """Look for runs with a checkpoint, newest first, in the background; the newest is chosen."""
+        folder = self.model.runs_folder
 
-        kept = [
-            self.models.itemData(i) for i in range(self.models.count()) if self.models.itemText(i).startswith("File: ")
-        ]
+        def read(_: Report) -> list[tuple[str, str]]:
+            from napari_monusac.io.runs import find_runs
+
+            found = []
+            for run in find_runs(folder):
+                if run.best.is_file():
+                    combo = progress_of(run)[1]
+                    score = f", combo {combo:.2f}" if combo is not None else ""
+                    found.append((f"{run.path.name} ({run.recipe.name}{score})", str(run.path)))
+            return found
+
+        task = Task(read)
+        task.done.connect(self._show_models)
+        return task.start()
+
+    def _show_models(self, found: list[tuple[str, str]]) -> None:
+        files = [(self.models.itemText(i), self.models.itemData(i)) for i in range(self.models.count())]
+        chosen = self.models.currentData() if self.models.currentText().startswith("File: ") else None
         self.models.clear()
-        for run in find_runs(self.model.runs_folder):
-            if run.best.is_file():
-                combo = run.best_combo
-                score = f", combo {combo:.2f}" if combo is not None else ""
-                self.models.addItem(f"{run.path.name} ({run.recipe.name}{score})", str(run.path))
-        for path in kept:
-            self.models.addItem(f"File: {Path(path).name}", path)
+        for text, path in [*found, *(f for f in files if f[0].startswith("File: "))]:
+            self.models.addItem(text, path)
+        if chosen is not None:
+            self.models.setCurrentIndex(self.models.findData(chosen))
         self._say_what_next()
 
     def add_checkpoint(self, path: str | Path) -> None:

@@ -32,7 +32,8 @@ def _metadata(image: Image, role: str, **more: Any) -> dict[str, Any]:
 
 def semantic_colormap() -> DirectLabelColormap:
     """Colours of a semantic map."""
-    return DirectLabelColormap(color_dict={**class_colors(), 0: "transparent", None: "transparent"})
+    colors: dict[int | None, Any] = dict(class_colors().items())
+    return DirectLabelColormap(color_dict=colors | {0: "transparent", None: "transparent"})
 
 
 def nuclei_colormap(classes: dict[int, int]) -> DirectLabelColormap:

@@ -137,9 +137,9 @@ def _widget_for(field: FieldInfo) -> Any:
 def _bounds(field: FieldInfo) -> tuple[float, float, float]:
     low, high, step = 0.0, 1e6, 1.0
     for rule in field.metadata:
-        low = getattr(rule, "ge", None) if getattr(rule, "ge", None) is not None else low
-        high = getattr(rule, "le", None) or getattr(rule, "lt", None) or high
-        step = getattr(rule, "multiple_of", None) or step
+        low = float(getattr(rule, "ge", low))
+        high = float(getattr(rule, "le", getattr(rule, "lt", high)))
+        step = float(getattr(rule, "multiple_of", step))
     return low, high, step
 
 

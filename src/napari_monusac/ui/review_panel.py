@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -291,7 +292,8 @@ class ReviewPanel(QWidget):
         _, predicted = self._layers()
         if items and predicted is not None:
             finding = self.errors.item(items[0].row(), 0).data(_FINDING)
-            canvas.center_on(self.viewer, predicted, *finding.centre, times=40)
+            y, x = finding.centre
+            canvas.center_on(self.viewer, predicted, y, x, times=40)
 
 
 def _class_words(finding: Any) -> str:
@@ -329,7 +331,7 @@ def _table(headers: list[str], stretch: int) -> QTableWidget:
     return table
 
 
-def _fill(table: QTableWidget, rows: list[tuple[str, ...]]) -> None:
+def _fill(table: QTableWidget, rows: Sequence[tuple[str, ...]]) -> None:
     table.setRowCount(len(rows))
     for i, texts in enumerate(rows):
         for column_, text in enumerate(texts):

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 _RUN = int(Qt.ItemDataRole.UserRole)
 
 
+def progress_of(run: RunFolder) -> tuple[int, float | None]:
+    """Return the finished epochs of a run and its best combo (reads the run's events: not for the Qt thread)."""
+    epochs = run.epochs()
+    return len(epochs), max((e.scores.combo for e in epochs), default=None)
+
+
 class RunsTable(QWidget):
     """All runs of the runs folder, newest first.
 
@@ -84,7 +90,7 @@ class RunsTable(QWidget):
         def read(_: Report) -> list[Any]:
             from napari_monusac.io.runs import find_runs
 
-            return [(r, r.status, r.epochs_done, r.recipe.epochs, r.best_combo) for r in find_runs(folder)]
+            return [(r, r.status, *progress_of(r)) for r in find_runs(folder)]
 
         task = Task(read)
         task.done.connect(self._show)
@@ -98,8 +104,8 @@ class RunsTable(QWidget):
     def _show(self, runs: list[Any]) -> None:
         chosen = {r.path for r in self.selected()}
         self.table.setRowCount(len(runs))
-        for i, (run, status, done, epochs, combo) in enumerate(runs):
-            texts = (run.path.name, status, f"{done}/{epochs}", "–" if combo is None else f"{combo:.3f}")
+        for i, (run, status, done, combo) in enumerate(runs):
+            texts = (run.path.name, status, f"{done}/{run.recipe.epochs}", "–" if combo is None else f"{combo:.3f}")
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
                 item.setData(_RUN, run)

@@ -340,7 +340,8 @@ class SlidesPanel(QWidget):
         def move() -> None:
             layer = canvas.find_layer(self.viewer, "image")
             if finding.at is not None and layer is not None:
-                canvas.center_on(self.viewer, layer, *finding.at, times=40)
+                y, x = finding.at
+                canvas.center_on(self.viewer, layer, y, x, times=40)
 
         if self.model.crop is not None and self.model.crop.name == crop.name:
             move()

@@ -312,8 +312,12 @@ class TrainPanel(QWidget):
         self.status.say("Starting…")
         task = Task(lambda _: self._make_run())
         task.done.connect(self._go)
-        task.failed.connect(lambda error: (self.status.say(error_line(error), "error"), self._idle()))
+        task.failed.connect(self._not_started)
         return task.start()
+
+    def _not_started(self, error: Exception) -> None:
+        self.status.say(error_line(error), "error")
+        self._idle()
 
     def _go(self, run: RunFolder) -> None:
         self._begin_view(run)
