@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import CollectionError, SlideError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.io.channels import ChannelOrder, ChannelVerdict, channel_verdict, majority_swapped
-from napari_monusac.io.folders import Crop, Part, Problem, scan, uniquely_named
+from napari_monusac.io.folders import DEEPEST, Crop, Part, Problem, scan, uniquely_named
 from napari_monusac.io.slides import IMAGE_SUFFIXES, Slide, channel_sample, open_slide
 
 __all__ = ["Collection", "Crop", "Part", "Problem", "open_collection"]
@@ -90,6 +91,11 @@ class Collection:
             if wanted in {p.resolve() for p in (crop.image, crop.annotation, *crop.others) if p is not None}:
                 return crop
         return None
+
+    def with_image(self, crop: Crop, image: Path) -> Crop:
+        """Return the crop with another one of its images (the .tif beside the .svs, for example)."""
+        images = [p for p in (crop.image, *crop.others) if p != image]
+        return replace(crop, image=image, others=tuple(images))
 
     def open(self, crop: Crop) -> Slide:
         """Open a crop's image with its patient's channel order.
@@ -171,7 +177,7 @@ class Collection:
         return majority_swapped(votes)
 
 
-def open_collection(folder: str | Path, *, channel_order: ChannelOrder = "auto") -> Collection:
+def open_collection(folder: str | Path, *, channel_order: ChannelOrder = "auto", deepest: int = DEEPEST) -> Collection:
     """Open a folder: an official root, the folder that holds both, one patient, or a flat folder of crops.
 
     No image is opened; that comes with `Collection.open`.
@@ -182,6 +188,8 @@ def open_collection(folder: str | Path, *, channel_order: ChannelOrder = "auto")
         The folder. Names with spaces and umlauts are fine.
     channel_order : {"auto", "rgb", "bgr"}
         The user's word about the channels of the images; ``"auto"`` decides by patient.
+    deepest : int
+        How many folders deep to look; 0 looks at the folder itself only.
 
     Raises
     ------
@@ -192,7 +200,7 @@ def open_collection(folder: str | Path, *, channel_order: ChannelOrder = "auto")
     if not root.is_dir():
         what = "is a file" if root.is_file() else "does not exist"
         raise CollectionError(root, what, "give the folder that holds the crops")
-    crops, unpaired, problems = scan(root)
+    crops, unpaired, problems = scan(root, deepest)
     if not crops and not unpaired:
         known = ", ".join(IMAGE_SUFFIXES)
         raise CollectionError(root, f"holds no image ({known})", "give the folder that holds the crops")

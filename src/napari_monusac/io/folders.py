@@ -16,7 +16,9 @@ from napari_monusac.io.slides import IMAGE_SUFFIXES
 Part = Literal["train", "test"]
 #: Suffixes of annotations, the preferred one first.
 ANNOTATION_SUFFIXES = (".xml", ".geojson")
-_DEEPEST = 5
+#: Folders below this depth are not looked into; no MoNuSAC layout goes deeper.
+DEEPEST = 5
+_PART_ORDER: dict[Part | None, int] = {"train": 0, "test": 1, None: 2}
 _DERIVED = re.compile(r"_(instances|semantic|ternary|ambiguous|labels)$", re.IGNORECASE)
 _TEST = re.compile(r"monusac.*test|^test(ing)?$", re.IGNORECASE)
 _TRAIN = re.compile(r"monusac.images.and.annotations|monusac.*train|^train(ing)?$", re.IGNORECASE)
@@ -77,8 +79,15 @@ class Problem:
         return f"{self.path.name}: {self.message}"
 
 
-def scan(root: Path) -> tuple[list[Crop], list[Path], list[Problem]]:
+def scan(root: Path, deepest: int = DEEPEST) -> tuple[list[Crop], list[Path], list[Problem]]:
     """Find images and annotations under a folder and pair them.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    deepest : int
+        How many folders deep to look; 0 looks at the folder itself only.
 
     Returns
     -------
@@ -88,7 +97,7 @@ def scan(root: Path) -> tuple[list[Crop], list[Path], list[Problem]]:
     crops: list[Crop] = []
     unpaired: list[Path] = []
     problems: list[Problem] = []
-    for folder, files in _folders(root):
+    for folder, files in _folders(root, deepest):
         images: dict[str, list[Path]] = defaultdict(list)
         annotations: dict[str, list[Path]] = defaultdict(list)
         for file in files:
@@ -109,17 +118,32 @@ def scan(root: Path) -> tuple[list[Crop], list[Path], list[Problem]]:
             unpaired.extend(annotations[stem])
             for path in annotations[stem]:
                 problems.append(Problem("missing-image", path, "has no image beside it"))
-    crops.sort(key=lambda c: (c.part or "", c.patient, _natural(c.name), str(c.image)))
+    crops.sort(key=lambda c: (_PART_ORDER[c.part], c.patient, _natural(c.name), str(c.image)))
     return crops, unpaired, problems
 
 
-def _folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Walk folders down to a depth that no MoNuSAC layout exceeds; hidden ones and links to elsewhere are left out."""
+def _folders(root: Path, deepest: int) -> Iterator[tuple[Path, list[Path]]]:
+    """Walk folders; hidden ones and links to elsewhere are left out."""
     for folder, names, files in os.walk(root):
         here = Path(folder)
         depth = len(here.relative_to(root).parts)
-        names[:] = sorted(n for n in names if not n.startswith(".") and not n.endswith(".zarr") and depth < _DEEPEST)
+        names[:] = sorted(n for n in names if not n.startswith(".") and not n.endswith(".zarr") and depth < deepest)
         yield here, [here / f for f in sorted(files) if not f.startswith(".")]
+
+
+def is_collection(root: Path, most_files: int = 5000) -> bool:
+    """Tell quickly whether a folder holds an .svs, or an image with an .xml of its name, in its first `most_files`."""
+    seen = 0
+    for _, files in _folders(root, DEEPEST):
+        notes = {f.stem for f in files if f.suffix.lower() == ".xml"}
+        for file in files:
+            suffix = file.suffix.lower()
+            if suffix == ".svs" or (suffix in IMAGE_SUFFIXES and file.stem in notes):
+                return True
+        seen += len(files)
+        if seen > most_files:
+            return False
+    return False
 
 
 def _natural(name: str) -> tuple[tuple[int, int | str], ...]:

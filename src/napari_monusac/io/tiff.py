@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import weakref
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class SegmentFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("rb")
+        weakref.finalize(self, self._file.close)
         self.size = os.fstat(self._file.fileno()).st_size
         self._lock = threading.Lock()
         self._cache: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()

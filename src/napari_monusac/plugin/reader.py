@@ -1,0 +1,117 @@
+"""The npe2 reader: slides, crops with their annotation, one patient's folder, a whole MoNuSAC folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_monusac.io.folders import ANNOTATION_SUFFIXES, is_collection
+from napari_monusac.io.slides import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from napari_monusac.io.collection import Collection, Crop
+    from napari_monusac.plugin.layers import LayerData
+
+PathOrPaths = str | Sequence[str]
+
+
+def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | None:
+    """Return `read` for what is ours, None for all else (napari's own reader also claims .tif).
+
+    Ours are: an .svs; an ImageScope XML with an image of its name beside it; a .tif, .png or .jpg with such an XML
+    beside it; a folder that holds crops with annotations, or .svs files.
+
+    Parameters
+    ----------
+    path : str or list of str
+        What was dropped or opened. A list of several files is not ours.
+    """
+    one = _one_path(path)
+    return read if one is not None and _is_ours(one) else None
+
+
+def read(path: PathOrPaths) -> list[LayerData]:
+    """Open a file or folder as layers; of a folder its first crop, with the folder's path in the layers' metadata.
+
+    Raises
+    ------
+    MonusacError
+        The file is damaged or missing, or the folder holds no crop; one line says which.
+    """
+    from napari_monusac.plugin.layers import crop_layers
+
+    one = _one_path(path)
+    if one is None:
+        from napari_monusac.core.errors import CollectionError
+
+        raise CollectionError(str(path), "is more than one file", "open them one by one, or open their folder")
+    collection, crop = _collection_and_crop(one)
+    slide = collection.open(crop)
+    annotation = collection.annotation(crop) if crop.annotation is not None else None
+    layers = crop_layers(slide, annotation, crop, collection_root=collection.root)
+    if isinstance(layers[0][0], np.ndarray):
+        slide.close()  # nothing is left to be read
+    return layers
+
+
+def _one_path(path: PathOrPaths) -> Path | None:
+    if isinstance(path, str | Path):
+        return Path(path)
+    return Path(path[0]) if len(path) == 1 else None
+
+
+def _is_ours(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return is_collection(path)
+    if suffix == ".svs":
+        return True
+    if suffix == ".xml":
+        return _is_imagescope(path) and any(_sibling(path, s) is not None for s in IMAGE_SUFFIXES)
+    if suffix in IMAGE_SUFFIXES:
+        sibling = _sibling(path, ".xml")
+        return sibling is not None and _is_imagescope(sibling)
+    return False
+
+
+def _sibling(path: Path, suffix: str) -> Path | None:
+    for candidate in (path.with_suffix(suffix), path.with_suffix(suffix.upper())):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _is_imagescope(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return False
+    return b"<Annotations" in head or "<Annotations".encode("utf-16-le") in head
+
+
+def _collection_and_crop(path: Path) -> tuple[Collection, Crop]:
+    from napari_monusac.core.errors import CollectionError
+    from napari_monusac.io.collection import open_collection
+
+    if path.is_dir():
+        collection = open_collection(path)
+        first = next(iter(collection.labelled or collection.crops), None)
+        if first is None:
+            raise CollectionError(path, "holds annotations but no image", "put the images beside the .xml files")
+        return collection, first
+    if not path.is_file():
+        raise CollectionError(path, "does not exist", "check the path")
+    collection = open_collection(path.parent, deepest=0)
+    crop = collection.find(path)
+    if crop is None:
+        have = "images" if path.suffix.lower() in ANNOTATION_SUFFIXES else "readable files"
+        raise CollectionError(
+            path, f"has no {have} beside it", "put image and annotation of the same name side by side"
+        )
+    if path.suffix.lower() in IMAGE_SUFFIXES and path != crop.image:
+        crop = collection.with_image(crop, path)
+    return collection, crop
