@@ -1,0 +1,246 @@
+"""Prediction of an image of any size, tile by tile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from napari_monusac.core.errors import ShapeError
+from napari_monusac.core.prediction import Prediction
+from napari_monusac.infer.engines import Engine, Precision, as_model, checkpoint_name
+from napari_monusac.infer.plan import OVERLAP_PX, TILE_PX, Plan, in_region, plan_prediction
+from napari_monusac.infer.run import run_tiles
+from napari_monusac.infer.source import resample
+from napari_monusac.infer.tiles import Box
+
+#: A slide longer than this on one side is searched for glass without being asked, px.
+SLIDE_PX = 4096
+
+
+class Progress(float):
+    """How much is done, 0 to 1, with what a progress line wants to say.
+
+    Attributes
+    ----------
+    done, total : int
+        Tiles.
+    seconds, eta_s : float
+        Since the first tile began, and still to go (an estimate).
+    """
+
+    done: int
+    total: int
+    seconds: float
+    eta_s: float
+
+    @classmethod
+    def of(cls, done: int, total: int, seconds: float) -> Progress:
+        """Make one of counts and time."""
+        progress = cls(done / total if total else 1.0)
+        progress.done, progress.total, progress.seconds = done, total, seconds
+        progress.eta_s = seconds / done * (total - done) if done else float("inf")
+        return progress
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TilePart:
+    """A finished part of a prediction.
+
+    Attributes
+    ----------
+    progress : Progress
+        How far it is.
+    box : Box
+        (y, x, height, width) in px of the region that is predicted.
+    semantic : float32 (5, height, width)
+    ternary : float32 (3, height, width)
+    """
+
+    progress: Progress
+    box: Box
+    semantic: NDArray[np.float32]
+    ternary: NDArray[np.float32]
+
+
+def predict(
+    image: Any,
+    checkpoint: Any,
+    *,
+    um_per_px: float | None = None,
+    region: Sequence[int] | None = None,
+    offset_px: tuple[int, int] = (0, 0),
+    flips: bool = False,
+    device: str = "auto",
+    precision: Precision = "auto",
+    engine: Engine | None = None,
+    tile_px: int = TILE_PX,
+    overlap_px: int = OVERLAP_PX,
+    batch_size: int | None = None,
+    skip_glass: bool | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    on_tile: Callable[[Box, NDArray[np.float32], NDArray[np.float32]], object] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Prediction:
+    """Predict both maps over an image or a region of it.
+
+    Overlapping tiles are blended; the result has the pixels of the image, whatever scale the network was trained at.
+
+    Parameters
+    ----------
+    image : array uint8 (y, x, 3), dask array, pyramid (list of arrays), path or Slide
+        RGB, 16 x 16 px or more.
+    checkpoint : path or LoadedModel
+        A checkpoint file, a run folder, or what `load_checkpoint` gives.
+    um_per_px : float, optional
+        Scale of the image in micrometres per pixel; overrides the file's.
+    region : (y, x, height, width), optional
+        Predict only this part. Its edge sees what lies around it.
+    offset_px : (y, x)
+        Added to the result's `offset_px`, for an array that was cut out of a larger image.
+    flips : bool
+        Average over eight flips and turns: a little better, eight times as slow.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
+    precision : {"auto", "bfloat16", "float32"}
+        ``"auto"`` takes the faster on this device.
+    engine : Engine, optional
+        Overrules `device` and `precision`.
+    tile_px, overlap_px : int
+        Longest side of a tile, and what two tiles share, px.
+    batch_size : int, optional
+        Tiles at once.
+    skip_glass : bool, optional
+        Do not ask the network about tiles without tissue; by default for images over 4096 px.
+    progress : callable, optional
+        Called with a `Progress` (a fraction, with ETA) after each tile.
+    on_tile : callable, optional
+        Called with ``(box, semantic, ternary)`` for each finished part; box = (y, x, height, width) in the region.
+    should_stop : callable, optional
+        Asked before each batch.
+
+    Returns
+    -------
+    Prediction
+        Probabilities of both heads over the region.
+
+    Raises
+    ------
+    Cancelled
+        `should_stop` said so.
+    ShapeError
+        The image or the region cannot be predicted, or does not fit into memory.
+    CheckpointError, SlideError
+        A file cannot be read.
+    """
+    model = as_model(checkpoint)
+    plan = plan_prediction(
+        image, model, um_per_px=um_per_px, region=region, device=device, precision=precision, engine=engine,
+        tile_px=tile_px, overlap_px=overlap_px,
+    )  # fmt: skip
+    _check_memory(plan)
+    maps = np.empty((8, *plan.source.shape), np.float32)
+    start, total = time.perf_counter(), len(plan.grid)
+    tiles = run_tiles(
+        plan, flips=flips, batch_size=batch_size, skip_glass=_skips(plan, skip_glass), should_stop=should_stop
+    )
+    for index, box, values in tiles:
+        maps[:, *box.slices] = values
+        if on_tile is not None:
+            place, part = in_region(plan, box, values)
+            if part.size:
+                on_tile(place, part[:5], part[5:])
+        if progress is not None:
+            progress(Progress.of(index + 1, total, time.perf_counter() - start))
+    maps = _region_maps(plan, maps)
+    return Prediction(
+        semantic=maps[:5],
+        ternary=maps[5:],
+        um_per_px=plan.um_per_px,
+        offset_px=(offset_px[0] + plan.region.y, offset_px[1] + plan.region.x),
+        boundary_width=plan.boundary_width,
+        fingerprint=model.recipe.fingerprint(),
+        checkpoint=checkpoint_name(checkpoint, model),
+        notes=plan.notes,
+    )
+
+
+def predict_tiles(
+    image: Any,
+    checkpoint: Any,
+    *,
+    um_per_px: float | None = None,
+    region: Sequence[int] | None = None,
+    flips: bool = False,
+    device: str = "auto",
+    precision: Precision = "auto",
+    engine: Engine | None = None,
+    tile_px: int = TILE_PX,
+    overlap_px: int = OVERLAP_PX,
+    batch_size: int | None = None,
+    skip_glass: bool | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[TilePart]:
+    """Predict part after part, without ever holding the whole: for layers that fill and for slides of any size.
+
+    Takes what `predict` takes. The parts tile the region without gap or overlap.
+
+    Yields
+    ------
+    TilePart
+        Progress with ETA, place in the region, and the probabilities there.
+
+    Raises
+    ------
+    Cancelled, ShapeError, CheckpointError, SlideError
+        As `predict`.
+    """
+    plan = plan_prediction(
+        image, as_model(checkpoint), um_per_px=um_per_px, region=region, device=device, precision=precision,
+        engine=engine, tile_px=tile_px, overlap_px=overlap_px,
+    )  # fmt: skip
+    start, total = time.perf_counter(), len(plan.grid)
+    tiles = run_tiles(
+        plan, flips=flips, batch_size=batch_size, skip_glass=_skips(plan, skip_glass), should_stop=should_stop
+    )
+    for index, box, values in tiles:
+        place, part = in_region(plan, box, values)
+        if part.size:
+            yield TilePart(Progress.of(index + 1, total, time.perf_counter() - start), place, part[:5], part[5:])
+
+
+def _skips(plan: Plan, wanted: bool | None) -> bool:
+    return max(plan.source.shape) > SLIDE_PX if wanted is None else wanted
+
+
+def _region_maps(plan: Plan, maps: NDArray[np.float32], block: int = 2048) -> NDArray[np.float32]:
+    """The region cut out of the maps of `plan.source`, at the image's pixels."""
+    region = plan.region
+    if plan.factor == 1.0:
+        return in_region(plan, Box(0, 0, *plan.source.shape), maps)[1]
+    out = np.empty((len(maps), region.height, region.width), np.float32)
+    for y in range(0, region.height, block):
+        for x in range(0, region.width, block):
+            part = Box(y, x, min(block, region.height - y), min(block, region.width - x))
+            wanted = Box(y + plan.shift[0], x + plan.shift[1], part.height, part.width)
+            top, left = (max(0, int(n * plan.factor) - 2) for n in wanted[:2])
+            bottom, right = (int((n + m) * plan.factor) + 3 for n, m in zip(wanted[:2], wanted[2:], strict=True))
+            for plane, target in zip(maps[:, top:bottom, left:right], out, strict=True):
+                target[part.slices] = resample(plane, 1 / plan.factor, (top, left), wanted)
+    return out
+
+
+def _check_memory(plan: Plan) -> None:
+    """Refuse what does not fit before hours are spent on it."""
+    height, width = plan.source.shape
+    needed, free = 2 * 32 * height * width, psutil.virtual_memory().available
+    if needed > free:
+        raise ShapeError(
+            f"the maps of {width} x {height} px need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free",
+            "predict it to disk with predict_slide (napari-monusac predict), or choose a region",
+        )
