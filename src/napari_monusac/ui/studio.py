@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
 from napari.utils.theme import get_theme
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QPushButton, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from napari_monusac.ui import canvas
@@ -127,6 +127,10 @@ class Studio(QWidget):
             application.aboutToQuit.connect(self._closing)
         self.destroyed.connect(lambda: stop_all())
         self._theme_changed()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Ask for a dock of 400 px: wide enough for every word, narrow enough to leave the slide its room."""
+        return QSize(400, 800)
 
     # -- getting about
 
