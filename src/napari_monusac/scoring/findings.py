@@ -14,143 +14,23 @@ Every nucleus of truth and prediction is right or stands in exactly one finding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from napari_monusac.core.classes import NucleusClass
+from napari_monusac.scoring.finding import Finding, Findings, FindingType, findings_table
 from napari_monusac.scoring.groups import Group, group_nuclei
 from napari_monusac.scoring.matching import AmbiguousRule, Matching, Objects, match_instances
 from napari_monusac.scoring.panoptic import ClassesOf, class_array, classes_by_id
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["EDGE_TOLERANCE_PX", "Finding", "FindingType", "Findings", "find_errors", "findings_table"]
 
 #: Mean distance between two edges, in px, above which a matched nucleus has a loose edge (0.4 um at 0.25 um/px).
 EDGE_TOLERANCE_PX = 1.5
-
-
-class FindingType(StrEnum):
-    """What can be wrong with a nucleus."""
-
-    MISSED = "missed"
-    SPURIOUS = "spurious"
-    SPLIT = "split"
-    MERGED = "merged"
-    WRONG_CLASS = "wrong class"
-    LOOSE_EDGE = "loose edge"
-
-
-class Finding(BaseModel):
-    """One error, with the nuclei that it is about."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    type: FindingType
-    truth_id: int | None = Field(None, description="The true nucleus (of several, the one that fits best)")
-    prediction_id: int | None = Field(None, description="The predicted nucleus (of several, the one that fits best)")
-    truth_ids: tuple[int, ...] = ()
-    prediction_ids: tuple[int, ...] = ()
-    truth_class: NucleusClass | None = None
-    predicted_class: NucleusClass | None = None
-    confidence: float | None = Field(None, description="Of the prediction, 0 to 1")
-    iou: float | None = Field(None, description="Of the pair truth_id, prediction_id")
-    size_px: float = Field(description="Area at fault, px: see find_errors")
-    size_um2: float | None = None
-    edge_px: float | None = Field(None, description="Mean distance between the edges of the pair, px")
-    edge_um: float | None = None
-    centre: tuple[float, float] = Field(description="(y, x) px, the middle of the bounding box")
-    box: tuple[int, int, int, int] = Field(description="(y0, x0, y1, x1) px, far edges exclusive")
-    crop: str = ""
-    patient: str = ""
-
-    @property
-    def key(self) -> str:
-        """A name for this finding that stays the same when the errors are searched again."""
-        truth, prediction = "+".join(map(str, self.truth_ids)), "+".join(map(str, self.prediction_ids))
-        return f"{self.crop}|t{truth}|p{prediction}"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Findings(Sequence[Finding]):
-    """The errors of one comparison, a sequence of `Finding`.
-
-    Attributes
-    ----------
-    items : tuple of Finding
-        Largest fault first within each type, types in the order of `FindingType`.
-    right : tuple of (truth id, prediction id)
-        The pairs with nothing wrong.
-    discounted : tuple of int
-        Predictions in Ambiguous regions that are not counted (`ambiguous="discount"`).
-    """
-
-    items: tuple[Finding, ...]
-    right: tuple[tuple[int, int], ...] = ()
-    discounted: tuple[int, ...] = ()
-
-    @overload
-    def __getitem__(self, index: int) -> Finding: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Finding, ...]: ...
-    def __getitem__(self, index: int | slice) -> Finding | tuple[Finding, ...]:
-        return self.items[index]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[Finding]:
-        return iter(self.items)
-
-    def counts(self) -> dict[FindingType, int]:
-        """Number of findings of each type, zeros included."""
-        numbers = dict.fromkeys(FindingType, 0)
-        for finding in self.items:
-            numbers[finding.type] += 1
-        return numbers
-
-    def table(self) -> pd.DataFrame:
-        """The findings as a table, one row each; see `findings_table`."""
-        return findings_table(self.items)
-
-
-def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
-    """Findings as a pandas table: one row each, class names spelled out, nothing where a value does not exist.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns type, truth_id, prediction_id (nullable Int64), class, predicted_class, confidence, iou, size_px,
-        size_um2, edge_px, edge_um, y, x, y0, x0, y1, x1, truth_ids, prediction_ids, crop, patient.
-    """
-    import pandas as pd
-
-    def joined(ids: tuple[int, ...]) -> str:
-        return " ".join(map(str, ids))
-
-    columns: dict[str, Any] = {
-        "type": [f.type.value for f in findings],
-        "truth_id": pd.array([f.truth_id for f in findings], dtype="Int64"),
-        "prediction_id": pd.array([f.prediction_id for f in findings], dtype="Int64"),
-        "class": [f.truth_class.label if f.truth_class is not None else "" for f in findings],
-        "predicted_class": [f.predicted_class.label if f.predicted_class is not None else "" for f in findings],
-    }
-    for name in ("confidence", "iou", "size_px", "size_um2", "edge_px", "edge_um"):
-        columns[name] = np.array([getattr(f, name) for f in findings], np.float64)
-    for column, name in enumerate(("y", "x")):
-        columns[name] = np.array([f.centre[column] for f in findings], np.float64)
-    for column, name in enumerate(("y0", "x0", "y1", "x1")):
-        columns[name] = np.array([f.box[column] for f in findings], np.int64)
-    columns["truth_ids"] = [joined(f.truth_ids) for f in findings]
-    columns["prediction_ids"] = [joined(f.prediction_ids) for f in findings]
-    columns["crop"] = [f.crop for f in findings]
-    columns["patient"] = [f.patient for f in findings]
-    return pd.DataFrame(columns)
 
 
 def find_errors(

@@ -1,0 +1,83 @@
+"""Pixel scores of crops: class and ternary maps compared pixel by pixel, as confusion matrices that can be pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_monusac.core.classes import IGNORE_INDEX, SEMANTIC_NAMES, TernaryClass
+from napari_monusac.masks.ternary import ternary_map
+from napari_monusac.scoring.confusion import COMBO_BOUNDARY, COMBO_INSIDE, PixelConfusion
+from napari_monusac.scoring.pairs import CropPair
+from napari_monusac.scoring.panoptic import class_array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelCounts:
+    """Confusion of the class maps (five classes) and of the ternary maps; ignored pixels are left out of both."""
+
+    semantic: PixelConfusion
+    ternary: PixelConfusion
+
+
+def class_map(instances: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np.uint8]:
+    """Semantic map of an instance map, uint8 (y, x): each nucleus in its class, unclassified ones 255.
+
+    Parameters
+    ----------
+    instances : integers (y, x)
+        Instance map.
+    classes : mapping
+        Class number by id.
+    """
+    ids, index = np.unique(instances, return_inverse=True)
+    values = class_array(ids.astype(np.int64), classes).astype(np.uint8)
+    values[ids == 0] = 0
+    return np.asarray(values[index].reshape(instances.shape), np.uint8)
+
+
+def count_pixels(pair: CropPair, boundary_width: int) -> PixelCounts:
+    """Compare the maps of one crop; those that the prediction lacks are made from its nuclei.
+
+    Pixels of true or predicted nuclei of unknown class are left out of the class maps' confusion.
+
+    Parameters
+    ----------
+    pair : CropPair
+        Truth and prediction.
+    boundary_width : int
+        Width of the boundary of the ternary maps, px.
+    """
+    semantic, ternary = pair.semantic, pair.ternary
+    if semantic is None:
+        semantic = class_map(pair.prediction, pair.prediction_classes)
+    if ternary is None:
+        ternary = ternary_map(pair.prediction, boundary_width=boundary_width)
+    true_semantic = class_map(pair.truth, pair.truth_classes)
+    true_semantic[semantic == IGNORE_INDEX] = IGNORE_INDEX
+    true_ternary = ternary_map(pair.truth, boundary_width=boundary_width)
+    if pair.ignore is not None:
+        true_semantic[pair.ignore] = true_ternary[pair.ignore] = IGNORE_INDEX
+    counts = PixelCounts(PixelConfusion(len(SEMANTIC_NAMES)), PixelConfusion(len(TernaryClass)))
+    counts.semantic.update(semantic, true_semantic)
+    counts.ternary.update(ternary, true_ternary)
+    return counts
+
+
+def pooled_pixels(counts: Iterable[PixelCounts]) -> PixelCounts:
+    """The counts of several crops as one."""
+    total = PixelCounts(PixelConfusion(len(SEMANTIC_NAMES)), PixelConfusion(len(TernaryClass)))
+    for each in counts:
+        total.semantic.counts += each.semantic.counts
+        total.ternary.counts += each.ternary.counts
+    return total
+
+
+def combo_of(ternary: PixelConfusion) -> float | None:
+    """0.7 x Dice inside + 0.3 x Dice boundary; None where either is undefined."""
+    inside, boundary = ternary.dice(TernaryClass.INSIDE), ternary.dice(TernaryClass.BOUNDARY)
+    return None if inside is None or boundary is None else COMBO_INSIDE * inside + COMBO_BOUNDARY * boundary
