@@ -1,0 +1,5 @@
+"""Soon."""
+
+
+def demo() -> None:
+    """Soon."""

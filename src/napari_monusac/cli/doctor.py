@@ -1,0 +1,5 @@
+"""Soon."""
+
+
+def doctor() -> None:
+    """Soon."""

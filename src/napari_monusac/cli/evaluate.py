@@ -1,0 +1,5 @@
+"""Soon."""
+
+
+def evaluate() -> None:
+    """Soon."""

@@ -1,0 +1,5 @@
+"""Soon."""
+
+
+def export() -> None:
+    """Soon."""

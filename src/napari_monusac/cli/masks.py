@@ -1,0 +1,5 @@
+"""Soon."""
+
+
+def masks() -> None:
+    """Soon."""

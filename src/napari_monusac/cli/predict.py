@@ -1,0 +1,5 @@
+"""Soon."""
+
+
+def predict() -> None:
+    """Soon."""

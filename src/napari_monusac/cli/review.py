@@ -1,0 +1,5 @@
+"""Soon."""
+
+
+def review() -> None:
+    """Soon."""

@@ -1,0 +1,193 @@
+"""What all commands share: output on the right stream, errors in one line, a clean Ctrl-C."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from napari_monusac.core.errors import MonusacError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+#: Exit code of a run that was stopped (Ctrl-C, SIGTERM, a stop file), as shells have it: 128 + SIGINT.
+STOPPED = 130
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+@cache
+def _console(stderr: bool) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, soft_wrap=True, highlight=False)
+
+
+def tell(message: str) -> None:
+    """Say something to the person: on stderr, so that stdout stays a clean answer."""
+    _console(True).print(message, markup=False)
+
+
+def answer(text: str) -> None:
+    """Give the command's answer as text on stdout."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def answer_json(value: Any) -> None:
+    """Give the command's answer as one JSON document on stdout."""
+    answer(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """Turn models, dataclasses, arrays, paths and numbers that JSON lacks (NaN becomes null) into plain values."""
+    if hasattr(value, "model_dump"):
+        return plain(value.model_dump(mode="json"))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(plain(k)): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, Enum):
+        return value.name.capitalize() if isinstance(value, int) else plain(value.value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | bool | None) else str(value)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table on stdout; numbers to the right, None as a dash."""
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [["–" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in rows]
+    grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for i, name in enumerate(columns):
+        numeric = bool(cells) and all(_is_number(row[i]) for row in cells)
+        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in cells:
+        grid.add_row(*(Text(c) for c in row))
+    _console(False).print(grid)
+
+
+def _is_number(text: str) -> bool:
+    if text == "–":
+        return True
+    with suppress(ValueError):
+        float(text.replace("~", "").replace("%", ""))
+        return True
+    return False
+
+
+@contextmanager
+def progress(total: float, what: str) -> Iterator[Callable[[float, str], None]]:
+    """Show a progress bar on stderr; yields ``step(done, text)``. Nothing is drawn where stderr is no terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn(),
+        console=_console(True), disable=not sys.stderr.isatty(), transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task(what, total=total)
+
+        def step(done: float, text: str = "") -> None:
+            bar.update(task, completed=done, description=f"{what} {text}".strip())
+
+        yield step
+
+
+@contextmanager
+def stop_on_signal(note: str) -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C (or SIGTERM) into a wish that a loop asks for; the second one interrupts at once.
+
+    Parameters
+    ----------
+    note : str
+        What to tell the user at the first Ctrl-C.
+
+    Yields
+    ------
+    callable
+        Whether to stop.
+    """
+    wished = threading.Event()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        if wished.is_set():
+            raise KeyboardInterrupt
+        wished.set()
+        tell(note)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield wished.is_set  # signals reach the main thread only; a caller in a thread has a stop of its own
+        return
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield wished.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def one_line(error: BaseException) -> str:
+    """Say an error in one line: what, where, how to mend."""
+    if isinstance(error, MonusacError):
+        text = str(error)
+    elif isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror or error} — {_mend(error)}"
+    else:
+        text = f"{error} — {_mend(error)}"
+    return " ".join(text.split())
+
+
+def _mend(error: BaseException) -> str:
+    mends = {
+        FileNotFoundError: "check the path",
+        PermissionError: "choose a folder that you may write, or change its permissions",
+        FileExistsError: "choose another name, or remove what is there",
+        IsADirectoryError: "give a file, not a folder",
+        NotADirectoryError: "give a folder, not a file",
+    }
+    if isinstance(error, OSError) and error.errno == 28:
+        return "the disk is full: free some space"
+    return next((text for kind, text in mends.items() if isinstance(error, kind)), "check the disk and the path")
+
+
+def fail(error: BaseException) -> None:
+    """Print the one line of an error on stderr, in the form ``error: what, where - mend``."""
+    sys.stderr.write(f"error: {one_line(error)}\n")
+    sys.stderr.flush()
+
+
+def existing_folder(path: Path) -> Path:
+    """Give the path back when it is a folder.
+
+    Raises
+    ------
+    NotADirectoryError, FileNotFoundError
+        It is a file, or not there.
+    """
+    if not path.exists():
+        raise FileNotFoundError(2, "no such folder", str(path))
+    if not path.is_dir():
+        raise NotADirectoryError(20, "is a file", str(path))
+    return path

@@ -1,0 +1,5 @@
+"""Soon."""
+
+
+def study() -> None:
+    """Soon."""

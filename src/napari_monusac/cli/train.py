@@ -1,0 +1,5 @@
+"""Soon."""
+
+
+def train() -> None:
+    """Soon."""
