@@ -1,4 +1,4 @@
-"""Outlines of nuclei as thin maps for the screen: solid or dashed, with a halo that keeps them readable on stained tissue."""
+"""Outlines of nuclei as thin maps for the screen: solid or dashed, with a halo that keeps them readable on tissue."""
 
 from __future__ import annotations
 

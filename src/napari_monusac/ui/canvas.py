@@ -17,7 +17,7 @@ _LEGEND = "monusac_legend_"
 
 
 def role(layer: Layer) -> str:
-    """Return what a layer is to us ("image", "nuclei", "semantic" ...), or an empty string for a layer of somebody else."""
+    """Return what a layer is to us ("image", "nuclei" ...), or an empty string for a layer of somebody else."""
     return str(layer.metadata.get("monusac", {}).get("role", ""))
 
 

@@ -35,7 +35,7 @@ def outline_colormap() -> DirectLabelColormap:
 
 
 def show_outlines(viewer: Any, truth: Labels, predicted: Labels) -> tuple[Labels, Labels]:
-    """Show both sets of nuclei as outlines on one canvas: truth solid, prediction dashed. The filled layers are hidden."""
+    """Show both sets of nuclei as outlines: truth solid, prediction dashed. The filled layers are hidden."""
     active = viewer.layers.selection.active
     solid = outline_map(np.asarray(truth.data), classes_of(truth), style="solid")
     dashed = outline_map(np.asarray(predicted.data), classes_of(predicted), style="dashed")

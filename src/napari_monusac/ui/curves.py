@@ -69,9 +69,13 @@ class CurvesView(QWidget):
         self._data = {k: ([], []) for k in ("batch", "train", "val", "combo", "inside", "boundary", "lr")}
         solid, dotted = Qt.PenStyle.SolidLine, Qt.PenStyle.DotLine
         look = {
-            "batch": (self.losses, _GREY, 1, solid, "each step"), "train": (self.losses, _BLUE, 2, solid, "training"), "val": (self.losses, _ORANGE, 2, solid, "validation"),
-            "inside": (self.scores, _BLUE, 1.5, dotted, "Dice inside"), "boundary": (self.scores, _PINK, 1.5, dotted, "Dice boundary"),
-            "combo": (self.scores, _GREEN, 2.5, solid, "combo"), "lr": (self.rates, _GREY, 2, solid, None),
+            "batch": (self.losses, _GREY, 1, solid, "each step"),
+            "train": (self.losses, _BLUE, 2, solid, "training"),
+            "val": (self.losses, _ORANGE, 2, solid, "validation"),
+            "inside": (self.scores, _BLUE, 1.5, dotted, "Dice inside"),
+            "boundary": (self.scores, _PINK, 1.5, dotted, "Dice boundary"),
+            "combo": (self.scores, _GREEN, 2.5, solid, "combo"),
+            "lr": (self.rates, _GREY, 2, solid, None),
         }  # fmt: skip
         self._curves = {
             key: plot.plot(
@@ -90,7 +94,8 @@ class CurvesView(QWidget):
         if reported_combo is not None:
             self._reference = pg.InfiniteLine(
                 pos=reported_combo, angle=0, pen=pg.mkPen(_GREEN, width=1.5, style=Qt.PenStyle.DashLine),
-                label=f"source (other split): combo {reported_combo:.2f}", labelOpts={"position": 0.5, "color": _GREEN, "anchors": [(0.5, 0), (0.5, 1)]},
+                label=f"source (other split): combo {reported_combo:.2f}",
+                labelOpts={"position": 0.5, "color": _GREEN, "anchors": [(0.5, 0), (0.5, 1)]},
             )  # fmt: skip
             self.scores.addItem(self._reference)
         self.scores.setYRange(0, 1, padding=0.02)

@@ -52,7 +52,7 @@ class MasksPanel(QWidget):
         self.nuclei.tooltip = "A labels layer with one number a nucleus"
         self.width: Any = RadioButtons(
             choices=[(f"{w} px", w) for w in BOUNDARY_WIDTHS], value=3, orientation="horizontal", label="Boundary",
-            tooltip="1 px is the nucleus' own rim; 3 px is that, dilated once by OpenCV's 3 x 3 ellipse; 5 and 7 px twice and three times",
+            tooltip="1 px is the nucleus' own rim; 3 px is that, dilated once by OpenCV's 3 x 3 ellipse; 5 px twice, 7 px thrice",
         )  # fmt: skip
         self.live: Any = CheckBox(
             value=False, text="Live preview", tooltip="Show the ternary map and let it follow every edit of the nuclei"
@@ -112,7 +112,7 @@ class MasksPanel(QWidget):
         layers = [la for la in self.viewer.layers if isinstance(la, Labels) and canvas.role(la) not in maps]
         return sorted(layers, key=lambda la: canvas.role(la) != "nuclei")
 
-    def _layers_changed(self, event: object = None) -> None:
+    def _layers_changed(self, _: object = None) -> None:
         if self._preview is not None and self._preview not in self.viewer.layers:
             # the user deleted the preview: stays deleted
             self._preview = None
@@ -191,9 +191,10 @@ class MasksPanel(QWidget):
 
     def _add(self, name: str, data: Any, like: Labels, opacity: float) -> Labels:
         active = self.viewer.layers.selection.active
+        about = {**like.metadata.get("monusac", {}), "role": name, "boundary_width": int(self.width.value)}
         layer = self.viewer.add_labels(
-            data, name=name, scale=like.scale, translate=like.translate, units=like.units, opacity=opacity, colormap=ternary_colormap(),
-            metadata={"monusac": {**like.metadata.get("monusac", {}), "role": name, "boundary_width": int(self.width.value)}},
+            data, name=name, scale=like.scale, translate=like.translate, units=like.units, opacity=opacity,
+            colormap=ternary_colormap(), metadata={"monusac": about},
         )  # fmt: skip
         # the brush stays on the nuclei
         self.viewer.layers.selection.active = active

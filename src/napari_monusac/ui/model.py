@@ -1,4 +1,4 @@
-"""What the Studio knows, without widgets: the open collection and crop, the running job, the newest model. One per viewer.
+"""What the Studio knows, without widgets: the open collection and crop, the running job. One per viewer.
 
 Panels are views on this model and hear of each other only through its signals.
 """
@@ -76,7 +76,7 @@ class StudioModel:
         self.crop_changed.emit(crop)
 
     def neighbour(self, step: int) -> Crop | None:
-        """The crop `step` places after (before, if negative) the open one; None past the ends or without a collection."""
+        """The crop `step` places after the open one (negative: before); None past the ends or without a collection."""
         if self.collection is None or not self.collection.crops:
             return None
         crops = [c for c in self.collection.crops if c.image is not None]
@@ -89,7 +89,7 @@ class StudioModel:
         return crops[at] if 0 <= at < len(crops) else None
 
     def position(self) -> tuple[int, int]:
-        """1-based place of the open crop among the collection's crops with an image, and their number; (0, n) when not among them."""
+        """1-based place of the open crop among those with an image, and their number; (0, n) when not among them."""
         if self.collection is None:
             return 0, 0
         names = [c.name for c in self.collection.crops if c.image is not None]

@@ -44,7 +44,7 @@ def replace_crop(viewer: Any, model: StudioModel, crop: Crop, layer_data: list[A
 
 
 def class_counts(viewer: Any) -> dict[int, int]:
-    """Nuclei by class number in the *nuclei* layer's table, and ambiguous pixels' regions as -1 where the layer says so."""
+    """Nuclei by class number, from the table of the layer *nuclei*; ambiguous regions as -1."""
     layer = canvas.find_layer(viewer, "nuclei")
     if not isinstance(layer, Labels) or "class" not in layer.features:
         return {}

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
@@ -172,7 +171,7 @@ class PredictPanel(QWidget):
             self.hint.say(error_line(error), "error")
             return None
         base = layer.data[0] if layer.multiscale else layer.data
-        part = base[y : y + height, x : x + width]
+        region = (y, x, height, width)
         scale = canvas.um_per_px(layer)
         flips = self.flips.isChecked()
         live = LivePrediction(self.viewer, layer, (height, width), (y, x))
@@ -185,8 +184,8 @@ class PredictPanel(QWidget):
             loaded = self._load(checkpoint)
             report(None, "Predicting")
             prediction = predict(
-                np.asarray(part), loaded, um_per_px=scale, flips=flips, offset_px=(y, x),
-                progress=lambda fraction: report(fraction, "Predicting"),
+                base, loaded, um_per_px=scale, region=region, flips=flips,
+                progress=lambda done: report(float(done), "Predicting"),
                 on_tile=lambda box, semantic, ternary: report(None, "Predicting", (box, semantic, ternary)),
                 should_stop=lambda: report.stopping,
             )  # fmt: skip
@@ -245,7 +244,8 @@ class PredictPanel(QWidget):
         p = self.prediction
         nuclei = instances_from_maps(
             p.semantic, p.ternary, boundary_width=p.boundary_width, um_per_px=p.um_per_px,
-            inside_threshold=self.inside.value(), nucleus_threshold=self.nucleus.value(), min_area_um2=self.smallest.value(),
+            inside_threshold=self.inside.value(), nucleus_threshold=self.nucleus.value(),
+            min_area_um2=self.smallest.value() if p.um_per_px else 0.0,
         )  # fmt: skip
         update_nuclei_layer(self.viewer, nuclei)
         self._say_count(nuclei, time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""The layers of a prediction: *predicted semantic*, *predicted ternary*, *predicted nuclei*. They lie exactly on the image."""
+"""The layers of a prediction: *predicted semantic*, *ternary* and *nuclei*. They lie exactly on the image."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def nuclei_colormap(classes: dict[int, int]) -> DirectLabelColormap:
 
 
 def nuclei_features(nuclei: Nuclei) -> Any:
-    """The nuclei's table as napari features: its column `label` becomes `index`, which napari shows under the pointer."""
+    """The nuclei's table as napari features: its column `label` becomes napari's `index`."""
     return nuclei.table.rename(columns={"label": "index"})
 
 
 def add_prediction_layers(viewer: Any, image: Image, prediction: Prediction, nuclei: Nuclei) -> None:
-    """Show a prediction over its image; layers of an earlier one are replaced in place. The active layer stays active."""
+    """Show a prediction over its image; layers of an earlier one are replaced. The active layer stays active."""
     active = viewer.layers.selection.active
     placing = _placing(image, prediction.offset_px)
     about = {
@@ -86,7 +86,7 @@ def add_prediction_layers(viewer: Any, image: Image, prediction: Prediction, nuc
 
 
 def update_nuclei_layer(viewer: Any, nuclei: Nuclei) -> None:
-    """Show other nuclei of the same prediction (a threshold moved); nothing happens where the user deleted the layer."""
+    """Show other nuclei of the same prediction (a threshold moved), unless the user deleted the layer."""
     layer = canvas.find_layer(viewer, "predicted nuclei")
     if not isinstance(layer, Labels):
         return

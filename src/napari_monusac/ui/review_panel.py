@@ -1,4 +1,4 @@
-"""Review: scores of the prediction on the open crop, outlines and difference on the canvas, the list of errors to step through."""
+"""Review: scores of the open crop, outlines and difference on the canvas, the errors to step through."""
 
 from __future__ import annotations
 
@@ -90,8 +90,9 @@ def review_crop(
     by_class = panoptic_by_class(truth, truth_classes, predicted, predicted_classes, ignore=ignore)
     defined = [q.pq for q in by_class.values() if q.defined]
     lines = [
-        ("Combo", number(scores.combo)), ("Dice inside", number(scores.dice_inside)), ("Dice boundary", number(scores.dice_boundary)),
-        ("mIoU (5 classes)", number(scores.miou_macro)), ("PQ, mean of classes", number(float(np.mean(defined)) if defined else None)),
+        ("Combo", number(scores.combo)), ("Dice inside", number(scores.dice_inside)),
+        ("Dice boundary", number(scores.dice_boundary)), ("mIoU (5 classes)", number(scores.miou_macro)),
+        ("PQ, mean of classes", number(float(np.mean(defined)) if defined else None)),
         ("PQ, all nuclei", number(whole.pq)), ("SQ", number(whole.sq)), ("DQ (detection F1)", number(whole.dq)),
     ]  # fmt: skip
     rows = [

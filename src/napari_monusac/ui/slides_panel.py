@@ -68,7 +68,8 @@ class SlidesPanel(QWidget):
             placeholder="Choose a folder of slides…",
         )
         self.hint = Note(
-            "Choose a folder: MoNuSAC's training or testing root, the folder that holds both, one patient, or any folder of .svs or .tif images "
+            "Choose a folder: MoNuSAC's training or testing root, the folder that holds both, one patient, "
+            "or any folder of .svs or .tif images "
             "with ImageScope .xml files. Dropping it on the window works too."
         )
         self.search = QLineEdit()

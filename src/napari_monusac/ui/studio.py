@@ -205,7 +205,8 @@ class Studio(QWidget):
         if isinstance(progress, RunProgress) and self.model.run is not None:
             left = spoken_duration(progress.seconds_left)
             self.job.setText(
-                f"{self.model.run.recipe.name}: epoch {progress.epoch}/{progress.epochs}{f', {left} left' if left else ''}"
+                f"{self.model.run.recipe.name}: epoch {progress.epoch}/{progress.epochs}"
+                f"{f', {left} left' if left else ''}"
             )
             self.job.show()
 

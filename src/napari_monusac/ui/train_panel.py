@@ -72,7 +72,8 @@ class TrainPanel(QWidget):
         self.weights = QComboBox()
         self.weights.addItems(_WEIGHTS)
         self.weights.setToolTip(
-            "What the encoder knows before training. ImageNet weights come from a hub; offline choose a file or from scratch."
+            "What the encoder knows before training. ImageNet weights come from a hub; "
+            "offline choose a file or from scratch."
         )
         self.epochs = QSpinBox()
         self.epochs.setRange(1, 100_000)
@@ -371,7 +372,9 @@ class TrainPanel(QWidget):
             left = spoken_duration(progress.seconds_left)
             best = f", best combo {progress.best_combo:.2f}" if progress.best_combo is not None else ""
             self.status.say(
-                f"{'Paused. ' if self._paused else ''}Epoch {progress.epoch} of {progress.epochs}, step {progress.step_in_epoch} of {progress.steps_per_epoch}{best}{f', {left} left' if left else ''}. {progress.device}"
+                f"{'Paused. ' if self._paused else ''}Epoch {progress.epoch} of {progress.epochs}, "
+                f"step {progress.step_in_epoch} of {progress.steps_per_epoch}{best}"
+                f"{f', {left} left' if left else ''}. {progress.device}"
             )
             self.model.run_progressed.emit(progress)
 

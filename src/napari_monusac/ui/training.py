@@ -1,4 +1,4 @@
-"""Drives one training run for the dock: in napari's own background thread or in a child process. Same events, same run folder."""
+"""Drives one training run for the dock: in napari's own background thread or in a child process."""
 
 from __future__ import annotations
 

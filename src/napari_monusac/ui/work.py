@@ -1,4 +1,4 @@
-"""Background work for the panels: one function in a napari worker thread, with progress, time left, and a way to stop."""
+"""Background work for the panels: one function in a napari worker thread, with progress and a way to stop."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Task(QObject):
     Parameters
     ----------
     function : callable
-        Called as ``function(report)`` in the thread; ``report(fraction, message, payload)`` shows progress and raises `Cancelled`
-        when the user asked to stop. ``report.stopping`` can be polled instead.
+        Called as ``function(report)`` in the thread; ``report(fraction, message, payload)`` shows progress and raises
+        `Cancelled` when the user asked to stop. ``report.stopping`` can be polled instead.
 
     Notes
     -----
