@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +12,15 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import SlideError
 from napari_monusac.io.channels import ChannelOrder, channel_verdict
-from napari_monusac.io.tiff import SegmentFile, check_budget, open_tiff
+from napari_monusac.io.segments import SegmentFile, check_budget
+from napari_monusac.io.slidetags import PLAUSIBLE_UM_PER_PX, SlideTags, aperio_tags, plausible, xml_um_per_px
+from napari_monusac.io.tiff import open_tiff
 
 if TYPE_CHECKING:
     import dask.array as da
 
 #: Suffixes of images, the preferred one first.
 IMAGE_SUFFIXES = (".svs", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
-#: Micrometres per pixel outside of this range are no microscope's.
-PLAUSIBLE_UM_PER_PX = (0.05, 20.0)
 _CHUNK_PX = 1024
 _SAMPLE_PX = 1024
 
@@ -60,27 +59,21 @@ class Slide:
         Micrometres per level-0 pixel.
     um_per_px_source : str
         ``"given"``, ``"tiff"``, ``"xml"`` or ``""`` when it is unknown.
-    magnification : float or None
-        Magnification of the objective (Aperio's ``AppMag``).
-    origin_px : tuple of int or None
-        (y, x) of the first pixel in the slide that this crop was cut from.
-    parent_shape : tuple of int or None
-        (height, width) of that slide in px.
     channel_order : {"rgb", "bgr"}
         Order of the channels in the file.
     notes : tuple of str
         What the user should be told.
     """
 
-    def __init__(self, path: Path, levels: tuple[_Level, ...], file: SegmentFile | None) -> None:
+    def __init__(
+        self, path: Path, levels: tuple[_Level, ...], file: SegmentFile | None = None, tags: SlideTags | None = None
+    ) -> None:
         self.path = path
         self._levels = levels
         self._file = file
+        self.tags = tags or SlideTags()
         self.um_per_px: float | None = None
         self.um_per_px_source = ""
-        self.magnification: float | None = None
-        self.origin_px: tuple[int, int] | None = None
-        self.parent_shape: tuple[int, int] | None = None
         self.channel_order: ChannelOrder = "rgb"
         self.channel_score = 0.0
         self.notes: tuple[str, ...] = ()
@@ -89,6 +82,21 @@ class Slide:
     def name(self) -> str:
         """The file's name without its suffix."""
         return self.path.stem
+
+    @property
+    def magnification(self) -> float | None:
+        """Magnification of the objective (Aperio's ``AppMag``)."""
+        return self.tags.magnification
+
+    @property
+    def origin_px(self) -> tuple[int, int] | None:
+        """(y, x) of the first pixel in the slide that this crop was cut from."""
+        return self.tags.origin_px
+
+    @property
+    def parent_shape(self) -> tuple[int, int] | None:
+        """(height, width) of that slide in px."""
+        return self.tags.parent_shape
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -215,7 +223,7 @@ class _WholeImage:
 def open_slide(path: str | Path, *, channel_order: ChannelOrder = "auto", um_per_px: float | None = None) -> Slide:
     """Open an image: .svs (one level or a pyramid), TIFF (tiled, striped, RGB, RGBA), PNG or JPEG.
 
-    Only the tags are read, and for ``channel_order="auto"`` of a file that is no .svs a sample of at most
+    Only the tags are read, and for ``channel_order="auto"`` of a file that Aperio did not write a sample of at most
     1024 x 1024 px. Label, macro and thumbnail pages of an .svs are never read: they may identify a patient.
 
     Parameters
@@ -243,14 +251,12 @@ def open_slide(path: str | Path, *, channel_order: ChannelOrder = "auto", um_per
     kind = _kind(path)
     if kind == "tiff":
         content = open_tiff(path)
-        slide = Slide(path, content.levels, content.file)
-        _read_description(slide, content.description)
-        notes = ("the fourth channel is left out",) if content.levels[0].has_alpha else ()
-        slide.notes = notes
-        stored = slide.um_per_px or content.um_per_px
+        tags = aperio_tags(content.description, content.levels[0].shape)
+        slide = Slide(path, content.levels, content.file, tags)
+        slide.notes = ("the fourth channel is left out",) if content.levels[0].has_alpha else ()
+        stored = tags.um_per_px or content.um_per_px
     else:
-        slide = Slide(path, (_WholeImage(path),), None)
-        stored = None
+        slide, stored = Slide(path, (_WholeImage(path),)), None
     try:
         _set_scale(slide, um_per_px, stored)
         _set_channels(slide, channel_order)
@@ -275,62 +281,13 @@ def _kind(path: Path) -> str:
     raise SlideError(path, f"starts with {head!r}: no TIFF, PNG or JPEG", f"use one of {', '.join(IMAGE_SUFFIXES)}")
 
 
-def _read_description(slide: Slide, text: str) -> None:
-    """Read what Aperio writes into ImageDescription: scale, magnification, and the crop's place in its parent.
-
-    ``86272x162560 [73856,47413 1307x1153] ...;Aperio Image Library ...``: 1307 x 1153 px at x = 73856, y = 47413.
-    A whole slide has such a bracket too, within its scan; only a second entry, or a much smaller cut, makes it a crop.
-    """
-    if not text.startswith("Aperio"):
-        return
-    values = dict(re.findall(r"\|\s*(AppMag|MPP)\s*=\s*([\d.]+)", text))
-    slide.magnification = _number(values.get("AppMag"))
-    slide.um_per_px = _plausible(_number(values.get("MPP")))
-    cut = re.search(r"(\d+)x(\d+)\s*\[(\d+),(\d+)\s+(\d+)x(\d+)\]", text)
-    if cut is None:
-        return
-    parent_width, parent_height, x, y, width, height = (int(v) for v in cut.groups())
-    is_crop = text.count("Aperio Image Library") > 1 or width * height < parent_width * parent_height / 2
-    if is_crop and (height, width) == slide.shape:
-        slide.origin_px, slide.parent_shape = (y, x), (parent_height, parent_width)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
-
-
-def _plausible(um_per_px: float | None) -> float | None:
-    low, high = PLAUSIBLE_UM_PER_PX
-    return um_per_px if um_per_px is not None and low <= um_per_px <= high else None
-
-
-def xml_um_per_px(path: Path) -> float | None:
-    """Micrometres per pixel of an ImageScope file, from its first bytes; None where it does not say.
-
-    Parameters
-    ----------
-    path : Path
-        An .xml file; need not exist.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except OSError:
-        return None
-    match = re.search(rb'MicronsPerPixel\s*=\s*["\']([^"\']+)["\']', head)
-    return _plausible(_number(match.group(1).decode("ascii", "replace"))) if match else None
-
-
 def _set_scale(slide: Slide, given: float | None, stored: float | None) -> None:
     if given is not None:
-        if _plausible(given) is None:
+        if plausible(given) is None:
             low, high = PLAUSIBLE_UM_PER_PX
             raise SlideError(slide.path, f"um_per_px {given:g}", f"give a value of {low:g} to {high:g}")
         slide.um_per_px, slide.um_per_px_source = given, "given"
-    elif _plausible(stored) is not None:
+    elif plausible(stored) is not None:
         slide.um_per_px, slide.um_per_px_source = stored, "tiff"
     else:
         slide.um_per_px = xml_um_per_px(slide.path.with_suffix(".xml"))
@@ -338,12 +295,12 @@ def _set_scale(slide: Slide, given: float | None, stored: float | None) -> None:
 
 
 def _set_channels(slide: Slide, order: ChannelOrder) -> None:
-    """Take the order that the user gives; else an .svs is right, and the pixels of other files are asked."""
+    """Take the order that the user gives; else an Aperio file is right, and the pixels of other files are asked."""
     if order != "auto":
         slide.channel_order = order
         return
     slide.channel_order = "rgb"
-    if slide.path.suffix.lower() == ".svs":
+    if slide.tags.is_aperio:
         return
     verdict = channel_verdict(channel_sample(slide))
     slide.channel_score = verdict.score

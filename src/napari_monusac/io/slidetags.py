@@ -1,0 +1,91 @@
+"""Scale, magnification and place in the parent slide: what Aperio's description and ImageScope's XML say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Micrometres per pixel outside of this range are no microscope's.
+PLAUSIBLE_UM_PER_PX = (0.05, 20.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SlideTags:
+    """What a file says about its image.
+
+    Attributes
+    ----------
+    um_per_px : float or None
+        Micrometres per pixel, where it is plausible.
+    magnification : float or None
+        Magnification of the objective.
+    origin_px : tuple of int or None
+        (y, x) of the first pixel in the slide that the image was cut from.
+    parent_shape : tuple of int or None
+        (height, width) of that slide in px.
+    is_aperio : bool
+        Whether an Aperio library wrote the file.
+    """
+
+    um_per_px: float | None = None
+    magnification: float | None = None
+    origin_px: tuple[int, int] | None = None
+    parent_shape: tuple[int, int] | None = None
+    is_aperio: bool = False
+
+
+def aperio_tags(text: str, shape: tuple[int, int]) -> SlideTags:
+    """Read Aperio's ImageDescription. Nothing else of it is kept: it may name people.
+
+    ``86272x162560 [73856,47413 1307x1153] ...;Aperio Image Library ...``: 1307 x 1153 px at x = 73856, y = 47413.
+    A whole slide has such a bracket too, within its scan; only a second entry, or a much smaller cut, makes it a crop.
+
+    Parameters
+    ----------
+    text : str
+        The description; another program's gives empty tags.
+    shape : tuple of int
+        Height and width of the image; a cut of another size is not its own.
+    """
+    if not text.startswith("Aperio"):
+        return SlideTags()
+    values = dict(re.findall(r"\|\s*(AppMag|MPP)\s*=\s*([\d.]+)", text))
+    um_per_px, magnification = plausible(_number(values.get("MPP"))), _number(values.get("AppMag"))
+    cut = re.search(r"(\d+)x(\d+)\s*\[(\d+),(\d+)\s+(\d+)x(\d+)\]", text)
+    if cut is not None:
+        parent_width, parent_height, x, y, width, height = (int(v) for v in cut.groups())
+        is_crop = text.count("Aperio Image Library") > 1 or width * height < parent_width * parent_height / 2
+        if is_crop and (height, width) == shape:
+            return SlideTags(um_per_px, magnification, (y, x), (parent_height, parent_width), is_aperio=True)
+    return SlideTags(um_per_px, magnification, is_aperio=True)
+
+
+def plausible(um_per_px: float | None) -> float | None:
+    """Return the value where a microscope can have it, else None."""
+    low, high = PLAUSIBLE_UM_PER_PX
+    return um_per_px if um_per_px is not None and low <= um_per_px <= high else None
+
+
+def xml_um_per_px(path: Path) -> float | None:
+    """Micrometres per pixel of an ImageScope file, from its first bytes; None where it does not say.
+
+    Parameters
+    ----------
+    path : Path
+        An .xml file; need not exist.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return None
+    match = re.search(rb'MicronsPerPixel\s*=\s*["\']([^"\']+)["\']', head)
+    return plausible(_number(match.group(1).decode("ascii", "replace"))) if match else None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
