@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_monusac.core.classes import IGNORE_INDEX, SEMANTIC_NAMES, TernaryClass
 from napari_monusac.masks.ternary import ternary_map
 from napari_monusac.scoring.confusion import COMBO_BOUNDARY, COMBO_INSIDE, PixelConfusion
+from napari_monusac.scoring.lookup import paint
 from napari_monusac.scoring.pairs import CropPair
 from napari_monusac.scoring.panoptic import class_array
 
@@ -34,10 +35,8 @@ def class_map(instances: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np
     classes : mapping
         Class number by id.
     """
-    ids, index = np.unique(instances, return_inverse=True)
-    values = class_array(ids.astype(np.int64), classes).astype(np.uint8)
-    values[ids == 0] = 0
-    return np.asarray(values[index].reshape(instances.shape), np.uint8)
+    ids = np.array(sorted(int(i) for i in classes if i > 0), np.int64)
+    return paint(instances, ids, class_array(ids, classes).astype(np.uint8), other=IGNORE_INDEX)
 
 
 def count_pixels(pair: CropPair, boundary_width: int) -> PixelCounts:

@@ -68,40 +68,40 @@ def metric_of(counts: Floats, metric: Metric) -> Floats:
     return divided(top, bottom)
 
 
-def mean_defined(values: Floats, weights: Floats | None = None, axis: int = -1) -> Floats:
-    """Mean over `axis` of what is defined, weighted; nan where nothing is."""
-    weights = np.ones(values.shape) if weights is None else np.broadcast_to(weights, values.shape)
-    weights = np.where(np.isnan(values), 0.0, weights)
-    total = weights.sum(axis)
-    summed = (np.nan_to_num(values) * weights).sum(axis)
-    return divided(summed, total)
+def mean_defined(values: Floats) -> Floats:
+    """Mean over the last axis of what is defined; nan where nothing is."""
+    there = ~np.isnan(values)
+    return divided(np.nan_to_num(values).sum(-1), there.sum(-1))
+
+
+def weighted_means(values: Floats, weights: Floats) -> Floats:
+    """Means over items of what is defined: values (items, k), weights (n, items) -> (n, k); nan where nothing is."""
+    there = (~np.isnan(values)).astype(np.float64)
+    return divided(weights @ np.nan_to_num(values), weights @ there)
+
+
+def _over_items(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Values (items, classes) averaged over classes, then over items; and by class over items."""
+    by_class = weighted_means(values, weights)
+    return weighted_means(mean_defined(values)[:, None], weights)[:, 0], by_class
 
 
 def _legacy(counts: Counts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
     values = metric_of(counts.values, metric)
     present = counts.values[..., TP] + counts.values[..., FN] > 0
-    return _over_crops(np.where(present, values, np.nan), counts, weights)
+    return _over_items(np.where(present, values, np.nan), weights[:, counts.patients])
 
 
 def _corrected(counts: Counts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
-    return _over_crops(metric_of(counts.values, metric), counts, weights)
-
-
-def _over_crops(values: Floats, counts: Counts, weights: Floats) -> tuple[Floats, Floats]:
-    of_crops = weights[:, counts.patients]
-    by_class = mean_defined(values.T[None], of_crops[:, None, :])
-    return mean_defined(mean_defined(values)[None], of_crops), by_class
+    return _over_items(metric_of(counts.values, metric), weights[:, counts.patients])
 
 
 def _per_patient(counts: Counts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
-    values = metric_of(counts.by_patient(), metric)
-    by_class = mean_defined(values.T[None], weights[:, None, :])
-    return mean_defined(mean_defined(values)[None], weights), by_class
+    return _over_items(metric_of(counts.by_patient(), metric), weights)
 
 
 def _pooled(counts: Counts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
-    pooled = np.tensordot(weights, counts.by_patient(), axes=1)
-    by_class = metric_of(pooled, metric)
+    by_class = metric_of(np.tensordot(weights, counts.by_patient(), axes=1), metric)
     return mean_defined(by_class), by_class
 
 

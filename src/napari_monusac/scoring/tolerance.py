@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.scoring.lookup import paint
 from napari_monusac.scoring.matching import Matching
 
 #: The tolerances that are shown beside every score, px.
@@ -111,14 +112,6 @@ def _forgiven(
 
 def _renumbered(instances: NDArray[Any], ids: NDArray[np.int64], chosen: NDArray[np.intp]) -> NDArray[np.int32]:
     """`instances` with the chosen nuclei numbered 1, 2, 3 ... in their order and all others 0."""
-    number = np.zeros(len(ids) + 1, np.int32)
+    number = np.zeros(len(ids), np.int32)
     number[chosen] = np.arange(1, len(chosen) + 1)
-    if len(ids) == 0:
-        return np.zeros(instances.shape, np.int32)
-    if ids[-1] <= 4 * instances.size + 1024:
-        table = np.zeros(int(ids[-1]) + 1, np.int32)
-        table[ids] = number[:-1]
-        return np.asarray(table[np.minimum(instances, ids[-1])])
-    place = np.searchsorted(ids, instances.astype(np.int64))
-    place = np.where(ids[np.minimum(place, len(ids) - 1)] == instances, place, len(ids))
-    return np.asarray(number[place])
+    return paint(instances, ids, number)
