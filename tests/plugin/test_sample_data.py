@@ -42,7 +42,7 @@ def test_the_two_differ_as_their_names_say() -> None:
         features = next(a for _, a, _ in layers if a["name"] == "nuclei")["features"]
         return float((features["class"] == "Lymphocyte").mean())
 
-    assert lymphocytes(sample_data.inflammation()) > 1.5 * lymphocytes(sample_data.glands())
+    assert lymphocytes(sample_data.inflammation()) > 1.3 * lymphocytes(sample_data.glands())
 
 
 def test_made_once(cache: Path) -> None:

@@ -216,22 +216,32 @@ def _paint_all(
 
 
 def _nuclei(cells: list[Cell], pad: int, shape: tuple[int, int]) -> list[tuple[str, NDArray[np.float64]]]:
-    """Outlines inside the crop, in the order of the classes; what lies outside is clamped to the edge."""
+    """Outlines inside the crop, in the order of the classes; what lies outside is cut off."""
     found = []
     for kind in CLASSES:
         for cell in cells:
             if cell.kind is not kind:
                 continue
-            outline = np.rint(cell.outline) - pad
-            # Clamping would make a line along the edge of a nucleus that hardly reaches into the crop.
-            visible = polygon(outline[:, 0], outline[:, 1], shape)[0].size
-            if visible < 0.08 * np.pi * cell.radius**2:
-                continue
-            inside = np.clip(outline, 0, np.array(shape) - 1)
-            keep = np.any(inside != np.roll(inside, 1, 0), axis=1)
-            if keep.sum() >= 3:
-                found.append((kind.label, inside[keep]))
+            vertices = _clipped(np.rint(cell.outline) - pad, shape)
+            # A nucleus that hardly reaches into the crop: no annotator would outline it.
+            if vertices is not None and polygon(*vertices.T, shape)[0].size >= 0.08 * np.pi * cell.radius**2:
+                found.append((kind.label, vertices))
     return found
+
+
+def _clipped(outline: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64] | None:
+    """The part of an outline inside the crop, on whole pixels, no vertex twice in a row; None where nothing is left."""
+    limit = np.array(shape) - 1
+    if (outline < 0).any() or (outline > limit).any():
+        import shapely
+
+        parts = shapely.Polygon(outline).buffer(0).intersection(shapely.box(0, 0, *limit.tolist()))
+        pieces = [g for g in shapely.get_parts(parts) if g.geom_type == "Polygon"]
+        if not pieces:
+            return None
+        outline = np.rint(np.asarray(max(pieces, key=lambda g: g.area).exterior.coords)[:-1])
+    keep = np.any(outline != np.roll(outline, 1, 0), axis=1)
+    return outline[keep] if keep.sum() >= 3 else None
 
 
 def _ambiguous_regions(
