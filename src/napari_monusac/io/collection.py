@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import CollectionError, SlideError
 from napari_monusac.core.nuclei import Annotation
-from napari_monusac.io.channels import ChannelOrder, ChannelVerdict, channel_verdict, majority_swapped
+from napari_monusac.io.channels import ChannelOrder, ChannelVerdict, channel_verdict, decide_swapped
 from napari_monusac.io.folders import DEEPEST, Crop, Part, Problem, scan, uniquely_named
 from napari_monusac.io.slides import IMAGE_SUFFIXES, Slide, channel_sample, open_slide
 
@@ -154,9 +154,10 @@ class Collection:
         return known
 
     def channels_swapped(self, crop: Crop) -> bool:
-        """Decide whether red and blue are swapped: the user's word, or the majority of the patient's crops.
+        """Decide whether red and blue are swapped.
 
-        An .svs is never swapped, and has no vote.
+        The user's word comes first; an .svs is never swapped, and has no vote; else the image's own pixels decide where
+        they are sure, and the majority of the patient's crops where they are not.
 
         Raises
         ------
@@ -167,14 +168,15 @@ class Collection:
             return self._order == "bgr"
         if crop.image.suffix.lower() == ".svs":
             return False
-        votes = [self.verdict(crop)]
+        return decide_swapped(self.verdict(crop), self._verdicts_beside(crop))
+
+    def _verdicts_beside(self, crop: Crop) -> Iterator[ChannelVerdict]:
         for other in self.of_patient(crop.patient):
-            if other is not crop and other.image.suffix.lower() != ".svs" and other.part == crop.part:
+            if other != crop and other.image.suffix.lower() != ".svs" and other.part == crop.part:
                 try:
-                    votes.append(self.verdict(other))
+                    yield self.verdict(other)
                 except SlideError:
                     continue  # the doctor reports it; it cannot vote
-        return majority_swapped(votes)
 
 
 def open_collection(folder: str | Path, *, channel_order: ChannelOrder = "auto", deepest: int = DEEPEST) -> Collection:
