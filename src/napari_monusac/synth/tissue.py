@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.draw import polygon
 
-from napari_monusac.core.classes import AMBIGUOUS, CLASSES, LINE_COLORS, NucleusClass
+from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import ShapeError
-from napari_monusac.core.nuclei import Annotation, Layer, Nucleus
+from napari_monusac.core.nuclei import Annotation
 from napari_monusac.synth.cells import RADIUS_UM, Cell, place, shape_cell
 from napari_monusac.synth.noise import Floats, Stain, blur, fibres, smooth_noise
+from napari_monusac.synth.outlines import ambiguous_regions, as_annotation, visible_nuclei
 from napari_monusac.synth.paint import paint_cell, paint_red_cells
 
 #: Smallest side that can be made, px.
@@ -110,8 +111,8 @@ def synthesize(
     _paint_all(rng, stains, plan, cells, um_per_px)
     stain = Stain.of_patient(np.random.default_rng([seed if patient_seed is None else patient_seed, 2]))
     picture = stain.image(rng, stains[:, pad:-pad, pad:-pad], blur_px=0.2 / um_per_px)
-    nuclei = _nuclei(cells, pad, shape)
-    annotation = _annotation(nuclei + _ambiguous_regions(rng, shape, ambiguous, um_per_px), um_per_px)
+    nuclei = visible_nuclei(cells, pad, shape)
+    annotation = as_annotation(nuclei + ambiguous_regions(rng, shape, ambiguous, um_per_px), um_per_px)
     instances = np.zeros(shape, np.int32)
     for number, nucleus in enumerate(annotation.nuclei, 1):
         instances[polygon(nucleus.vertices[:, 0], nucleus.vertices[:, 1], shape)] = number
@@ -213,86 +214,3 @@ def _paint_all(
         for cell in cells:
             if cell.kind is kind:
                 paint_cell(rng, stains, cell, fine, coarse, um_per_px)
-
-
-def _nuclei(cells: list[Cell], pad: int, shape: tuple[int, int]) -> list[tuple[str, NDArray[np.float64]]]:
-    """Outlines inside the crop, in the order of the classes; what lies outside is cut off."""
-    found = []
-    for kind in CLASSES:
-        for cell in cells:
-            if cell.kind is not kind:
-                continue
-            vertices = _clipped(np.rint(cell.outline) - pad, shape)
-            # A nucleus that hardly reaches into the crop: no annotator would outline it.
-            if vertices is not None and polygon(*vertices.T, shape)[0].size >= 0.08 * np.pi * cell.radius**2:
-                found.append((kind.label, vertices))
-    return found
-
-
-def _clipped(outline: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64] | None:
-    """The part of an outline inside the crop, on whole pixels, no vertex twice in a row; None where nothing is left."""
-    limit = np.array(shape) - 1
-    if (outline < 0).any() or (outline > limit).any():
-        import shapely
-
-        parts = shapely.Polygon(outline).buffer(0).intersection(shapely.box(0, 0, *limit.tolist()))
-        pieces = [g for g in shapely.get_parts(parts) if g.geom_type == "Polygon"]
-        if not pieces:
-            return None
-        outline = np.rint(np.asarray(max(pieces, key=lambda g: g.area).exterior.coords)[:-1])
-    keep = np.any(outline != np.roll(outline, 1, 0), axis=1)
-    return outline[keep] if keep.sum() >= 3 else None
-
-
-def _ambiguous_regions(
-    rng: np.random.Generator, shape: tuple[int, int], number: int, um_per_px: float
-) -> list[tuple[str, NDArray[np.float64]]]:
-    regions = []
-    for _ in range(number):
-        side = np.minimum(rng.uniform(8, 16, 2) / um_per_px, np.array(shape) / 3)
-        y, x = rng.uniform(0, np.array(shape) - side)
-        corners = np.array([[y, x], [y, x + side[1]], [y + side[0], x + side[1]], [y + side[0], x]])
-        regions.append((AMBIGUOUS, np.floor(corners)))
-    return regions
-
-
-_HEADERS = (("9999", "Region"), ("9997", "Length"), ("9996", "Area"), ("9998", "Text"), ("1", "Description"))
-
-
-def _annotation(outlines: list[tuple[str, NDArray[np.float64]]], um_per_px: float) -> Annotation:
-    """The outlines as ImageScope stores them: all four layers, those without a region included."""
-    labels = [c.label for c in CLASSES]
-    if any(label == AMBIGUOUS for label, _ in outlines):
-        labels.append(AMBIGUOUS)
-    headers = tuple((("Id", i), ("Name", n), ("ColumnWidth", "-1")) for i, n in _HEADERS)
-    layers = tuple(
-        Layer(
-            label,
-            (("Id", str(i)), ("Name", ""), ("ReadOnly", "0"), ("NameReadOnly", "0"), ("LineColorReadOnly", "0"),
-             ("Incremental", "0"), ("Type", "4"), ("LineColor", str(LINE_COLORS[label])), ("Visible", "1"),
-             ("Selected", "0"), ("MarkupImagePath", ""), ("MacroName", "")),
-            (("Name", label), ("Id", "0"), ("Value", "")),
-            headers,
-        )
-        for i, label in enumerate(labels, 1)
-    )  # fmt: skip
-    regions = []
-    for layer, label in enumerate(labels):
-        for number, (_, vertices) in enumerate((o for o in outlines if o[0] == label), 1):
-            regions.append(_region(vertices, label, layer, number, um_per_px))
-    return Annotation(tuple(regions), layers, um_per_px, (("MicronsPerPixel", f"{um_per_px:.6f}"),))
-
-
-def _region(vertices: NDArray[np.float64], label: str, layer: int, number: int, um_per_px: float) -> Nucleus:
-    after = np.roll(vertices, -1, 0)
-    length = float(np.hypot(*(after - vertices).T).sum())
-    area = abs(float((vertices[:, 1] * after[:, 0] - after[:, 1] * vertices[:, 0]).sum())) / 2
-    attributes = (
-        ("Id", str(number)), ("Type", "0"), ("Zoom", "1"), ("Selected", "0"), ("ImageLocation", ""),
-        ("ImageFocus", "-1"),
-        ("Length", f"{length:.1f}"), ("Area", f"{area:.1f}"), ("LengthMicrons", f"{length * um_per_px:.1f}"),
-        ("AreaMicrons", f"{area * um_per_px**2:.1f}"), ("Text", ""), ("NegativeROA", "0"), ("InputRegionId", "0"),
-        ("Analyze", "1"), ("DisplayId", str(number)),
-    )  # fmt: skip
-    closed = np.concatenate([vertices, vertices[:1]])
-    return Nucleus(closed, label, layer, attributes, z=("0",) * len(closed), integral=True)
