@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+from qtpy.QtCore import Qt
+
+from napari_monusac.core.classes import CLASSES
+from napari_monusac.ui import canvas
+from napari_monusac.ui.chips import COUNTS_ROLE
+
+
+def crop_items(panel):
+    return dict(panel._items)
+
+
+def test_the_first_crop_opens_with_all_its_layers(opened, viewer):
+    names = [layer.name for layer in viewer.layers]
+    assert names[0] == "image"
+    assert {"nuclei", "semantic", "ternary", "ambiguous"} <= set(names)
+    assert opened.model.position() == (1, len(opened.model.collection.crops))
+    assert opened.where.text() == opened.model.crop.name
+    assert viewer.layers.selection.active.name == "nuclei"
+
+
+def test_counts_and_thumbnails_arrive_for_every_crop(opened):
+    panel = opened.panels["Slides"]
+    for name, item in crop_items(panel).items():
+        crop = opened.model.collection.crop(name)
+        truth = {int(k): v for k, v in opened.model.collection.annotation(crop).counts().items()}
+        assert {int(k): v for k, v in item.data(1, COUNTS_ROLE).items()} == truth
+        assert not item.icon(0).isNull()
+
+
+def test_a_click_opens_another_crop_and_the_keys_walk(opened, viewer, qtbot, settle):
+    panel = opened.panels["Slides"]
+    before = np.array(viewer.layers["image"].data)
+    second = opened.model.neighbour(1)
+    item = panel._items[second.name]
+    rect = panel.tree.visualItemRect(item)
+    qtbot.mouseClick(panel.tree.viewport(), Qt.MouseButton.LeftButton, pos=rect.center())
+    qtbot.waitUntil(lambda: opened.model.crop.name == second.name, timeout=30_000)
+    assert not np.array_equal(before, viewer.layers["image"].data)
+    assert len([la for la in viewer.layers if la.name == "image"]) == 1
+    opened.next.click()
+    qtbot.waitUntil(lambda: opened.model.position()[0] == 3, timeout=30_000)
+    opened.previous.click()
+    qtbot.waitUntil(lambda: opened.model.position()[0] == 2, timeout=30_000)
+    settle()
+
+
+def test_layers_of_others_stay_when_the_crop_changes(opened, viewer, qtbot):
+    mine = viewer.add_points(np.array([[3.0, 4.0]]), name="my points")
+    opened.go(1)
+    qtbot.waitUntil(lambda: opened.model.position()[0] == 2, timeout=30_000)
+    assert mine in viewer.layers
+
+
+def test_search_and_filter(opened, qtbot):
+    panel = opened.panels["Slides"]
+    some = next(iter(panel._items))
+    panel.search.setText(some)
+    assert [n for n, i in panel._items.items() if not i.isHidden()] == [some]
+    panel.search.clear()
+    panel.filter.setCurrentText(f"With {CLASSES[1].label.lower()}s")
+    shown = {n for n, i in panel._items.items() if not i.isHidden()}
+    wanted = {
+        c.name
+        for c in opened.model.collection.crops
+        if opened.model.collection.annotation(c).counts().get(CLASSES[1], 0)
+    }
+    assert shown == wanted
+
+
+def test_a_folder_that_holds_nothing_says_so(studio, qtbot, tmp_path):
+    panel = studio.panels["Slides"]
+    task = panel.open_folder(tmp_path)
+    with qtbot.waitSignal(task.finished, timeout=20_000):
+        pass
+    assert str(tmp_path) in panel.opening.label.text()
+    assert studio.model.crop is None
+
+
+def test_opening_a_file_with_the_viewer_lists_its_folder(studio, viewer, qtbot, tissue_folder, settle):
+    image = sorted(tissue_folder.rglob("*.svs"))[2]
+    viewer.open(str(image.parent), plugin="napari-monusac")
+    qtbot.waitUntil(lambda: studio.model.crop is not None, timeout=30_000)
+    assert studio.model.crop.image == canvas_image(viewer)
+    settle()
+
+
+def canvas_image(viewer):
+    from pathlib import Path
+
+    return Path(canvas.find_layer(viewer, "image").metadata["monusac"]["image"])
+
+
+def test_the_doctor_speaks_and_leads_to_the_spot(opened, qtbot):
+    panel = opened.panels["Slides"]
+    task = panel.examine()
+    with qtbot.waitSignal(task.finished, timeout=60_000):
+        pass
+    qtbot.wait(50)
+    assert panel.verdict.text()
+    for i in range(panel.findings.rowCount()):
+        assert panel.findings.item(i, 2).text()

@@ -1,0 +1,204 @@
+"""The main job in a real window: train, stop, predict, review."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from napari_monusac.core.events import BatchEnded, RunEnded
+from napari_monusac.io.runs import RunFolder, find_runs
+from napari_monusac.ui import canvas, comparing
+
+pytestmark = pytest.mark.torch
+
+
+def choose(panel, recipe):
+    panel.recipes.setCurrentText("quick")
+    panel.editor.show_recipe(recipe)
+    panel.device.setCurrentText("cpu")
+
+
+def test_run_8_is_the_default_and_shows_what_the_source_reports(studio):
+    panel = studio.panels["Train"]
+    assert panel.recipes.currentText() == "run-8"
+    assert "other split" in panel.about.text()
+    assert "0.68" in panel.about.text()
+    assert panel.recipe.name == "run-8"
+
+
+def test_changed_values_are_marked_and_wrong_ones_block_the_start(studio):
+    panel = studio.panels["Train"]
+    panel.editor.set_values(lr=0.001)
+    assert "lr 0.001" in panel.effective.text()
+    panel.editor.set_values(lr="fast")
+    assert panel.recipe is None
+    assert "lr" in panel.editor.fault.text()
+    assert not panel.start.isEnabled()
+
+
+def test_training_runs_to_its_end_and_the_model_is_offered(opened, qtbot, tiny_recipe, settle):
+    panel = opened.panels["Train"]
+    choose(panel, tiny_recipe)
+    panel.start.click()
+    qtbot.waitUntil(lambda: panel.training.running, timeout=60_000)
+    assert panel.stop.isEnabled()
+    assert not panel.start.isEnabled()
+    qtbot.waitUntil(lambda: not panel.training.running, timeout=120_000)
+    settle()
+    assert "Training is done" in panel.status.text()
+    assert panel.start.isEnabled()
+    run = find_runs(opened.model.runs_folder)[0]
+    assert run.status == "completed"
+    assert run.best.is_file()
+    assert len(panel.curves._data["combo"][0]) == tiny_recipe.epochs
+    assert panel.runs.table.rowCount() == 1
+    assert opened.panels["Predict"].models.currentData() == str(run.path)
+
+
+def test_stop_answers_within_a_batch_and_keeps_the_model(opened, qtbot, tiny_recipe, settle):
+    panel = opened.panels["Train"]
+    choose(panel, tiny_recipe.with_values(epochs=500))
+    seen = []
+    panel.training.events.connect(seen.extend)
+    panel.start.click()
+    qtbot.waitUntil(lambda: any(isinstance(e, BatchEnded) for e in seen), timeout=120_000)
+    run = panel.training.run
+    panel.stop.click()
+    qtbot.waitUntil(lambda: not panel.training.running, timeout=60_000)
+    settle()
+    ends = [e for e in run.read_events() if isinstance(e, RunEnded)]
+    assert [e.reason for e in ends] == ["stopped"]
+    assert run.last.is_file()
+    assert panel.start.isEnabled()
+    assert RunFolder.open(run.path).status == "stopped"
+    # and it goes on from there
+    panel.resume(run)
+    qtbot.waitUntil(lambda: panel.training.progress.step > ends[0].step, timeout=120_000)
+    panel.stop.click()
+    qtbot.waitUntil(lambda: not panel.training.running, timeout=60_000)
+    settle()
+
+
+def test_the_window_stays_alive_while_training(opened, qtbot, tiny_recipe, settle):
+    """Not a timing: the event loop must turn many times between two events of the run."""
+    from qtpy.QtCore import QTimer
+
+    panel = opened.panels["Train"]
+    choose(panel, tiny_recipe)
+    turns = []
+    timer = QTimer()
+    timer.setInterval(10)
+    timer.timeout.connect(lambda: turns.append(time.monotonic()))
+    timer.start()
+    panel.start.click()
+    qtbot.waitUntil(lambda: panel.training.running, timeout=60_000)
+    qtbot.waitUntil(lambda: not panel.training.running, timeout=120_000)
+    assert len(turns) > 50
+    settle()
+
+
+def test_predict_then_review(opened, viewer, qtbot, tiny_run, settle):
+    predict, review = opened.panels["Predict"], opened.panels["Review"]
+    predict.add_checkpoint(tiny_run)
+    predict.predict()
+    qtbot.waitUntil(lambda: canvas.find_layer(viewer, "predicted nuclei") is not None, timeout=120_000)
+    qtbot.waitUntil(lambda: review.review is not None, timeout=60_000)
+    settle()
+    image = canvas.find_layer(viewer, "image")
+    for role in ("predicted semantic", "predicted ternary", "predicted nuclei"):
+        layer = canvas.find_layer(viewer, role)
+        assert layer.data.shape == image.data.shape[:2]
+        assert tuple(layer.scale) == tuple(image.scale)
+        assert layer.units == image.units
+    assert canvas.find_layer(viewer, "predicting") is None
+    scores = dict(review.review.scores)
+    assert 0 <= float(scores["Combo"]) <= 1
+    assert review.errors.rowCount() == len(review.review.findings)
+    review.outlines.setChecked(True)
+    truth, predicted = (canvas.find_layer(viewer, n) for n in (comparing.TRUTH, comparing.PREDICTED))
+    assert truth.data.any()
+    assert predicted is not None
+    review.difference.setChecked(True)
+    assert canvas.find_layer(viewer, comparing.DIFFERENCE) is not None
+    review.outlines.setChecked(False)
+    assert canvas.find_layer(viewer, comparing.TRUTH) is None
+    if review.errors.rowCount():
+        review.step(1)
+        y, x = review.review.findings[0].centre
+        scale = image.scale[0]
+        assert viewer.scene.camera.center[-2:] == pytest.approx((y * scale, x * scale), abs=2)
+
+
+def test_thresholds_act_without_predicting_again(opened, viewer, qtbot, tiny_run, settle):
+    predict = opened.panels["Predict"]
+    predict.add_checkpoint(tiny_run)
+    predict.predict()
+    qtbot.waitUntil(lambda: canvas.find_layer(viewer, "predicted nuclei") is not None, timeout=120_000)
+    settle()
+    prediction = predict.prediction
+    before = np.array(canvas.find_layer(viewer, "predicted nuclei").data)
+    predict.nucleus.setValue(0.1)
+    qtbot.waitUntil(
+        lambda: not np.array_equal(before, canvas.find_layer(viewer, "predicted nuclei").data), timeout=20_000
+    )
+    assert predict.prediction is prediction
+    settle()
+
+
+def test_a_drawn_rectangle_lies_where_it_was_drawn(opened, viewer, qtbot, tiny_run, settle):
+    predict = opened.panels["Predict"]
+    predict.add_checkpoint(tiny_run)
+    image = canvas.find_layer(viewer, "image")
+    scale = image.scale[0]
+    viewer.add_shapes([np.array([[20, 30], [20, 110], [100, 110], [100, 30]]) * scale], shape_type="rectangle")
+    predict.region.setCurrentText("Drawn rectangle")
+    predict.predict()
+    qtbot.waitUntil(lambda: canvas.find_layer(viewer, "predicted nuclei") is not None, timeout=120_000)
+    layer = canvas.find_layer(viewer, "predicted nuclei")
+    assert layer.data.shape == (80, 80)
+    assert tuple(layer.translate) == pytest.approx((20 * scale, 30 * scale))
+    settle()
+
+
+def test_cancel_leaves_no_half_prediction(opened, viewer, qtbot, tiny_run):
+    predict = opened.panels["Predict"]
+    predict.add_checkpoint(tiny_run)
+    task = predict.predict()
+    predict.progress.cancel.click()
+    with qtbot.waitSignal(task.finished, timeout=60_000):
+        pass
+    qtbot.wait(50)
+    assert canvas.find_layer(viewer, "predicting") is None
+
+
+def test_torch_can_be_imported_after_the_viewer_drew(tissue_folder):
+    """NAPARI.md, trap 1: with Mesa's llvmpipe in the process, importing triton kills Python unless it is blocked first."""
+    code = """
+import napari
+from qtpy.QtWidgets import QApplication
+viewer = napari.Viewer()
+import numpy as np
+viewer.add_image(np.zeros((64, 64), np.uint8))
+for _ in range(20):
+    QApplication.processEvents()
+viewer.screenshot(canvas_only=True, flash=False)
+from napari_monusac.learn.network import DualHeadUnet
+from napari_monusac.core.recipe import load_recipe
+import torch
+network = DualHeadUnet(load_recipe("quick"))
+optimiser = torch.optim.AdamW(network.parameters())
+network.train()
+s, t = network(torch.zeros(1, 3, 64, 64))
+(s.sum() + t.sum()).backward()
+optimiser.step()
+viewer.screenshot(canvas_only=True, flash=False)
+viewer.close()
+print("alive")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "alive" in done.stdout
