@@ -1,4 +1,4 @@
-"""The lock of a run folder: pid and start time of the process that writes there, so that a recycled pid fools nobody."""
+"""The lock of a run folder: pid and start time of the process that writes there; a recycled pid fools nobody."""
 
 from __future__ import annotations
 
@@ -78,12 +78,17 @@ class RunLock:
         if process_is_alive(holder):
             who = f"process {holder.get('pid')} on {holder.get('host')}"
             raise RunLockedError(
-                self.path.parent, f"is being written by {who}", f"stop that run first (if it is gone, delete {self.path.name})"
+                self.path.parent,
+                f"is being written by {who}",
+                f"stop that run first (if it is gone, delete {self.path.name})",
             )
         self._take_away(holder)
 
     def _take_away(self, stale: dict[str, Any]) -> None:
-        """Remove the lock that a killed process left. Renaming first: two that find it stale must not remove each other's new lock."""
+        """Remove the lock that a killed process left.
+
+        Renamed first, because two that find it stale must not remove each other's new lock.
+        """
         aside = self.path.with_name(f".lock-{os.getpid()}-{id(self)}")
         with suppress(FileNotFoundError):
             self.path.rename(aside)

@@ -1,4 +1,4 @@
-"""Run folders: everything about one training run in one folder. Its status is derived from the folder, never remembered elsewhere.
+"""Run folders: everything about one training run in one folder. Its status is derived from the folder alone.
 
 ::
 
@@ -28,7 +28,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_monusac.core.errors import RecipeError, RunError
-from napari_monusac.core.events import BatchEnded, CheckpointSaved, EpochEnded, RunEnded, RunStarted, TrainEvent, parse_event
+from napari_monusac.core.events import (
+    BatchEnded,
+    CheckpointSaved,
+    EpochEnded,
+    RunEnded,
+    RunStarted,
+    TrainEvent,
+    parse_event,
+)
 from napari_monusac.core.files import atomic_write_text
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 from napari_monusac.io._locks import RunLock, process_is_alive, read_holder
@@ -36,7 +44,16 @@ from napari_monusac.io.splits import Split
 
 RunStatus = Literal["new", "starting", "running", "paused", "stopped", "completed", "failed", "interrupted"]
 _TAIL_BYTES = 1 << 16
-_LIBRARIES = ("napari-monusac", "torch", "torchvision", "segmentation-models-pytorch", "timm", "albumentations", "numpy", "opencv-python-headless")
+_LIBRARIES = (
+    "napari-monusac",
+    "torch",
+    "torchvision",
+    "segmentation-models-pytorch",
+    "timm",
+    "albumentations",
+    "numpy",
+    "opencv-python-headless",
+)
 
 
 class RunInfo(BaseModel):
@@ -78,7 +95,14 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, path: str | Path, *, data: str | Path, split: Split, recipe: TrainingRecipe, name: str = "", pinned: tuple[str, ...] = ()
+        cls,
+        path: str | Path,
+        *,
+        data: str | Path,
+        split: Split,
+        recipe: TrainingRecipe,
+        name: str = "",
+        pinned: tuple[str, ...] = (),
     ) -> RunFolder:
         """Make a new run folder.
 
@@ -134,7 +158,9 @@ class RunFolder:
             split = Split.model_validate_json((path / "split.json").read_bytes())
             recipe = load_recipe(path / "recipe.toml")
         except (ValidationError, RecipeError, OSError) as error:
-            raise RunError(path, f"a file of this run is damaged ({str(error).splitlines()[0]})", "start a new run") from error
+            raise RunError(
+                path, f"a file of this run is damaged ({str(error).splitlines()[0]})", "start a new run"
+            ) from error
         return cls(path, recipe, split, info)
 
     # ------------------------------------------------------------------ files
@@ -214,7 +240,7 @@ class RunFolder:
         Parameters
         ----------
         superseded : bool
-            Keep batches and epochs that a resumed process ran again (after a crash). Lines that a crash tore are left out.
+            Keep batches and epochs that a resumed process ran again (after a crash). Torn lines are left out.
         """
         events = list(_parse_lines(self._raw_events()))
         return events if superseded else without_superseded(events)
@@ -279,7 +305,7 @@ class RunFolder:
         return self.last.is_file() and not self.is_alive and self.status != "completed"
 
     def lock(self) -> RunLock:
-        """Return a context manager that holds the lock; entering it raises `RunLockedError` while another process holds it."""
+        """Return a context manager that holds the lock; entering it raises `RunLockedError` if another process does."""
         return RunLock(self.path / "lock")
 
     def request_stop(self) -> None:
@@ -311,7 +337,9 @@ class RunFolder:
         try:
             (self.path / name).touch()
         except OSError as error:
-            raise RunError(self.path, f"cannot be written ({error.strerror})", "check the disk and the permissions") from error
+            raise RunError(
+                self.path, f"cannot be written ({error.strerror})", "check the disk and the permissions"
+            ) from error
 
     def _remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
@@ -358,13 +386,27 @@ def metrics_csv(epochs: list[EpochEnded]) -> str:
     """Return the epochs as CSV: losses, scores, learning rate, seconds."""
     classes = list(dict.fromkeys(name for e in epochs for name in e.scores.iou))
     losses = [f"{part}_{kind}" for part in ("train", "val") for kind in ("loss", "semantic_loss", "ternary_loss")]
-    scores = ["combo", "dice_inside", "dice_boundary", "miou_macro", "miou_micro", "miou_macro_nuclei", "miou_micro_nuclei"]
+    scores = [
+        "combo",
+        "dice_inside",
+        "dice_boundary",
+        "miou_macro",
+        "miou_micro",
+        "miou_macro_nuclei",
+        "miou_micro_nuclei",
+    ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["epoch", "step", "lr", "seconds", *losses, *scores, *(f"iou_{c.lower()}" for c in classes)])
     for e in epochs:
-        values = [getattr(e, k) for k in losses] + [getattr(e.scores, k) for k in scores] + [e.scores.iou.get(c) for c in classes]
-        writer.writerow([e.epoch, e.step, e.lr, round(e.seconds, 3), *("" if v is None else round(v, 6) for v in values)])
+        values = (
+            [getattr(e, k) for k in losses]
+            + [getattr(e.scores, k) for k in scores]
+            + [e.scores.iou.get(c) for c in classes]
+        )
+        writer.writerow(
+            [e.epoch, e.step, e.lr, round(e.seconds, 3), *("" if v is None else round(v, 6) for v in values)]
+        )
     return text.getvalue()
 
 

@@ -1,6 +1,6 @@
 """Torch room: network, losses, loop.
 
-Importing this package does not import torch; it closes the triton trap first and keeps albumentations from calling home.
+Importing this package does not import torch; it closes the triton trap and keeps albumentations from calling home.
 """
 
 import os

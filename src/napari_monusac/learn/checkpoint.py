@@ -1,13 +1,13 @@
 """Checkpoints: weights and metadata in safetensors, resume state beside them; loading runs no code of the file's.
 
-``best.safetensors`` and ``last.safetensors`` hold the weights, and as metadata one JSON document. The resume state (optimiser, schedule,
-counters) is ``last-<step>.state``, named in the metadata of ``last.safetensors``: renaming that one file is the moment a pair becomes valid.
+``best.safetensors`` and ``last.safetensors`` hold the weights, and as metadata one JSON document. The resume state
+(optimiser, schedule, counters) is ``last-<step>.state``, named in the metadata of ``last.safetensors``: renaming that one
+file is the moment a pair becomes valid.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import pickle
 from contextlib import suppress
 from dataclasses import dataclass
@@ -138,7 +138,7 @@ def read_metadata(path_or_run: str | Path | RunFolder) -> CheckpointMetadata:
     if metadata.recipe.fingerprint() != metadata.fingerprint:
         raise CheckpointError(
             path,
-            f"its recipe has fingerprint {metadata.recipe.fingerprint()}, but {metadata.fingerprint} is written beside it: changed after it was saved",
+            f"its recipe was changed after it was saved (fingerprint {metadata.recipe.fingerprint()}, not {metadata.fingerprint})",
             "use the original file",
         )
     return metadata
@@ -168,7 +168,7 @@ def load_checkpoint(path_or_run: str | Path | RunFolder, device: str | torch.dev
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file into ordinary memory (not a map of the file, which a later save would change).
+    """Read the tensors of a safetensors file into ordinary memory (not a map of the file).
 
     Raises
     ------
@@ -197,11 +197,15 @@ def load_weights(network: DualHeadUnet, path: Path) -> None:
             raise CheckpointError(path, f"tensor {key!r} is missing", "use an intact file")
         if tensors[key].shape != value.shape:
             raise CheckpointError(
-                path, f"tensor {key!r} has shape {tuple(tensors[key].shape)}, not {tuple(value.shape)}", "use an intact file"
+                path,
+                f"tensor {key!r} has shape {tuple(tensors[key].shape)}, not {tuple(value.shape)}",
+                "use an intact file",
             )
     extra = sorted(tensors.keys() - wanted.keys())
     if extra:
-        raise CheckpointError(path, f"holds {len(extra)} foreign tensors, for example {extra[0]!r}", "use an intact file")
+        raise CheckpointError(
+            path, f"holds {len(extra)} foreign tensors, for example {extra[0]!r}", "use an intact file"
+        )
     network.load_state_dict(tensors)
 
 
@@ -260,7 +264,9 @@ def load_state(run: RunFolder) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         reason = str(error).split("\n")[0][:120]
-        raise CheckpointError(path, f"is damaged or foreign ({reason})", "start a new run from last.safetensors") from error
+        raise CheckpointError(
+            path, f"is damaged or foreign ({reason})", "start a new run from last.safetensors"
+        ) from error
     if not isinstance(state, dict):
         raise CheckpointError(path, "holds no resume state", "start a new run from last.safetensors")
     return state
@@ -270,10 +276,14 @@ def _unwritable(path: Path, error: Exception) -> TrainingError:
     code = error.errno if isinstance(error, OSError) else None
     full = code in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or "No space left" in str(error)
     problem = "the disk is full" if full else str(error).split("\n")[0]
-    return TrainingError(f"{path}: cannot be written, {problem}", "free some space or permit writing, then resume the run")
+    return TrainingError(
+        f"{path}: cannot be written, {problem}", "free some space or permit writing, then resume the run"
+    )
 
 
-def describe(recipe: TrainingRecipe, epoch: int, step: int, scores: Scores, versions: dict[str, str]) -> CheckpointMetadata:
+def describe(
+    recipe: TrainingRecipe, epoch: int, step: int, scores: Scores, versions: dict[str, str]
+) -> CheckpointMetadata:
     """Metadata of a checkpoint of this recipe."""
     return CheckpointMetadata(
         recipe=recipe,

@@ -32,7 +32,7 @@ class DualHeadUnet(nn.Module):
     recipe : TrainingRecipe
         `encoder`, `encoder_weights`, `decoder_channels`, `decoder_attention`, `dropout` and `imagenet_norm` are used.
     encoder_weights : str, optional
-        Overrides the recipe's: ``"imagenet"``, ``"none"`` or the path of a local file. A checkpoint is loaded with ``"none"``.
+        Overrides the recipe's: ``"imagenet"``, ``"none"`` or the path of a local file.
 
     Raises
     ------
@@ -43,7 +43,7 @@ class DualHeadUnet(nn.Module):
 
     Notes
     -----
-    Spatial dropout (`torch.nn.Dropout2d`) acts once, on the decoder's output, so both heads see the same channels dropped.
+    Spatial dropout (`torch.nn.Dropout2d`) acts once, on the decoder's output: both heads miss the same channels.
     """
 
     mean: Tensor
@@ -137,4 +137,8 @@ def _suggestion(name: str) -> str:
 
         known = [f"tu-{n}" for n in timm.list_models()]
     close = difflib.get_close_matches(name, known, n=3)
-    return f"did you mean {', '.join(close)}?" if close else "use an encoder of segmentation-models-pytorch, for example resnet34"
+    return (
+        f"did you mean {', '.join(close)}?"
+        if close
+        else "use an encoder of segmentation-models-pytorch, for example resnet34"
+    )

@@ -1,4 +1,4 @@
-"""Encoder weights: from the hub, from its cache, from a local file, or none; each with a clear message, and offline never hangs."""
+"""Encoder weights: from the hub, its cache, a local file, or none; each with a clear message. Offline never hangs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def load_encoder_weights(encoder: nn.Module, name: str, weights: str) -> int:
     name : str
         Its name (``"resnet34"``, ``"tu-..."``).
     weights : str
-        ``"none"``, ``"imagenet"``, or the path of a ``.safetensors`` or ``.pth`` file with timm's, torchvision's or smp's key names.
+        ``"none"``, ``"imagenet"``, or the path of a ``.safetensors`` or ``.pth`` file (keys of timm, torchvision or smp).
 
     Returns
     -------
@@ -71,7 +71,8 @@ def fit_weights(encoder: nn.Module, state: Mapping[str, Tensor], source: str, na
     missing = [k for k in needed if k not in found]
     if missing:
         raise WeightsError(
-            f"{source}: {len(needed) - len(missing)} of the {len(needed)} tensors of encoder {name} fit, {missing[0]!r} does not",
+            f"{source}: {len(needed) - len(missing)} of the {len(needed)} tensors of encoder {name} fit, "
+            f"{missing[0]!r} does not",
             "choose the encoder that these weights belong to, or other weights",
         )
     nn.Module.load_state_dict(encoder, {**wanted, **found})
@@ -91,11 +92,15 @@ def _from_file(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise WeightsError(f"{path}: cannot be read as weights ({_first_line(error)})", "use a .safetensors or .pth file") from error
+        raise WeightsError(
+            f"{path}: cannot be read as weights ({_first_line(error)})", "use a .safetensors or .pth file"
+        ) from error
     except Exception as error:  # pickle.UnpicklingError and friends: the file holds something else than tensors
         if type(error).__name__ != "UnpicklingError":
             raise
-        raise WeightsError(f"{path}: holds more than tensors, refused", "save its state_dict as .safetensors") from error
+        raise WeightsError(
+            f"{path}: holds more than tensors, refused", "save its state_dict as .safetensors"
+        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"{path}: holds no table of tensors", "save the encoder's state_dict as .safetensors")
@@ -154,7 +159,7 @@ def _fetch(name: str, *, local: bool) -> Mapping[str, Tensor]:
 
 
 def why_offline() -> str:
-    """Why the hub cannot be reached, in words, or an empty string; answers within seconds, whatever the network does."""
+    """Why the hub cannot be reached, in words, or an empty string; answers within seconds, whatever happens."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
         return "HF_HUB_OFFLINE forbids to download them"
     endpoint = urlparse(os.environ.get("HF_ENDPOINT", _HUB))

@@ -56,7 +56,8 @@ class PixelConfusion:
         n = self.n_classes
         if p.size and (p.min() < 0 or t.min() < 0 or p.max() >= n or t.max() >= n):
             raise ShapeError(
-                f"class {int(max(p.max(), t.max()))} among {n} classes", f"use 0 to {n - 1}, or {self.ignore} in the target"
+                f"class {int(max(p.max(), t.max()))} among {n} classes",
+                f"use 0 to {n - 1}, or {self.ignore} in the target",
             )
         self.counts += np.bincount(t * n + p, minlength=n * n).reshape(n, n)
 

@@ -1,0 +1,184 @@
+"""Crops with their targets, read when first needed and kept within a memory budget."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from napari_monusac.core.classes import CLASSES, IGNORE_INDEX
+from napari_monusac.core.errors import MonusacError, ShapeError, TrainingError
+from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.io.collection import Collection
+from napari_monusac.learn.stain import normalise_stain
+from napari_monusac.masks.rasterize import label_maps
+from napari_monusac.masks.ternary import ternary_map
+
+_SHARE_OF_FREE_MEMORY = 0.4
+_MAX_BUDGET_BYTES = 8 << 30
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingCrop:
+    """One crop with both targets.
+
+    Attributes
+    ----------
+    name : str
+    image : uint8 (y, x, 3)
+        RGB.
+    semantic, ternary : uint8 (y, x)
+        Class numbers; 255 inside Ambiguous regions, and in `semantic` on nuclei of unknown class.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    semantic: NDArray[np.uint8]
+    ternary: NDArray[np.uint8]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in px."""
+        return int(self.image.shape[0]), int(self.image.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.image.nbytes + self.semantic.nbytes + self.ternary.nbytes
+
+
+def load_crop(collection: Collection, name: str, recipe: TrainingRecipe) -> TrainingCrop:
+    """Read one crop and draw its targets.
+
+    Raises
+    ------
+    MonusacError
+        The image or the annotation is missing or damaged.
+    """
+    crop = collection.crop(name)
+    with collection.open(crop) as slide:
+        height, width = slide.shape
+        image = np.ascontiguousarray(slide.read(0, 0, height, width))
+    if image.shape != (height, width, 3):
+        raise ShapeError(f"{crop.image}: pixels of shape {image.shape}, not {(height, width, 3)}", "replace the file")
+    maps = label_maps(collection.annotation(crop), (height, width))
+    ternary = ternary_map(maps.instances, boundary_width=recipe.boundary_width).copy()
+    semantic = maps.semantic.copy()
+    ternary[maps.ignore] = IGNORE_INDEX
+    semantic[maps.ignore] = IGNORE_INDEX
+    if recipe.stain == "normalise":
+        image = normalise_stain(image)
+    return TrainingCrop(name, image, semantic, ternary)
+
+
+class CropStore:
+    """Crops by name, the least recently used given up when the budget is full. Safe to use from several threads.
+
+    Parameters
+    ----------
+    collection : Collection
+    recipe : TrainingRecipe
+        `boundary_width` and `stain` decide the arrays.
+    budget_bytes : int, optional
+        Memory that may be filled; by default four tenths of what is free, 8 GiB at most.
+
+    Attributes
+    ----------
+    failures : dict
+        Crops that could not be read, with the reason.
+    """
+
+    def __init__(self, collection: Collection, recipe: TrainingRecipe, budget_bytes: int | None = None) -> None:
+        self.collection = collection
+        self.recipe = recipe
+        free = int(psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY)
+        self.budget_bytes = min(free, _MAX_BUDGET_BYTES) if budget_bytes is None else budget_bytes
+        self.failures: dict[str, str] = {}
+        self._kept: OrderedDict[str, TrainingCrop] = OrderedDict()
+        self._bytes = 0
+        self._guard = threading.Lock()
+        self._loading: dict[str, threading.Lock] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the crops that are kept now."""
+        return self._bytes
+
+    def get(self, name: str) -> TrainingCrop:
+        """Return a crop, reading it if need be.
+
+        Raises
+        ------
+        MonusacError
+            It cannot be read; `failures` then holds the reason, and further calls fail at once.
+        """
+        with self._guard:
+            if name in self.failures:
+                raise TrainingError(self.failures[name])
+            if name in self._kept:
+                self._kept.move_to_end(name)
+                return self._kept[name]
+            own = self._loading.setdefault(name, threading.Lock())
+        with own:  # one thread reads, the others wait for it
+            with self._guard:
+                if name in self._kept:
+                    return self._kept[name]
+            return self._read(name)
+
+    def _read(self, name: str) -> TrainingCrop:
+        try:
+            crop = load_crop(self.collection, name, self.recipe)
+        except (MonusacError, OSError) as error:
+            with self._guard:
+                self.failures[name] = str(error)
+            if isinstance(error, MonusacError):
+                raise
+            raise TrainingError(f"{name}: {error}", "check the data folder") from error
+        with self._guard:
+            self._kept[name] = crop
+            self._bytes += crop.nbytes
+            while self._bytes > self.budget_bytes and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        return crop
+
+    def shape(self, name: str) -> tuple[int, int]:
+        """Height and width of a crop in px, from its header.
+
+        Raises
+        ------
+        MonusacError
+            The image is missing or damaged.
+        """
+        with self._guard:
+            if name in self._kept:
+                return self._kept[name].shape
+        with self.collection.open(self.collection.crop(name)) as slide:
+            return int(slide.shape[0]), int(slide.shape[1])
+
+    def centres(self, name: str) -> dict[int, NDArray[np.float64]]:
+        """Centres of a crop's nuclei by class number, each float64 (n, 2), (y, x) px.
+
+        Raises
+        ------
+        MonusacError
+            The annotation is damaged.
+        """
+        found: dict[int, list[NDArray[np.float64]]] = {int(c): [] for c in CLASSES}
+        for nucleus in self.collection.annotation(self.collection.crop(name)).nuclei:
+            if int(nucleus.nucleus_class) in found:
+                found[int(nucleus.nucleus_class)].append(nucleus.vertices.mean(0))
+        return {k: np.array(v).reshape(-1, 2) for k, v in found.items()}
+
+    def vanished(self) -> bool:
+        """Whether the folder of the collection is gone (a drive was unplugged, a share unmounted)."""
+        return not self.collection.root.exists()
+
+    def clear(self) -> None:
+        """Give all memory back."""
+        with self._guard:
+            self._kept.clear()
+            self._bytes = 0

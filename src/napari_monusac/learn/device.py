@@ -1,0 +1,120 @@
+"""Where to compute, in which precision, and why; memory that is in use."""
+
+from __future__ import annotations
+
+import copy
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import numpy as np
+import psutil
+import torch
+
+from napari_monusac.core.errors import TrainingError
+from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.learn.losses import dual_head_loss
+from napari_monusac.learn.network import DualHeadUnet
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+_MIN_GAIN = 1.05
+_PROBE_PATCHES = 2
+
+
+def choose_device(wanted: str = "auto") -> tuple[str, str]:
+    """Choose where to compute.
+
+    Parameters
+    ----------
+    wanted : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"cuda:1"``), ``"mps"``.
+
+    Returns
+    -------
+    device, reason : str
+        The reason is for people.
+
+    Raises
+    ------
+    TrainingError
+        The wanted device is not there.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if wanted == "auto":
+        if cuda:
+            free, total = torch.cuda.mem_get_info()
+            return "cuda", f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        if mps:
+            return "mps", "Apple GPU found"
+        return "cpu", f"no GPU found ({_why_no_cuda()}); {torch.get_num_threads()} threads"
+    kind = wanted.split(":")[0]
+    if kind == "cuda" and not cuda:
+        raise TrainingError(f"device {wanted!r} is not there ({_why_no_cuda()})", "use auto or cpu")
+    if kind == "mps" and not mps:
+        raise TrainingError("device 'mps' is not there", "use auto or cpu")
+    if kind not in {"cpu", "cuda", "mps"}:
+        raise TrainingError(f"unknown device {wanted!r}", "use auto, cpu, cuda or mps")
+    return wanted, "asked for"
+
+
+def _why_no_cuda() -> str:
+    return "this torch has no CUDA" if torch.version.cuda is None else "no NVIDIA driver or device"
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager[object]:
+    """Return the context in which forward passes run."""
+    if precision == "bfloat16":
+        return torch.autocast(device.split(":")[0], torch.bfloat16)
+    return nullcontext()
+
+
+def choose_precision(recipe: TrainingRecipe, network: DualHeadUnet, device: str) -> tuple[str, str]:
+    """Choose bfloat16 or float32: what the recipe says, or the faster of the two by timing a training step of each.
+
+    Returns
+    -------
+    precision, reason : str
+    """
+    if recipe.precision != "auto":
+        return recipe.precision, "the recipe says so"
+    if device.startswith("mps"):
+        return "float32", "Apple GPU"
+    if device.startswith("cuda") and not torch.cuda.is_bf16_supported():
+        return "float32", "this GPU has no bfloat16"
+    probe = copy.deepcopy(network).train()  # a step changes running statistics: never those of the real network
+    seconds = {p: _step_seconds(probe, recipe, device, p) for p in ("float32", "bfloat16")}
+    gain = seconds["float32"] / seconds["bfloat16"]
+    chosen = "bfloat16" if gain > _MIN_GAIN else "float32"
+    return chosen, f"bfloat16 is {gain:.1f} x as fast as float32 here"
+
+
+def _step_seconds(network: DualHeadUnet, recipe: TrainingRecipe, device: str, precision: str) -> float:
+    """Seconds of the faster of two training steps after one to warm up."""
+    size, count = recipe.patch_size, min(_PROBE_PATCHES, recipe.batch_size)
+    images = np.random.default_rng(0).integers(0, 255, (count, size, size, 3), np.uint8)
+    target = torch.zeros((count, size, size), dtype=torch.uint8, device=device)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        with autocast(device, precision):
+            semantic, ternary = network(network.prepare(images))
+        dual_head_loss(semantic, ternary, target, target, recipe).total.backward()
+        network.zero_grad(set_to_none=True)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def memory_in_use(device: str = "cpu") -> tuple[float, float | None]:
+    """Memory of this process and of the GPU (None without one), in MiB."""
+    gpu = torch.cuda.memory_reserved() / 2**20 if device.startswith("cuda") else None
+    return psutil.Process().memory_info().rss / 2**20, gpu
+
+
+def free_gpu_memory() -> None:
+    """Give the GPU's cached memory back to other programs."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

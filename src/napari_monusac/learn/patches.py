@@ -1,0 +1,155 @@
+"""Which patches an epoch sees, and how they are cut. Everything random follows from (seed, epoch, index)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_monusac.core.classes import CLASSES, IGNORE_INDEX
+from napari_monusac.core.errors import TrainingError
+from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.learn.crops import TrainingCrop
+
+#: Share of the patches that sampling="rare-classes" centres on a nucleus of a rare class.
+RARE_SHARE = 0.5
+_POSITION_STREAM = 2
+
+Centres = Mapping[int, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class PatchRef:
+    """Where a patch is cut: `index` within its epoch, crop, and (y, x) of its first pixel."""
+
+    index: int
+    crop: str
+    y: int
+    x: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """A patch: image uint8 (p, p, 3), semantic and ternary uint8 (p, p), 255 where padded."""
+
+    image: NDArray[np.uint8]
+    semantic: NDArray[np.uint8]
+    ternary: NDArray[np.uint8]
+
+
+def steps_per_epoch(recipe: TrainingRecipe, shapes: Mapping[str, tuple[int, int]]) -> int:
+    """The recipe's value, or ceil(area of the training crops / (batch x patch^2))."""
+    if recipe.steps_per_epoch is not None:
+        return recipe.steps_per_epoch
+    area = sum(h * w for h, w in shapes.values())
+    return max(1, math.ceil(area / (recipe.batch_size * recipe.patch_size**2)))
+
+
+def cut_patch(crop: TrainingCrop, y: int, x: int, size: int) -> Patch:
+    """Cut a square patch; beyond the crop's edge the image is mirrored and both targets are 255.
+
+    Parameters
+    ----------
+    crop : TrainingCrop
+    y, x : int
+        First pixel; may be negative.
+    size : int
+        Side in px.
+    """
+    h, w = crop.shape
+    top, left = max(0, y), max(0, x)
+    bottom, right = min(h, y + size), min(w, x + size)
+    image = crop.image[top:bottom, left:right]
+    semantic, ternary = crop.semantic[top:bottom, left:right], crop.ternary[top:bottom, left:right]
+    pad = ((top - y, y + size - bottom), (left - x, x + size - right))
+    if any(n for side in pad for n in side):
+        image = np.pad(image, (*pad, (0, 0)), mode="symmetric")
+        semantic = np.pad(semantic, pad, constant_values=IGNORE_INDEX)
+        ternary = np.pad(ternary, pad, constant_values=IGNORE_INDEX)
+    return Patch(image, semantic, ternary)
+
+
+class PatchSampler:
+    """Draws the patches of each epoch.
+
+    Each crop gets its share by area, evenly within an epoch: with n patches, the n-th parts of the summed area get one
+    each. Crops smaller than the patch are centred in it. With ``sampling = "rare-classes"`` half of the patches are centred,
+    with some jitter, on nuclei of classes that have fewer nuclei than half the mean class; these classes take equal turns.
+
+    Parameters
+    ----------
+    recipe : TrainingRecipe
+    shapes : mapping
+        (height, width) of each training crop in px.
+    centres : mapping, optional
+        For each crop, centres of its nuclei by class; needed for rare classes.
+
+    Raises
+    ------
+    TrainingError
+        There is no crop.
+    """
+
+    def __init__(
+        self,
+        recipe: TrainingRecipe,
+        shapes: Mapping[str, tuple[int, int]],
+        centres: Mapping[str, Centres] | None = None,
+    ) -> None:
+        if not shapes:
+            raise TrainingError("there is no training crop that can be read", "check the data folder and the split")
+        self.recipe = recipe
+        self.names: Sequence[str] = tuple(shapes)
+        self.shapes = dict(shapes)
+        self.steps = steps_per_epoch(recipe, shapes)
+        area = np.array([h * w for h, w in shapes.values()], np.float64)
+        self._shares = np.cumsum(area) / area.sum()
+        self._rare = _rare_nuclei(centres) if recipe.sampling == "rare-classes" and centres else []
+
+    def epoch(self, epoch: int) -> list[PatchRef]:
+        """Patches of an epoch (numbered from 1), steps x batch of them."""
+        count = self.steps * self.recipe.batch_size
+        rng = np.random.default_rng((self.recipe.seed, epoch, _POSITION_STREAM))
+        points = (rng.permutation(count) + rng.random(count)) / count
+        crops = np.searchsorted(self._shares, points, side="right").clip(max=len(self.names) - 1)
+        where = rng.random((count, 2))
+        rare = rng.random(count) < RARE_SHARE
+        picks, jitter = rng.random(count), rng.uniform(-0.25, 0.25, (count, 2))
+        refs = []
+        turn = 0
+        for i in range(count):
+            if self._rare and rare[i]:
+                refs.append(self._on_nucleus(i, turn, picks[i], jitter[i]))
+                turn += 1
+            else:
+                refs.append(self._anywhere(i, self.names[crops[i]], where[i]))
+        return refs
+
+    def _anywhere(self, index: int, name: str, where: NDArray[np.float64]) -> PatchRef:
+        size = self.recipe.patch_size
+        h, w = self.shapes[name]
+        y, x = (int(u * (n - size + 1)) if n > size else (n - size) // 2 for u, n in zip(where, (h, w), strict=True))
+        return PatchRef(index, name, y, x)
+
+    def _on_nucleus(self, index: int, turn: int, pick: float, jitter: NDArray[np.float64]) -> PatchRef:
+        size = self.recipe.patch_size
+        nuclei = self._rare[turn % len(self._rare)]
+        name, centre = nuclei[int(pick * len(nuclei))]
+        y, x = (
+            min(max(0, round(c + j * size - size / 2)), n - size) if n > size else (n - size) // 2
+            for c, j, n in zip(centre, jitter, self.shapes[name], strict=True)
+        )
+        return PatchRef(index, name, y, x)
+
+
+def _rare_nuclei(centres: Mapping[str, Centres]) -> list[list[tuple[str, NDArray[np.float64]]]]:
+    """For each rare class, all its nuclei as (crop, centre)."""
+    nuclei = {int(k): [(name, c) for name, by in centres.items() for c in by.get(int(k), ())] for k in CLASSES}
+    present = {k: v for k, v in nuclei.items() if v}
+    if not present:
+        return []
+    mean = sum(len(v) for v in present.values()) / len(present)
+    return [v for v in present.values() if len(v) < mean / 2]

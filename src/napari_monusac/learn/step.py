@@ -1,0 +1,151 @@
+"""One optimiser step: forward, backward, update; split into micro-batches where memory is short."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from napari_monusac.core.errors import TrainingError
+from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.learn.augment import sample_seed
+from napari_monusac.learn.device import autocast, free_gpu_memory
+from napari_monusac.learn.distributed import Ranks
+from napari_monusac.learn.loader import Batch, share_of
+from napari_monusac.learn.losses import dual_head_loss
+from napari_monusac.learn.network import DualHeadUnet
+
+_DROPOUT_STREAM = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StepLosses:
+    """Losses of a step, means over its micro-batches."""
+
+    total: float
+    semantic: float
+    ternary: float
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the GPU or on the CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(
+        s in text for s in ("out of memory", "not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    )
+
+
+class Stepper:
+    """Takes optimiser steps.
+
+    Parameters
+    ----------
+    network : DualHeadUnet
+    recipe : TrainingRecipe
+    device, precision : str
+    accumulate : int
+        Micro-batches a step is split into.
+    ranks : Ranks
+        The processes that train together.
+
+    Attributes
+    ----------
+    warnings : list of str
+        What happened and must be told; emptied by the loop.
+    """
+
+    def __init__(
+        self, network: DualHeadUnet, recipe: TrainingRecipe, device: str, precision: str, accumulate: int, ranks: Ranks
+    ) -> None:
+        self.network = network
+        self.recipe = recipe
+        self.device, self.precision = device, precision
+        self.accumulate = accumulate
+        self.ranks = ranks
+        self.warnings: list[str] = []
+        self._model = ranks.wrapped(network)
+        fused = device.startswith(("cpu", "cuda"))
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused
+        )
+
+    def step(self, batch: Batch, lr: float, step: int) -> StepLosses:
+        """Train on one batch; out of memory halves the micro-batch and tries again.
+
+        Parameters
+        ----------
+        batch : Batch
+            This process's share.
+        lr : float
+        step : int
+            Number of the step in the run; with the seed it decides what dropout drops.
+
+        Raises
+        ------
+        TrainingError
+            The loss is not finite, or there is no memory for a single patch.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        while True:
+            torch.manual_seed(sample_seed(self.recipe.seed, _DROPOUT_STREAM, step) + self.ranks.rank)
+            try:
+                return self._try(batch, step)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                message = f"{error}".split("\n")[0]
+            # Outside of `except`: the traceback would hold the tensors that must go.
+            self._halve(message, len(batch))
+
+    def _try(self, batch: Batch, step: int) -> StepLosses:
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(3, device=self.device)
+        parts = min(self.accumulate, len(batch))
+        for k in range(parts):
+            micro = share_of(len(batch), k, parts)
+            with self.ranks.synchronised(self._model, last=k == parts - 1):
+                sums += self._micro(batch, micro)
+        sums = self.ranks.mean(sums)
+        total, semantic, ternary = sums.tolist()
+        if not math.isfinite(total):
+            raise TrainingError(
+                f"the loss became {total} in step {step}",
+                f'lower lr ({self.recipe.lr:g}) or set precision = "float32" (now {self.precision}), then start again; the last checkpoint is sound',
+            )
+        self.optimizer.step()
+        return StepLosses(total, semantic, ternary)
+
+    def _micro(self, batch: Batch, part: slice) -> Tensor:
+        """Forward and backward of one micro-batch, weighted by its share; returns its losses, weighted likewise."""
+        images = self.network.prepare(batch.images[part])
+        semantic = torch.from_numpy(batch.semantic[part]).to(self.device, non_blocking=True)
+        ternary = torch.from_numpy(batch.ternary[part]).to(self.device, non_blocking=True)
+        with autocast(self.device, self.precision):
+            logits = self._model(images)
+        loss = dual_head_loss(*logits, semantic, ternary, self.recipe)
+        weight = len(images) / len(batch)
+        (loss.total * weight).backward()
+        return torch.stack([loss.total, loss.semantic, loss.ternary]).detach() * weight
+
+    def _halve(self, reason: str, size: int) -> None:
+        if self.ranks.count > 1:
+            raise TrainingError(
+                f"out of memory with several processes ({reason})", "set a larger accumulate or a smaller batch_size"
+            )
+        if self.accumulate >= size:
+            raise TrainingError(
+                f"there is no memory for a single patch ({reason})", "set a smaller patch_size or a smaller encoder"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        free_gpu_memory()
+        self.accumulate = min(size, 2 * self.accumulate)
+        patches = math.ceil(size / self.accumulate)
+        self.warnings.append(
+            f"out of memory: each step is now made of {self.accumulate} micro-batches of {patches} patches"
+        )
