@@ -149,32 +149,37 @@ def find_runs(truth: NDArray[Any], prediction: NDArray[Any]) -> Runs:
     return Runs(start // width, start % width, length, in_truth[keep], in_prediction[keep])
 
 
+def _numbered(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """The distinct numbers above 0, ascending, and the place of each value among them; -1 for 0."""
+    highest = int(values.max(initial=0))
+    if highest > 8 * len(values) + 1024:  # huge numbers: sort them, a table would not fit
+        ids, index = np.unique(values, return_inverse=True)
+        zero = int(len(ids) > 0 and ids[0] == 0)
+        return ids[zero:], np.asarray(index.ravel() - zero, np.intp)
+    present = np.zeros(highest + 1, bool)
+    present[values] = True
+    present[0] = False
+    place = np.cumsum(present) - 1
+    place[0] = -1
+    return np.flatnonzero(present), place[values]
+
+
 def _objects(runs: Runs, values: NDArray[np.int64]) -> tuple[Objects, NDArray[np.intp]]:
     """Gather the nuclei that `values` (truth or prediction of each run) names; -1 in the index for background."""
-    ids, inverse = np.unique(values, return_inverse=True)
-    offset = int(len(ids) > 0 and ids[0] == 0)
-    index = np.asarray(inverse.ravel() - offset, np.intp)
-    ids = ids[offset:]
-    inside = index >= 0
-    order = np.argsort(index[inside], kind="stable")
-    where = np.flatnonzero(inside)[order]
-    y, x, length = runs.y[where], runs.x[where], runs.length[where]
-    first = np.searchsorted(index[where], np.arange(len(ids)))
-    if len(ids) == 0:
-        return Objects(ids, np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros((0, 4), np.int64)), index
-    areas = np.add.reduceat(length, first)
-    centre_y = np.add.reduceat(y * length, first) / areas
-    centre_x = np.add.reduceat(length * (2 * x + length - 1), first) / (2 * areas)
-    boxes = np.stack(
-        [
-            np.minimum.reduceat(y, first),
-            np.minimum.reduceat(x, first),
-            np.maximum.reduceat(y, first) + 1,
-            np.maximum.reduceat(x + length, first),
-        ],
-        axis=1,
-    )
-    return Objects(ids, areas, np.stack([centre_y, centre_x], axis=1), boxes), index
+    ids, index = _numbered(values)
+    n, inside = len(ids), index >= 0
+    i, y, x, length = index[inside], runs.y[inside], runs.x[inside], runs.length[inside]
+    areas = np.bincount(i, weights=length, minlength=n)
+    sum_y = np.bincount(i, weights=y * length, minlength=n)
+    sum_x = np.bincount(i, weights=length * (2 * x + length - 1), minlength=n) / 2
+    boxes = np.zeros((n, 4), np.int64)
+    boxes[:, :2] = np.iinfo(np.int64).max
+    np.minimum.at(boxes[:, 0], i, y)
+    np.minimum.at(boxes[:, 1], i, x)
+    np.maximum.at(boxes[:, 2], i, y + 1)
+    np.maximum.at(boxes[:, 3], i, x + length)
+    centres = np.stack([sum_y, sum_x], axis=1) / np.maximum(areas, 1)[:, None]
+    return Objects(ids, areas.astype(np.int64), centres, boxes), index
 
 
 def match_instances(
@@ -225,9 +230,9 @@ def _match_runs(runs: Runs) -> Matching:
     predicted, prediction_index = _objects(runs, runs.prediction)
     both = (truth_index >= 0) & (prediction_index >= 0)
     n = max(len(predicted), 1)
-    keys, inverse = np.unique(truth_index[both] * n + prediction_index[both], return_inverse=True)
-    shared = np.bincount(inverse.ravel(), weights=runs.length[both], minlength=len(keys)).astype(np.int64)
-    pair_truth, pair_prediction = keys // n, keys % n
+    keys, index = _numbered(truth_index[both] * n + prediction_index[both] + 1)
+    shared = np.bincount(index, weights=runs.length[both], minlength=len(keys)).astype(np.int64)
+    pair_truth, pair_prediction = (keys - 1) // n, (keys - 1) % n
     union = true.areas[pair_truth] + predicted.areas[pair_prediction] - shared
     return Matching(
         truth=true,
