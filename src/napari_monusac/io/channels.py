@@ -89,8 +89,8 @@ def channel_verdict(image: NDArray[np.uint8]) -> ChannelVerdict:
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Pearson's r; 0 where one of the two does not vary."""
     a, b = a - a.mean(), b - b.mean()
-    spread = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / spread if spread > 1e-9 else 0.0
+    spread = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / spread if spread > 1e-9 else 0.0
 
 
 def majority_swapped(verdicts: Iterable[ChannelVerdict]) -> bool:

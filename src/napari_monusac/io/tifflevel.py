@@ -125,12 +125,16 @@ class TiffLevel:
             y1, x1 = min(y + height, top + segment.shape[0]), min(x + width, left + segment.shape[1])
             out[y0 - y : y1 - y, x0 - x : x1 - x] = segment[y0 - top : y1 - top, x0 - left : x1 - left]
 
+        def place_all(some: list[int]) -> None:
+            for index in some:
+                place(index)
+
         indices = [r * columns + c for r in rows for c in cols]
         if len(indices) < 4:
-            for index in indices:
-                place(index)
+            place_all(indices)
         else:
-            for _ in _decoders().map(place, indices):
+            each = max(1, len(indices) // 32)  # thin strips are not worth a task each
+            for _ in _decoders().map(place_all, [indices[i : i + each] for i in range(0, len(indices), each)]):
                 pass
         return out
 
