@@ -22,7 +22,7 @@ class CurvesView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.graphics = pg.GraphicsLayoutWidget()
-        self.graphics.setMinimumHeight(300)
+        self.graphics.setMinimumHeight(380)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self.graphics)
@@ -39,6 +39,8 @@ class CurvesView(QWidget):
             plot.hideButtons()
             plot.getAxis("left").setWidth(52)
             plot.getAxis("left").enableAutoSIPrefix(False)
+        for plot in (self.losses, self.scores):
+            plot.getAxis("bottom").setStyle(showValues=False)
         self.rates.setLabel("bottom", "Epoch")
         self.losses.setXLink(self.rates)
         self.scores.setXLink(self.rates)

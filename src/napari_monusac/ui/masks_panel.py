@@ -52,7 +52,7 @@ class MasksPanel(QWidget):
         self.nuclei.tooltip = "A labels layer with one number a nucleus"
         self.width: Any = RadioButtons(
             choices=[(f"{w} px", w) for w in BOUNDARY_WIDTHS], value=3, orientation="horizontal", label="Boundary",
-            tooltip="1 px is the nucleus' own rim; 3 px is that, dilated once by OpenCV's 3 x 3 ellipse; 5 px twice, 7 px thrice",
+            tooltip="1 px is the nucleus' own rim; 3 px is that, dilated once by OpenCV's 3 x 3 ellipse; 5 px twice",
         )  # fmt: skip
         self.live: Any = CheckBox(
             value=False, text="Live preview", tooltip="Show the ternary map and let it follow every edit of the nuclei"

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt, QTimer
-from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QPushButton, QTabWidget, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QDockWidget,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QPushButton,
+    QTabWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_monusac.ui import canvas
 from napari_monusac.ui.masks_panel import MasksPanel
@@ -24,6 +35,7 @@ from napari_monusac.ui.work import spoken_duration, stop_all
 if TYPE_CHECKING:
     from napari_monusac.io.collection import Collection, Crop
 
+_WIDTH_PX = 410
 _PANELS: tuple[tuple[str, type[QWidget]], ...] = (
     ("Slides", SlidesPanel),
     ("Masks", MasksPanel),
@@ -47,6 +59,7 @@ class Studio(QWidget):
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
         self.panels: dict[str, QWidget] = {}
+        self._sized = False
         self._build()
         canvas.show_scale(napari_viewer)
         canvas.show_magnification(napari_viewer)
@@ -130,7 +143,19 @@ class Studio(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for a dock of 400 px: wide enough for every word, narrow enough to leave the slide its room."""
-        return QSize(400, 800)
+        return QSize(_WIDTH_PX, 800)
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Take 400 px when first shown: Qt gives a new dock as much as the canvas."""
+        super().showEvent(event)
+        if not self._sized:
+            self._sized = True
+            QTimer.singleShot(0, self._take_width)
+
+    def _take_width(self) -> None:
+        dock, window = self.parent(), self.window()
+        if isinstance(dock, QDockWidget) and isinstance(window, QMainWindow):
+            window.resizeDocks([dock], [_WIDTH_PX], Qt.Orientation.Horizontal)
 
     # -- getting about
 
