@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +53,7 @@ def open_tiff(path: Path) -> TiffContent:
     """
     file = SegmentFile(path)
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with _quiet_tifffile(), tifffile.TiffFile(path) as tiff:
             pages = _pyramid_pages(tiff)
             levels = tuple(TiffLevel(file, page) for page in pages)
             return TiffContent(file, levels, str(pages[0].description or ""), _resolution_um(pages[0]))
@@ -60,6 +64,22 @@ def open_tiff(path: Path) -> TiffContent:
         file.close()
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise SlideError(path, f"is no readable TIFF ({reason})", "the file is damaged: copy it again") from error
+
+
+@contextmanager
+def _quiet_tifffile() -> Iterator[None]:
+    """Keep what tifffile logs about a damaged file (in this thread) off the terminal: one SlideError says it."""
+    here = threading.get_ident()
+    logger = logging.getLogger("tifffile")
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != here
+
+    logger.addFilter(elsewhere)
+    try:
+        yield
+    finally:
+        logger.removeFilter(elsewhere)
 
 
 def _pyramid_pages(tiff: Any) -> list[Any]:

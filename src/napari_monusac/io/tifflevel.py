@@ -46,6 +46,11 @@ class TiffLevel:
     def __init__(self, file: SegmentFile, page: Any) -> None:
         self._file, self._page = file, page
         self._check_form()
+        # tifffile looks into the file to build the decoder: now, while it is open
+        self._decode = page.decode
+        self._tables: dict[str, Any] = {}
+        if int(page.compression) == 7:
+            self._tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
         self.shape: tuple[int, int] = (int(page.imagelength), int(page.imagewidth))
         if page.is_tiled:
             self.segment_shape = (int(page.tilelength), int(page.tilewidth))
@@ -162,8 +167,7 @@ class TiffLevel:
         if int(self._page.compression) in _JPEG2000 | {7}:
             self._check_stream(data, where)
         try:
-            extra = {"jpegtables": self._page.jpegtables, "jpegheader": None} if self._page.jpegtables else {}
-            decoded = np.asarray(self._page.decode(data, index, **extra)[0])[0]
+            decoded = np.asarray(self._decode(data, index, **self._tables)[0])[0]
         except Exception as error:
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise self._refuse(f"{where} cannot be decoded ({reason})", "the file is damaged: copy it again") from error
