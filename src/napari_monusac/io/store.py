@@ -1,0 +1,149 @@
+"""Predictions to disk and back, whole: OME-Zarr 0.5 with probabilities, nuclei, classes and table."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_monusac.core.errors import ShapeError, StoreError
+from napari_monusac.core.prediction import Prediction
+from napari_monusac.io.prediction_store import PredictionStore, StoreInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "PredictionStore",
+    "StoreInfo",
+    "move_into_place",
+    "read_prediction",
+    "read_stored_nuclei",
+    "write_prediction",
+]
+
+
+def write_prediction(
+    prediction: Prediction,
+    path: str | Path,
+    *,
+    instances: NDArray[np.integer] | None = None,
+    table: pd.DataFrame | None = None,
+    image: str = "",
+    settings: dict[str, float] | None = None,
+    quantise: bool = True,
+) -> Path:
+    """Write a prediction as OME-Zarr, whole or not at all.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        Probabilities of both heads.
+    path : str or Path
+        The ``.zarr`` folder; an existing one is replaced.
+    instances : int (y, x), optional
+        The nuclei, with `table` (``nuclei.instances, nuclei.table``).
+    table : pandas.DataFrame, optional
+        One row a nucleus, with ``label`` and ``class_id``.
+    image : str
+        Where the pixels came from.
+    settings : dict, optional
+        Thresholds that gave the nuclei.
+    quantise : bool
+        Probabilities as uint8 in 255ths, else as float16.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written.
+    ShapeError
+        Nuclei and maps do not fit.
+    """
+    path = Path(path)
+    if instances is not None and instances.shape != prediction.shape:
+        raise ShapeError(f"instances {instances.shape}, maps {prediction.shape}", "pass nuclei of this prediction")
+    info = StoreInfo(
+        um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, boundary_width=prediction.boundary_width,
+        fingerprint=prediction.fingerprint, checkpoint=prediction.checkpoint, notes=prediction.notes, image=image,
+        settings=settings or {},
+    )  # fmt: skip
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store = PredictionStore.create(temporary, prediction.shape, info, quantise=quantise)
+        store.write_maps((0, 0, *prediction.shape), np.concatenate([prediction.semantic, prediction.ternary]))
+        if instances is not None and table is not None:
+            labels, classes = store.create_labels()
+            labels[:] = np.asarray(instances, np.int32)
+            lut = np.zeros(int(instances.max(initial=0)) + 1, np.uint8)
+            lut[table["label"].to_numpy(np.intp)] = table["class_id"].to_numpy(np.uint8)
+            classes[:] = lut[instances]
+            store.write_table(table)
+        store.add_pyramid()
+        move_into_place(temporary, path)
+    except OSError as error:
+        raise StoreError(path, f"cannot be written ({error.strerror or error})", "choose another folder") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return path
+
+
+def move_into_place(temporary: Path, path: Path) -> None:
+    """Give a finished folder its name; one that stands there already goes once the new one has its place."""
+    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.old")
+    if path.exists():
+        path.replace(old)
+    temporary.replace(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_prediction(path: str | Path) -> Prediction:
+    """Read a stored prediction into memory.
+
+    Raises
+    ------
+    StoreError
+        It is missing, foreign, damaged, or too large for the memory.
+    """
+    import psutil
+
+    store = PredictionStore.open(path)
+    height, width = store.shape
+    needed, free = 40 * height * width, psutil.virtual_memory().available
+    if needed > free:
+        raise StoreError(
+            store.path,
+            f"needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free",
+            "read parts: PredictionStore.open",
+        )
+    coded = store.read_maps()
+    maps = coded.astype(np.float32)
+    if coded.dtype == np.uint8:
+        maps /= np.float32(255)
+    info = store.info
+    return Prediction(
+        semantic=maps[:5], ternary=maps[5:], um_per_px=info.um_per_px, offset_px=info.offset_px,
+        boundary_width=info.boundary_width, fingerprint=info.fingerprint, checkpoint=info.checkpoint, notes=info.notes,
+    )  # fmt: skip
+
+
+def read_stored_nuclei(path: str | Path) -> tuple[NDArray[np.int32], pd.DataFrame] | None:
+    """Instance map and table of a stored prediction; None where its nuclei are not separated yet.
+
+    Raises
+    ------
+    StoreError
+        The store is missing, foreign or damaged.
+    """
+    store = PredictionStore.open(path)
+    instances, table = store.labels("instances"), store.read_table()
+    return None if instances is None or table is None else (np.asarray(instances[:], np.int32), table)
