@@ -1,0 +1,98 @@
+"""Annotation files in and out, whatever their format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from napari_monusac.core.errors import AnnotationError
+from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.io.aperio import read_aperio
+from napari_monusac.io.aperio_write import write_aperio
+from napari_monusac.io.bounds import DEFAULT_BOUNDS, Bounds
+from napari_monusac.io.coco import is_coco, parse_coco
+from napari_monusac.io.geojson import parse_geojson, write_geojson
+from napari_monusac.io.jsonfile import load_json
+
+__all__ = ["DEFAULT_BOUNDS", "SUFFIXES", "Bounds", "read_annotation", "write_annotation"]
+
+#: Suffixes of files that `read_annotation` reads and `write_annotation` writes.
+SUFFIXES = (".xml", ".geojson", ".json")
+_MEND = "use .xml (Aperio ImageScope) or .geojson (QuPath)"
+
+
+def read_annotation(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annotation:
+    """Read the annotation of one image.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.xml`` (Aperio ImageScope), ``.geojson`` or ``.json`` (QuPath's GeoJSON, or COCO of a single image).
+    bounds : Bounds
+        What the file may ask for before it is refused.
+
+    Returns
+    -------
+    Annotation
+        All regions in file order, as (y, x) level-0 pixels.
+
+    Raises
+    ------
+    AnnotationError
+        The suffix is unknown, or the file is missing, malformed or of another kind.
+    HostileFileError
+        It declares entities or goes beyond `bounds`.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".xml":
+        return read_aperio(path, bounds)
+    if suffix in (".geojson", ".json"):
+        return _from_json(load_json(path, bounds), path, bounds)
+    raise AnnotationError(path, f"{suffix or 'no suffix'} is no annotation format", _MEND)
+
+
+def _from_json(content: Any, path: Path, bounds: Bounds) -> Annotation:
+    if not is_coco(content):
+        return parse_geojson(content, path, bounds=bounds)
+    images = parse_coco(content, path, bounds)
+    if len(images) != 1:
+        raise AnnotationError(
+            path, f"a COCO file of {len(images)} images", "read it with napari_monusac.io.coco.read_coco"
+        )
+    return images[0].annotation
+
+
+def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: bool = True) -> tuple[Nucleus, ...]:
+    """Write the annotation of one image, whole or not at all.
+
+    Parameters
+    ----------
+    annotation : Annotation
+        What to write. Regions that were read from XML and not edited keep vertices, ids and attributes to the letter.
+    path : str or Path
+        ``.xml`` for Aperio ImageScope, ``.geojson`` or ``.json`` for QuPath.
+    overwrite : bool
+        Replace the file if it exists.
+
+    Returns
+    -------
+    tuple of Nucleus
+        Regions that the format cannot hold and that were left out (GeoJSON: fewer than three vertices).
+
+    Raises
+    ------
+    AnnotationError
+        The suffix is unknown, the file exists and must stay, or it cannot be written.
+    """
+    path = Path(path)
+    writers: dict[str, Callable[[Annotation, Path], tuple[Nucleus, ...] | None]] = {
+        ".xml": write_aperio, ".geojson": write_geojson, ".json": write_geojson,
+    }  # fmt: skip
+    writer = writers.get(path.suffix.lower())
+    if writer is None:
+        raise AnnotationError(path, f"{path.suffix or 'no suffix'} is no annotation format", _MEND)
+    if path.exists() and not overwrite:
+        raise AnnotationError(path, "exists already", "choose another name, or allow overwriting")
+    return writer(annotation, path) or ()

@@ -1,0 +1,211 @@
+"""Writing Aperio ImageScope XML: what was not edited goes back to the letter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from napari_monusac.core.classes import AMBIGUOUS, CLASSES, LINE_COLORS
+from napari_monusac.core.errors import AnnotationError
+from napari_monusac.core.files import atomic_write_bytes
+from napari_monusac.core.geometry import outline_area, outline_length
+from napari_monusac.core.nuclei import Annotation, Attributes, Layer, Nucleus
+from napari_monusac.io.markup import decimal, element, element_start, forbidden_character, with_confidence
+
+_HEADERS: tuple[Attributes, ...] = tuple(
+    (("Id", number), ("Name", name), ("ColumnWidth", "-1"))
+    for number, name in (
+        ("9999", "Region"), ("9997", "Length"), ("9996", "Area"), ("9998", "Text"), ("1", "Description"),
+    )
+)  # fmt: skip
+_NEWLINE = b"\n\t\t\t\t\t"
+
+
+@dataclass(slots=True)
+class _Group:
+    """A layer to be written, and its regions."""
+
+    layer: Layer
+    regions: list[tuple[Nucleus, bool]] = field(default_factory=list)
+    """Each with whether it is new to this layer: then it gets an id of its own."""
+
+
+def write_aperio(annotation: Annotation, path: str | Path) -> None:
+    """Write an Aperio ImageScope XML file, whole or not at all.
+
+    Parameters
+    ----------
+    annotation : Annotation
+        Regions that were read from XML and not edited keep their vertices, ids and attributes to the letter. Edited
+        ones keep id and attributes, with ``Length`` and ``Area`` measured anew as ImageScope does (open length,
+        shoelace area). New ones get the next free id of their layer. A region whose class was changed moves to the
+        layer of that class, which is added where there is none.
+    path : str or Path
+        The file; replaced if it exists.
+
+    Raises
+    ------
+    AnnotationError
+        A name holds a character that XML cannot hold, a coordinate is not finite, or the disk refuses.
+
+    Notes
+    -----
+    ImageScope draws layer by layer. Regions of one layer keep their order; where nuclei of two classes overlap and came
+    in mixed order (from GeoJSON), the later layer lies on top.
+    """
+    path = Path(path)
+    content = b"".join(_file(annotation, path))
+    try:
+        atomic_write_bytes(path, content)
+    except OSError as error:
+        raise AnnotationError(
+            path, f"cannot be written: {error.strerror}", "choose a folder you may write to"
+        ) from error
+
+
+def _file(annotation: Annotation, path: Path) -> Iterator[bytes]:
+    um_per_px = annotation.um_per_px
+    with_z = _with_z(annotation.regions)
+    yield _encoded(element_start("Annotations", _root(annotation)) + "\n", path)
+    for group in _groups(annotation):
+        yield from _layer(group, um_per_px, with_z, path)
+    yield _encoded(annotation.markup, path) + b"</Annotations>\n"
+
+
+def _root(annotation: Annotation) -> Attributes:
+    """The root's attributes; MicronsPerPixel only rewritten where it says something else."""
+    attributes = dict(annotation.attributes)
+    spelled = attributes.get("MicronsPerPixel", "")
+    try:
+        same = float(spelled) == annotation.um_per_px
+    except ValueError:
+        same = False
+    if annotation.um_per_px is not None and not same:
+        attributes["MicronsPerPixel"] = f"{annotation.um_per_px:.6f}"
+    return tuple(attributes.items())
+
+
+def _groups(annotation: Annotation) -> list[_Group]:
+    """Layers with their regions: those of the file, in order, then those that new labels need."""
+    layers = annotation.layers or tuple(_new_layer(c.label, k + 1) for k, c in enumerate(CLASSES))
+    groups = [_Group(layer) for layer in layers]
+    by_label: dict[str, _Group] = {}
+    for group in groups:
+        by_label.setdefault(_key(group.layer.label), group)
+    for region in annotation.regions:
+        own = groups[region.layer] if 0 <= region.layer < len(annotation.layers) else None
+        if own is not None and own.layer.label == region.label:
+            own.regions.append((region, not region.attributes))
+            continue
+        target = by_label.get(_key(region.label))
+        if target is None:
+            target = by_label[_key(region.label)] = _Group(_new_layer(region.label, _next_id(g.layer for g in groups)))
+            groups.append(target)
+        target.regions.append((region, True))
+    return groups
+
+
+def _key(label: str) -> str:
+    return label.strip().casefold()
+
+
+def _new_layer(label: str, number: int) -> Layer:
+    known = next((name for name in (*(c.label for c in CLASSES), AMBIGUOUS) if _key(name) == _key(label)), "")
+    attributes = (
+        ("Id", str(number)), ("Name", ""), ("ReadOnly", "0"), ("NameReadOnly", "0"), ("LineColorReadOnly", "0"),
+        ("Incremental", "0"), ("Type", "4"), ("LineColor", str(LINE_COLORS[known])), ("Visible", "1"),
+        ("Selected", "0"), ("MarkupImagePath", ""), ("MacroName", ""),
+    )  # fmt: skip
+    return Layer(label, attributes, (("Name", label), ("Id", "0"), ("Value", "")), _HEADERS)
+
+
+def _next_id(holders: Iterable[Layer | Nucleus]) -> int:
+    """One above the largest numeric Id."""
+    ids = (value for holder in holders for name, value in holder.attributes if name == "Id")
+    return 1 + max((int(i) for i in ids if i.isascii() and i.isdigit() and len(i) < 19), default=0)
+
+
+def _layer(group: _Group, um_per_px: float | None, with_z: bool, path: Path) -> Iterator[bytes]:
+    layer = group.layer
+    lines = ["\t" + element_start("Annotation", layer.attributes)]
+    naming = ([layer.class_attributes] if layer.class_attributes is not None else []) + [*layer.more_attributes]
+    if naming:
+        lines += ["\t\t<Attributes>", *("\t\t\t" + element("Attribute", a) for a in naming), "\t\t</Attributes>"]
+    else:
+        lines += ["\t\t<Attributes/>"]
+    lines += ["\t\t<Regions>", "\t\t\t<RegionAttributeHeaders>"]
+    lines += ["\t\t\t\t" + element("AttributeHeader", h) for h in layer.region_headers or _HEADERS]
+    lines += ["\t\t\t</RegionAttributeHeaders>"]
+    yield _encoded("\n".join(lines) + "\n", path)
+    free = _next_id(region for region, new in group.regions if not new)
+    for region, new in group.regions:
+        yield _region(region, str(free) if new else "", um_per_px, with_z, path)
+        free += new
+    plots = layer.markup if "<Plots" in layer.markup else layer.markup + "<Plots/>"
+    yield _encoded(f"\t\t</Regions>\n\t\t{plots}\n\t</Annotation>\n", path)
+
+
+def _region(region: Nucleus, new_id: str, um_per_px: float | None, with_z: bool, path: Path) -> bytes:
+    text = region.source_text
+    attributes = region.attributes
+    if new_id or text is None:
+        attributes = _region_attributes(region, new_id, um_per_px, edited=text is None)
+    if text is None:
+        text = _vertex_text(region, with_z, path)
+    start = element_start("Region", attributes)
+    markup = with_confidence(region.markup or "<Attributes/>", region.confidence)
+    return (
+        _encoded(f"\t\t\t{start}\n\t\t\t\t{markup}\n\t\t\t\t<Vertices>", path)
+        + text
+        + b"</Vertices>\n\t\t\t</Region>\n"
+    )
+
+
+def _region_attributes(region: Nucleus, new_id: str, um_per_px: float | None, *, edited: bool) -> Attributes:
+    """Attributes of a region that is new to its layer or edited: those that it has are kept, in their order."""
+    length, area = outline_length(region.vertices), outline_area(region.vertices)
+    um = um_per_px or 0.0
+    measures = {
+        "Length": f"{length:.1f}", "Area": f"{area:.1f}",
+        "LengthMicrons": f"{length * um:.1f}", "AreaMicrons": f"{area * um * um:.1f}",
+    }  # fmt: skip
+    own = dict(region.attributes)
+    if edited:
+        own.update((name, value) for name, value in measures.items() if name in own)
+    if not new_id:
+        return tuple(own.items())
+    defaults = {
+        "Id": "", "Type": "0", "Zoom": "1", "Selected": "0", "ImageLocation": "", "ImageFocus": "-1", **measures,
+        "Text": "", "NegativeROA": "0", "InputRegionId": "0", "Analyze": "1", "DisplayId": "",
+    }  # fmt: skip
+    return tuple((defaults | own | {"Id": new_id, "DisplayId": new_id}).items())
+
+
+def _vertex_text(region: Nucleus, with_z: bool, path: Path) -> bytes:
+    if not np.isfinite(region.vertices).all():
+        raise AnnotationError(path, "not written: an outline has a coordinate that is no number", "draw it again")
+    z = region.z if region.z is not None and len(region.z) == len(region.vertices) else None
+    lines = []
+    for k, (y, x) in enumerate(region.vertices.tolist()):
+        depth = f' Z="{z[k] if z else 0}"' if z or with_z else ""
+        lines.append(f'<Vertex X="{decimal(x)}" Y="{decimal(y)}"{depth}/>'.encode())
+    return b"".join([_NEWLINE + line for line in lines] + [b"\n\t\t\t\t"])
+
+
+def _with_z(regions: Iterable[Nucleus]) -> bool:
+    """Whether new vertices get a Z: as the file's own have it (MoNuSAC yes, MoNuSeg no); yes where it has none."""
+    texts = (r.source_text for r in regions)
+    first = next((t for t in texts if t), None)
+    return first is None or b" Z=" in first
+
+
+def _encoded(text: str, path: Path) -> bytes:
+    wrong = forbidden_character(text)
+    if wrong is not None:
+        raise AnnotationError(
+            path, f"not written: a name holds the character {wrong!r}", "take it out of the class name"
+        )
+    return text.encode()

@@ -1,0 +1,164 @@
+"""The fast lane of the Aperio reader: plain blocks of vertices, parsed all at once.
+
+Nearly all bytes of an ImageScope file stand in blocks such as ``<Vertex X="461" Y="414" Z="0"/><Vertex .../>...``. A
+block that is nothing but one such element repeated, with nothing but decimal numbers between its quotes, is cut out
+before the XML parser sees the file and parsed with NumPy. Everything else is left in place for the parser, so the
+result is the same; files in which the bytes ``<Vertices>`` might mean something else are left whole.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Attribute that marks where a block was cut out; files that use it themselves are left whole.
+CUT = "monusac-cut"
+
+_OPEN, _CLOSE = b"<Vertices>", b"</Vertices>"
+_NUMBER_BYTES = b"0123456789.-"
+_ELEMENT = re.compile(rb'[ \t\r\n]*<Vertex X="" Y=""( Z="")?[ \t\r\n]*/>')
+_PROLOG = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml\s[^<>]*\?>)?")
+_ENCODING = re.compile(rb"encoding\s*=\s*[\"']([^\"']*)[\"']")
+_ASCII_LIKE = {b"utf-8", b"us-ascii", b"ascii", b"iso-8859-1", b"windows-1252", b"cp1252"}
+_QUOTE = ord('"')
+#: Whole numbers of more digits would not fit the fast integer arithmetic.
+_MAX_DIGITS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class CutFile:
+    """A file without its plain vertex blocks.
+
+    Attributes
+    ----------
+    skeleton : bytes
+        XML in which ``<Vertices monusac-cut="k">`` stands for block k.
+    blocks : list of bytes
+        The blocks, to the letter.
+    vertices : list of float64 (n, 2)
+        Their coordinates as (y, x), read-only.
+    """
+
+    skeleton: bytes
+    blocks: list[bytes]
+    vertices: list[NDArray[np.float64]]
+
+    @property
+    def largest(self) -> float:
+        """Magnitude of the largest coordinate of the cut blocks."""
+        return float(np.abs(np.concatenate(self.vertices)).max(initial=0)) if self.vertices else 0.0
+
+
+def has_more_vertices(content: bytes, limit: int) -> bool:
+    """Whether a file has more than `limit` vertices in the usual spelling: a cheap look before anything is parsed."""
+    shortest = len(b'<Vertex X="1" Y="1"/>')
+    return len(content) > limit * shortest and content.count(b"<Vertex ") > limit
+
+
+def cut_vertices(content: bytes) -> CutFile:
+    """Cut the plain vertex blocks out of an ImageScope file (see the module's docstring)."""
+    whole = CutFile(content, [], [])
+    if not _means_what_it_says(content):
+        return whole
+    pieces, blocks, forms = _split(content)
+    vertices = _numbers(blocks, forms)
+    if vertices is None:
+        return whole
+    return CutFile(b"".join(pieces), blocks, vertices)
+
+
+def _means_what_it_says(content: bytes) -> bool:
+    """Whether ``<Vertices>`` can only be an element: no comment, CDATA, DOCTYPE, instruction or odd encoding."""
+    prolog = _PROLOG.match(content)
+    end = prolog.end() if prolog else 0
+    encoding = _ENCODING.search(content, 0, end)
+    return (
+        (encoding is None or encoding[1].lower() in _ASCII_LIKE)
+        and content.find(b"<!") < 0
+        and content.find(b"<?", end) < 0
+        and content.find(CUT.encode()) < 0
+    )
+
+
+def _split(content: bytes) -> tuple[list[bytes], list[bytes], list[tuple[int, int]]]:
+    """Pieces of the skeleton, the plain blocks, and the form of each (see `_form`)."""
+    pieces: list[bytes] = []
+    blocks: list[bytes] = []
+    forms: list[tuple[int, int]] = []
+    done = 0
+    while (start := content.find(_OPEN, done)) >= 0:
+        start += len(_OPEN)
+        end = content.find(_CLOSE, start)
+        if end < 0:
+            break
+        block = content[start:end]
+        form = _form(block)
+        if form is not None:
+            pieces += [content[done : start - 1], b' %s="%d">' % (CUT.encode(), len(blocks))]
+            blocks.append(block)
+            forms.append(form)
+        else:
+            pieces.append(content[done:end])
+        done = end
+    pieces.append(content[done:])
+    return pieces, blocks, forms
+
+
+def _form(block: bytes) -> tuple[int, int] | None:
+    """(numbers a vertex, vertices) where the block is one element repeated, up to the numbers; else None."""
+    rest = block.translate(None, _NUMBER_BYTES)
+    match = _ELEMENT.match(rest)
+    if match is None:
+        return None
+    element = match[0]
+    count = len(rest) // len(element)
+    plain = element * count
+    if not rest.startswith(plain) or rest[len(plain) :].strip(b" \t\r\n"):
+        return None
+    return (3 if match[1] else 2), count
+
+
+def _numbers(blocks: list[bytes], forms: list[tuple[int, int]]) -> list[NDArray[np.float64]] | None:
+    """Coordinates of each block; None where something between quotes is no number, or a digit stands outside."""
+    vertices: list[NDArray[np.float64]] = [np.empty((0, 2))] * len(blocks)
+    for stride in {stride for stride, _ in forms}:
+        which = [k for k, form in enumerate(forms) if form[0] == stride]
+        text = b"".join([blocks[k] for k in which])
+        quotes = np.flatnonzero(np.frombuffer(text, np.uint8) == _QUOTE).reshape(-1, stride, 2)
+        lengths = quotes[:, :, 1] - quotes[:, :, 0] - 1
+        if lengths.sum() != len(text) - len(text.translate(None, _NUMBER_BYTES)) or (lengths == 0).any():
+            return None
+        xy = _parsed(text, quotes, lengths)
+        if xy is None:
+            return None
+        yx = np.ascontiguousarray(xy[:, ::-1])
+        yx.setflags(write=False)
+        ends = np.cumsum([forms[k][1] for k in which]).tolist()
+        for k, start, end in zip(which, [0, *ends], ends, strict=False):
+            vertices[k] = yx[start:end]
+    return vertices
+
+
+def _parsed(text: bytes, quotes: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """X and Y of each vertex; None where one is no number."""
+    width = int(lengths[:, :2].max(initial=0))
+    if width > _MAX_DIGITS or b"." in text or b"-" in text:
+        words = text.split(b'"')
+        stride = 2 * lengths.shape[1]
+        try:
+            # digits, points and minus signs only: float() takes no more of them than XML's decimals
+            return np.array([list(map(float, words[1::stride])), list(map(float, words[3::stride]))]).T
+        except ValueError:
+            return None
+    digits = np.frombuffer(text, np.uint8)
+    left = lengths[:, :2]
+    first = quotes[:, :2, 0] + 1
+    value = np.zeros(left.shape, np.int64)
+    for place in range(width):
+        # past its end a number's neighbours are read and thrown away; the block ends in '"/>', at most `width` short
+        digit = digits[np.minimum(first + place, len(digits) - 1)].astype(np.int64) - ord("0")
+        value = np.where(place < left, value * 10 + digit, value)
+    return value.astype(np.float64)
