@@ -36,8 +36,8 @@ def nuclei_table(pair: CropPair, *, ambiguous: AmbiguousRule = "mask") -> pd.Dat
     -------
     pandas.DataFrame
         Matched pairs and missed nuclei in the order of the truth's ids, then spurious ones. Columns class,
-        predicted_class, truth_id, prediction_id (nullable Int64), iou, confidence, y, x, y0, x0, y1, x1 (px, of the true
-        nucleus where there is one), area_px, crop, patient.
+        predicted_class, truth_id, prediction_id (nullable Int64), iou, confidence, y, x, y0, x0, y1, x1 (px, of the
+        true nucleus where there is one), area_px, crop, patient.
     """
     import pandas as pd
 

@@ -1,0 +1,249 @@
+"""Truth of a collection with predictions of a folder, crop by crop, and their evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import sys
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_monusac.core.errors import Cancelled
+from napari_monusac.io.collection import Collection as Crops
+from napari_monusac.io.collection import Crop, open_collection
+from napari_monusac.masks.rasterize import label_maps
+from napari_monusac.scoring.evaluation import Evaluation, Provenance
+from napari_monusac.scoring.matching import AmbiguousRule
+from napari_monusac.scoring.pairs import CropPair
+from napari_monusac.scoring.predictions import PredictedNuclei, PredictionFolder, sha256_of
+from napari_monusac.scoring.report import BOOTSTRAP, evaluate
+from napari_monusac.scoring.tolerance import TOLERANCES_PX
+
+#: Called with (crops done, crops in all, name of the next).
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(slots=True)
+class FolderPairs:
+    """Pairs of truth and prediction from two folders; iterate over it, each crop is read when its turn comes.
+
+    Attributes
+    ----------
+    collection : napari_monusac.io.collection.Collection
+        The truth.
+    predictions : PredictionFolder
+        The predictions.
+    only : collection of str or None
+        Names of the crops to take; None for all.
+    fingerprints, checkpoints : list of str
+        Of the predictions read so far, each once.
+    """
+
+    collection: Crops
+    predictions: PredictionFolder
+    only: Collection[str] | None = None
+    fingerprints: list[str] = field(default_factory=list)
+    checkpoints: list[str] = field(default_factory=list)
+
+    @property
+    def crops(self) -> tuple[Crop, ...]:
+        """Crops that have truth and were asked for."""
+        chosen = (c for c in self.collection.crops if self.only is None or c.name in self.only)
+        return tuple(c for c in chosen if c.annotation is not None)
+
+    @property
+    def pairable(self) -> tuple[tuple[Crop, Path], ...]:
+        """Crops that have truth and prediction, with the latter's path."""
+        found = ((c, self._prediction(c)) for c in self.crops)
+        return tuple((c, path) for c, path in found if path is not None)
+
+    def _prediction(self, crop: Crop) -> Path | None:
+        """The prediction of a crop; never the truth itself, where both folders are one."""
+        path = self.predictions.find(crop.name)
+        same = path is not None and crop.annotation is not None and path.resolve() == crop.annotation.resolve()
+        return None if same else path
+
+    @property
+    def without_prediction(self) -> tuple[str, ...]:
+        """Names of crops that have truth but no prediction."""
+        return tuple(c.name for c in self.crops if self._prediction(c) is None)
+
+    def __len__(self) -> int:
+        return len(self.pairable)
+
+    def __iter__(self) -> Iterator[CropPair]:
+        for crop, path in self.pairable:
+            yield self.pair(crop, path)
+
+    def pair(self, crop: Crop, path: Path) -> CropPair:
+        """Read one crop with its prediction.
+
+        Raises
+        ------
+        MonusacError
+            A file is damaged, or the two differ in size.
+        """
+        with self.collection.open(crop) as slide:
+            shape, um_per_px = slide.shape, slide.um_per_px
+        annotation = self.collection.annotation(crop)
+        maps = label_maps(annotation, shape)
+        predicted = self.predictions.read(path, shape)
+        for seen, value in ((self.fingerprints, predicted.fingerprint), (self.checkpoints, predicted.checkpoint)):
+            if value and value not in seen:
+                seen.append(value)
+        part = _part(predicted, shape)
+        return CropPair(
+            crop=crop.name,
+            patient=crop.patient,
+            organ=crop.organ or "",
+            truth=maps.instances[part],
+            truth_classes={k: int(n.nucleus_class) for k, n in enumerate(annotation.nuclei, 1)},
+            prediction=predicted.instances,
+            prediction_classes=predicted.classes,
+            ignore=maps.ignore[part] if maps.ignore.any() else None,
+            confidence=predicted.confidence,
+            um_per_px=um_per_px or annotation.um_per_px,
+            semantic=predicted.semantic,
+            ternary=predicted.ternary,
+            truth_file=crop.annotation,
+            prediction_file=path,
+            pixels=lambda: self._pixels(crop, part),
+        )
+
+    def _pixels(self, crop: Crop, part: tuple[slice, slice]) -> NDArray[np.uint8]:
+        with self.collection.open(crop) as slide:
+            return slide.read(0, 0, *slide.shape)[part]
+
+
+def _part(predicted: PredictedNuclei, shape: tuple[int, int]) -> tuple[slice, slice]:
+    """The part of a crop that a prediction covers: all of it, or a region that was predicted alone."""
+    (y, x), (height, width) = predicted.offset_px, predicted.instances.shape
+    inside = y + height <= shape[0] and x + width <= shape[1]
+    if (y, x) != (0, 0) and inside:
+        return slice(y, y + height), slice(x, x + width)
+    return slice(0, shape[0]), slice(0, shape[1])
+
+
+def folder_pairs(truth: str | Path, prediction: str | Path, *, crops: Collection[str] | None = None) -> FolderPairs:
+    """Pair the crops of a collection with the predictions of a folder.
+
+    Parameters
+    ----------
+    truth : str or Path
+        A MoNuSAC folder: images and annotations.
+    prediction : str or Path
+        Predictions; see `napari_monusac.scoring.predictions` for the forms.
+    crops : collection of str, optional
+        Names of the crops to take.
+
+    Raises
+    ------
+    CollectionError, FileProblem
+        A folder is missing or holds nothing.
+    """
+    return FolderPairs(open_collection(truth), PredictionFolder(prediction), crops)
+
+
+def evaluate_folders(
+    truth: str | Path,
+    prediction: str | Path,
+    *,
+    crops: Collection[str] | None = None,
+    ambiguous: AmbiguousRule = "mask",
+    tolerances_px: tuple[int, ...] = TOLERANCES_PX,
+    boundary_width: int = 3,
+    bootstrap: int = BOOTSTRAP,
+    seed: int = 0,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    command: str = "",
+) -> Evaluation:
+    """Evaluate the predictions of a folder against the truth of a collection.
+
+    Crops without a prediction are left out, and `Evaluation.notes` says which.
+
+    Parameters
+    ----------
+    truth, prediction, crops
+        See `folder_pairs`.
+    ambiguous, tolerances_px, boundary_width, bootstrap, seed
+        See `napari_monusac.scoring.report.evaluate`.
+    progress : callable, optional
+        Called with (done, total, crop) before each crop, and once at the end.
+    should_stop : callable, optional
+        Asked before each crop.
+    command : str
+        What to type to repeat it, for the report; made from the two folders where it is not given.
+
+    Raises
+    ------
+    CollectionError, FileProblem
+        A folder is missing, or there is no crop with truth and prediction.
+    Cancelled
+        `should_stop` said so.
+    """
+    pairs = folder_pairs(truth, prediction, crops=crops)
+    digests = hashlib.sha256(), hashlib.sha256()
+
+    def watched() -> Iterator[CropPair]:
+        found = pairs.pairable
+        for done, (crop, path) in enumerate(found):
+            if should_stop is not None and should_stop():
+                raise Cancelled("the evaluation was stopped", "start it again")
+            if progress is not None:
+                progress(done, len(found), crop.name)
+            for digest, file in zip(digests, (crop.annotation, path), strict=True):
+                if file is not None:
+                    digest.update(f"{crop.name} {sha256_of(file)}\n".encode())
+            yield pairs.pair(crop, path)
+        if progress is not None:
+            progress(len(found), len(found), "")
+
+    result = evaluate(
+        watched(),
+        ambiguous=ambiguous,
+        tolerances_px=tolerances_px,
+        boundary_width=boundary_width,
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+    provenance = _provenance(pairs, truth, prediction, digests[0].hexdigest(), digests[1].hexdigest())
+    if command:
+        provenance = provenance.model_copy(update={"command": command})
+    return result.model_copy(update={"notes": _notes(pairs), "provenance": provenance})
+
+
+def _notes(pairs: FolderPairs) -> tuple[str, ...]:
+    notes = []
+    missing = pairs.without_prediction
+    if missing:
+        shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        notes.append(f"{len(missing)} of {len(pairs.crops)} crops have no prediction and are left out: {shown}")
+    if len(pairs.fingerprints) > 1:
+        notes.append(f"the predictions come from {len(pairs.fingerprints)} recipes: {', '.join(pairs.fingerprints)}")
+    return tuple(notes)
+
+
+def _provenance(pairs: FolderPairs, truth: str | Path, prediction: str | Path, of: str, by: str) -> Provenance:
+    from napari_monusac import __version__
+
+    checkpoint = pairs.checkpoints[0] if len(pairs.checkpoints) == 1 else ", ".join(pairs.checkpoints)
+    file = Path(checkpoint) / "best.safetensors" if Path(checkpoint).is_dir() else Path(checkpoint)
+    command = ["napari-monusac", "evaluate", "--truth", str(truth), "--pred", str(prediction)]
+    return Provenance(
+        truth=str(truth),
+        prediction=str(prediction),
+        truth_sha256=of,
+        prediction_sha256=by,
+        recipe=", ".join(pairs.fingerprints),
+        checkpoint=checkpoint,
+        checkpoint_sha256=sha256_of(file) if checkpoint and file.is_file() else "",
+        command=shlex.join(command),
+        version=f"napari-monusac {__version__}, Python {sys.version_info.major}.{sys.version_info.minor}",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
