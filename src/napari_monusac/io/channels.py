@@ -22,8 +22,8 @@ _FEWEST_STAINED = 200
 _ENOUGH_PX = 200_000
 #: From this absolute score on, an image is believed against the majority of its patient.
 SURE_SCORE = 0.25
-#: Weight of the mean tint against the correlations; see `channel_verdict`.
-_TINT_WEIGHT = 3.0
+#: Weight of the third term; see `channel_verdict`.
+_GREEN_WEIGHT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ def channel_verdict(image: NDArray[np.uint8]) -> ChannelVerdict:
 
     With d = (OD_red - OD_blue) / OD_sum over the stained pixels (OD_sum > 0.45), the score is ::
 
-        corr(d, OD_sum)  -  3 mean(d)  -  (corr(OD_red, OD_green) - corr(OD_blue, OD_green))
+        corr(d, OD_sum)  -  mean(d)  -  3 (corr(OD_red, OD_green) - corr(OD_blue, OD_green))
 
     Each term changes its sign when the channels are swapped. In a right image the dark pixels are nuclei (haematoxylin
     takes more red than blue light) and the light ones eosin, so the first is positive; eosin and blood take blue light
     and let red pass, and mostly outweigh haematoxylin, so mean(d) is seldom above 0; and both stains take green and
-    blue, but only haematoxylin takes red, so blue goes with green more than red does. The weight is round on purpose: 2
-    to 6 do as well.
+    blue, but only haematoxylin takes red, so blue goes with green more than red does. The weights are round on purpose:
+    1.5 and 2 do as well.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def channel_verdict(image: NDArray[np.uint8]) -> ChannelVerdict:
     density, total = density[stained].astype(np.float64), total[stained].astype(np.float64)
     red, green, blue = density.T
     tint = (red - blue) / total
-    score = _correlation(tint, total) - _TINT_WEIGHT * float(tint.mean())
-    score -= _correlation(red, green) - _correlation(blue, green)
+    score = _correlation(tint, total) - float(tint.mean())
+    score -= _GREEN_WEIGHT * (_correlation(red, green) - _correlation(blue, green))
     return ChannelVerdict(score, count)
 
 

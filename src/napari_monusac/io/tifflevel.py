@@ -46,6 +46,7 @@ class TiffLevel:
     def __init__(self, file: SegmentFile, page: Any) -> None:
         self._file, self._page = file, page
         self._check_form()
+        self._colormap = np.asarray(page.colormap) if int(page.photometric) == _PALETTE else None
         # tifffile looks into the file to build the decoder: now, while it is open
         self._decode = page.decode
         self._tables: dict[str, Any] = {}
@@ -185,9 +186,8 @@ class TiffLevel:
 
     def _as_rgb(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         photometric = int(self._page.photometric)
-        if photometric == _PALETTE:
-            colors = np.asarray(self._page.colormap)
-            return np.ascontiguousarray((colors[:, pixels[..., 0]] >> 8).transpose(1, 2, 0).astype(np.uint8))
+        if self._colormap is not None:
+            return np.ascontiguousarray(np.moveaxis(self._colormap[:, pixels[..., 0]] >> 8, 0, -1), np.uint8)
         if pixels.dtype == np.uint16:
             pixels = (pixels >> 8).astype(np.uint8)
         if photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_monusac.core.classes import CLASSES, NucleusClass
+from napari_monusac.core.errors import CollectionError
+from napari_monusac.io.collection import Collection, Crop, open_collection
+from napari_monusac.io.splits import Split, make_split
+
+
+class Counted(Collection):
+    """Crops with known class counts, and no files."""
+
+    def __init__(self, crops: list[Crop], counts: dict[str, dict[NucleusClass, int]]) -> None:
+        super().__init__(Path("/data"), tuple(crops))
+        self.known = counts
+
+    def counts(self, crop: Crop) -> dict[NucleusClass, int]:
+        return self.known[crop.name]
+
+
+def collection(patients: int = 12, parts: bool = False) -> Counted:
+    crops, counts = [], {}
+    for p in range(patients):
+        for k in (1, 2):
+            part = ("train" if p % 2 else "test") if parts else None
+            crops.append(Crop(f"p{p}_{k}", f"p{p}", Path(f"/p{p}_{k}.tif"), Path(f"/p{p}_{k}.xml"), part))
+            counts[crops[-1].name] = {NucleusClass.EPITHELIAL: 50 + p, NucleusClass.LYMPHOCYTE: 30}
+    counts["p3_1"][NucleusClass.NEUTROPHIL] = 4  # two patients only
+    counts["p8_2"][NucleusClass.NEUTROPHIL] = 3
+    counts["p5_1"][NucleusClass.MACROPHAGE] = 2  # one patient only: cannot stand on both sides
+    return Counted(crops, counts)
+
+
+def test_patients_are_never_torn_apart_and_every_crop_has_a_side() -> None:
+    for seed in range(10):
+        split = make_split(collection(), seed=seed)
+        assert not set(split.training_patients) & set(split.validation_patients)
+        assert len(split.validation_patients) == 3
+        assert len(split.training) + len(split.validation) == 24
+        assert split.leaked_patients == ()
+
+
+def test_rare_classes_stand_on_both_sides() -> None:
+    for seed in range(20):
+        split = make_split(collection(), seed=seed)
+        assert split.training_nuclei["Neutrophil"]
+        assert split.validation_nuclei["Neutrophil"]
+        assert any("macrophage" in note for note in split.notes)
+
+
+def test_the_seed_decides() -> None:
+    assert make_split(collection(), seed=3) == make_split(collection(), seed=3)
+    assert len({make_split(collection(), seed=s).validation for s in range(8)}) > 2
+
+
+def test_a_split_is_saved_and_read_again() -> None:
+    split = make_split(collection(), seed=1)
+    assert Split.model_validate_json(split.model_dump_json()) == split
+    with pytest.raises(ValueError):
+        Split.model_validate({**split.model_dump(), "colour": 1})
+
+
+def test_the_official_lists_and_their_leak() -> None:
+    crops = [
+        Crop("a_1", "TCGA-A2-A0ES", Path("a.tif"), Path("a.xml"), "train"),
+        Crop("b_1", "TCGA-A2-A0ES", Path("b.tif"), Path("b.xml"), "test"),
+        Crop("c_1", "TCGA-MP-A4T7", Path("c.tif"), Path("c.xml"), "test"),
+        Crop("d_1", "TCGA-MP-A4T7", Path("d.tif"), None, "test"),
+    ]
+    counted = Counted(crops, {c.name: dict.fromkeys(CLASSES, 5) for c in crops})
+    split = make_split(counted, "official")
+    assert split.training == ("a_1",)
+    assert split.validation == ("b_1", "c_1")  # d has no annotation
+    assert split.leaked_patients == ("TCGA-A2-A0ES",)
+    assert "TCGA-A2-A0ES" in split.notes[0]
+
+
+def test_test_patients_do_not_slip_into_training_unsaid() -> None:
+    split = make_split(collection(parts=True), "patient")
+    assert any("official test list" in note for note in split.notes)
+
+
+def test_what_cannot_be_split() -> None:
+    with pytest.raises(CollectionError, match="one patient only"):
+        make_split(collection(1) if False else Counted([Crop("a_1", "a", Path("a.tif"), Path("a.xml"))], {"a_1": {}}))
+    with pytest.raises(CollectionError, match="no annotated crop"):
+        make_split(Counted([Crop("a_1", "a", Path("a.tif"))], {}))
+    with pytest.raises(CollectionError, match="both official roots"):
+        make_split(collection(), "official")
+    with pytest.raises(CollectionError, match="validation fraction"):
+        make_split(collection(), validation_fraction=1.5)
+    with pytest.raises(CollectionError, match="unknown split"):
+        make_split(collection(), "crop")  # type: ignore[arg-type]
+
+
+@pytest.mark.shared
+def test_the_real_folder(shared_data: Path) -> None:
+    split = make_split(open_collection(shared_data / "monusac"))
+    assert all(split.training_nuclei.values())
+    assert all(split.validation_nuclei.values())
+    assert not split.leaked_patients
