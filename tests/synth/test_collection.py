@@ -83,7 +83,11 @@ def test_annotation_comes_back(tmp_path: Path) -> None:
     back = read_annotation(tmp_path / "crop_1.xml")
     assert back.um_per_px == pytest.approx(0.25)
     assert [layer.label for layer in back.layers] == [layer.label for layer in tissue.annotation.layers]
-    assert back.regions == tissue.annotation.regions
+    assert len(back.regions) == len(tissue.annotation.regions)
+    for read, made in zip(back.regions, tissue.annotation.regions, strict=True):
+        assert (read.label, read.layer, read.region_id) == (made.label, made.layer, made.region_id)
+        assert np.array_equal(read.vertices, made.vertices)
+    assert b'Z="0"' in (tmp_path / "crop_1.xml").read_bytes()
 
 
 def test_same_seed_same_files(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from napari_monusac.cli import (
     study,
     train,
 )
-from napari_monusac.cli.shell import STOPPED, answer, fail
+from napari_monusac.cli.shell import STOPPED, answer, fail, one_line
 from napari_monusac.core.errors import Cancelled, MonusacError
 
 app = typer.Typer(
@@ -79,8 +79,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         app(args=None if argv is None else list(argv), prog_name="napari-monusac")
-    except (Cancelled, KeyboardInterrupt):
-        sys.stderr.write("stopped\n")
+    except (Cancelled, KeyboardInterrupt) as stop:
+        sys.stderr.write(f"stopped: {one_line(stop)}\n" if str(stop) else "stopped\n")
         code = STOPPED
     except BrokenPipeError:
         # The reader of our stdout (head, less) has gone: that is its right, and no failure to report.

@@ -1,5 +1,53 @@
-"""Soon."""
+"""``masks``: boundary masks of a whole folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_monusac.cli.shell import Json, answer, answer_json, existing_folder, progress, stop_on_signal, tell
+from napari_monusac.core.errors import Cancelled, CollectionError, MonusacError
+from napari_monusac.core.recipe import BOUNDARY_WIDTHS
 
 
-def masks() -> None:
-    """Soon."""
+def masks(
+    folder: Annotated[Path, typer.Argument(help="A MoNuSAC folder: a root, both roots, one patient, or flat.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the masks, one folder a patient.")],
+    boundary_width: Annotated[int, typer.Option("--boundary-width", help="1, 3, 5 or 7 px.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Write instances, semantic and ternary masks of every labelled crop as .tif.
+
+    A crop that cannot be read is reported and the rest go on; the exit code is then 1.
+    """
+    from napari_monusac.io.collection import open_collection
+    from napari_monusac.jobs.maskfiles import write_masks
+
+    if boundary_width not in BOUNDARY_WIDTHS:
+        raise typer.BadParameter(f"{boundary_width} is none of 1, 3, 5, 7 px", param_hint="--boundary-width")
+    collection = open_collection(existing_folder(folder))
+    todo = collection.labelled
+    if not todo:
+        raise CollectionError(folder, "holds no annotated crop", "put the .xml files beside the images")
+    written: list[dict[str, Any]] = []
+    problems: list[dict[str, str]] = []
+    with stop_on_signal("stopping after this crop") as stopping, progress(len(todo), "masks") as step:
+        for i, crop in enumerate(todo):
+            if stopping():
+                raise Cancelled(f"{i} of {len(todo)} crops are written to {out}")
+            step(i, crop.name)
+            try:
+                written.append(write_masks(collection, crop, out, boundary_width=boundary_width))
+            except MonusacError as error:
+                problems.append({"crop": crop.name, "message": str(error)})
+                tell(f"skipped: {error}")
+        step(len(todo), "")
+    if as_json:
+        answer_json({"out": out, "boundary_width": boundary_width, "crops": written, "problems": problems})
+    else:
+        nuclei = sum(sum(w["nuclei"].values()) for w in written)
+        answer(f"{len(written)} crops, {nuclei} nuclei, {boundary_width} px boundary: masks are in {out}")
+    if problems:
+        raise typer.Exit(1)

@@ -1,5 +1,30 @@
-"""Soon."""
+"""``review``: the Studio on a folder, with its predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_monusac.cli.shell import existing_folder
+from napari_monusac.cli.window import PANEL, PREDICTIONS, display_is_there, open_studio
+from napari_monusac.core.errors import MonusacError
 
 
-def review() -> None:
-    """Soon."""
+def review(
+    folder: Annotated[Path, typer.Argument(help="A MoNuSAC folder.")],
+    pred: Annotated[Path | None, typer.Option("--pred", help="Folder that `predict --out` wrote.")] = None,
+) -> None:
+    """Open the Studio on a folder, to compare its predictions with the truth. Ends when napari closes."""
+    from napari_monusac.io.collection import open_collection
+
+    open_collection(existing_folder(folder))
+    if pred is not None:
+        existing_folder(pred)
+    if not display_is_there():
+        raise MonusacError("there is no display (DISPLAY is not set)", "run it on a desktop, or with xvfb-run -a")
+    hints = {PREDICTIONS: pred.absolute() if pred is not None else None, PANEL: "Review"}
+    code = open_studio([folder.absolute()], hints, wait=True)
+    if code:
+        raise MonusacError(f"napari ended with code {code}", "see what it printed above")

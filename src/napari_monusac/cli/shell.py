@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
-from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -31,16 +30,17 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout;
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 
 
-@cache
 def _console(stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, soft_wrap=True, highlight=False)
+    stream = sys.stderr if stderr else sys.stdout
+    # Into a file or a pipe, 80 columns would fold every table.
+    return Console(file=stream, width=None if stream.isatty() else 160, highlight=False)
 
 
 def tell(message: str) -> None:
     """Say something to the person: on stderr, so that stdout stays a clean answer."""
-    _console(True).print(message, markup=False)
+    _console(True).print(message, markup=False, soft_wrap=True)
 
 
 def answer(text: str) -> None:
@@ -82,7 +82,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for i, name in enumerate(columns):
         numeric = bool(cells) and all(_is_number(row[i]) for row in cells)
-        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        last = i == len(columns) - 1
+        grid.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=not last)
     for row in cells:
         grid.add_row(*(Text(c) for c in row))
     _console(False).print(grid)
@@ -154,8 +155,10 @@ def one_line(error: BaseException) -> str:
         text = str(error)
     elif isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename}: {error.strerror or error} — {_mend(error)}"
-    else:
+    elif isinstance(error, OSError):
         text = f"{error} — {_mend(error)}"
+    else:
+        text = str(error)
     return " ".join(text.split())
 
 

@@ -1,5 +1,145 @@
-"""Soon."""
+"""``study``: several recipes one after another on one split, and a table and a figure that compare them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from napari_monusac.cli.shell import STOPPED, Device, Json, answer_json, existing_folder, table, tell
+from napari_monusac.core.errors import RunError
+from napari_monusac.core.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from napari_monusac.core.recipe import TrainingRecipe
+    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.splits import Split
+
+_DEFAULT = ["run-3", "run-4", "run-8"]
 
 
-def study() -> None:
-    """Soon."""
+def study(
+    data: Annotated[Path, typer.Option("--data", help="Folder of labelled crops.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the runs, the table and the figure.")],
+    recipes: Annotated[
+        list[str] | None,
+        typer.Option("--recipe", help="A recipe; may be given several times. Default: run-3 run-4 run-8."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value over every recipe; may be given several times.")
+    ] = None,
+    split: Annotated[Literal["patient", "official"], typer.Option("--split", help="One split for all.")] = "patient",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the split.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train several recipes on the same split, one after another, and compare them.
+
+    Started again, it goes on: finished runs are kept, an unfinished one is resumed.
+    """
+    from napari_monusac.cli.train import follow
+
+    existing_folder(data)
+    chosen = {name: load_recipe(name).with_settings(settings or []) for name in recipes or _DEFAULT}
+    names = _folder_names(list(chosen))
+    out.mkdir(parents=True, exist_ok=True)
+    common = _split(data, split, seed)
+    runs: list[RunFolder] = []
+    failed = False
+    for name, recipe in chosen.items():
+        run = _run(out / names[name], data, common, recipe)
+        runs.append(run)
+        if run.status != "completed":
+            tell(f"{name} ({len(runs)} of {len(chosen)})")
+            end = follow(run, device=device)
+            if end.reason == "failed":
+                failed = True
+                tell(f"{name} failed: {end.message}")
+        rows = [_row(r) for r in runs]
+        _write(out, rows, runs)
+        if run.status == "stopped":
+            tell("stopped; the same command goes on")
+            raise typer.Exit(STOPPED)
+    if as_json:
+        answer_json({"split": common, "runs": rows, "table": out / "comparison.csv", "figure": out / "comparison.svg"})
+    else:
+        table("", list(rows[0]), [list(r.values()) for r in rows])
+        tell("source_combo is what the source reports: another split, no target")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _folder_names(recipes: list[str]) -> dict[str, str]:
+    names = {r: Path(r).stem if r.endswith(".toml") else r for r in recipes}
+    if len(set(names.values())) < len(names):
+        raise typer.BadParameter(f"two recipes of one name: {', '.join(recipes)}", param_hint="--recipe")
+    return names
+
+
+def _split(data: Path, kind: str, seed: int) -> Split:
+    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.splits import make_split
+
+    made = make_split(open_collection(data), kind="official" if kind == "official" else "patient", seed=seed)
+    for note in made.notes:
+        tell(f"note: {note}")
+    return made
+
+
+def _run(folder: Path, data: Path, split: Split, recipe: TrainingRecipe) -> RunFolder:
+    """Make the run, or open the one that is there.
+
+    Raises
+    ------
+    RunError
+        It was made with another recipe or another split: the comparison would not be one.
+    """
+    from napari_monusac.io.runs import RunFolder
+
+    if not (folder / "run.json").is_file():
+        return RunFolder.create(folder, data=data, split=split, recipe=recipe)
+    run = RunFolder.open(folder)
+    if run.recipe.fingerprint() != recipe.fingerprint():
+        key, (now, then) = next(iter(recipe.changes(run.recipe).items()))
+        raise RunError(folder, f"was made with {key} = {then!r}, not {now!r}", "choose another --out")
+    if (run.split.training, run.split.validation) != (split.training, split.validation):
+        raise RunError(folder, "was made with another split of the data", "choose another --out")
+    return run
+
+
+def _row(run: RunFolder) -> dict[str, Any]:
+    epochs = run.epochs()
+    best = max(epochs, key=lambda e: e.scores.combo, default=None)
+    scores = best.scores if best else None
+    return {
+        "recipe": run.path.name,
+        "status": run.status,
+        "combo": scores.combo if scores else None,
+        "dice_inside": scores.dice_inside if scores else None,
+        "dice_boundary": scores.dice_boundary if scores else None,
+        "miou_macro": scores.miou_macro if scores else None,
+        "miou_micro": scores.miou_micro if scores else None,
+        "best_epoch": best.epoch if best else None,
+        "steps": epochs[-1].step if epochs else 0,
+        "minutes": round(sum(e.seconds for e in epochs) / 60, 1),
+        "source_combo": run.recipe.reported.combo,
+        "source_boundary_dice": run.recipe.reported.boundary_dice,
+    }
+
+
+def _write(out: Path, rows: list[dict[str, Any]], runs: list[RunFolder]) -> None:
+    import csv
+    import io
+
+    from napari_monusac.cli.figure import curves_svg
+    from napari_monusac.core.files import atomic_write_text
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write_text(out / "comparison.csv", text.getvalue())
+    lines = {r.path.name: [(e.step, e.scores.combo) for e in r.epochs()] for r in runs}
+    boundary = {r.path.name: [(e.step, e.scores.dice_boundary or 0.0) for e in r.epochs()] for r in runs}
+    atomic_write_text(out / "comparison.svg", curves_svg({"combo": lines, "Dice boundary": boundary}, "steps"))

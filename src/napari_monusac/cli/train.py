@@ -1,5 +1,201 @@
-"""Soon."""
+"""``train``: one run, from a folder and a recipe; also as the child of a dock and under torchrun."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from napari_monusac.cli.shell import STOPPED, Device, Json, answer, answer_json, existing_folder, stop_on_signal, tell
+from napari_monusac.core.errors import RunError, TrainingError
+from napari_monusac.core.events import RunEnded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_monusac.core.recipe import TrainingRecipe
+    from napari_monusac.io.runs import RunFolder
+
+#: How long the other ranks wait for rank 0 to make the run folder, seconds.
+_WAIT_S = 300.0
 
 
-def train() -> None:
-    """Soon."""
+def train(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of labelled crops. A resumed run knows its own.")
+    ] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="A recipe's name, or a .toml file.")] = "run-8",
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Run folder; new, or with --resume an existing one.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value over the recipe; may be given several times.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run in --run stopped; start it where there is none.")
+    ] = False,
+    split: Annotated[
+        Literal["patient", "official"],
+        typer.Option("--split", help="By patient within --data, or the two official lists."),
+    ] = "patient",
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train the dual-head U-Net.
+
+    Ctrl-C (or SIGTERM, or a file `stop` in the run folder) saves the model within one batch and ends with exit code
+    130; `train --resume --run DIR` goes on from there. `torchrun ... -m napari_monusac train ...` trains on several
+    GPUs or machines.
+    """
+    folder = _run_path(run, recipe, resume)
+    run_folder = _opened(folder, data, recipe, settings or [], split) if resume and _is_run(folder) else None
+    if run_folder is None:
+        run_folder = _made(folder, data, recipe, settings or [], split)
+    end = follow(run_folder, device=device, threads=threads)
+    if not _is_first_rank():
+        raise typer.Exit({"completed": 0, "stopped": STOPPED}.get(end.reason, 1))
+    report(run_folder, end, as_json=as_json)
+
+
+def follow(
+    run: RunFolder, *, device: str = "auto", threads: int | None = None, should_stop: Callable[[], bool] | None = None
+) -> RunEnded:
+    """Train a run to its end with progress on stderr, and give back how it ended.
+
+    Ctrl-C becomes a wish to stop: the loop saves and ends by itself.
+    """
+    from napari_monusac.jobs.sinks import console_sink
+    from napari_monusac.learn.loop import train as train_events
+
+    end = RunEnded(reason="failed", message="the run ended without a word")
+    with stop_on_signal("stopping: the model is saved after this batch (Ctrl-C again ends at once)") as asked:
+
+        def stop() -> bool:
+            return asked() or (should_stop is not None and should_stop())
+
+        with console_sink(run, quiet=not _is_first_rank()) as take:
+            for event in train_events(run.recipe, run, stop, device=device, threads=threads):
+                take(event)
+                if isinstance(event, RunEnded):
+                    end = event
+    return end
+
+
+def report(run: RunFolder, end: RunEnded, *, as_json: bool) -> None:
+    """Say how a run ended.
+
+    Raises
+    ------
+    TrainingError
+        It failed.
+    typer.Exit
+        It was stopped.
+    """
+    if as_json:
+        scores = next((e.scores for e in reversed(run.epochs()) if e.epoch == end.best_epoch), None)
+        answer_json(
+            {
+                "run": run.path,
+                "reason": end.reason,
+                "message": end.message,
+                "epoch": end.epoch,
+                "step": end.step,
+                "best_combo": end.best_combo,
+                "best_epoch": end.best_epoch,
+                "scores": scores,
+                "best": run.best if run.best.is_file() else None,
+                "last": run.last if run.last.is_file() else None,
+                "recipe": run.recipe.name,
+                "fingerprint": run.recipe.fingerprint(),
+            }
+        )
+    if end.reason == "failed":
+        raise TrainingError(f"{run.path}: training failed: {end.message}")
+    if not as_json:
+        best = (
+            f"best combo {end.best_combo:.3f} in epoch {end.best_epoch}"
+            if end.best_combo is not None
+            else "no epoch finished"
+        )
+        answer(f"{end.reason}: {best}, {end.step} steps; the run is in {run.path}")
+    if end.reason == "stopped":
+        tell(f"go on with: napari-monusac train --resume --run {run.path}")
+        raise typer.Exit(STOPPED)
+
+
+def _run_path(run: Path | None, recipe: str, resume: bool) -> Path:
+    if run is not None:
+        return run
+    if resume or _ranks() > 1:
+        raise typer.BadParameter("name the run folder", param_hint="--run")
+    return Path("runs") / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{Path(recipe).stem}"
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "run.json").is_file()
+
+
+def _opened(folder: Path, data: Path | None, recipe: str, settings: list[str], split: str) -> RunFolder:
+    """Open the run that is to be resumed; its own data, split and recipe hold, with the ``--set`` values over it."""
+    from napari_monusac.io.runs import RunFolder
+
+    del recipe, split
+    run = RunFolder.open(folder)
+    if data is not None and data.expanduser().resolve() != run.data.resolve():
+        raise RunError(folder, f"was made on {run.data}, not on {data}", "leave --data out, or start a new run")
+    if settings:
+        run.recipe = run.recipe.with_settings(settings)
+    return run
+
+
+def _made(folder: Path, data: Path | None, recipe: str, settings: list[str], split: str) -> RunFolder:
+    from napari_monusac.core.recipe import load_recipe
+
+    if data is None:
+        raise typer.BadParameter("name the folder of labelled crops", param_hint="--data")
+    existing_folder(data)
+    chosen = load_recipe(recipe).with_settings(settings)
+    return make_run(folder, data, chosen, split) if _is_first_rank() else _made_by_first_rank(folder)
+
+
+def make_run(folder: Path, data: Path, recipe: TrainingRecipe, split: str = "patient") -> RunFolder:
+    """Make a run folder with a split of the data; what the split has to say is told on stderr.
+
+    Raises
+    ------
+    CollectionError
+        The data cannot be split.
+    RunError
+        The folder is not empty.
+    """
+    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.splits import make_split
+
+    chosen = make_split(open_collection(data), kind="official" if split == "official" else "patient", seed=recipe.seed)
+    for note in chosen.notes:
+        tell(f"note: {note}")
+    return RunFolder.create(folder, data=data, split=chosen, recipe=recipe)
+
+
+def _made_by_first_rank(folder: Path) -> RunFolder:
+    from napari_monusac.io.runs import RunFolder
+
+    until = time.monotonic() + _WAIT_S
+    while not _is_run(folder):
+        if time.monotonic() > until:
+            raise RunError(folder, "was not made by rank 0", "use a folder that all machines see")
+        time.sleep(0.2)
+    return RunFolder.open(folder)
+
+
+def _ranks() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _is_first_rank() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_monusac.core.errors import CollectionError
-from napari_monusac.synth.interim import write_annotation
 from napari_monusac.synth.slides import write_svs, write_swapped_tif
 from napari_monusac.synth.tissue import SyntheticTissue, synthesize
 
@@ -120,6 +119,8 @@ def write_crop(
     Path
         The image.
     """
+    from napari_monusac.io.annotations import write_annotation
+
     image = stem.with_name(stem.name + (".tif" if swapped_tif else ".svs"))
     if swapped_tif:
         write_swapped_tif(tissue.image, image)

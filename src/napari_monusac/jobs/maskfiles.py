@@ -1,0 +1,92 @@
+"""Mask files of a crop: instances, semantic, ternary (and ambiguous) as .tif, for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_monusac.core.classes import IGNORE_INDEX, NucleusClass
+from napari_monusac.core.errors import CollectionError
+from napari_monusac.core.files import atomic_write
+
+if TYPE_CHECKING:
+    from napari_monusac.io.collection import Collection, Crop
+
+
+def write_masks(collection: Collection, crop: Crop, out: str | Path, *, boundary_width: int = 3) -> dict[str, Any]:
+    """Write the masks of one labelled crop into ``out/<patient>/<crop>_<what>.tif``.
+
+    Parameters
+    ----------
+    collection : Collection
+        The collection that the crop belongs to.
+    crop : Crop
+        A crop with an annotation.
+    out : str or Path
+        Folder for the masks; made when missing. It must not lie among the crops.
+    boundary_width : int
+        Width of the boundary in the ternary map: odd, px.
+
+    Returns
+    -------
+    dict
+        ``crop``, ``patient``, ``files`` (what -> path), ``nuclei`` (number by class name), ``overlap_px``, ``shape``.
+        instances: int32, numbered in file order. semantic: uint8, 255 for nuclei without a class. ternary: uint8, 0
+        background, 1 inside, 2 boundary. ambiguous: uint8, 255 in Ambiguous regions; written only where there are any.
+
+    Raises
+    ------
+    CollectionError
+        The crop has no annotation.
+    SlideError, AnnotationError
+        A file is damaged.
+    RecipeError
+        The boundary width is not an odd number.
+    OSError
+        The folder cannot be written.
+    """
+    from napari_monusac.masks.rasterize import label_maps
+    from napari_monusac.masks.ternary import ternary_map
+
+    if crop.annotation is None:
+        raise CollectionError(crop.image, "has no annotation", "put its .xml beside it, or predict it")
+    annotation = collection.annotation(crop)
+    with collection.open(crop) as slide:
+        shape, um_per_px = slide.shape, slide.um_per_px
+    maps = label_maps(annotation, shape)
+    content: dict[str, NDArray[Any]] = {
+        "instances": maps.instances,
+        "semantic": maps.semantic,
+        "ternary": ternary_map(maps.instances, boundary_width=boundary_width),
+    }
+    if maps.ignore.any():
+        content["ambiguous"] = np.where(maps.ignore, np.uint8(IGNORE_INDEX), np.uint8(0))
+    folder = Path(out) / crop.patient
+    folder.mkdir(parents=True, exist_ok=True)
+    name = crop.name.replace("/", "_")
+    files = {what: folder / f"{name}_{what}.tif" for what in content}
+    for what, path in files.items():
+        _write_tif(path, content[what], um_per_px)
+    nuclei = {(k.label if k is not NucleusClass.BACKGROUND else ""): n for k, n in annotation.counts().items()}
+    return {
+        "crop": crop.name,
+        "patient": crop.patient,
+        "files": files,
+        "nuclei": nuclei,
+        "overlap_px": maps.overlap_px,
+        "shape": shape,
+    }
+
+
+def _write_tif(path: Path, values: NDArray[Any], um_per_px: float | None) -> None:
+    import tifffile
+
+    scale: dict[str, Any] = {}
+    if um_per_px:
+        per_cm = 1e4 / um_per_px
+        scale = {"resolution": (per_cm, per_cm), "resolutionunit": tifffile.RESUNIT.CENTIMETER}
+    with atomic_write(path) as temporary:
+        tifffile.imwrite(temporary, values, compression="zlib", photometric="minisblack", metadata=None, **scale)
