@@ -1,0 +1,282 @@
+"""Regression guard: two predictions of the same crops, nucleus by nucleus: what is fixed, what is newly broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_monusac.core.classes import CLASSES, NucleusClass
+from napari_monusac.core.errors import MonusacError, ShapeError
+from napari_monusac.scoring.crop_tally import CropTally, tally_crop
+from napari_monusac.scoring.evaluation import Interval, defined
+from napari_monusac.scoring.folders import folder_pairs
+from napari_monusac.scoring.levels import Level
+from napari_monusac.scoring.matching import AmbiguousRule, Matching, Objects, match_instances
+from napari_monusac.scoring.pairs import CropPair
+from napari_monusac.scoring.panoptic import class_array
+from napari_monusac.scoring.report import BOOTSTRAP
+from napari_monusac.scoring.scorings import HEADLINE, SCORINGS, Floats, bootstrap_weights, interval_of
+
+
+class ChangeKind(StrEnum):
+    """What the new prediction did to a nucleus."""
+
+    FIXED = "fixed"
+    BROKEN = "newly broken"
+    SPURIOUS_GONE = "spurious gone"
+    SPURIOUS_NEW = "newly spurious"
+
+
+class NucleusChange(BaseModel):
+    """One nucleus that the two predictions treat differently. Right is: matched (IoU > 0.5) with the right class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ChangeKind
+    crop: str
+    patient: str
+    nucleus_class: NucleusClass = Field(description="Of the true nucleus; of the prediction where it is spurious")
+    truth_id: int | None = None
+    before_id: int | None = None
+    after_id: int | None = None
+    before: str = Field("", description="Class that the first prediction gave it, or Missed")
+    after: str = Field("", description="Class that the second prediction gave it, or Missed")
+    centre: tuple[float, float]
+    box: tuple[int, int, int, int]
+
+
+class ClassChange(BaseModel):
+    """What changed for one class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fixed: int = 0
+    broken: int = 0
+    spurious_gone: int = 0
+    spurious_new: int = 0
+    pq_before: float | None = None
+    pq_after: float | None = None
+    interval: Interval | None = Field(None, description="Of the difference after - before")
+
+
+Verdict = Literal["better", "worse", "no clear difference", "too few patients to tell"]
+
+
+class Guard(BaseModel):
+    """Two predictions of the same crops compared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdict: Verdict
+    reason: str = Field(description="One sentence with the numbers")
+    pq_before: float | None
+    pq_after: float | None
+    interval: Interval | None = Field(None, description="Of the difference after - before, per patient, 95 %")
+    by_class: dict[str, ClassChange] = Field(default_factory=dict)
+    changes: tuple[NucleusChange, ...] = ()
+    crops: int = 0
+    patients: int = 0
+    notes: tuple[str, ...] = ()
+
+    def with_notes(self, *notes: str) -> Self:
+        """The same with further notes."""
+        return self.model_copy(update={"notes": (*self.notes, *notes)})
+
+
+def compare_predictions(
+    before: Iterable[CropPair],
+    after: Iterable[CropPair],
+    *,
+    ambiguous: AmbiguousRule = "mask",
+    bootstrap: int = BOOTSTRAP,
+    seed: int = 0,
+) -> Guard:
+    """Compare two predictions of the same crops.
+
+    Parameters
+    ----------
+    before, after : iterable of CropPair
+        The same crops in the same order, each with the same truth.
+    ambiguous : {"mask", "discount"}
+        See `napari_monusac.scoring.matching.match_instances`.
+    bootstrap, seed : int
+        Resamples of patients for the interval of the difference, and their seed. Both predictions are resampled
+        together, so that patients who are hard for both do not blur the difference.
+
+    Returns
+    -------
+    Guard
+        The verdict, counts by class and every changed nucleus. ``better`` and ``worse`` mean that the 95 % interval of
+        the per-patient PQ's difference lies above or below 0.
+
+    Raises
+    ------
+    MonusacError
+        There is no crop, or the two do not hold the same crops.
+    """
+    old: list[CropTally] = []
+    new: list[CropTally] = []
+    changes: list[NucleusChange] = []
+    for one, other in zip(before, after, strict=False):
+        if one.crop != other.crop or one.truth.shape != other.truth.shape:
+            raise ShapeError(f"{one.crop} stands against {other.crop}", "compare two predictions of the same crops")
+        old.append(tally_crop(one, ambiguous, (), 3))
+        new.append(tally_crop(other, ambiguous, (), 3))
+        changes += changed_nuclei(one, other, ambiguous=ambiguous)
+    if not old:
+        raise MonusacError("there is no crop that both predictions hold", "check both folders")
+    return _guard(Level(old), Level(new), changes, bootstrap, seed)
+
+
+def guard_folders(
+    truth: str | Path, before: str | Path, after: str | Path, *, bootstrap: int = BOOTSTRAP, seed: int = 0
+) -> Guard:
+    """Compare the predictions of two folders on the crops that both hold; see `compare_predictions`.
+
+    Raises
+    ------
+    CollectionError, FileProblem
+        A folder is missing.
+    MonusacError
+        They hold no crop in common.
+    """
+    first, second = folder_pairs(truth, before), folder_pairs(truth, after)
+    names = {c.name for c, _ in first.pairable} & {c.name for c, _ in second.pairable}
+    left = len({c.name for c, _ in (*first.pairable, *second.pairable)}) - len(names)
+    first.only = second.only = names
+    guard = compare_predictions(first, second, bootstrap=bootstrap, seed=seed)
+    return guard.with_notes(f"{left} crops stand in one folder only and are left out") if left else guard
+
+
+def changed_nuclei(before: CropPair, after: CropPair, *, ambiguous: AmbiguousRule = "mask") -> list[NucleusChange]:
+    """The nuclei of one crop that two predictions treat differently."""
+    sides = [_Side(pair, ambiguous) for pair in (before, after)]
+    old, new = sides
+    found = []
+    truth = old.matching.truth
+    for t in np.flatnonzero(old.right != new.right).tolist():
+        kind = ChangeKind.FIXED if new.right[t] else ChangeKind.BROKEN
+        cls = int(old.truth_classes[t])
+        if cls == int(NucleusClass.UNCLASSIFIED):
+            continue
+        ids = [side.id_of(side.partner[t]) for side in sides]
+        words = [side.word_of(side.partner[t]) for side in sides]
+        found.append(_change(kind, before, truth, t, cls, (int(truth.ids[t]), *ids), words))
+    gone, come = _unmatched_in_one(old, new)
+    for kind, side, chosen in ((ChangeKind.SPURIOUS_GONE, old, gone), (ChangeKind.SPURIOUS_NEW, new, come)):
+        for p in chosen.tolist():
+            number = int(side.matching.prediction.ids[p])
+            ids = [number if s is side else None for s in sides]
+            words = [side.word_of(p) if s is side else "" for s in sides]
+            cls = int(side.prediction_classes[p])
+            found.append(_change(kind, before, side.matching.prediction, p, cls, (None, *ids), words))
+    return found
+
+
+class _Side:
+    """One prediction against the truth."""
+
+    def __init__(self, pair: CropPair, ambiguous: AmbiguousRule) -> None:
+        m: Matching = match_instances(pair.truth, pair.prediction, ignore=pair.ignore, ambiguous=ambiguous)
+        hidden = pair.ignore is not None and ambiguous == "mask"
+        self.map = np.where(pair.ignore, 0, pair.prediction) if hidden else pair.prediction
+        self.matching, self.partner = m, m.partner_of_truth
+        self.truth_classes = class_array(m.truth.ids, pair.truth_classes)
+        self.prediction_classes = class_array(m.prediction.ids, pair.prediction_classes)
+        found = self.partner >= 0
+        self.right = np.zeros(len(m.truth), bool)
+        self.right[found] = self.prediction_classes[self.partner[found]] == self.truth_classes[found]
+        self.spurious = np.flatnonzero((m.partner_of_prediction < 0) & ~m.discounted)
+
+    def id_of(self, p: int) -> int | None:
+        return int(self.matching.prediction.ids[p]) if p >= 0 else None
+
+    def word_of(self, p: int) -> str:
+        return NucleusClass(int(self.prediction_classes[p])).label if p >= 0 else "Missed"
+
+
+def _unmatched_in_one(old: _Side, new: _Side) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Spurious predictions of each side that the other does not have (IoU > 0.5 with a spurious one of its own)."""
+    m = match_instances(old.map, new.map)
+    pairs = m.matches
+    both = np.isin(m.pair_truth[pairs], old.spurious) & np.isin(m.pair_prediction[pairs], new.spurious)
+    kept_old, kept_new = m.pair_truth[pairs[both]], m.pair_prediction[pairs[both]]
+    return np.setdiff1d(old.spurious, kept_old), np.setdiff1d(new.spurious, kept_new)
+
+
+def _change(
+    kind: ChangeKind,
+    pair: CropPair,
+    objects: Objects,
+    index: int,
+    cls: int,
+    ids: tuple[int | None, ...],
+    words: list[str],
+) -> NucleusChange:
+    y0, x0, y1, x1 = objects.boxes[index].tolist()
+    cy, cx = objects.centres[index].tolist()
+    return NucleusChange(
+        kind=kind,
+        crop=pair.crop,
+        patient=pair.patient,
+        nucleus_class=NucleusClass(cls),
+        truth_id=ids[0],
+        before_id=ids[1],
+        after_id=ids[2],
+        before=words[0],
+        after=words[1],
+        centre=(cy, cx),
+        box=(y0, x0, y1, x1),
+    )
+
+
+def _guard(old: Level, new: Level, changes: list[NucleusChange], bootstrap: int, seed: int) -> Guard:
+    rule, n = SCORINGS[HEADLINE], old.counts.n_patients
+    (before, by_class_before), (after, by_class_after) = rule.score(old.counts), rule.score(new.counts)
+    interval: Interval | None = None
+    class_intervals: list[Interval | None] = [None] * len(CLASSES)
+    if bootstrap and n > 1:
+        weights: Floats = bootstrap_weights(n, bootstrap, seed)
+        one, other = rule.function(old.counts, weights, "pq"), rule.function(new.counts, weights, "pq")
+        interval = Interval.of(interval_of(other[0] - one[0]))
+        class_intervals = [Interval.of(interval_of(d)) for d in (other[1] - one[1]).T]
+    by_class = {}
+    for k, cls in enumerate(CLASSES):
+        kinds = [c.kind for c in changes if c.nucleus_class is cls]
+        by_class[cls.label] = ClassChange(
+            fixed=kinds.count(ChangeKind.FIXED),
+            broken=kinds.count(ChangeKind.BROKEN),
+            spurious_gone=kinds.count(ChangeKind.SPURIOUS_GONE),
+            spurious_new=kinds.count(ChangeKind.SPURIOUS_NEW),
+            pq_before=defined(float(by_class_before[k])),
+            pq_after=defined(float(by_class_after[k])),
+            interval=class_intervals[k],
+        )
+    verdict, reason = _verdict(before, after, interval, n)
+    return Guard(
+        verdict=verdict,
+        reason=reason,
+        pq_before=defined(before),
+        pq_after=defined(after),
+        interval=interval,
+        by_class=by_class,
+        changes=tuple(changes),
+        crops=len(old.counts.values),
+        patients=n,
+    )
+
+
+def _verdict(before: float, after: float, interval: Interval | None, n: int) -> tuple[Verdict, str]:
+    numbers = f"PQ per patient {before:.3f} before, {after:.3f} after"
+    if interval is None:
+        return "too few patients to tell", f"{numbers}; {n} patient(s), no interval"
+    span = f"{numbers}; difference {after - before:+.3f} (95 % interval {interval.low:+.3f} to {interval.high:+.3f})"
+    if interval.low > 0:
+        return "better", span
+    return ("worse", span) if interval.high < 0 else ("no clear difference", span)
