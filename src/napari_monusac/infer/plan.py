@@ -55,6 +55,24 @@ class Plan:
     boundary_width: int
     notes: tuple[str, ...]
 
+    @property
+    def inner(self) -> Box:
+        """The region in px of `source`."""
+        sides = []
+        for shift, size, limit in zip(self.shift, self.region[2:], self.source.shape, strict=True):
+            start = round(shift * self.factor)
+            sides.append((start, min(limit - start, max(1, round(size * self.factor)))))
+        return Box(sides[0][0], sides[1][0], sides[0][1], sides[1][1])
+
+    def cut(self, box: Box, values: NDArray[np.float32]) -> tuple[Box, NDArray[np.float32]]:
+        """What of a part of `source` lies in `inner`, with its place there; it may be empty."""
+        inner = self.inner
+        y0, x0 = max(box.y, inner.y), max(box.x, inner.x)
+        y1 = max(y0, min(box.y + box.height, inner.y + inner.height))
+        x1 = max(x0, min(box.x + box.width, inner.x + inner.width))
+        part = values[:, y0 - box.y : y1 - box.y, x0 - box.x : x1 - box.x]
+        return Box(y0 - inner.y, x0 - inner.x, y1 - y0, x1 - x0), part
+
 
 def plan_prediction(
     image: Any,

@@ -147,7 +147,7 @@ def predict(
     maps = np.empty((8, *plan.source.shape), np.float32)
     start, total = time.perf_counter(), len(plan.grid)
     tiles = run_tiles(
-        plan, flips=flips, batch_size=batch_size, skip_glass=_skips(plan, skip_glass), should_stop=should_stop
+        plan, flips=flips, batch_size=batch_size, skip_glass=skips_glass(plan, skip_glass), should_stop=should_stop
     )
     for index, box, values in tiles:
         maps[:, *box.slices] = values
@@ -206,7 +206,7 @@ def predict_tiles(
     )  # fmt: skip
     start, total = time.perf_counter(), len(plan.grid)
     tiles = run_tiles(
-        plan, flips=flips, batch_size=batch_size, skip_glass=_skips(plan, skip_glass), should_stop=should_stop
+        plan, flips=flips, batch_size=batch_size, skip_glass=skips_glass(plan, skip_glass), should_stop=should_stop
     )
     for index, box, values in tiles:
         place, part = in_region(plan, box, values)
@@ -214,7 +214,8 @@ def predict_tiles(
             yield TilePart(Progress.of(index + 1, total, time.perf_counter() - start), place, part[:5], part[5:])
 
 
-def _skips(plan: Plan, wanted: bool | None) -> bool:
+def skips_glass(plan: Plan, wanted: bool | None) -> bool:
+    """Whether tiles without tissue are skipped: as asked, by default for images over 4096 px."""
     return max(plan.source.shape) > SLIDE_PX if wanted is None else wanted
 
 

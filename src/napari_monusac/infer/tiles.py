@@ -181,7 +181,7 @@ class Blender:
         self.right = right
 
     @staticmethod
-    def below_shape(grid: Grid, channels: int) -> tuple[int, int, int, int]:
+    def below_shape(grid: Grid, channels: int = 8) -> tuple[int, int, int, int]:
         """Shape of the memory that `below` needs."""
         width = grid.columns.stride * (grid.columns.count - 1) + grid.columns.tile
         return 2, channels, grid.rows.overlap if grid.rows.count > 1 else 0, width

@@ -1,0 +1,245 @@
+"""A slide of any size to disk: tiles streamed into OME-Zarr, taken up again where they stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_monusac.core.errors import StoreError
+from napari_monusac.core.files import atomic_write, atomic_write_text
+from napari_monusac.infer.blocks import separate_store
+from napari_monusac.infer.engines import Engine, LoadedModel, Precision, as_model, checkpoint_name
+from napari_monusac.infer.plan import OVERLAP_PX, TILE_PX, Plan, plan_prediction
+from napari_monusac.infer.predict import Progress, skips_glass
+from napari_monusac.infer.run import run_tiles
+from napari_monusac.infer.tiles import Blender, Box
+from napari_monusac.io.store import PredictionStore, StoreInfo, move_into_place
+
+#: Part of the progress that separating the nuclei takes.
+_NUCLEI_PART = 0.05
+
+
+def predict_slide(
+    image: Any,
+    checkpoint: Any,
+    out: str | Path,
+    *,
+    um_per_px: float | None = None,
+    region: Sequence[int] | None = None,
+    flips: bool = False,
+    device: str = "auto",
+    precision: Precision = "auto",
+    engine: Engine | None = None,
+    tile_px: int = TILE_PX,
+    overlap_px: int = OVERLAP_PX,
+    batch_size: int | None = None,
+    skip_glass: bool | None = None,
+    nuclei: bool = True,
+    settings: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: Callable[[Progress], object] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Path:
+    """Predict an image of any size into an OME-Zarr store, in memory that does not grow with the image.
+
+    Unfinished work lies in ``OUT.partial``. Started again with the same image, checkpoint and options it goes on after
+    the last finished tile; the store takes its name only when it is whole. A finished store is left as it is.
+
+    The maps are stored at the scale of the network: where the image was resampled, ``um_per_px`` of the store says so.
+
+    Parameters
+    ----------
+    image, checkpoint, um_per_px, region, flips, device, precision, engine, tile_px, overlap_px, batch_size, skip_glass
+        See `predict`.
+    out : str or Path
+        The ``.zarr`` folder to write.
+    nuclei : bool
+        Separate the nuclei, too.
+    settings : mapping, optional
+        Thresholds of `instances_from_maps`.
+    overwrite : bool
+        Predict again although `out` is finished.
+    progress : callable, optional
+        Called with a `Progress` after each tile and block.
+    should_stop : callable, optional
+        Asked before each batch.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    Cancelled
+        `should_stop` said so; what is done is kept.
+    StoreError, SlideError, CheckpointError, ShapeError
+        As their names say.
+    """
+    out = Path(out)
+    if out.exists() and not overwrite:
+        PredictionStore.open(out)  # a foreign folder is refused, not taken for finished
+        return out
+    model = as_model(checkpoint)
+    plan = plan_prediction(
+        image, model, um_per_px=um_per_px, region=region, device=device, precision=precision, engine=engine,
+        tile_px=tile_px, overlap_px=overlap_px,
+    )  # fmt: skip
+    info = _info(plan, model.recipe.fingerprint(), checkpoint_name(checkpoint, model), model.recipe.boundary_width)
+    work = _Work.begin(out, plan, info, _key(plan, model, flips))
+    skip = skips_glass(plan, skip_glass)
+    started, total = time.perf_counter(), len(plan.grid)
+    blender = work.blender()
+    for index, box, values in run_tiles(
+        plan,
+        flips=flips,
+        batch_size=batch_size,
+        skip_glass=skip,
+        first=work.done,
+        blender=blender,
+        should_stop=should_stop,
+    ):
+        work.write(index, plan.cut(box, values), blender)
+        if progress is not None:
+            progress(_progress(index + 1, work.first, total, time.perf_counter() - started, nuclei))
+    if nuclei:
+        separate_store(work.store.path, should_stop=should_stop, settings=settings)
+    else:
+        work.store.add_pyramid()
+    work.finish()
+    if progress is not None:
+        progress(Progress.of(total, total, time.perf_counter() - started))
+    return out
+
+
+def _progress(done: int, first: int, total: int, seconds: float, nuclei: bool) -> Progress:
+    """Fraction over the tiles of all starts; the time still to go from the tiles of this one."""
+    part = 1 - _NUCLEI_PART if nuclei else 1.0
+    progress = Progress(part * done / total)
+    progress.done, progress.total, progress.seconds = done, total, seconds
+    progress.eta_s = seconds / (done - first) * (total - done) / part
+    return progress
+
+
+def _info(plan: Plan, fingerprint: str, checkpoint: str, boundary_width: int) -> StoreInfo:
+    scale = plan.um_per_px / plan.factor if plan.um_per_px else None
+    return StoreInfo(
+        um_per_px=scale,
+        offset_px=(round(plan.region.y * plan.factor), round(plan.region.x * plan.factor)),
+        boundary_width=boundary_width,
+        fingerprint=fingerprint,
+        checkpoint=checkpoint,
+        image=str(plan.source.path or ""),
+        notes=plan.notes,
+    )
+
+
+@dataclass(eq=False)
+class _Work:
+    """Unfinished work beside the store to be: the store, how many tiles are done, and what the next one needs."""
+
+    folder: Path
+    out: Path
+    store: PredictionStore
+    plan: Plan
+    key: dict[str, Any]
+    done: int
+    first: int
+
+    @classmethod
+    def begin(cls, out: Path, plan: Plan, info: StoreInfo, key: dict[str, Any]) -> _Work:
+        """Take up what was begun with the same `key`, or begin anew."""
+        folder = out.with_name(f"{out.name}.partial")
+        done = _tiles_done(folder, key)
+        if done is not None:
+            return cls(folder, out, PredictionStore.open(folder / out.name, "r+"), plan, key, done, done)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise StoreError(folder, f"cannot be written ({error.strerror})", "choose another folder") from error
+        inner, grid = plan.inner, plan.grid
+        stride = (grid.rows.stride, grid.columns.stride)
+        store = PredictionStore.create(folder / out.name, inner[2:], info, chunk=stride)
+        work = cls(folder, out, store, plan, key, 0, 0)
+        work._note_progress()
+        return work
+
+    def blender(self) -> Blender:
+        """A blender whose memory lies in files."""
+        shape = Blender.below_shape(self.plan.grid)
+        below = None
+        if 0 not in shape:
+            path = self.folder / "below.dat"
+            mode = "r+" if path.is_file() and self.done else "w+"
+            below = np.memmap(path, np.float16, mode, shape=shape)  # type: ignore[call-overload]
+        right = self.folder / f"right-{(self.done - 1) % 2}.npy"
+        column = self.plan.grid.position(self.done)[1]
+        return Blender(self.plan.grid, below=below, right=np.load(right) if self.done and column else None)
+
+    def write(self, index: int, part: tuple[Box, NDArray[np.float32]], blender: Blender) -> None:
+        """Store a finished tile; after a crash at any moment it is either done or done again."""
+        place, values = part
+        try:
+            if values.size:
+                self.store.write_maps(place, values)
+            if blender.right is not None:
+                with atomic_write(self.folder / f"right-{index % 2}.npy") as temporary:
+                    np.save(temporary, blender.right)
+            self.done = index + 1
+            self._note_progress()
+        except OSError as error:
+            raise StoreError(
+                self.folder, f"cannot be written ({error.strerror or error})", "free some space"
+            ) from error
+
+    def _note_progress(self) -> None:
+        atomic_write_text(self.folder / "progress.json", json.dumps({"key": self.key, "done": self.done}))
+
+    def finish(self) -> None:
+        """Give the store its name and clear up."""
+        move_into_place(self.folder / self.out.name, self.out)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _tiles_done(folder: Path, key: dict[str, Any]) -> int | None:
+    """Finished tiles of earlier work with the same key; None where there is none."""
+    try:
+        state = json.loads((folder / "progress.json").read_text("utf-8"))
+        return int(state["done"]) if state["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _key(plan: Plan, model: LoadedModel, flips: bool) -> dict[str, Any]:
+    """What must be the same for work to be taken up again: pixels (of two tiles), weights, tiles, options."""
+    pixels = [plan.source.padded(plan.grid.box(k)) for k in {0, len(plan.grid) // 2}]
+    weights = [
+        v.detach().cpu().contiguous().flatten().view(torch.uint8).numpy() for v in model.network.state_dict().values()
+    ]
+    grid, inner = plan.grid, plan.inner
+    return {
+        "pixels": _checksum(pixels),
+        "weights": _checksum(weights),
+        "tiles": [*grid.tile_shape, grid.rows.overlap, grid.columns.overlap, grid.rows.count, grid.columns.count],
+        "inner": list(inner),
+        "factor": plan.factor,
+        "flips": flips,
+    }
+
+
+def _checksum(arrays: Sequence[NDArray[Any]]) -> int:
+    crc = 0
+    for array in arrays:
+        crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
+    return crc
