@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal, Self
 
@@ -123,9 +124,10 @@ def compare_predictions(
     old: list[CropTally] = []
     new: list[CropTally] = []
     changes: list[NucleusChange] = []
-    for one, other in zip(before, after, strict=False):
-        if one.crop != other.crop or one.truth.shape != other.truth.shape:
-            raise ShapeError(f"{one.crop} stands against {other.crop}", "compare two predictions of the same crops")
+    for one, other in zip_longest(before, after):
+        if one is None or other is None or one.crop != other.crop or one.truth.shape != other.truth.shape:
+            names = [p.crop if p is not None else "nothing" for p in (one, other)]
+            raise ShapeError(f"{names[0]} stands against {names[1]}", "compare two predictions of the same crops")
         old.append(tally_crop(one, ambiguous, (), 3))
         new.append(tally_crop(other, ambiguous, (), 3))
         changes += changed_nuclei(one, other, ambiguous=ambiguous)
@@ -184,8 +186,9 @@ class _Side:
 
     def __init__(self, pair: CropPair, ambiguous: AmbiguousRule) -> None:
         m: Matching = match_instances(pair.truth, pair.prediction, ignore=pair.ignore, ambiguous=ambiguous)
-        hidden = pair.ignore is not None and ambiguous == "mask"
-        self.map = np.where(pair.ignore, 0, pair.prediction) if hidden else pair.prediction
+        self.map = pair.prediction
+        if pair.ignore is not None and ambiguous == "mask":
+            self.map = np.where(pair.ignore, 0, pair.prediction)
         self.matching, self.partner = m, m.partner_of_truth
         self.truth_classes = class_array(m.truth.ids, pair.truth_classes)
         self.prediction_classes = class_array(m.prediction.ids, pair.prediction_classes)
