@@ -13,47 +13,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import platform
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from importlib import metadata
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_monusac.core.errors import RecipeError, RunError
-from napari_monusac.core.events import (
-    BatchEnded,
-    CheckpointSaved,
-    EpochEnded,
-    RunEnded,
-    RunStarted,
-    TrainEvent,
-    parse_event,
-)
+from napari_monusac.core.events import EpochEnded, RunEnded, TrainEvent
 from napari_monusac.core.files import atomic_write_text
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
-from napari_monusac.io._locks import RunLock, process_is_alive, read_holder
+from napari_monusac.io._environment import describe_environment
+from napari_monusac.io._history import event_recorder, last_event, read_events
+from napari_monusac.io._locks import RunLock, process_is_alive, process_record, read_holder
 from napari_monusac.io.splits import Split
 
 RunStatus = Literal["new", "starting", "running", "paused", "stopped", "completed", "failed", "interrupted"]
-_TAIL_BYTES = 1 << 16
-_LIBRARIES = (
-    "napari-monusac",
-    "torch",
-    "torchvision",
-    "segmentation-models-pytorch",
-    "timm",
-    "albumentations",
-    "numpy",
-    "opencv-python-headless",
-)
 
 
 class RunInfo(BaseModel):
@@ -82,16 +60,10 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, recipe: TrainingRecipe, split: Split, info: RunInfo) -> None:
-        self.path = path
-        self.recipe = recipe
-        self.split = split
-        self.info = info
-        self._stop_requested = False
+        self.path, self.recipe, self.split, self.info = path, recipe, split, info
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r}, {self.recipe.name}, {self.status})"
-
-    # ------------------------------------------------------------------ making and opening
 
     @classmethod
     def create(
@@ -131,9 +103,9 @@ class RunFolder:
             if any(path.iterdir()):
                 raise RunError(path, "is not empty", "choose a new folder, or resume the run in it")
             info = RunInfo(data=str(Path(data).expanduser().absolute()), name=name or path.name, pinned=pinned)
+            run = cls(path, recipe, split, info)
             atomic_write_text(path / "recipe.toml", recipe.to_toml())
             atomic_write_text(path / "split.json", split.model_dump_json(indent=1))
-            run = cls(path, recipe, split, info)
             run.record_environment()
             # run.json is written last: a folder that has it is whole.
             atomic_write_text(path / "run.json", info.model_dump_json(indent=1))
@@ -158,9 +130,8 @@ class RunFolder:
             split = Split.model_validate_json((path / "split.json").read_bytes())
             recipe = load_recipe(path / "recipe.toml")
         except (ValidationError, RecipeError, OSError) as error:
-            raise RunError(
-                path, f"a file of this run is damaged ({str(error).splitlines()[0]})", "start a new run"
-            ) from error
+            problem = str(error).splitlines()[0]
+            raise RunError(path, f"a file of this run is damaged ({problem})", "start a new run") from error
         return cls(path, recipe, split, info)
 
     # ------------------------------------------------------------------ files
@@ -197,7 +168,7 @@ class RunFolder:
 
     @property
     def timelapse(self) -> Path:
-        """Folder of the learning time-lapse."""
+        """Folder of the learning time-lapse (`napari_monusac.io.timelapse` reads it)."""
         return self.path / "timelapse"
 
     @property
@@ -219,20 +190,9 @@ class RunFolder:
 
     # ------------------------------------------------------------------ events
 
-    @contextmanager
-    def recorder(self) -> Iterator[Callable[[TrainEvent], None]]:
-        """Give a function that appends events to ``events.jsonl`` (flushed each) and rows to ``metrics.csv``."""
-        with self.events_file.open("ab") as file:
-            if file.tell() and not _ends_with_newline(self.events_file):
-                file.write(b"\n")  # a crash tore the last line
-
-            def record(event: TrainEvent) -> None:
-                file.write(event.to_json_line().encode() + b"\n")
-                file.flush()
-                if isinstance(event, EpochEnded):
-                    self.write_metrics()
-
-            yield record
+    def recorder(self) -> AbstractContextManager[Callable[[TrainEvent], None]]:
+        """Return a context manager; it gives a function that appends to ``events.jsonl`` and keeps ``metrics.csv``."""
+        return event_recorder(self.events_file, self.metrics_file)
 
     def read_events(self, *, superseded: bool = False) -> list[TrainEvent]:
         """Read all events.
@@ -242,35 +202,11 @@ class RunFolder:
         superseded : bool
             Keep batches and epochs that a resumed process ran again (after a crash). Torn lines are left out.
         """
-        events = list(_parse_lines(self._raw_events()))
-        return events if superseded else without_superseded(events)
-
-    def _raw_events(self) -> bytes:
-        with suppress(FileNotFoundError):
-            return self.events_file.read_bytes()
-        return b""
-
-    def last_event(self) -> TrainEvent | None:
-        """The last whole event, read from the end of the file."""
-        try:
-            with self.events_file.open("rb") as file:
-                file.seek(0, io.SEEK_END)
-                file.seek(max(0, file.tell() - _TAIL_BYTES))
-                lines = file.read().splitlines()
-        except FileNotFoundError:
-            return None
-        for line in reversed(lines):
-            with suppress(ValidationError):
-                return parse_event(line)
-        return None
+        return read_events(self.events_file, superseded=superseded)
 
     def epochs(self) -> list[EpochEnded]:
         """Every finished epoch once, in order."""
         return [e for e in self.read_events() if isinstance(e, EpochEnded)]
-
-    def write_metrics(self) -> None:
-        """Write ``metrics.csv`` from the events: one row an epoch."""
-        atomic_write_text(self.metrics_file, metrics_csv(self.epochs()))
 
     # ------------------------------------------------------------------ status and control
 
@@ -279,34 +215,30 @@ class RunFolder:
         """What the folder says: new, starting, running, paused, stopped, completed, failed or interrupted."""
         if self.is_alive:
             return "paused" if self.is_paused() else "running"
-        if self._child_is_alive:
+        if _is_held(self.path / "child.json"):
             return "starting"
-        event = self.last_event()
+        event = last_event(self.events_file)
         if isinstance(event, RunEnded):
             return event.reason
-        if event is None and not (self.path / "lock").exists():
-            return "new"
-        return "interrupted"
+        return "new" if event is None and not (self.path / "lock").exists() else "interrupted"
 
     @property
     def is_alive(self) -> bool:
         """Whether a live process holds the lock."""
-        holder = read_holder(self.path / "lock")
-        return holder is not None and process_is_alive(holder)
-
-    @property
-    def _child_is_alive(self) -> bool:
-        holder = read_holder(self.path / "child.json")
-        return holder is not None and process_is_alive(holder)
+        return _is_held(self.path / "lock")
 
     @property
     def can_resume(self) -> bool:
         """Whether there is something to go on from and nobody is at it."""
-        return self.last.is_file() and not self.is_alive and self.status != "completed"
+        return self.last.is_file() and self.status in {"stopped", "failed", "interrupted"}
 
     def lock(self) -> RunLock:
         """Return a context manager that holds the lock; entering it raises `RunLockedError` if another process does."""
         return RunLock(self.path / "lock")
+
+    def record_child(self, pid: int) -> None:
+        """Note a child process that was started to train here; it counts as starting until it holds the lock."""
+        atomic_write_text(self.path / "child.json", json.dumps(process_record(pid)))
 
     def request_stop(self) -> None:
         """Ask the process that trains here to save and stop; it looks before each batch."""
@@ -329,7 +261,7 @@ class RunFolder:
         return (self.path / "pause").exists()
 
     def clear_requests(self) -> None:
-        """Forget requests to stop or pause (a process does so when it starts)."""
+        """Forget requests to stop or pause (done when a run starts)."""
         self._remove("stop")
         self._remove("pause")
 
@@ -338,11 +270,12 @@ class RunFolder:
             (self.path / name).touch()
         except OSError as error:
             raise RunError(
-                self.path, f"cannot be written ({error.strerror})", "check the disk and the permissions"
+                self.path, f"cannot be written ({error.strerror})", "check the disk and its rights"
             ) from error
 
     def _remove(self, name: str) -> None:
-        (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            (self.path / name).unlink(missing_ok=True)
 
 
 def find_runs(folder: str | Path) -> list[RunFolder]:
@@ -363,91 +296,6 @@ def find_runs(folder: str | Path) -> list[RunFolder]:
     return sorted(runs, key=lambda r: (-r.info.created, str(r.path)))
 
 
-def without_superseded(events: list[TrainEvent]) -> list[TrainEvent]:
-    """Leave out batches, epochs and checkpoints that a resumed process ran again after a crash.
-
-    A `RunStarted` says at which step it goes on; what was recorded of later steps before it is void.
-    """
-    kept: list[TrainEvent] = []
-    for event in events:
-        if isinstance(event, RunStarted):
-            kept = [e for e in kept if not _is_void(e, event)]
-        kept.append(event)
-    return kept
-
-
-def _is_void(event: TrainEvent, start: RunStarted) -> bool:
-    if isinstance(event, BatchEnded):
-        return event.step > start.first_step
-    return isinstance(event, EpochEnded | CheckpointSaved) and event.epoch >= start.first_epoch
-
-
-def metrics_csv(epochs: list[EpochEnded]) -> str:
-    """Return the epochs as CSV: losses, scores, learning rate, seconds."""
-    classes = list(dict.fromkeys(name for e in epochs for name in e.scores.iou))
-    losses = [f"{part}_{kind}" for part in ("train", "val") for kind in ("loss", "semantic_loss", "ternary_loss")]
-    scores = [
-        "combo",
-        "dice_inside",
-        "dice_boundary",
-        "miou_macro",
-        "miou_micro",
-        "miou_macro_nuclei",
-        "miou_micro_nuclei",
-    ]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", "step", "lr", "seconds", *losses, *scores, *(f"iou_{c.lower()}" for c in classes)])
-    for e in epochs:
-        values = (
-            [getattr(e, k) for k in losses]
-            + [getattr(e.scores, k) for k in scores]
-            + [e.scores.iou.get(c) for c in classes]
-        )
-        writer.writerow(
-            [e.epoch, e.step, e.lr, round(e.seconds, 3), *("" if v is None else round(v, 6) for v in values)]
-        )
-    return text.getvalue()
-
-
-def describe_environment() -> dict[str, Any]:
-    """Versions of the libraries, Python, machine, and the commit of the checkout that this package runs from."""
-    import psutil
-
-    versions = {}
-    for library in _LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):
-            versions[library] = metadata.version(library)
-    return {
-        "versions": versions,
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "host": platform.node(),
-        "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str:
-    """The commit of the checkout, read from ``.git`` without running git; empty for an installed package."""
-    for parent in Path(__file__).resolve().parents[:5]:
-        head = parent / ".git" / "HEAD"
-        if head.is_file():
-            text = head.read_text("utf-8").strip()
-            reference = parent / ".git" / text.removeprefix("ref: ")
-            with suppress(OSError):
-                return reference.read_text("utf-8").strip() if text.startswith("ref: ") else text
-    return ""
-
-
-def _parse_lines(content: bytes) -> Iterator[TrainEvent]:
-    for line in content.splitlines():
-        with suppress(ValidationError):
-            yield parse_event(line)
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, io.SEEK_END)
-        return file.read(1) == b"\n"
+def _is_held(lock: Path) -> bool:
+    holder = read_holder(lock)
+    return holder is not None and process_is_alive(holder)

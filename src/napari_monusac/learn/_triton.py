@@ -1,8 +1,8 @@
 """The Mesa and triton trap: importing triton after a viewer that draws with llvmpipe exists kills Python.
 
 Mesa's software renderer maps its own ``libLLVM``; triton brings another one, and their constructors collide.
-``torch.optim`` pulls triton in through ``torch._dynamo``. Importing triton *before* the viewer is fine, and so is telling
-Python that it does not exist.
+``torch.optim`` pulls triton in through ``torch._dynamo``. Importing triton *before* the viewer is fine, and so is
+telling Python that it does not exist.
 """
 
 from __future__ import annotations

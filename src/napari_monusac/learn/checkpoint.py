@@ -1,8 +1,8 @@
 """Checkpoints: weights and metadata in safetensors, resume state beside them; loading runs no code of the file's.
 
 ``best.safetensors`` and ``last.safetensors`` hold the weights, and as metadata one JSON document. The resume state
-(optimiser, schedule, counters) is ``last-<step>.state``, named in the metadata of ``last.safetensors``: renaming that one
-file is the moment a pair becomes valid.
+(optimiser, schedule, counters) is ``last-<step>.state``, named in the metadata of ``last.safetensors``: renaming that
+one file is the moment a pair becomes valid.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def read_metadata(path_or_run: str | Path | RunFolder) -> CheckpointMetadata:
     if metadata.recipe.fingerprint() != metadata.fingerprint:
         raise CheckpointError(
             path,
-            f"its recipe was changed after it was saved (fingerprint {metadata.recipe.fingerprint()}, not {metadata.fingerprint})",
+            f"its recipe was changed after it was saved (fingerprint is not {metadata.fingerprint})",
             "use the original file",
         )
     return metadata
@@ -163,7 +163,7 @@ def load_checkpoint(path_or_run: str | Path | RunFolder, device: str | torch.dev
     metadata = read_metadata(path)
     network = DualHeadUnet(metadata.recipe, encoder_weights="none")
     load_weights(network, path)
-    network.eval().to(device=device, memory_format=torch.channels_last)
+    network.eval().to(device).to(memory_format=torch.channels_last)
     return LoadedModel(network, metadata.recipe, metadata, path, str(device))
 
 

@@ -98,7 +98,7 @@ def _step_seconds(network: DualHeadUnet, recipe: TrainingRecipe, device: str, pr
         start = time.perf_counter()
         with autocast(device, precision):
             semantic, ternary = network(network.prepare(images))
-        dual_head_loss(semantic, ternary, target, target, recipe).total.backward()
+        torch.autograd.backward(dual_head_loss(semantic, ternary, target, target, recipe).total)
         network.zero_grad(set_to_none=True)
         if device.startswith("cuda"):
             torch.cuda.synchronize()
@@ -114,7 +114,7 @@ def memory_in_use(device: str = "cpu") -> tuple[float, float | None]:
 
 def free_gpu_memory() -> None:
     """Give the GPU's cached memory back to other programs."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()

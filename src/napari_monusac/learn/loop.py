@@ -45,9 +45,9 @@ def train(
 ) -> Iterator[TrainEvent]:
     """Train, and tell what happens.
 
-    Each event is written to the run's ``events.jsonl`` before it is given out. A run folder that holds ``last.safetensors``
-    is resumed: weights, optimiser, schedule, position and random states, bit for bit as if it had not stopped (on the same
-    device with the same number of threads).
+    Each event is written to the run's ``events.jsonl`` before it is given out. A run folder that holds
+    ``last.safetensors`` is resumed: weights, optimiser, schedule, position and random states, bit for bit as if it had
+    not stopped (on the same device with the same number of threads).
 
     Parameters
     ----------
@@ -69,8 +69,9 @@ def train(
     Yields
     ------
     TrainEvent
-        One `RunStarted`, then `BatchEnded`, `EpochEnded`, `CheckpointSaved`, `Warned` ..., and last exactly one `RunEnded`
-        whose reason is completed, stopped or failed. A failure raises no exception: the message says what and how to mend.
+        One `RunStarted`, then `BatchEnded`, `EpochEnded`, `CheckpointSaved`, `Warned` ..., and last exactly one
+        `RunEnded` whose reason is completed, stopped or failed. A failure raises no exception: the message says what is
+        wrong and how to mend it.
     """
     stop = should_stop or (lambda: False)
     with ExitStack() as stack:

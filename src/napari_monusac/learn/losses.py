@@ -119,7 +119,7 @@ def _log_probabilities(logits: Tensor) -> Tensor:
 def _focal(log_p: Tensor, target: Tensor, gamma: float, ignore_index: int) -> Tensor:
     cross_entropy = F.nll_loss(log_p, target, ignore_index=ignore_index, reduction="none")
     if gamma:
-        # Ignored pixels have cross-entropy 0 and add nothing; the clamp keeps the slope of pow finite there (gamma < 1).
+        # Ignored pixels have cross-entropy 0 and add nothing; the clamp keeps the slope of pow finite there.
         cross_entropy = cross_entropy * (-torch.expm1(-cross_entropy)).clamp(min=_EPS).pow(gamma)
     return cross_entropy.sum() / (target != ignore_index).sum().clamp(min=1)
 

@@ -51,9 +51,7 @@ class DualHeadUnet(nn.Module):
 
     def __init__(self, recipe: TrainingRecipe, *, encoder_weights: str | None = None) -> None:
         super().__init__()
-        unet = _bare_unet(recipe)
-        self.encoder: nn.Module = unet.encoder
-        self.decoder: nn.Module = unet.decoder
+        self.encoder, self.decoder = _bare_unet(recipe)
         self.dropout: nn.Module = nn.Dropout2d(recipe.dropout) if recipe.dropout > 0 else nn.Identity()
         width = recipe.decoder_channels[-1]
         self.semantic_head = SegmentationHead(width, SEMANTIC_CHANNELS)
@@ -110,10 +108,10 @@ class DualHeadUnet(nn.Module):
         return (batch.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
 
-def _bare_unet(recipe: TrainingRecipe) -> nn.Module:
+def _bare_unet(recipe: TrainingRecipe) -> tuple[nn.Module, nn.Module]:
     attention = None if recipe.decoder_attention == "none" else recipe.decoder_attention
     try:
-        unet: nn.Module = smp.Unet(
+        unet = smp.Unet(
             recipe.encoder,
             encoder_depth=len(recipe.decoder_channels),
             encoder_weights=None,
@@ -123,7 +121,7 @@ def _bare_unet(recipe: TrainingRecipe) -> nn.Module:
         )
     except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise RecipeError(f"encoder = {recipe.encoder!r}: {_reason(error)}", _suggestion(recipe.encoder)) from error
-    return unet
+    return unet.encoder, unet.decoder
 
 
 def _reason(error: Exception) -> str:

@@ -76,8 +76,9 @@ class PatchSampler:
     """Draws the patches of each epoch.
 
     Each crop gets its share by area, evenly within an epoch: with n patches, the n-th parts of the summed area get one
-    each. Crops smaller than the patch are centred in it. With ``sampling = "rare-classes"`` half of the patches are centred,
-    with some jitter, on nuclei of classes that have fewer nuclei than half the mean class; these classes take equal turns.
+    each. Crops smaller than the patch are centred in it. With ``sampling = "rare-classes"`` half of the patches are
+    centred, with some jitter, on nuclei of classes that have fewer nuclei than half the mean class; these classes take
+    equal turns.
 
     Parameters
     ----------

@@ -179,7 +179,7 @@ def _network(recipe: TrainingRecipe, run: RunFolder, device: str, *, resumed: bo
         network = DualHeadUnet(recipe, encoder_weights="none" if resumed else None)
     if resumed:
         load_weights(network, run.last)
-    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def _restore(training: Training, state: dict[str, Any]) -> None:

@@ -54,12 +54,13 @@ def estimate_stains(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDAr
     low, high = np.percentile(angles, (1, 99))
     first, second = (plane @ np.array([np.sin(a), np.cos(a)]) for a in (low, high))
     # Haematoxylin absorbs more red than eosin does.
-    stains = np.array([first, second] if first[0] > second[0] else [second, first])
+    pair = [first, second] if first[0] > second[0] else [second, first]
+    stains: NDArray[np.float64] = np.array(pair, np.float64)
     stains /= np.linalg.norm(stains, axis=1, keepdims=True)
     if not np.isfinite(stains).all() or np.linalg.cond(stains) > 50:
         return None
     concentrations = tissue @ np.linalg.pinv(stains)
-    strongest = np.percentile(concentrations, 99, axis=0)
+    strongest = np.asarray(np.percentile(concentrations, 99, axis=0), np.float64)
     return (stains, strongest) if (strongest > 1e-3).all() else None
 
 

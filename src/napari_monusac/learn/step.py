@@ -116,7 +116,8 @@ class Stepper:
         if not math.isfinite(total):
             raise TrainingError(
                 f"the loss became {total} in step {step}",
-                f'lower lr ({self.recipe.lr:g}) or set precision = "float32" (now {self.precision}), then start again; the last checkpoint is sound',
+                f'lower lr ({self.recipe.lr:g}) or set precision = "float32" (now {self.precision}), then start again; '
+                "the last checkpoint is sound",
             )
         self.optimizer.step()
         return StepLosses(total, semantic, ternary)
@@ -127,10 +128,10 @@ class Stepper:
         semantic = torch.from_numpy(batch.semantic[part]).to(self.device, non_blocking=True)
         ternary = torch.from_numpy(batch.ternary[part]).to(self.device, non_blocking=True)
         with autocast(self.device, self.precision):
-            logits = self._model(images)
-        loss = dual_head_loss(*logits, semantic, ternary, self.recipe)
+            logits: tuple[Tensor, Tensor] = self._model(images)
+        loss = dual_head_loss(logits[0], logits[1], semantic, ternary, self.recipe)
         weight = len(images) / len(batch)
-        (loss.total * weight).backward()
+        torch.autograd.backward(loss.total * weight)
         return torch.stack([loss.total, loss.semantic, loss.ternary]).detach() * weight
 
     def _halve(self, reason: str, size: int) -> None:

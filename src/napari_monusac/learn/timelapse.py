@@ -28,7 +28,7 @@ def window(shape: tuple[int, int]) -> tuple[slice, slice]:
 
 
 def save_frame(run: RunFolder, epoch: int, pinned: dict[str, Maps]) -> None:
-    """Write ``timelapse/epoch-0001.npz``: for each crop ``<crop>/semantic``, ``<crop>/ternary`` (uint8), ``<crop>/origin``."""
+    """Write ``timelapse/epoch-0001.npz``: ``<crop>/semantic`` and ``<crop>/ternary`` (uint8), ``<crop>/origin``."""
     if not pinned:
         return
     arrays: dict[str, np.ndarray] = {}
@@ -38,4 +38,4 @@ def save_frame(run: RunFolder, epoch: int, pinned: dict[str, Maps]) -> None:
         arrays[f"{name}/origin"] = np.array([part[0].start, part[1].start])
     run.timelapse.mkdir(exist_ok=True)
     with atomic_write(run.timelapse / f"epoch-{epoch:04d}.npz") as temporary:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)

@@ -33,7 +33,7 @@ def load_encoder_weights(encoder: nn.Module, name: str, weights: str) -> int:
     name : str
         Its name (``"resnet34"``, ``"tu-..."``).
     weights : str
-        ``"none"``, ``"imagenet"``, or the path of a ``.safetensors`` or ``.pth`` file (keys of timm, torchvision or smp).
+        ``"none"``, ``"imagenet"``, or the path of a ``.safetensors`` or ``.pth`` file (timm, torchvision or smp keys).
 
     Returns
     -------

@@ -1,0 +1,128 @@
+"""What ``events.jsonl`` tells: whole lines, without what a resumed process ran again; and the epochs as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from napari_monusac.core.events import (
+    BatchEnded,
+    CheckpointSaved,
+    EpochEnded,
+    RunStarted,
+    TrainEvent,
+    parse_event,
+)
+from napari_monusac.core.files import atomic_write_text
+
+_TAIL_BYTES = 1 << 16
+
+_LOSSES = tuple(f"{part}_{kind}" for part in ("train", "val") for kind in ("loss", "semantic_loss", "ternary_loss"))
+_SCORES = (
+    "combo",
+    "dice_inside",
+    "dice_boundary",
+    "miou_macro",
+    "miou_micro",
+    "miou_macro_nuclei",
+    "miou_micro_nuclei",
+)
+
+
+def parse_lines(content: bytes) -> Iterator[TrainEvent]:
+    """Events of whole lines; a line that a crash tore is no event and is left out."""
+    for line in content.splitlines():
+        with suppress(ValidationError):
+            yield parse_event(line)
+
+
+def without_superseded(events: list[TrainEvent]) -> list[TrainEvent]:
+    """Leave out batches, epochs and checkpoints that a resumed process ran again after a crash.
+
+    A `RunStarted` says at which step it goes on; what was recorded of later steps before it is void.
+    """
+    kept: list[TrainEvent] = []
+    for event in events:
+        if isinstance(event, RunStarted):
+            kept = [e for e in kept if not _is_void(e, event)]
+        kept.append(event)
+    return kept
+
+
+def _is_void(event: TrainEvent, start: RunStarted) -> bool:
+    if isinstance(event, BatchEnded):
+        return event.step > start.first_step
+    return isinstance(event, EpochEnded | CheckpointSaved) and event.epoch >= start.first_epoch
+
+
+def metrics_csv(epochs: list[EpochEnded]) -> str:
+    """Return the epochs as CSV: losses, scores, learning rate, seconds."""
+    classes = list(dict.fromkeys(name for e in epochs for name in e.scores.iou))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["epoch", "step", "lr", "seconds", *_LOSSES, *_SCORES, *(f"iou_{c.lower()}" for c in classes)])
+    for e in epochs:
+        values = (
+            [getattr(e, k) for k in _LOSSES]
+            + [getattr(e.scores, k) for k in _SCORES]
+            + [e.scores.iou.get(c) for c in classes]
+        )
+        writer.writerow(
+            [e.epoch, e.step, e.lr, round(e.seconds, 3), *("" if v is None else round(v, 6) for v in values)]
+        )
+    return text.getvalue()
+
+
+@contextmanager
+def event_recorder(events_file: Path, metrics_file: Path) -> Iterator[Callable[[TrainEvent], None]]:
+    """Give a function that appends events to one file (flushed each) and keeps a table of the epochs in the other."""
+    with events_file.open("ab") as file:
+        if file.tell() and not _ends_with_newline(events_file):
+            file.write(b"\n")  # a crash tore the last line
+        history: list[TrainEvent] = [e for e in read_events(events_file) if not isinstance(e, BatchEnded)]
+
+        def record(event: TrainEvent) -> None:
+            file.write(event.to_json_line().encode() + b"\n")
+            file.flush()
+            if isinstance(event, EpochEnded | RunStarted):
+                history[:] = without_superseded([*history, event])
+                epochs = [e for e in history if isinstance(e, EpochEnded)]
+                if epochs:
+                    atomic_write_text(metrics_file, metrics_csv(epochs))
+
+        yield record
+
+
+def read_events(file: Path, *, superseded: bool = False) -> list[TrainEvent]:
+    """All events of a file, none where there is no file."""
+    try:
+        events = list(parse_lines(file.read_bytes()))
+    except FileNotFoundError:
+        return []
+    return events if superseded else without_superseded(events)
+
+
+def last_event(file: Path) -> TrainEvent | None:
+    """The last whole event, read from the end of the file."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(0, io.SEEK_END)
+            stream.seek(max(0, stream.tell() - _TAIL_BYTES))
+            lines = stream.read().splitlines()
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        with suppress(ValidationError):
+            return parse_event(line)
+    return None
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, io.SEEK_END)
+        return file.read(1) == b"\n"
