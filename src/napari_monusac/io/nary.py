@@ -1,0 +1,186 @@
+"""The challenge's own mask layout: ``<patient>/<crop>/<class name>/<n>_mask.mat``, key ``n_ary_mask``.
+
+Source: Verma et al., MoNuSAC2020, ``n-ary_mask_generation.ipynb`` and ``PQ_metric.ipynb``: the organisers' scorer walks
+the truth's class folders and takes the first file of the same folder of a prediction.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+
+from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass
+from napari_monusac.core.errors import AnnotationError, ShapeError
+from napari_monusac.core.files import atomic_write
+from napari_monusac.io.bounds import DEFAULT_BOUNDS, too_many
+from napari_monusac.io.maskfiles import plain_name
+
+_KEY = "n_ary_mask"
+_NAMES = (*(c.label for c in CLASSES), AMBIGUOUS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NaryMasks:
+    """The masks of one crop.
+
+    Attributes
+    ----------
+    instances : int32 (y, x)
+        All classes in one map, numbered 1..n, class after class in the challenge's order; where nuclei of two classes
+        overlap, the later class lies on top.
+    classes : mapping of int to NucleusClass
+        Class of each instance.
+    ignore : bool (y, x)
+        Ambiguous regions.
+    """
+
+    instances: NDArray[np.int32]
+    classes: Mapping[int, NucleusClass]
+    ignore: NDArray[np.bool_]
+
+
+def nary_maps(
+    instances: NDArray[np.integer], classes: Mapping[int, int], ignore: NDArray[np.bool_] | None = None
+) -> tuple[dict[str, NDArray[np.int32]], tuple[int, ...]]:
+    """Split an instance map by class.
+
+    Parameters
+    ----------
+    instances : integer (y, x)
+        0 background, any positive value a nucleus.
+    classes : mapping of label to class
+        `NucleusClass` of each label.
+    ignore : bool (y, x), optional
+        Ambiguous regions (the truth has them; a prediction has none).
+
+    Returns
+    -------
+    maps : dict of str to int32 (y, x)
+        By class name, classes without a nucleus left out; labels keep their numbers.
+    left_out : tuple of int
+        Labels without one of the four classes, which the layout cannot hold.
+    """
+    labels = np.unique(instances[instances > 0]).tolist()
+    maps: dict[str, NDArray[np.int32]] = {}
+    for kind in CLASSES:
+        own = [k for k in labels if classes.get(k) == kind]
+        if own:
+            maps[kind.label] = np.where(np.isin(instances, own), instances, 0).astype(np.int32)
+    if ignore is not None and ignore.any():
+        maps[AMBIGUOUS] = ignore.astype(np.int32)
+    return maps, tuple(k for k in labels if classes.get(k) not in CLASSES)
+
+
+def write_nary(root: str | Path, patient: str, crop: str, maps: Mapping[str, NDArray[np.integer]]) -> tuple[Path, ...]:
+    """Write the masks of one crop in the challenge's layout.
+
+    Parameters
+    ----------
+    root : str or Path
+        The folder that holds the patients; made where it does not exist.
+    patient, crop : str
+        Names of the two folders below.
+    maps : mapping of class name to integer (y, x)
+        One number a nucleus (see `nary_maps`); names are those of the four classes, and ``Ambiguous``.
+
+    Returns
+    -------
+    tuple of Path
+        The files that were written.
+
+    Raises
+    ------
+    AnnotationError
+        A name cannot be a folder's name or is no class of the challenge, or the disk refuses.
+    ShapeError
+        The maps differ in shape.
+    """
+    root = Path(root)
+    folder = root / plain_name(patient, root) / plain_name(crop, root)
+    unknown = [name for name in maps if name not in _NAMES]
+    if unknown:
+        raise AnnotationError(folder, f"{unknown[0][:40]!r} is no class of the challenge", f"use {', '.join(_NAMES)}")
+    if len({m.shape for m in maps.values()}) > 1:
+        raise ShapeError(f"the masks of {crop} differ in shape", "make all of them from one image")
+    written = []
+    for name, labels in maps.items():
+        path = folder / name / f"{_NAMES.index(name) + 1}_mask.mat"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as temporary:
+                scipy.io.savemat(temporary, {_KEY: labels.astype(np.int32)}, format="5", do_compression=True)
+        except OSError as error:
+            raise AnnotationError(path, f"cannot be written: {error.strerror}", "choose another folder") from error
+        written.append(path)
+    return tuple(written)
+
+
+def read_nary(folder: str | Path, shape: tuple[int, int] | None = None) -> NaryMasks:
+    """Read the masks of one crop.
+
+    Parameters
+    ----------
+    folder : str or Path
+        ``<patient>/<crop>``.
+    shape : (int, int), optional
+        Height and width in px that the masks must have; needed where the folder holds no mask at all.
+
+    Raises
+    ------
+    AnnotationError
+        A mask is missing, damaged, or of another shape.
+    """
+    folder = Path(folder)
+    found = {name: _mask_file(folder / name) for name in _NAMES}
+    masks = {name: _read_mask(path) for name, path in found.items() if path is not None}
+    shapes = {m.shape for m in masks.values()} | ({tuple(shape)} if shape is not None else set())
+    if len(shapes) != 1:
+        problem = f"the masks have the shapes {sorted(shapes)}" if shapes else "holds no mask of a class"
+        raise AnnotationError(folder, problem, "choose <patient>/<crop> of the challenge's layout")
+    size = shapes.pop()
+    instances, ignore = np.zeros(size, np.int32), np.zeros(size, np.bool_)
+    classes: dict[int, NucleusClass] = {}
+    for name, mask in masks.items():
+        if name == AMBIGUOUS:
+            ignore = mask > 0
+            continue
+        inside = mask > 0
+        _, dense = np.unique(mask[inside], return_inverse=True)
+        start = len(classes) + 1
+        instances[inside] = dense + start
+        count = int(dense.max(initial=-1)) + 1
+        classes.update(dict.fromkeys(range(start, start + count), CLASSES[_NAMES.index(name)]))
+    return NaryMasks(instances, classes, ignore)
+
+
+def _mask_file(folder: Path) -> Path | None:
+    files = sorted(folder.glob("*.mat")) if folder.is_dir() else []
+    if len(files) > 1:
+        raise AnnotationError(folder, f"holds {len(files)} masks", "leave one .mat file a class")
+    return files[0] if files else None
+
+
+def _read_mask(path: Path) -> NDArray[np.int64]:
+    if path.stat().st_size > DEFAULT_BOUNDS.max_bytes:
+        raise too_many(path, "bytes", DEFAULT_BOUNDS.max_bytes)
+    try:
+        content: dict[str, Any] = scipy.io.loadmat(path, variable_names=[_KEY])
+    except (OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, EOFError, OverflowError,
+            struct.error, zlib.error) as error:  # fmt: skip
+        raise AnnotationError(path, f"no MATLAB v5 file: {error}", "write it again") from error
+    mask = content.get(_KEY)
+    if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype.kind not in "biuf" or not mask.size:
+        raise AnnotationError(path, f"has no map under {_KEY!r}", "choose a mask of the challenge's layout")
+    # NaN fails this comparison too
+    whole = mask.astype(np.int64) if ((mask >= 0) & (mask < 2**31)).all() else None
+    if whole is None or (whole != mask).any():
+        raise AnnotationError(path, "holds values that are no numbers of nuclei", "use whole numbers from 0")
+    return whole
