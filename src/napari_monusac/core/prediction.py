@@ -32,6 +32,8 @@ class Prediction:
         Where the weights came from.
     notes : tuple of str
         What the user should be told (resampled, unusual stain ...).
+    engine : str
+        What ran the network, where and how precisely; for people.
     """
 
     semantic: NDArray[np.float32]
@@ -42,6 +44,7 @@ class Prediction:
     fingerprint: str = ""
     checkpoint: str = ""
     notes: tuple[str, ...] = field(default=())
+    engine: str = ""
 
     def __post_init__(self) -> None:
         s, t = self.semantic.shape, self.ternary.shape

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from dataclasses import dataclass, field
+import weakref
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,7 +17,9 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import TrainingRecipe
 
 Precision = Literal["auto", "bfloat16", "float32"]
-_TIMED: dict[tuple[Any, ...], str] = {}
+#: From so many pixels on it pays to convert the network for OpenVINO (2 to 3 s).
+OPENVINO_PX = 4_000_000
+_TIMED: weakref.WeakKeyDictionary[nn.Module, dict[tuple[str, int], str]] = weakref.WeakKeyDictionary()
 
 
 class LoadedModel(Protocol):
@@ -78,52 +81,48 @@ def checkpoint_name(checkpoint: Any, model: LoadedModel) -> str:
     return str(getattr(model, "path", None) or (metadata or {}).get("path", ""))
 
 
-@dataclass(eq=False)
 class TorchEngine:
-    """Torch on a device, channels last, in float32 or bfloat16.
+    """Torch on a device, channels last, in float32 or bfloat16, on a copy of the network of its own.
 
-    Attributes
+    Parameters
     ----------
     model : LoadedModel
-        Network and recipe. The network is put into evaluation mode for each batch and left in the mode it had.
+        Network and recipe. The network itself stays as it is: it may be in training meanwhile.
     device : str
         ``"cpu"``, ``"cuda"``, ``"mps"``.
     precision : {"float32", "bfloat16"}
-        Precision of the convolutions; probabilities are always float32.
+        Precision of weights and activations; probabilities are always float32.
     """
 
-    model: LoadedModel
-    device: str = "cpu"
-    precision: str = "float32"
-    name: str = field(init=False)
-    batch_size: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.batch_size = 1 if self.device == "cpu" else 8
-        self.name = f"torch {self.precision} on {self.device}"
-        self._network = self.model.network.to(self.device).to(memory_format=torch.channels_last)
+    def __init__(self, model: LoadedModel, device: str = "cpu", precision: str = "float32") -> None:
+        self.model, self.device, self.precision = model, device, precision
+        self.name = f"torch {precision} on {device}"
+        self.batch_size = 1 if device == "cpu" else 8
+        self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        copied = copy.deepcopy(model.network).eval()
+        self._network = copied.to(device, self._dtype).to(memory_format=torch.channels_last)
 
     def run(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.run`."""
-        network, kind = self._network, self.device.split(":")[0]
-        training = network.training
-        network.eval()
-        try:
-            with torch.inference_mode():
-                batch = prepare(self.model, tiles, self.device)
-                with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                    semantic, ternary = network(batch)
-                out = torch.cat([semantic.float().softmax(1), ternary.float().softmax(1)], 1)
-                return np.asarray(out.contiguous().cpu().numpy(), np.float32)
-        finally:
-            network.train(training)
+        with torch.inference_mode():
+            batch = prepare(self.model, tiles).to(self.device, self._dtype)
+            semantic, ternary = self._network(batch.contiguous(memory_format=torch.channels_last))
+            return as_probabilities(semantic, ternary)
 
 
-def prepare(model: LoadedModel, tiles: NDArray[np.uint8], device: str) -> Tensor:
+def prepare(model: LoadedModel, tiles: NDArray[np.uint8]) -> Tensor:
     """Normalise a batch as the network was trained: by its own `prepare` where it has one, else pixels / 255."""
     own = getattr(model.network, "prepare", None)
-    batch = own(tiles) if own else torch.from_numpy(tiles).to(device).permute(0, 3, 1, 2).float() / 255
-    return batch.contiguous(memory_format=torch.channels_last)
+    if own is not None:
+        batch: Tensor = own(tiles)
+        return batch
+    return torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255
+
+
+def as_probabilities(semantic: Tensor, ternary: Tensor) -> NDArray[np.float32]:
+    """Logits of both heads to probabilities, float32 (b, 8, y, x), in C order on the CPU."""
+    out = torch.cat([semantic.float().softmax(1), ternary.float().softmax(1)], 1)
+    return np.asarray(out.contiguous().cpu().numpy(), np.float32)
 
 
 def tile_multiple(network: Any) -> int:
@@ -138,10 +137,11 @@ def choose_precision(model: LoadedModel, device: str, wanted: Precision = "auto"
     kind = device.split(":")[0]
     if kind == "mps" or (kind == "cuda" and not torch.cuda.is_bf16_supported()):
         return "float32"
-    key = (id(model.network), device, torch.get_num_threads())
-    if key not in _TIMED:
-        _TIMED[key] = min(("float32", "bfloat16"), key=lambda p: _seconds(TorchEngine(model, device, p)))
-    return _TIMED[key]
+    timed = _TIMED.setdefault(model.network, {})
+    key = (device, torch.get_num_threads())
+    if key not in timed:
+        timed[key] = min(("float32", "bfloat16"), key=lambda p: _seconds(TorchEngine(model, device, p)))
+    return timed[key]
 
 
 def _seconds(engine: Engine, side: int = 192, repeats: int = 2) -> float:
@@ -155,22 +155,40 @@ def _seconds(engine: Engine, side: int = 192, repeats: int = 2) -> float:
     return best
 
 
-def choose_engine(model: LoadedModel, device: str = "auto", precision: Precision = "auto") -> Engine:
-    """Take the best engine for this machine.
+def choose_engine(
+    model: LoadedModel, device: str = "auto", precision: Precision = "auto", pixels: int | None = None
+) -> Engine:
+    """Take the best engine for this machine: on a CPU OpenVINO where it is installed, else torch.
 
     Parameters
     ----------
     model : LoadedModel
         Network and recipe.
     device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"openvino"`` to insist on it.
     precision : {"auto", "bfloat16", "float32"}
         ``"auto"`` times both.
+    pixels : int, optional
+        How much there is to do. Converting the network takes seconds, so little work stays with torch.
+
+    Raises
+    ------
+    MonusacError
+        The model or the device cannot be used.
     """
+    from napari_monusac.infer import openvino_engine
+
+    if not isinstance(model.network, nn.Module):
+        raise MonusacError(f"network is a {type(model.network).__name__}", "pass a model of load_checkpoint")
+    if device == "openvino" and not openvino_engine.available():
+        raise MonusacError("OpenVINO is not installed", "pip install 'napari-monusac[openvino]', or use device auto")
     if device == "auto":
         from napari_monusac.learn.device import choose_device
 
-        device = str(choose_device("auto")[0])
-    if not isinstance(model.network, nn.Module):
-        raise MonusacError(f"network is a {type(model.network).__name__}", "pass a model of load_checkpoint")
+        device = choose_device("auto")[0]
+        worth_it = pixels is None or pixels >= OPENVINO_PX or openvino_engine.is_converted(model.network)
+        if device == "cpu" and worth_it and openvino_engine.available():
+            device = "openvino"
+    if device == "openvino":
+        return openvino_engine.OpenVinoEngine(model, precision)
     return TorchEngine(model, device, choose_precision(model, device, precision))

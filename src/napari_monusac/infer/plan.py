@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.infer.engines import Engine, LoadedModel, Precision, choose_engine, tile_multiple
 from napari_monusac.infer.source import Source, as_source, cropped, resample, resampled, scale_factor
+from napari_monusac.infer.stain import normalised, sample_pixels, stain_note, training_stain
 from napari_monusac.infer.tiles import Box, Grid
 
 #: Longest side of a tile and what two tiles share, px.
@@ -90,10 +91,11 @@ def plan_prediction(
     whole = as_source(image, um_per_px)
     place = Box(0, 0, *whole.shape) if region is None else Box(*(int(v) for v in region))
     cropped(whole, place)  # refuses what lies outside
+    notes: list[str] = []
+    whole = _stained(whole, model, notes)
     factor = scale_factor(whole.um_per_px, model.recipe.um_per_px)
     around = _with_context(place, whole.shape, factor)
     part = cropped(whole, around)
-    notes: list[str] = []
     if factor != 1.0:
         part = resampled(part, factor)
         notes.append(
@@ -101,10 +103,11 @@ def plan_prediction(
         )
     elif whole.um_per_px is None:
         notes.append(f"the image's scale is unknown: taken as {model.recipe.um_per_px:.4g} um/px, as in training")
+    engine = engine or choose_engine(model, device, precision, pixels=part.shape[0] * part.shape[1])
     return Plan(
         source=part,
         grid=Grid.over(part.shape, tile_px, overlap_px, tile_multiple(model.network)),
-        engine=engine or choose_engine(model, device, precision),
+        engine=engine,
         region=place,
         shift=(place.y - around.y, place.x - around.x),
         factor=factor,
@@ -112,6 +115,20 @@ def plan_prediction(
         boundary_width=_odd(model.recipe.boundary_width / factor),
         notes=tuple(notes),
     )
+
+
+def _stained(source: Source, model: LoadedModel, notes: list[str]) -> Source:
+    """Note a stain that is far from the training crops'; normalise it where the network was trained on such images."""
+    training, normalise = training_stain(getattr(model, "metadata", None)), model.recipe.stain == "normalise"
+    if not training and not normalise:
+        return source
+    sample = sample_pixels(source)
+    if normalise:
+        return normalised(source, sample)
+    note = stain_note(sample, training)
+    if note:
+        notes.append(note)
+    return source
 
 
 def _with_context(place: Box, shape: tuple[int, int], factor: float) -> Box:

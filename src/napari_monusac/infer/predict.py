@@ -167,6 +167,7 @@ def predict(
         fingerprint=model.recipe.fingerprint(),
         checkpoint=checkpoint_name(checkpoint, model),
         notes=plan.notes,
+        engine=plan.engine.name,
     )
 
 

@@ -141,6 +141,7 @@ def _info(plan: Plan, fingerprint: str, checkpoint: str, boundary_width: int) ->
         checkpoint=checkpoint,
         image=str(plan.source.path or ""),
         notes=plan.notes,
+        engine=plan.engine.name,
     )
 
 

@@ -45,8 +45,8 @@ class StoreInfo(BaseModel):
         First pixel of the maps in the image, px of the image.
     boundary_width : int
         Width of the boundary in px of the maps.
-    fingerprint, checkpoint, image : str
-        Of the recipe; where weights and pixels came from.
+    fingerprint, checkpoint, image, engine : str
+        Of the recipe; where weights and pixels came from; what ran the network.
     notes : tuple of str
         What the user should be told.
     settings : dict
@@ -62,6 +62,7 @@ class StoreInfo(BaseModel):
     fingerprint: str = ""
     checkpoint: str = ""
     image: str = ""
+    engine: str = ""
     notes: tuple[str, ...] = ()
     settings: dict[str, float] = {}
 

@@ -1,0 +1,105 @@
+"""Is the stain of an image like that of the training crops; and normalisation where a recipe was trained with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_monusac.infer.source import Source
+from napari_monusac.infer.tissue import is_glass
+from napari_monusac.learn.stain import (
+    REFERENCE_CONCENTRATIONS,
+    REFERENCE_STAINS,
+    estimate_stains,
+    optical_density,
+)
+
+#: Standard deviations of the training crops beyond which a stain is called unusual.
+UNUSUAL = 3.0
+_PATCH_PX = 256
+_PATCHES = 16
+#: Brightness of clear glass in `learn.stain`, and the optical density from which on a pixel counts as stained there.
+_BRIGHTEST, _CLEAR_OD = 240.0, 0.15
+
+
+def sample_pixels(source: Source) -> NDArray[np.uint8]:
+    """Up to 16 patches of 256 px with tissue, spread evenly over the image: uint8 (n x 256, 256, 3)."""
+    height, width = (min(n, _PATCH_PX) for n in source.shape)
+    steps = [min(8, -(-n // _PATCH_PX)) for n in source.shape]
+    ys, xs = (
+        np.linspace(0, n - m, k).astype(int) for n, m, k in zip(source.shape, (height, width), steps, strict=True)
+    )
+    places = [(int(y), int(x)) for y in ys for x in xs]
+    order = np.random.default_rng(0).permutation(len(places))
+    patches: list[NDArray[np.uint8]] = []
+    for k in order:
+        patch = source.read(places[k][0], places[k][1], height, width)
+        if not is_glass(patch):
+            patches.append(patch)
+        if len(patches) == _PATCHES:
+            break
+    return np.concatenate(patches) if patches else np.zeros((0, width, 3), np.uint8)
+
+
+def stain_strength(pixels: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+    """Mean concentration of haematoxylin and of eosin over the stained pixels, float64 (2,); None without any.
+
+    Concentrations are those of `learn.stain.REFERENCE_STAINS` in the optical density of the pixels.
+    """
+    density = optical_density(pixels).reshape(-1, 3)
+    density = density[(density >= _CLEAR_OD).all(1)]
+    if not len(density):
+        return None
+    return np.asarray((density @ np.linalg.pinv(REFERENCE_STAINS)).mean(0), np.float64)
+
+
+def stain_note(pixels: NDArray[np.uint8], training: Any) -> str:
+    """A sentence where the stain is far from that of the training crops, else an empty string.
+
+    Parameters
+    ----------
+    pixels : uint8 (y, x, 3)
+        A sample of the image.
+    training : mapping or None
+        ``{"mean": (haematoxylin, eosin), "std": (haematoxylin, eosin)}`` over the training crops, from the checkpoint.
+    """
+    if not isinstance(training, Mapping) or not {"mean", "std"} <= set(training):
+        return ""
+    found = stain_strength(pixels)
+    if found is None:
+        return ""
+    mean, std = (np.asarray(training[k], np.float64) for k in ("mean", "std"))
+    far = (found - mean) / np.maximum(std, 1e-3)
+    k = int(np.abs(far).argmax())
+    if abs(far[k]) <= UNUSUAL:
+        return ""
+    name, how = ("haematoxylin", "eosin")[k], "stronger" if far[k] > 0 else "weaker"
+    return (
+        f"unusual stain: {name} is {how} than in the training crops "
+        f"({found[k]:.2f} against {mean[k]:.2f} ± {std[k]:.2f}): check the result with care"
+    )
+
+
+def normalised(source: Source, sample: NDArray[np.uint8]) -> Source:
+    """The source in the reference stains, every tile by one matrix; unchanged where the sample tells too little."""
+    found = estimate_stains(sample) if sample.size else None
+    if found is None:
+        return source
+    stains, strongest = found
+    change = np.linalg.pinv(stains) @ np.diag(REFERENCE_CONCENTRATIONS / strongest) @ REFERENCE_STAINS
+    matrix = change.astype(np.float32)
+
+    def read(y: int, x: int, height: int, width: int) -> NDArray[np.uint8]:
+        density = optical_density(source.read(y, x, height, width)) @ matrix
+        return np.asarray(np.clip(_BRIGHTEST * np.exp(-density) - 0.5, 0, 255), np.uint8)
+
+    return replace(source, read=read)
+
+
+def training_stain(metadata: Any) -> Any:
+    """The stain of the training crops that a checkpoint carries; None where it carries none."""
+    return metadata.get("stain") if isinstance(metadata, Mapping) else getattr(metadata, "stain", None)
