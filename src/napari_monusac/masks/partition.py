@@ -12,7 +12,7 @@ from skimage.segmentation import watershed
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.masks.change import Change, box_of, changed
-from napari_monusac.masks.strokes import Box, cut_stamp, grown, path_pixels, tight_box
+from napari_monusac.masks.strokes import Box, cut_stamp, grown, overlap, path_pixels, tight_box
 from napari_monusac.masks.strokes import window as _cut
 
 #: How far a stroke that stops short of the edge is drawn out, in px, one try after the other.
@@ -91,13 +91,9 @@ def _box(instances: NDArray[np.integer], label: int, known: Mapping[int, Box] | 
 def _within(mask: NDArray[np.bool_], box: Box, frame: Box) -> NDArray[np.bool_]:
     """Return `mask` (which lies at `box`) as seen through `frame`."""
     out = np.zeros((frame[2] - frame[0], frame[3] - frame[1]), bool)
-    top, left, bottom, right = (
-        max(box[0], frame[0]), max(box[1], frame[1]), min(box[2], frame[2]), min(box[3], frame[3]),
-    )  # fmt: skip
-    if top < bottom and left < right:
-        out[top - frame[0] : bottom - frame[0], left - frame[1] : right - frame[1]] = mask[
-            top - box[0] : bottom - box[0], left - box[1] : right - box[1]
-        ]
+    shared = overlap(frame, box)
+    if shared is not None:
+        out[shared[0]] = mask[shared[1]]
     return out
 
 

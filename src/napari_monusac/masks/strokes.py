@@ -56,6 +56,18 @@ def union(first: Box, second: Box) -> Box:
     return min(first[0], second[0]), min(first[1], second[1]), max(first[2], second[2]), max(first[3], second[3])
 
 
+def overlap(first: Box, second: Box) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    """Return where two boxes overlap, as slices of an array at `first` and of one at `second`; None where nowhere."""
+    top, left = max(first[0], second[0]), max(first[1], second[1])
+    bottom, right = min(first[2], second[2]), min(first[3], second[3])
+    if top >= bottom or left >= right:
+        return None
+    return (
+        (slice(top - first[0], bottom - first[0]), slice(left - first[1], right - first[1])),
+        (slice(top - second[0], bottom - second[0]), slice(left - second[1], right - second[1])),
+    )
+
+
 def tight_box(mask: NDArray[np.bool_], origin: tuple[int, int] = (0, 0)) -> Box | None:
     """Return the box of the true pixels, moved by `origin`, or None where there is none."""
     rows = np.flatnonzero(mask.any(axis=1))

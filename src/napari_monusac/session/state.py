@@ -1,0 +1,112 @@
+"""The state of a session: rows and maps, and how edits are written into them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from napari_monusac.core.errors import SessionError
+from napari_monusac.core.nuclei import Annotation
+from napari_monusac.masks.change import Change
+from napari_monusac.masks.rasterize import label_maps
+from napari_monusac.masks.strokes import Box, window
+from napari_monusac.session.maps import LiveMaps
+from napari_monusac.session.records import Edit
+from napari_monusac.session.rows import NucleusRow, Plane
+from napari_monusac.session.source import SourceOutlines, rows_of
+
+
+class SessionState:
+    """Rows and maps of one crop.
+
+    Attributes
+    ----------
+    source : Annotation
+        What was opened.
+    author : str
+        Whose name stands on the edits from now on.
+    um_per_px : float or None
+        Micrometres per px.
+    maps : LiveMaps
+        The four arrays, changed in place.
+    """
+
+    def __init__(
+        self, annotation: Annotation, shape: tuple[int, int], *, author: str = "", boundary_width: int = 3
+    ) -> None:
+        self.source, self.author = annotation, author
+        self.um_per_px = annotation.um_per_px
+        self._outlines = SourceOutlines(annotation, shape)
+        self._rows = rows_of(annotation)
+        instances = label_maps(annotation, shape).instances
+        classes = {k: r.class_id for k, r in self._rows.items() if r.plane == "nuclei"}
+        self.maps = LiveMaps(instances, self._outlines.ambiguous_map(), classes, boundary_width)
+        self._next_id = max(self._rows, default=0) + 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the frame, px."""
+        return self.maps.shape
+
+    @property
+    def rows(self) -> Mapping[int, NucleusRow]:
+        """All nuclei and Ambiguous regions by id (a view that follows)."""
+        return MappingProxyType(self._rows)
+
+    @property
+    def next_id(self) -> int:
+        """The id that the next new nucleus gets."""
+        return self._next_id
+
+    def counts(self) -> dict[int, int]:
+        """Return how many nuclei each class has: {1 to 4, 255, 5 = Ambiguous regions: number}."""
+        return dict(Counter(r.class_id for r in self._rows.values()))
+
+    def row(self, label: int) -> NucleusRow:
+        """Return what is known about a nucleus.
+
+        Raises
+        ------
+        SessionError
+            There is none of this id.
+        """
+        try:
+            return self._rows[label]
+        except KeyError:
+            raise SessionError(f"there is no nucleus {label}", "choose one on the canvas") from None
+
+    def same_as(self, other: SessionState) -> bool:
+        """Whether rows and all four maps are equal, pixel for pixel."""
+        mine, theirs = self.maps, other.maps
+        names = ("instances", "ambiguous", "semantic", "ternary")
+        return dict(self._rows) == dict(other._rows) and all(
+            np.array_equal(getattr(mine, n), getattr(theirs, n)) for n in names
+        )
+
+    def _write(self, edit: Edit, *, undo: bool, follow: bool = True) -> list[Box]:
+        for patch in reversed(edit.patches) if undo else edit.patches:
+            mask, old, new = patch.unpack()
+            if undo:
+                old, new = new, old
+            self.maps.write(patch.plane, patch.box, mask, old, new)
+            if follow:
+                labels = (set(np.unique(old).tolist()) | set(np.unique(new).tolist())) - {0}
+                self.maps.follow(patch.plane, patch.box, mask, labels)
+        return [p.box for p in edit.patches]
+
+    def _set_rows(self, rows: Mapping[int, NucleusRow | None]) -> None:
+        for k, row in rows.items():
+            if row is None:
+                self._rows.pop(k, None)
+            else:
+                self._rows[k] = row
+        self._next_id = max([self._next_id, *(k + 1 for k in rows)])
+        self.maps.set_classes({k: None if r is None or r.plane == "ambiguous" else r.class_id for k, r in rows.items()})
+
+    def _restore_pixels(self, plane: Plane, change: Change) -> None:
+        """Put back what was there before somebody painted on the map itself."""
+        view = self.maps.plane(plane)[window(change.box)]
+        view[change.changed] = change.before[change.changed]
