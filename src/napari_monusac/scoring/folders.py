@@ -59,10 +59,10 @@ class FolderPairs:
     @property
     def pairable(self) -> tuple[tuple[Crop, Path], ...]:
         """Crops that have truth and prediction, with the latter's path."""
-        found = ((c, self._prediction(c)) for c in self.crops)
+        found = ((c, self.prediction_of(c)) for c in self.crops)
         return tuple((c, path) for c, path in found if path is not None)
 
-    def _prediction(self, crop: Crop) -> Path | None:
+    def prediction_of(self, crop: Crop) -> Path | None:
         """The prediction of a crop; never the truth itself, where both folders are one."""
         path = self.predictions.find(crop.name)
         same = path is not None and crop.annotation is not None and path.resolve() == crop.annotation.resolve()
@@ -71,7 +71,7 @@ class FolderPairs:
     @property
     def without_prediction(self) -> tuple[str, ...]:
         """Names of crops that have truth but no prediction."""
-        return tuple(c.name for c in self.crops if self._prediction(c) is None)
+        return tuple(c.name for c in self.crops if self.prediction_of(c) is None)
 
     def __len__(self) -> int:
         return len(self.pairable)
@@ -112,6 +112,7 @@ class FolderPairs:
             ternary=predicted.ternary,
             truth_file=crop.annotation,
             prediction_file=path,
+            offset_px=(part[0].start, part[1].start),
             pixels=lambda: self._pixels(crop, part),
         )
 

@@ -37,6 +37,8 @@ class CropPair:
         Predicted maps for the pixel scores; without them they are made from the predicted nuclei.
     truth_file, prediction_file : Path or None
         Where the two came from; the report writes their hashes.
+    offset_px : tuple of int
+        (y, x) of the maps' first pixel in the crop, where a part of it was predicted.
     pixels : callable or None
         Returns the image, uint8 (y, x, 3), for pictures in the report.
     """
@@ -55,6 +57,7 @@ class CropPair:
     ternary: NDArray[np.uint8] | None = None
     truth_file: Path | None = None
     prediction_file: Path | None = None
+    offset_px: tuple[int, int] = (0, 0)
     pixels: Callable[[], NDArray[np.uint8]] | None = None
 
     def __post_init__(self) -> None:

@@ -25,6 +25,8 @@ from napari_monusac.core.classes import AMBIGUOUS, NucleusClass
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.scoring.panoptic import classes_by_id
 
+#: Folder of a review (corrected truth and judgements); it may lie among the predictions and holds none.
+REVIEW_FOLDER = "monusac-review"
 _LABEL_SUFFIXES = (".tif", ".tiff")
 _FORMS = (".zarr", "_instances.tif", "_instances.tiff", ".tif", ".tiff", ".xml", ".geojson", "/")
 
@@ -86,7 +88,9 @@ class PredictionFolder:
             for name in [*names, *files]:
                 key = name + "/" if name in names and not name.endswith(".zarr") else name
                 self._paths.setdefault(key, here / name)
-            names[:] = sorted(n for n in names if not n.startswith(".") and not n.endswith(".zarr"))
+            names[:] = sorted(
+                n for n in names if not n.startswith(".") and not n.endswith(".zarr") and n != REVIEW_FOLDER
+            )
 
     def find(self, crop: str) -> Path | None:
         """The prediction of a crop (by its name), or None."""
