@@ -5,12 +5,11 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_monusac.cli.shell import STOPPED, Device, Json, answer, answer_json, table, tell
-from napari_monusac.core.classes import CLASSES
+from napari_monusac.cli.shell import STOPPED, Device, Json, answer, answer_json, tell
 from napari_monusac.core.errors import TrainingError
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 
@@ -41,6 +40,8 @@ def demo(
     Nothing is downloaded. Synthetic tissue is easier than the real thing: its scores say that the program works, no
     more.
     """
+    from napari_monusac.cli.scores import print_scores
+
     began = time.monotonic()
     root = out if out is not None else Path(tempfile.mkdtemp(prefix="monusac-demo-"))
     training, unseen = _tissue(root)
@@ -64,7 +65,7 @@ def demo(
             }
         )
     else:
-        _print(evaluation)
+        print_scores(evaluation, f"Nuclei of {crop.name}, a patient that training has not seen")
         answer(f"\nDone in {seconds / 60:.1f} minutes. Look at {picture}; everything is in {root}")
     if not no_gui:
         _show(crop, run, stored)
@@ -165,32 +166,14 @@ def _save(
     stored: Path,
 ) -> None:
     from napari_monusac.cli.overlay import overlay_picture, save_png
+    from napari_monusac.io.store import write_prediction
 
     with collection.open(crop) as slide:
         image = slide.read(0, 0, *slide.shape)
     both = overlay_picture(image, pair.truth, pair.truth_classes, pair.prediction, pair.prediction_classes)
     save_png(both, picture)
-    del prediction, nuclei, stored
-
-
-def _print(evaluation: Evaluation) -> None:
-    """Print the scores as tables."""
-    rows: list[tuple[Any, ...]] = []
-    for kind in CLASSES:
-        q = evaluation.by_class.get(kind.label)
-        if q is not None:
-            rows.append((kind.label, q.pq, q.sq, q.dq, q.tp, q.fp, q.fn))
-    table("Nuclei of the unseen patient", ("class", "PQ", "SQ", "DQ", "found", "spurious", "missed"), rows)
-    pixels, found = evaluation.pixels, evaluation.detection
-    lines = [
-        ("PQ, mean over classes", evaluation.pq),
-        ("detection F1", found.f1),
-        ("combo = 0.7 inside + 0.3 boundary", pixels.combo),
-        ("Dice inside", pixels.dice_inside),
-        ("Dice boundary", pixels.dice_boundary),
-        ("mIoU of five classes", pixels.miou_macro),
-    ]
-    table("", ("score", "value"), lines)
+    path = stored / f"{crop.name}.zarr"
+    write_prediction(prediction, path, instances=nuclei.instances, table=nuclei.table, image=str(crop.image))
 
 
 def _show(crop: Crop, run: RunFolder, stored: Path) -> None:

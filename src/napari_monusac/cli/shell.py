@@ -21,6 +21,7 @@ from napari_monusac.core.errors import MonusacError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 T = TypeVar("T")
 #: Exit code of a run that was stopped (Ctrl-C, SIGTERM, a stop file), as shells have it: 128 + SIGINT.
@@ -79,14 +80,18 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     from rich.text import Text
 
     cells = [["–" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in rows]
-    grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, header_style="bold")
     for i, name in enumerate(columns):
         numeric = bool(cells) and all(_is_number(row[i]) for row in cells)
         last = i == len(columns) - 1
         grid.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=not last)
     for row in cells:
         grid.add_row(*(Text(c) for c in row))
-    _console(False).print(grid)
+    console = _console(False)
+    if title:
+        console.print(Text(title), soft_wrap=True)
+    console.print(grid)
+    console.print()
 
 
 def _is_number(text: str) -> bool:
@@ -98,16 +103,23 @@ def _is_number(text: str) -> bool:
     return False
 
 
-@contextmanager
-def progress(total: float, what: str) -> Iterator[Callable[[float, str], None]]:
-    """Show a progress bar on stderr; yields ``step(done, text)``. Nothing is drawn where stderr is no terminal."""
+def bar_on_stderr() -> Progress:
+    """Make a progress bar on stderr; nothing is drawn where stderr is no terminal."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn(),
-        console=_console(True), disable=not sys.stderr.isatty(), transient=True,
-    )  # fmt: skip
-    with bar:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=_console(True), disable=not sys.stderr.isatty(), transient=True)
+
+
+@contextmanager
+def progress(total: float, what: str) -> Iterator[Callable[[float, str], None]]:
+    """Show a progress bar while the block runs; yields ``step(done, text)``."""
+    with bar_on_stderr() as bar:
         task = bar.add_task(what, total=total)
 
         def step(done: float, text: str = "") -> None:

@@ -68,7 +68,7 @@ def follow(
 
     Ctrl-C becomes a wish to stop: the loop saves and ends by itself.
     """
-    from napari_monusac.jobs.sinks import console_sink
+    from napari_monusac.cli.console import console_sink
     from napari_monusac.learn.loop import train as train_events
 
     end = RunEnded(reason="failed", message="the run ended without a word")

@@ -1,0 +1,42 @@
+"""Scores as tables for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_monusac.cli.shell import table, tell
+from napari_monusac.core.classes import CLASSES
+
+if TYPE_CHECKING:
+    from napari_monusac.scoring.evaluation import Evaluation, Interval
+
+
+def print_scores(evaluation: Evaluation, title: str) -> None:
+    """Print an evaluation on stdout: per class, pixels, and where there are several crops the four scorings."""
+    rows: list[tuple[Any, ...]] = []
+    for kind in CLASSES:
+        q = evaluation.by_class.get(kind.label)
+        if q is not None:
+            rows.append((kind.label, q.pq, q.sq, q.dq, q.tp, q.fp, q.fn))
+    q = evaluation.instances
+    rows.append(("(any class)", q.pq, q.sq, q.dq, q.tp, q.fp, q.fn))
+    table(title, ("class", "PQ", "SQ", "DQ", "found", "spurious", "missed"), rows)
+    if len(evaluation.crops) > 1:
+        lines = [(s.label, s.pq, _range(s.interval), s.reason) for s in evaluation.scorings]
+        table("PQ, scored in four ways", ("scoring", "PQ", "95 %", "why it differs"), lines)
+    pixels, found = evaluation.pixels, evaluation.detection
+    values = [
+        ("PQ, mean over classes", evaluation.pq),
+        ("detection F1", found.f1),
+        ("combo = 0.7 inside + 0.3 boundary", pixels.combo),
+        ("Dice inside", pixels.dice_inside),
+        ("Dice boundary", pixels.dice_boundary),
+        ("mIoU of five classes", pixels.miou_macro),
+    ]
+    table("", ("score", "value"), values)
+    for note in evaluation.notes:
+        tell(f"note: {note}")
+
+
+def _range(interval: Interval | None) -> str | None:
+    return None if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
