@@ -49,3 +49,34 @@ def bridged(rings: Sequence[Outline]) -> Outline:
         return first
     back = first[:1]
     return np.concatenate([first, *(part for ring in rings[1:] for part in (closed(ring), back))])
+
+
+def self_crossing(vertices: Outline) -> tuple[float, float] | None:
+    """Find where an outline crosses itself: two of its edges that cut each other between their ends.
+
+    Vertices that repeat, and ways that are walked twice, are no crossing.
+
+    Returns
+    -------
+    (y, x) of the first crossing in px, or None.
+    """
+    ring = closed(vertices)
+    if len(ring) < 4:
+        return None
+    ring = ring[np.concatenate([[True], (np.diff(ring, axis=0) != 0).any(1)])]
+    start, way = ring[:-1], np.diff(ring, axis=0)
+    for i in range(len(way) - 2):
+        # sides of edge i on which later edges start and end, and the other way round
+        later, ways = start[i + 2 :] - start[i], way[i + 2 :]
+        first, last = _cross(way[i], later), _cross(way[i], later + ways)
+        own, end = _cross(ways, -later), _cross(ways, way[i] - later)
+        cuts = np.flatnonzero((np.sign(first) * np.sign(last) < 0) & (np.sign(own) * np.sign(end) < 0))
+        if len(cuts):
+            k = cuts[0]
+            y, x = start[i] + way[i] * (own[k] / (own[k] - end[k]))
+            return float(y), float(x)
+    return None
+
+
+def _cross(a: Outline, b: Outline) -> NDArray[np.float64]:
+    return np.asarray(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -143,6 +144,24 @@ class TiffLevel:
             for _ in _decoders().map(place_all, [indices[i : i + each] for i in range(0, len(indices), each)]):
                 pass
         return out
+
+    def raw_segments(self) -> Iterator[bytes]:
+        """Give the compressed tiles or strips as they stand in the file."""
+        for offset, count in zip(self._offsets.tolist(), self._counts.tolist(), strict=True):
+            yield self._file.bytes_at(offset, count)
+
+    def raw_options(self) -> dict[str, Any]:
+        """What tifffile's writer must be told to write `raw_segments` as the same image."""
+        page = self._page
+        options: dict[str, Any] = {
+            "shape": page.shape, "dtype": page.dtype, "compression": page.compression, "photometric": page.photometric,
+            "planarconfig": page.planarconfig if self._planes > 1 else None, "jpegtables": page.jpegtables,
+            "extrasamples": page.extrasamples or None, "subsampling": page.subsampling,
+            "predictor": page.predictor if int(page.predictor) > 1 else None,
+        }  # fmt: skip
+        if self.is_tiled:
+            return options | {"tile": self.segment_shape}
+        return options | {"rowsperstrip": self.segment_shape[0]}
 
     def _segment(self, index: int) -> NDArray[np.uint8]:
         key = (int(self._page.offset), index)
