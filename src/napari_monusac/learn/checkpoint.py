@@ -1,18 +1,16 @@
-"""Checkpoints: weights and metadata in safetensors, resume state beside them; loading runs no code of the file's.
+"""Checkpoints: weights and metadata in safetensors; loading runs no code of the file's.
 
-``best.safetensors`` and ``last.safetensors`` hold the weights, and as metadata one JSON document. The resume state
-(optimiser, schedule, counters) is ``last-<step>.state``, named in the metadata of ``last.safetensors``: renaming that
-one file is the moment a pair becomes valid.
+``best.safetensors`` and ``last.safetensors`` hold the weights, and as metadata one JSON document with a digest of them.
+`napari_monusac.learn.resume` keeps what a resume needs besides.
 """
 
 from __future__ import annotations
 
 import errno
-import pickle
-from contextlib import suppress
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -29,6 +27,7 @@ from napari_monusac.io.runs import RunFolder
 from napari_monusac.learn.network import DualHeadUnet
 
 _KEY = "napari-monusac"
+_INTACT = "use an intact copy"
 _FOREIGN = "choose the best.safetensors or last.safetensors of a run, or the run folder"
 
 
@@ -52,6 +51,8 @@ class CheckpointMetadata(BaseModel):
         On the validation crops.
     versions : dict
         Of the libraries that wrote it.
+    digest : str
+        SHA-256 of the weights: a damaged or changed file is refused.
     state : str
         Name of the resume state beside it, or an empty string.
     """
@@ -69,7 +70,24 @@ class CheckpointMetadata(BaseModel):
     step: int = 0
     scores: Scores = Scores()
     versions: dict[str, str] = {}
+    digest: str = ""
     state: str = ""
+
+    @classmethod
+    def describe(
+        cls, recipe: TrainingRecipe, epoch: int, step: int, scores: Scores, versions: dict[str, str]
+    ) -> CheckpointMetadata:
+        """Metadata of a checkpoint of this recipe."""
+        return cls(
+            recipe=recipe,
+            fingerprint=recipe.fingerprint(),
+            um_per_px=recipe.um_per_px,
+            boundary_width=recipe.boundary_width,
+            epoch=epoch,
+            step=step,
+            scores=scores,
+            versions=versions,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +180,7 @@ def load_checkpoint(path_or_run: str | Path | RunFolder, device: str | torch.dev
     path = resolve_checkpoint(path_or_run)
     metadata = read_metadata(path)
     network = DualHeadUnet(metadata.recipe, encoder_weights="none")
-    load_weights(network, path)
+    load_weights(network, path, metadata.digest)
     network.eval().to(device).to(memory_format=torch.channels_last)
     return LoadedModel(network, metadata.recipe, metadata, path, str(device))
 
@@ -179,34 +197,43 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, "pt") as file:
             return {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(path, f"cannot be read ({error})", "use an intact file") from error
+        raise CheckpointError(path, f"cannot be read ({error})", _INTACT) from error
 
 
-def load_weights(network: DualHeadUnet, path: Path) -> None:
+def load_weights(network: DualHeadUnet, path: Path, digest: str) -> None:
     """Put the weights of a checkpoint into a network.
 
     Raises
     ------
     CheckpointError
-        A tensor is missing, too many, or of another shape.
+        They are not those that `digest` was taken of; a tensor is missing, too many, or of another shape.
     """
     tensors = read_tensors(path)
+    if digest_of(tensors) != digest:
+        raise CheckpointError(path, "its weights were damaged or changed after they were saved", _INTACT)
     wanted = network.state_dict()
     for key, value in wanted.items():
         if key not in tensors:
-            raise CheckpointError(path, f"tensor {key!r} is missing", "use an intact file")
+            raise CheckpointError(path, f"tensor {key!r} is missing", _INTACT)
         if tensors[key].shape != value.shape:
             raise CheckpointError(
                 path,
                 f"tensor {key!r} has shape {tuple(tensors[key].shape)}, not {tuple(value.shape)}",
-                "use an intact file",
+                _INTACT,
             )
     extra = sorted(tensors.keys() - wanted.keys())
     if extra:
-        raise CheckpointError(
-            path, f"holds {len(extra)} foreign tensors, for example {extra[0]!r}", "use an intact file"
-        )
+        raise CheckpointError(path, f"holds {len(extra)} foreign tensors, for example {extra[0]!r}", _INTACT)
     network.load_state_dict(tensors)
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names and bytes of tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(key.encode())
+        digest.update(tensors[key].contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def save_checkpoint(path: Path, network: DualHeadUnet, metadata: CheckpointMetadata) -> None:
@@ -218,93 +245,19 @@ def save_checkpoint(path: Path, network: DualHeadUnet, metadata: CheckpointMetad
         The disk is full, or the folder cannot be written.
     """
     tensors = {k: v.detach().to("cpu").contiguous() for k, v in network.state_dict().items()}
+    metadata = metadata.model_copy(update={"digest": digest_of(tensors)})
     try:
         with atomic_write(path) as temporary:
             save_file(tensors, temporary, metadata={_KEY: metadata.model_dump_json()})
     except (OSError, SafetensorError) as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
-def save_last(run: RunFolder, network: DualHeadUnet, metadata: CheckpointMetadata, state: dict[str, Any]) -> Path:
-    """Write ``last.safetensors`` and its resume state as a pair: after a crash at any moment one whole pair is there.
-
-    Raises
-    ------
-    TrainingError
-        The disk is full, or the folder cannot be written.
-    """
-    name = f"last-{metadata.step:08d}.state"
-    path = run.path / name
-    try:
-        with atomic_write(path) as temporary:
-            torch.save(state, temporary)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        raise _unwritable(path, error) from error
-    save_checkpoint(run.last, network, metadata.model_copy(update={"state": name}))
-    for old in run.path.glob("last-*.state"):
-        if old.name != name:
-            with suppress(OSError):
-                old.unlink()
-    return run.last
-
-
-def load_state(run: RunFolder) -> dict[str, Any]:
-    """Read the resume state that belongs to ``last.safetensors``.
-
-    Raises
-    ------
-    CheckpointError
-        It is missing, damaged, or holds more than tensors and plain values.
-    """
-    name = read_metadata(run.last).state
-    path = run.path / Path(name).name
-    if not name or not path.is_file():
-        raise CheckpointError(run.last, f"its resume state {name!r} is missing", "start a new run from these weights")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        reason = str(error).split("\n")[0][:120]
-        raise CheckpointError(
-            path, f"is damaged or foreign ({reason})", "start a new run from last.safetensors"
-        ) from error
-    if not isinstance(state, dict):
-        raise CheckpointError(path, "holds no resume state", "start a new run from last.safetensors")
-    return state
-
-
-def _unwritable(path: Path, error: Exception) -> TrainingError:
+def unwritable(path: Path, error: Exception) -> TrainingError:
+    """Return what to raise when a checkpoint cannot be written."""
     code = error.errno if isinstance(error, OSError) else None
     full = code in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or "No space left" in str(error)
     problem = "the disk is full" if full else str(error).split("\n")[0]
     return TrainingError(
         f"{path}: cannot be written, {problem}", "free some space or permit writing, then resume the run"
     )
-
-
-def describe(
-    recipe: TrainingRecipe, epoch: int, step: int, scores: Scores, versions: dict[str, str]
-) -> CheckpointMetadata:
-    """Metadata of a checkpoint of this recipe."""
-    return CheckpointMetadata(
-        recipe=recipe,
-        fingerprint=recipe.fingerprint(),
-        um_per_px=recipe.um_per_px,
-        boundary_width=recipe.boundary_width,
-        epoch=epoch,
-        step=step,
-        scores=scores,
-        versions=versions,
-    )
-
-
-__all__ = [
-    "CheckpointMetadata",
-    "LoadedModel",
-    "load_checkpoint",
-    "load_state",
-    "load_weights",
-    "read_metadata",
-    "resolve_checkpoint",
-    "save_checkpoint",
-    "save_last",
-]

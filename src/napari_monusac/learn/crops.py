@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from napari_monusac.masks.ternary import ternary_map
 
 _SHARE_OF_FREE_MEMORY = 0.4
 _MAX_BUDGET_BYTES = 8 << 30
+_TRIES = 5
+_WAIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +101,8 @@ class CropStore:
         free = int(psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY)
         self.budget_bytes = min(free, _MAX_BUDGET_BYTES) if budget_bytes is None else budget_bytes
         self.failures: dict[str, str] = {}
+        #: Seconds between tries while the data folder is gone.
+        self.wait_s = _WAIT_S
         self._kept: OrderedDict[str, TrainingCrop] = OrderedDict()
         self._bytes = 0
         self._guard = threading.Lock()
@@ -131,7 +136,7 @@ class CropStore:
 
     def _read(self, name: str) -> TrainingCrop:
         try:
-            crop = load_crop(self.collection, name, self.recipe)
+            crop = self._read_patiently(name)
         except (MonusacError, OSError) as error:
             with self._guard:
                 self.failures[name] = str(error)
@@ -144,6 +149,17 @@ class CropStore:
             while self._bytes > self.budget_bytes and len(self._kept) > 1:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return crop
+
+    def _read_patiently(self, name: str) -> TrainingCrop:
+        """Read a crop; while the whole folder is gone (a laptop wakes, a share comes back) wait and try again."""
+        for _ in range(_TRIES):
+            try:
+                return load_crop(self.collection, name, self.recipe)
+            except (MonusacError, OSError):
+                if not self.vanished():
+                    raise
+                time.sleep(self.wait_s)
+        return load_crop(self.collection, name, self.recipe)
 
     def shape(self, name: str) -> tuple[int, int]:
         """Height and width of a crop in px, from its header.

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+_LOST = ("Connection closed by peer", "Connection reset", "Broken pipe", "Timed out", "timed out", "NCCL", "gloo")
+
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """One process among those that train together. One process alone is rank 0 of 1.
+    """One process among those that train together. A process alone is rank 0 of 1.
 
     Attributes
     ----------
@@ -31,15 +34,25 @@ class Ranks:
     owns_group: bool = False
 
     @classmethod
-    def connect(cls, device: str) -> Ranks:
-        """Join the processes that ``torchrun`` started; alone, nothing happens."""
+    def from_environment(cls) -> Ranks:
+        """What ``torchrun`` put into the environment; nothing is started yet."""
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count < 2 or not dist.is_available():
             return cls()
-        owns = not dist.is_initialized()
-        if owns:
-            dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")), owns)
+        return cls(int(os.environ.get("RANK", "0")), count, int(os.environ.get("LOCAL_RANK", "0")))
+
+    def connected(self, device: str) -> Ranks:
+        """Join the other processes; alone, nothing happens."""
+        if self.count == 1 or dist.is_initialized():
+            return self
+        if device.startswith("cuda"):
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        return replace(self, owns_group=True)
+
+    def device(self, chosen: str) -> str:
+        """The device of this process: with several processes on a machine, each its own GPU."""
+        return f"cuda:{self.local}" if self.count > 1 and chosen == "cuda" else chosen
 
     @property
     def writes(self) -> bool:
@@ -50,6 +63,7 @@ class Ranks:
         """Return the network, wrapped in `DistributedDataParallel` where there are several processes."""
         if self.count == 1:
             return network
+        _freeze_unused(network)
         return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
 
     def synchronised(self, model: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
@@ -68,13 +82,17 @@ class Ranks:
             dist.all_reduce(values)
         return values
 
-    def any(self, flag: bool, device: str) -> bool:
-        """Whether any process says so; all learn the same answer."""
+    def highest(self, value: int, device: str) -> int:
+        """The highest value of any process; all learn the same answer."""
         if self.count == 1:
-            return flag
-        value = torch.tensor(float(flag), device=device)
-        dist.all_reduce(value, dist.ReduceOp.MAX)
-        return bool(value.item())
+            return value
+        tensor = torch.tensor(float(value), device=device)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return int(tensor.item())
+
+    def of_first(self, value: int, device: str) -> int:
+        """The value of rank 0, in every process."""
+        return self.highest(value if self.rank == 0 else -1, device)
 
     def share_buffers(self, network: nn.Module) -> None:
         """Give every process the running statistics of rank 0."""
@@ -82,12 +100,24 @@ class Ranks:
             for buffer in network.buffers():
                 dist.broadcast(buffer, 0)
 
-    def wait(self) -> None:
-        """Wait for the others."""
-        if self.count > 1:
-            dist.barrier()
-
     def leave(self) -> None:
         """End the process group, if this object started it."""
         if self.owns_group and dist.is_initialized():
             dist.destroy_process_group()
+
+
+def is_lost_rank(error: BaseException) -> bool:
+    """Whether an error says that another process is gone."""
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(s in str(error) for s in _LOST)
+    )
+
+
+def _freeze_unused(network: nn.Module) -> None:
+    """Parameters without a gradient (stages of an encoder that a U-Net does not use) would make DDP wait for ever."""
+    probe = copy.deepcopy(network).train()  # never the running statistics of the real network
+    device = next(probe.parameters()).device
+    outputs = probe(torch.rand(2, 3, 64, 64, device=device))
+    torch.autograd.backward(sum(o.sum() for o in outputs))
+    for ours, tried in zip(network.parameters(), probe.parameters(), strict=True):
+        ours.requires_grad_(tried.grad is not None)

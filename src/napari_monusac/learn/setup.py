@@ -10,9 +10,10 @@ import torch
 from napari_monusac.core.errors import CheckpointError, MonusacError, TrainingError
 from napari_monusac.core.events import Scores
 from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.io._fingerprint import data_fingerprint
 from napari_monusac.io.collection import open_collection
 from napari_monusac.io.runs import RunFolder
-from napari_monusac.learn.checkpoint import load_state, load_weights, read_metadata
+from napari_monusac.learn.checkpoint import load_weights, read_metadata
 from napari_monusac.learn.crops import CropStore
 from napari_monusac.learn.device import choose_device, choose_precision
 from napari_monusac.learn.distributed import Ranks
@@ -20,6 +21,7 @@ from napari_monusac.learn.loader import PatchLoader
 from napari_monusac.learn.network import DualHeadUnet
 from napari_monusac.learn.patches import PatchSampler
 from napari_monusac.learn.progress import Progress
+from napari_monusac.learn.resume import load_state
 from napari_monusac.learn.schedule import LearningRate
 from napari_monusac.learn.step import Stepper
 from napari_monusac.learn.timelapse import choose_pinned
@@ -31,7 +33,19 @@ _MAY_CHANGE = {"epochs", "max_steps", "early_stopping", "precision"}
 
 @dataclass(slots=True)
 class Training:
-    """The parts of a run, put together."""
+    """The parts of a run, put together.
+
+    Attributes
+    ----------
+    scores : Scores
+        Of the last validation.
+    warnings : list of str
+        What must be told.
+    told : set of str
+        Crops whose failure has been told.
+    clock : float
+        When the last step ended (`time.perf_counter`), or 0.
+    """
 
     recipe: TrainingRecipe
     network: DualHeadUnet
@@ -48,6 +62,7 @@ class Training:
     scores: Scores = field(default_factory=Scores)
     warnings: list[str] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
+    clock: float = 0.0
 
     def take_warnings(self) -> list[str]:
         """What must be told, each once."""
@@ -80,15 +95,28 @@ class Training:
         self.ranks.leave()
 
 
-def set_up(
-    recipe: TrainingRecipe,
-    run: RunFolder,
-    device: str = "auto",
-    threads: int | None = None,
-    loader_threads: int = 2,
-    memory_budget_bytes: int | None = None,
-) -> Training:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the machine decides, not the recipe; see `napari_monusac.learn.loop.train`."""
+
+    device: str = "auto"
+    threads: int | None = None
+    loader_threads: int = 2
+    memory_budget_bytes: int | None = None
+
+
+def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Ranks, *, writes: bool = True) -> Training:
     """Put a run together, from its last checkpoint where there is one.
+
+    Parameters
+    ----------
+    recipe : TrainingRecipe
+    run : RunFolder
+    options : Options
+    ranks : Ranks
+        The processes that train together, not connected yet.
+    writes : bool
+        Note environment and data fingerprint in the run folder.
 
     Raises
     ------
@@ -99,49 +127,70 @@ def set_up(
     progress = Progress.from_state(state["progress"]) if state else Progress(accumulate=recipe.accumulate)
     if state:
         _check_same_recipe(recipe, run)
-    chosen, reason = choose_device(device)
-    ranks = Ranks.connect(chosen)
-    _set_threads(progress, threads)
-    store = CropStore(open_collection(run.data), recipe, memory_budget_bytes)
+    chosen, reason = choose_device(options.device)
+    device = ranks.device(chosen)
+    ranks = ranks.connected(device)
+    _set_threads(progress, options.threads)
+    store = CropStore(open_collection(run.data), recipe, options.memory_budget_bytes)
     sampler, warned = _sampler(recipe, run, store)
-    network = _network(recipe, run, chosen, resumed=state is not None)
-    precision, why = (
-        (progress.precision, "as before") if progress.precision else choose_precision(recipe, network, chosen)
-    )
-    stepper = Stepper(network, recipe, chosen, precision, progress.accumulate, ranks)
-    rate = LearningRate(recipe)
-    if progress.device not in {"", chosen}:
-        warned.append(f"resumed on {chosen}, begun on {progress.device}: results will differ in the last digits")
-    progress.device, progress.precision = chosen, precision
-    progress.steps_per_epoch = sampler.steps
-    validator = Validator(stepper, store, run.split.validation, choose_pinned(run, run.split.validation))
-    loader = PatchLoader(store, sampler, loader_threads, part=ranks.rank, parts=ranks.count)
-    versions = run.environment.get("versions", {})
+    network = _network(recipe, run, device, resumed=state is not None)
+    precision, why = _precision(recipe, network, device, progress, ranks)
+    stepper = Stepper(network, recipe, device, precision, progress.accumulate, ranks)
+    warned += _differences(run, store, progress, chosen)
+    progress.device, progress.precision, progress.steps_per_epoch = device, precision, sampler.steps
     training = Training(
-        recipe,
-        network,
-        stepper,
-        rate,
-        sampler,
-        loader,
-        validator,
-        store,
-        progress,
-        ranks,
-        f"{reason}; {precision}: {why}",
-        versions,
+        recipe=recipe,
+        network=network,
+        stepper=stepper,
+        rate=LearningRate(recipe),
+        sampler=sampler,
+        loader=PatchLoader(store, sampler, options.loader_threads, part=ranks.rank, parts=ranks.count),
+        validator=Validator(stepper, store, run.split.validation, choose_pinned(run, run.split.validation)),
+        store=store,
+        progress=progress,
+        ranks=ranks,
+        device_reason=f"{reason}; {precision}: {why}",
+        versions=run.environment.get("versions", {}),
+        warnings=warned,
     )
-    training.warnings += warned
     if state:
         _restore(training, state)
-    run.record_environment(device=chosen, device_reason=reason, precision=precision, threads=progress.threads)
+    if writes and ranks.writes:
+        run.record_environment(device=device, device_reason=reason, precision=precision, threads=progress.threads)
+        run.update_info(data_fingerprint=data_fingerprint(store.collection, _names(run)))
     return training
+
+
+def _names(run: RunFolder) -> tuple[str, ...]:
+    return run.split.training + run.split.validation
+
+
+def _precision(
+    recipe: TrainingRecipe, network: DualHeadUnet, device: str, progress: Progress, ranks: Ranks
+) -> tuple[str, str]:
+    """What the run began with, or a choice; all processes take that of the first."""
+    if progress.precision and recipe.precision == "auto":
+        return progress.precision, "as before"
+    precision, why = choose_precision(recipe, network, device)
+    low = ranks.of_first(int(precision == "bfloat16"), device)
+    return ("bfloat16" if low else "float32"), why
+
+
+def _differences(run: RunFolder, store: CropStore, progress: Progress, device: str) -> list[str]:
+    """What is not as it was when the run began."""
+    found = []
+    if progress.device.split(":")[0] not in {"", device.split(":")[0]}:
+        found.append(f"resumed on {device}, begun on {progress.device}: results will differ in the last digits")
+    before = run.info.data_fingerprint
+    if before and before != data_fingerprint(store.collection, _names(run)):
+        found.append("the data have changed since this run began: scores before and after cannot be compared")
+    return found
 
 
 def _set_threads(progress: Progress, threads: int | None) -> None:
     wanted = progress.threads or threads
     if wanted:
-        torch.set_num_threads(wanted)
+        torch.set_num_threads(wanted)  # of the calling thread: OpenMP counts them by thread
     progress.threads = torch.get_num_threads()
 
 
@@ -178,7 +227,7 @@ def _network(recipe: TrainingRecipe, run: RunFolder, device: str, *, resumed: bo
         torch.manual_seed(recipe.seed)
         network = DualHeadUnet(recipe, encoder_weights="none" if resumed else None)
     if resumed:
-        load_weights(network, run.last)
+        load_weights(network, run.last, read_metadata(run.last).digest)
     return network.to(device).to(memory_format=torch.channels_last)
 
 

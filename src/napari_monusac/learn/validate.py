@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -41,10 +42,13 @@ class Validation:
         Semantic and ternary map, uint8 (y, x), of each pinned crop.
     left_out : dict
         Crops that could not be read, with the reason.
+    seconds : float
+        How long it took.
     """
 
     scores: Scores
     losses: StepLosses
+    seconds: float = 0.0
     pinned: dict[str, Maps] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -100,6 +104,7 @@ class Validator:
         TrainingError
             No crop can be read, or there is no memory for a small tile.
         """
+        start = time.perf_counter()
         ranks = self.stepper.ranks
         ranks.share_buffers(self.stepper.network)
         confusion = PixelConfusion(SEMANTIC_CHANNELS), PixelConfusion(TERNARY_CHANNELS)
@@ -115,11 +120,13 @@ class Validator:
             maps = self._crop(crop, sums, confusion, should_stop)
             if name in self.pinned:
                 found.pinned[name] = maps
-        return self._pooled(found, confusion, sums)
+        self._pool(found, confusion, sums)
+        found.seconds = time.perf_counter() - start
+        return found
 
-    def _pooled(
+    def _pool(
         self, found: Validation, confusion: tuple[PixelConfusion, PixelConfusion], sums: NDArray[np.float64]
-    ) -> Validation:
+    ) -> None:
         ranks = self.stepper.ranks
         if ranks.count > 1:
             flat = np.concatenate([c.counts.ravel().astype(np.float64) for c in confusion] + [sums])
@@ -134,7 +141,6 @@ class Validator:
             )
         found.losses = StepLosses(*(sums[:3] / sums[3]).tolist())
         found.scores = training_scores(*confusion)
-        return found
 
     def _crop(
         self,

@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from napari_monusac.core.errors import WeightsError
+from napari_monusac.core.recipe import TrainingRecipe
 
 _HUB = "https://huggingface.co"
 _REACH_S = 4.0
@@ -119,6 +121,25 @@ def _from_hub(name: str) -> Mapping[str, Tensor]:
         return _fetch(name, local=False)
     except _NotCached as error:
         raise WeightsError(f"ImageNet weights of {name} cannot be downloaded ({error})", _OFFLINE_MEND) from error
+
+
+def download_notice(recipe: TrainingRecipe) -> str:
+    """What will be downloaded and how large it is, or an empty string where nothing will be (or can be)."""
+    if recipe.encoder_weights != "imagenet":
+        return ""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    try:
+        repository, file, revision = hub_address(recipe.encoder)
+        with suppress(Exception):  # not cached: the client has many ways to say so
+            hf_hub_download(repository, file, revision=revision, local_files_only=True)
+            return ""
+        if why_offline():
+            return ""
+        size = get_hf_file_metadata(hf_hub_url(repository, file, revision=revision), timeout=_REACH_S).size or 0
+    except Exception:  # noqa: BLE001 - a notice only: loading the weights says what is wrong
+        return ""
+    return f"downloading ImageNet weights of {recipe.encoder}: {size / 1e6:.0f} MB from huggingface.co/{repository}"
 
 
 class _NotCached(Exception):

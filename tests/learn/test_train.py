@@ -1,0 +1,406 @@
+"""The loop: events, checkpoints, stop, resume, and every failure made to happen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.torch
+
+
+def _play(recipe, run, **options):
+    from napari_monusac.learn.loop import train
+
+    return list(train(recipe, run, loader_threads=1, threads=1, **options))
+
+
+def _weights(path: Path):
+    from napari_monusac.learn.checkpoint import read_tensors
+
+    return read_tensors(path)
+
+
+def _same(a, b) -> bool:
+    return a.keys() == b.keys() and all((a[k] == b[k]).all() for k in a)
+
+
+def test_a_run_tells_its_events_and_leaves_a_whole_folder(tiny_recipe, make_run):
+    run = make_run(tiny_recipe)
+    assert run.status == "new"
+    events = _play(tiny_recipe, run)
+    kinds = [e.kind for e in events]
+    assert kinds[0] == "run-started"
+    assert kinds[-1] == "run-ended"
+    assert kinds.count("run-ended") == 1
+    assert kinds.count("batch-ended") == 6
+    assert kinds.count("epoch-ended") == 2
+    assert events[-1].reason == "completed", events[-1].message
+    assert run.status == "completed"
+    assert run.read_events() == events
+    assert len(run.metrics_file.read_text().splitlines()) == 3
+    files = {p.name for p in run.path.iterdir()}
+    assert {"best.safetensors", "last.safetensors", "recipe.toml", "split.json", "environment.json"} <= files
+    assert [f for f in files if "best" in f] == ["best.safetensors"]
+    assert not {"lock", "stop", "pause", "error.txt"} & files
+    assert run.environment["threads"] == 1
+    assert run.info.data_fingerprint
+
+
+def test_learning_happens(tiny_recipe, make_run):
+    recipe = tiny_recipe.with_values(epochs=1, steps_per_epoch=40, augment=False, dropout=0.0, lr=3e-3)
+    events = _play(recipe, make_run(recipe))
+    losses = [e.loss for e in events if e.kind == "batch-ended"]
+    assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
+
+
+# ---------------------------------------------------------------------- stop, resume, pause
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_recipe, new_run, tmp_path_factory):
+    """Weights and scores of a run that nobody disturbed."""
+    run = new_run(tmp_path_factory.mktemp("runs") / "reference", tiny_recipe)
+    _play(tiny_recipe, run)
+    return _weights(run.last), [e.scores for e in run.epochs()]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 5])
+def test_a_stopped_run_resumes_bit_for_bit(tiny_recipe, make_run, reference, steps):
+    run = make_run(tiny_recipe)
+    count = [0]
+
+    def should_stop() -> bool:
+        return count[0] >= steps
+
+    from napari_monusac.learn.loop import train
+
+    for event in train(tiny_recipe, run, should_stop, loader_threads=2, threads=1):
+        count[0] += event.kind == "batch-ended"
+    assert event.kind == "run-ended"
+    assert event.reason == "stopped"
+    assert count[0] == steps, "stop answers within one batch"
+    assert run.status == "stopped"
+    assert run.can_resume
+    events = _play(tiny_recipe, run)
+    assert events[0].first_step == steps
+    assert events[-1].reason == "completed", events[-1].message
+    weights, scores = reference
+    assert _same(_weights(run.last), weights)
+    assert [e.scores for e in run.epochs()] == scores
+    assert len(run.metrics_file.read_text().splitlines()) == 3
+
+
+def test_stop_during_validation_keeps_the_epoch_s_steps(tiny_recipe, make_run, reference, monkeypatch):
+    from napari_monusac.learn import validate
+
+    run = make_run(tiny_recipe)
+    true = validate.Validator._tile
+    with monkeypatch.context() as m:
+        m.setattr(validate, "TILE_PX", 64)
+        m.setattr(validate.Validator, "_tile", lambda *args: (run.request_stop(), true(*args))[1])
+        events = _play(tiny_recipe, run)
+    assert events[-1].reason == "stopped"
+    assert events[-1].step == 3
+    _play(tiny_recipe, run)
+    assert _same(_weights(run.last), reference[0])
+
+
+def test_control_files_pause_and_stop(tiny_recipe, make_run, monkeypatch):
+    from napari_monusac.learn import course
+    from napari_monusac.learn.loop import train
+
+    run = make_run(tiny_recipe)
+    seen = []
+
+    def sleep(_seconds: float) -> None:
+        seen.append(run.status)
+        run.request_resume()
+
+    monkeypatch.setattr(course.time, "sleep", sleep)
+    kinds = []
+    for event in train(tiny_recipe, run, loader_threads=1, threads=1):
+        kinds.append(event.kind)
+        if kinds.count("batch-ended") == 1 and event.kind == "batch-ended":
+            assert run.status == "running"
+            run.request_pause()
+        if kinds.count("batch-ended") == 2 and event.kind == "batch-ended":
+            run.request_stop()
+    assert seen == ["paused"]
+    assert kinds[2] == "checkpoint-saved", "a pause saves"
+    assert event.reason == "stopped"
+    assert kinds.count("batch-ended") == 2
+    run.request_stop()  # left over from before: a new start forgets it
+    assert _play(tiny_recipe, run)[-1].reason == "completed"
+
+
+def test_a_second_writer_is_refused_and_does_no_harm(tiny_recipe, make_run):
+    from napari_monusac.learn.loop import train
+
+    run = make_run(tiny_recipe)
+    first = train(tiny_recipe, run, loader_threads=1, threads=1)
+    next(first)
+    before = run.events_file.read_bytes()
+    second = _play(tiny_recipe, run)
+    assert [e.kind for e in second] == ["run-ended"]
+    assert second[0].reason == "failed"
+    assert "is being written by process" in second[0].message
+    assert run.events_file.read_bytes() == before
+    first.close()
+    assert run.status == "interrupted"
+
+
+def test_an_abandoned_generator_gives_the_lock_back(tiny_recipe, make_run):
+    from napari_monusac.learn.loop import train
+
+    run = make_run(tiny_recipe)
+    steps = train(tiny_recipe, run, loader_threads=1, threads=1)
+    next(steps)
+    assert run.is_alive
+    steps.close()
+    assert not run.is_alive
+    assert run.status == "interrupted"
+
+
+def test_resume_wants_the_same_recipe(tiny_recipe, make_run):
+    run = make_run(tiny_recipe)
+    _play(tiny_recipe, run, should_stop=lambda: True)
+    end = _play(tiny_recipe.with_values(lr=0.5), run)[-1]
+    assert end.reason == "failed"
+    assert "lr = 0.001, not 0.5" in end.message
+    longer = tiny_recipe.with_values(epochs=3)
+    assert _play(longer, run)[-1].epoch == 3
+
+
+def test_loader_threads_change_nothing(tiny_recipe, make_run, reference):
+    from napari_monusac.learn.loop import train
+
+    run = make_run(tiny_recipe)
+    list(train(tiny_recipe, run, loader_threads=4, threads=1))
+    assert _same(_weights(run.last), reference[0])
+
+
+def test_max_steps_and_early_stopping_complete_the_run(tiny_recipe, make_run):
+    end = _play(tiny_recipe.with_values(max_steps=4), make_run(tiny_recipe, "a"))[-1]
+    assert (end.reason, end.step) == ("completed", 4)
+    still = tiny_recipe.with_values(lr=1e-12, epochs=9, early_stopping=2, weight_decay=0, steps_per_epoch=1, dropout=0)
+    events = _play(still, make_run(still, "b"))
+    assert events[-1].reason == "completed"
+    assert "has not risen for 2 epochs" in events[-1].message
+    assert events[-1].epoch < 9
+
+
+# ---------------------------------------------------------------------- failures, made to happen
+
+
+def _failed(events) -> str:
+    assert [e.kind for e in events].count("run-ended") == 1
+    assert events[-1].reason == "failed"
+    assert "\n" not in events[-1].message
+    return events[-1].message
+
+
+def test_nan_ends_the_run_and_keeps_the_last_checkpoint(tiny_recipe, make_run, monkeypatch):
+    import torch
+
+    from napari_monusac.learn import step
+
+    run = make_run(tiny_recipe)
+    true = step.dual_head_loss
+    calls = [0]
+
+    def poisoned(*args):
+        calls[0] += 1
+        parts = true(*args)
+        return type(parts)(parts.total * torch.nan, parts.semantic, parts.ternary) if calls[0] == 5 else parts
+
+    monkeypatch.setattr(step, "dual_head_loss", poisoned)
+    message = _failed(_play(tiny_recipe, run))
+    assert "the loss became nan in step 4" in message
+    assert "lower lr" in message
+    assert run.status == "failed"
+    assert all(t.isfinite().all() for t in _weights(run.last).values() if t.is_floating_point())
+    monkeypatch.setattr(step, "dual_head_loss", true)
+    assert _play(tiny_recipe, run)[-1].reason == "completed"
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(tiny_recipe, make_run, monkeypatch):
+    import torch
+
+    from napari_monusac.learn import step
+
+    recipe = tiny_recipe.with_values(batch_size=4)
+    run = make_run(recipe)
+    true = step.Stepper._micro
+
+    def hungry(self, batch, part):
+        if part.stop - part.start > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return true(self, batch, part)
+
+    monkeypatch.setattr(step.Stepper, "_micro", hungry)
+    events = _play(recipe, run)
+    assert events[-1].reason == "completed", events[-1].message
+    told = [e.message for e in events if e.kind == "warned"]
+    assert [m for m in told if "4 micro-batches of 1 patches" in m]
+    assert len(told) == 2
+    monkeypatch.setattr(step.Stepper, "_micro", true)
+    resumed = _play(recipe.with_values(epochs=3), run)
+    assert resumed[-1].reason == "completed"
+
+
+def test_no_memory_for_one_patch_is_a_clear_end(tiny_recipe, make_run, monkeypatch):
+    from napari_monusac.learn import step
+
+    def never(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(step.Stepper, "_micro", never)
+    message = _failed(_play(tiny_recipe, make_run(tiny_recipe)))
+    assert "no memory for a single patch" in message
+    assert "patch_size" in message
+
+
+def test_validation_out_of_memory_uses_smaller_tiles(tiny_recipe, make_run, monkeypatch):
+    import torch
+
+    from napari_monusac.learn import validate
+
+    true = validate.Validator._logits
+
+    def hungry(self, image):
+        if self.tile_px > 512:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return true(self, image)
+
+    monkeypatch.setattr(validate.Validator, "_logits", hungry)
+    events = _play(tiny_recipe, make_run(tiny_recipe))
+    assert events[-1].reason == "completed", events[-1].message
+    assert [e for e in events if e.kind == "warned" and "tiles of 512 px" in e.message]
+
+
+def test_disk_full_is_told_and_the_run_resumes(tiny_recipe, make_run, reference, monkeypatch):
+    import errno
+
+    from napari_monusac.learn import checkpoint
+
+    run = make_run(tiny_recipe)
+    true = checkpoint.save_file
+    calls = [0]
+
+    def full(*args, **kwargs):
+        calls[0] += 1
+        if calls[0] >= 3:  # best and last of the first epoch were written
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return true(*args, **kwargs)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    message = _failed(_play(tiny_recipe, run))
+    assert "the disk is full" in message
+    assert "resume" in message
+    assert not [p for p in run.path.iterdir() if p.name.startswith(".")], "no half-written file stays"
+    monkeypatch.setattr(checkpoint, "save_file", true)
+    assert _play(tiny_recipe, run)[-1].reason == "completed"
+    assert _same(_weights(run.last), reference[0])
+
+
+def test_a_vanished_data_folder_ends_the_run_with_a_resumable_checkpoint(
+    tiny_recipe, make_run, make_collection, tmp_path, monkeypatch
+):
+    from napari_monusac.learn import crops
+    from napari_monusac.learn.loop import train
+
+    monkeypatch.setattr(crops, "_WAIT_S", 0.01)
+    data = make_collection(tmp_path / "stick")
+    run = make_run(tiny_recipe, data=data)
+    events = []
+    # A budget of one byte: each crop is read again whenever it is needed.
+    for event in train(tiny_recipe, run, loader_threads=1, threads=1, memory_budget_bytes=1):
+        events.append(event)
+        if event.kind == "epoch-ended":
+            data.rename(tmp_path / "gone")
+    message = _failed(events)
+    assert "the data folder is gone" in message or "can be read" in message
+    assert run.can_resume
+    (tmp_path / "gone").rename(data)
+    assert _play(tiny_recipe, run)[-1].reason == "completed"
+
+
+def test_a_crop_that_cannot_be_read_is_left_out_and_told(tiny_recipe, make_run, make_collection, tmp_path):
+    data = make_collection(tmp_path / "copy")
+    run = make_run(tiny_recipe, data=data)
+    name = run.split.training[0]
+    next(data.rglob(f"{name}.xml")).write_text("<Annotations><Annot")
+    events = _play(tiny_recipe, run)
+    assert events[-1].reason == "completed", events[-1].message
+    told = [e.message for e in events if e.kind == "warned"]
+    assert len(told) == 1
+    assert f"crop {name} is left out" in told[0]
+    assert ".xml" in told[0]
+
+
+def test_no_readable_crop_is_a_clear_end(tiny_recipe, make_run, make_collection, tmp_path):
+    data = make_collection(tmp_path / "copy")
+    run = make_run(tiny_recipe, data=data)
+    for name in run.split.validation:
+        next(data.rglob(f"{name}.xml")).write_text("broken")
+    assert "none of the validation crops can be read" in _failed(_play(tiny_recipe, run))
+
+
+def test_a_fault_of_ours_is_told_and_its_traceback_kept(tiny_recipe, make_run, monkeypatch):
+    from napari_monusac.learn import course
+
+    def broken(*_):
+        raise KeyError("oops")
+
+    monkeypatch.setattr(course, "save_frame", broken)
+    run = make_run(tiny_recipe)
+    message = _failed(_play(tiny_recipe, run))
+    assert "KeyError" in message
+    assert "please report" in message
+    assert "oops" in (run.path / "error.txt").read_text()
+
+
+def test_warnings_of_libraries_travel_as_events(tiny_recipe, make_run, monkeypatch):
+    import warnings
+
+    from napari_monusac.learn import course
+
+    true = course.save_frame
+
+    def noisy(*args):
+        warnings.warn("the sky is falling", UserWarning, stacklevel=1)
+        return true(*args)
+
+    monkeypatch.setattr(course, "save_frame", noisy)
+    before = warnings.showwarning
+    events = _play(tiny_recipe, make_run(tiny_recipe))
+    assert [e.message for e in events if e.kind == "warned"] == ["UserWarning: the sky is falling"]
+    assert warnings.showwarning is before
+
+
+def test_wrong_device_and_missing_weights_end_clearly(tiny_recipe, make_run, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    message = _failed(_play(tiny_recipe, make_run(tiny_recipe, "a"), device="cuda"))
+    assert "'cuda' is not there" in message
+    lost = tiny_recipe.with_values(encoder_weights="/nowhere/w.safetensors")
+    assert "no such weights file" in _failed(_play(lost, make_run(lost, "b")))
+
+
+def test_the_time_lapse_has_a_frame_an_epoch(tiny_recipe, make_run):
+    from napari_monusac.io.timelapse import read_timelapse, timelapse_crops
+
+    run = make_run(tiny_recipe)
+    _play(tiny_recipe, run)
+    (crop,) = timelapse_crops(run)[:1]
+    assert crop in run.split.validation
+    frames = read_timelapse(run, crop)
+    assert frames.epochs == (1, 2)
+    assert frames.semantic.shape == frames.ternary.shape
+    assert frames.semantic.shape[0] == 2
+    assert frames.semantic.dtype == np.uint8
+    assert frames.semantic.max() < 5
+    assert frames.ternary.max() < 3
