@@ -251,7 +251,7 @@ def test_masks_where_nothing_can_be_written(run, folder: Path, tmp_path: Path) -
 def test_ctrl_c_between_two_crops(run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import napari_monusac.jobs.maskfiles as maskfiles
 
-    real = maskfiles.write_masks
+    real = maskfiles.write_crop_masks
 
     def then_ctrl_c(*args, **kwargs):
         try:
@@ -259,7 +259,7 @@ def test_ctrl_c_between_two_crops(run, folder: Path, tmp_path: Path, monkeypatch
         finally:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(maskfiles, "write_masks", then_ctrl_c)
+    monkeypatch.setattr(maskfiles, "write_crop_masks", then_ctrl_c)
     result = run("masks", folder, "--out", tmp_path)
     assert result.code == 130
     assert len(list(tmp_path.rglob("*_ternary.tif"))) == 1

@@ -23,7 +23,7 @@ def masks(
     A crop that cannot be read is reported and the rest go on; the exit code is then 1.
     """
     from napari_monusac.io.collection import open_collection
-    from napari_monusac.jobs.maskfiles import write_masks
+    from napari_monusac.jobs.maskfiles import write_crop_masks
 
     if boundary_width not in BOUNDARY_WIDTHS:
         raise typer.BadParameter(f"{boundary_width} is none of 1, 3, 5, 7 px", param_hint="--boundary-width")
@@ -39,7 +39,7 @@ def masks(
                 raise Cancelled(f"{i} of {len(todo)} crops are written to {out}")
             step(i, crop.name)
             try:
-                written.append(write_masks(collection, crop, out, boundary_width=boundary_width))
+                written.append(write_crop_masks(collection, crop, out, boundary_width=boundary_width))
             except MonusacError as error:
                 problems.append({"crop": crop.name, "message": str(error)})
                 tell(f"skipped: {error}")

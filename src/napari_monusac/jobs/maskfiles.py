@@ -1,4 +1,4 @@
-"""Mask files of a crop: instances, semantic, ternary (and ambiguous) as .tif, for other programs."""
+"""Masks of a crop of a collection as files: instances, semantic, ternary (and ambiguous) .tif."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.core.classes import IGNORE_INDEX, NucleusClass
+from napari_monusac.core.classes import IGNORE_INDEX
 from napari_monusac.core.errors import CollectionError
-from napari_monusac.core.files import atomic_write
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection import Collection, Crop
 
 
-def write_masks(collection: Collection, crop: Crop, out: str | Path, *, boundary_width: int = 3) -> dict[str, Any]:
+def write_crop_masks(collection: Collection, crop: Crop, out: str | Path, *, boundary_width: int = 3) -> dict[str, Any]:
     """Write the masks of one labelled crop into ``out/<patient>/<crop>_<what>.tif``.
 
     Parameters
@@ -34,20 +33,19 @@ def write_masks(collection: Collection, crop: Crop, out: str | Path, *, boundary
     -------
     dict
         ``crop``, ``patient``, ``files`` (what -> path), ``nuclei`` (number by class name), ``overlap_px``, ``shape``.
-        instances: int32, numbered in file order. semantic: uint8, 255 for nuclei without a class. ternary: uint8, 0
-        background, 1 inside, 2 boundary. ambiguous: uint8, 255 in Ambiguous regions; written only where there are any.
+        instances: numbered in file order. semantic: 255 for nuclei without a class. ternary: 0 background, 1 inside, 2
+        boundary. ambiguous: 255 in Ambiguous regions; written only where there are any.
 
     Raises
     ------
     CollectionError
         The crop has no annotation.
     SlideError, AnnotationError
-        A file is damaged.
+        A file is damaged, or the disk refuses.
     RecipeError
         The boundary width is not an odd number.
-    OSError
-        The folder cannot be written.
     """
+    from napari_monusac.io.maskfiles import write_masks
     from napari_monusac.masks.rasterize import label_maps
     from napari_monusac.masks.ternary import ternary_map
 
@@ -64,13 +62,8 @@ def write_masks(collection: Collection, crop: Crop, out: str | Path, *, boundary
     }
     if maps.ignore.any():
         content["ambiguous"] = np.where(maps.ignore, np.uint8(IGNORE_INDEX), np.uint8(0))
-    folder = Path(out) / crop.patient
-    folder.mkdir(parents=True, exist_ok=True)
-    name = crop.name.replace("/", "_")
-    files = {what: folder / f"{name}_{what}.tif" for what in content}
-    for what, path in files.items():
-        _write_tif(path, content[what], um_per_px)
-    nuclei = {(k.label if k is not NucleusClass.BACKGROUND else ""): n for k, n in annotation.counts().items()}
+    files = write_masks(Path(out) / crop.patient, crop.name.replace("/", "_"), content, um_per_px)
+    nuclei = {k.label: n for k, n in annotation.counts().items()}
     return {
         "crop": crop.name,
         "patient": crop.patient,
@@ -79,14 +72,3 @@ def write_masks(collection: Collection, crop: Crop, out: str | Path, *, boundary
         "overlap_px": maps.overlap_px,
         "shape": shape,
     }
-
-
-def _write_tif(path: Path, values: NDArray[Any], um_per_px: float | None) -> None:
-    import tifffile
-
-    scale: dict[str, Any] = {}
-    if um_per_px:
-        per_cm = 1e4 / um_per_px
-        scale = {"resolution": (per_cm, per_cm), "resolutionunit": tifffile.RESUNIT.CENTIMETER}
-    with atomic_write(path) as temporary:
-        tifffile.imwrite(temporary, values, compression="zlib", photometric="minisblack", metadata=None, **scale)

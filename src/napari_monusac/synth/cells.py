@@ -20,10 +20,10 @@ RADIUS_UM: dict[NucleusClass, tuple[float, float]] = {
 }
 #: Share of the sum of radii that two centres keep apart: under 1, neighbours may overlap a little.
 _SPACING = {
-    NucleusClass.EPITHELIAL: 0.93,
-    NucleusClass.LYMPHOCYTE: 0.95,
+    NucleusClass.EPITHELIAL: 0.92,
+    NucleusClass.LYMPHOCYTE: 0.93,
     NucleusClass.NEUTROPHIL: 1.0,
-    NucleusClass.MACROPHAGE: 0.98,
+    NucleusClass.MACROPHAGE: 1.12,
 }
 
 
@@ -89,7 +89,7 @@ def place(
         wanted = len(placed) + counts[kind]
         for y, x, r in zip(y_all, x_all, radii, strict=True):
             n = len(placed)
-            reach = (rs[:n] + r) * np.minimum(spaces[:n], _SPACING[kind])
+            reach = (rs[:n] + r) * np.maximum(spaces[:n], _SPACING[kind])
             if ((ys[:n] - y) ** 2 + (xs[:n] - x) ** 2 < reach**2).any():
                 continue
             ys[n], xs[n], rs[n], spaces[n] = y, x, r, _SPACING[kind]

@@ -21,28 +21,36 @@ def visible_nuclei(cells: list[Cell], pad: int, shape: tuple[int, int]) -> Outli
             if cell.kind is not kind:
                 continue
             vertices = _clipped(np.rint(cell.outline) - pad, shape)
+            if vertices is None:
+                continue
             # A nucleus that hardly reaches into the crop: no annotator would outline it.
-            if (
-                vertices is not None
-                and polygon(vertices[:, 0], vertices[:, 1], shape)[0].size >= 0.08 * np.pi * cell.radius**2
-            ):
+            visible = polygon(vertices[:, 0], vertices[:, 1], shape)[0].size
+            if visible >= 0.15 * np.pi * cell.radius**2:
                 found.append((kind.label, vertices))
     return found
 
 
 def _clipped(outline: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64] | None:
-    """The part of an outline inside the crop, on whole pixels, no vertex twice in a row; None where nothing is left."""
-    limit = np.array(shape) - 1
-    if (outline < 0).any() or (outline > limit).any():
-        import shapely
+    """The part of an outline inside the crop, on whole pixels, a simple polygon; None where nothing is left."""
+    import shapely
 
-        parts = shapely.Polygon(outline).buffer(0).intersection(shapely.box(0, 0, *limit.tolist()))
-        pieces = [g for g in shapely.get_parts(parts) if g.geom_type == "Polygon"]
+    limit = np.array(shape) - 1
+    area = shapely.Polygon(outline)
+    if (outline < 0).any() or (outline > limit).any():
+        area = area.buffer(0).intersection(shapely.box(0, 0, *limit.tolist()))
+    # Rounding can make an outline touch or cross itself; cutting gives corners between pixels.
+    for _ in range(3):
+        pieces = [g for g in shapely.get_parts(area if area.is_valid else area.buffer(0)) if g.geom_type == "Polygon"]
         if not pieces:
             return None
-        outline = np.rint(np.asarray(max(pieces, key=lambda g: g.area).exterior.coords)[:-1])
-    keep = np.any(outline != np.roll(outline, 1, 0), axis=1)
-    return outline[keep] if keep.sum() >= 3 else None
+        ring = np.rint(np.asarray(max(pieces, key=lambda g: g.area).exterior.coords)[:-1])
+        ring = ring[np.any(ring != np.roll(ring, 1, 0), axis=1)]
+        if len(ring) < 3:
+            return None
+        area = shapely.Polygon(ring)
+        if area.is_valid:
+            return np.asarray(ring, np.float64)
+    return None
 
 
 def ambiguous_regions(rng: np.random.Generator, shape: tuple[int, int], number: int, um_per_px: float) -> Outlines:
