@@ -82,8 +82,8 @@ def test_the_whole_folder_is_written(opened, qtbot, tmp_path, width):
     panel.width.value = width
     panel.folder.set_path(tmp_path / "masks")
     task = panel.write_all()
-    with qtbot.waitSignal(task.finished, timeout=60_000):
-        pass
+    qtbot.waitUntil(lambda: not task.running, timeout=60_000)
+    assert "are in" in panel.progress.label.text()
     files = sorted((tmp_path / "masks").rglob("*ternary*.tif"))
     assert len(files) == sum(c.annotation is not None for c in opened.model.collection.crops)
     instances = tifffile.imread(str(files[0]).replace("ternary", "instances"))

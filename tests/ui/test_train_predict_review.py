@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from napari_monusac.core.events import BatchEnded, RunEnded
+from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.runs import RunFolder, find_runs
+from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.ui import canvas, comparing
+from napari_monusac.ui.predicted_layers import LivePrediction
 
 pytestmark = pytest.mark.torch
 
@@ -133,20 +136,31 @@ def test_predict_then_review(opened, viewer, qtbot, tiny_run, settle):
         assert viewer.scene.camera.center[-2:] == pytest.approx((y * scale, x * scale), abs=2)
 
 
-def test_thresholds_act_without_predicting_again(opened, viewer, qtbot, tiny_run, settle):
-    predict = opened.panels["Predict"]
-    predict.add_checkpoint(tiny_run)
-    predict.predict()
-    qtbot.waitUntil(lambda: canvas.find_layer(viewer, "predicted nuclei") is not None, timeout=120_000)
-    settle()
-    prediction = predict.prediction
-    before = np.array(canvas.find_layer(viewer, "predicted nuclei").data)
-    predict.nucleus.setValue(0.1)
-    qtbot.waitUntil(
-        lambda: not np.array_equal(before, canvas.find_layer(viewer, "predicted nuclei").data), timeout=20_000
-    )
+def test_thresholds_act_without_predicting_again(opened, viewer, qtbot, settle):
+    """Two nuclei, one sure and one doubtful: a slider takes the doubtful one away and gives it back."""
+    predict, image = opened.panels["Predict"], canvas.find_layer(viewer, "image")
+    shape = image.data.shape[:2]
+    semantic, ternary = np.zeros((5, *shape), np.float32), np.zeros((3, *shape), np.float32)
+    semantic[0], ternary[0] = 1, 1
+    for y, sure in ((20, 0.95), (70, 0.6)):
+        part = (slice(y, y + 20), slice(30, 50))
+        semantic[(0, *part)], semantic[(2, *part)] = 1 - sure, sure
+        ternary[(0, *part)], ternary[(1, *part)] = 1 - sure, sure
+    prediction = Prediction(semantic, ternary, um_per_px=0.25)
+    nuclei = instances_from_maps(semantic, ternary, um_per_px=0.25)
+    predict._predicted(image, LivePrediction(viewer, image, shape, (0, 0)), prediction, nuclei)
+    layer = canvas.find_layer(viewer, "predicted nuclei")
+    assert len(np.unique(layer.data)) == 3
+    predict.confidence.setValue(0.8)
+    qtbot.waitUntil(lambda: len(np.unique(layer.data)) == 2, timeout=10_000)
     assert predict.prediction is prediction
+    predict.confidence.setValue(0.0)
+    qtbot.waitUntil(lambda: len(np.unique(layer.data)) == 3, timeout=10_000)
+    viewer.layers.remove(layer)
+    predict.nucleus.setValue(0.6)
     settle()
+    qtbot.wait(80)
+    assert canvas.find_layer(viewer, "predicted nuclei") is None, "what the user deleted stays deleted"
 
 
 def test_a_drawn_rectangle_lies_where_it_was_drawn(opened, viewer, qtbot, tiny_run, settle):
@@ -154,7 +168,8 @@ def test_a_drawn_rectangle_lies_where_it_was_drawn(opened, viewer, qtbot, tiny_r
     predict.add_checkpoint(tiny_run)
     image = canvas.find_layer(viewer, "image")
     scale = image.scale[0]
-    viewer.add_shapes([np.array([[20, 30], [20, 110], [100, 110], [100, 30]]) * scale], shape_type="rectangle")
+    corners = np.array([[20, 30], [20, 110], [100, 110], [100, 30]])
+    viewer.add_shapes([corners * scale], shape_type="rectangle")
     predict.region.setCurrentText("Drawn rectangle")
     predict.predict()
     qtbot.waitUntil(lambda: canvas.find_layer(viewer, "predicted nuclei") is not None, timeout=120_000)
@@ -176,7 +191,7 @@ def test_cancel_leaves_no_half_prediction(opened, viewer, qtbot, tiny_run):
 
 
 def test_torch_can_be_imported_after_the_viewer_drew(tissue_folder):
-    """NAPARI.md, trap 1: with Mesa's llvmpipe in the process, importing triton kills Python unless it is blocked first."""
+    """With Mesa's llvmpipe in the process, importing triton kills Python unless it is blocked first (NAPARI.md, 1)."""
     code = """
 import napari
 from qtpy.QtWidgets import QApplication

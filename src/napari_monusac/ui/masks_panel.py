@@ -129,18 +129,19 @@ class MasksPanel(QWidget):
 
     def _watch(self) -> None:
         layer = self.nuclei.value
+        for widget in (self.write, self.live, self.width):
+            widget.enabled = layer is not None
+        self.hint.setVisible(layer is None)
         if layer is self._watched:
             return
         if self._watched is not None:
             self._watched.events.labels_update.disconnect(self._edited)
-            self._watched.events.data.disconnect(self._edited_whole)
+            self._watched.events.set_data.disconnect(self._edited_whole)
         self._watched = layer
-        for widget in (self.write, self.live, self.width):
-            widget.enabled = layer is not None
-        self.hint.setVisible(layer is None)
         if layer is not None:
             layer.events.labels_update.connect(self._edited)
-            layer.events.data.connect(self._edited_whole)
+            # undo, redo and new data come without a box
+            layer.events.set_data.connect(self._edited_whole)
         self.refresh()
 
     def _edited(self, event: Any) -> None:
@@ -155,7 +156,8 @@ class MasksPanel(QWidget):
         self._count_soon()
 
     def _edited_whole(self, _: object) -> None:
-        self.refresh()
+        if self._preview is not None:
+            self.refresh()
 
     # -- the map
 
@@ -264,12 +266,12 @@ class MasksPanel(QWidget):
             return None
 
         def work(report: Report) -> int:
-            from napari_monusac.io.maskfiles import write_masks
+            from napari_monusac.jobs.maskfiles import write_crop_masks
 
             todo = [c for c in collection.crops if c.image is not None and c.annotation is not None]
             for i, crop in enumerate(todo):
                 report(i / max(1, len(todo)), f"{crop.name} ({i + 1} of {len(todo)})")
-                write_masks(collection, crop, Path(out), boundary_width=width)
+                write_crop_masks(collection, crop, Path(out), boundary_width=width)
             return len(todo)
 
         task = Task(work)

@@ -64,6 +64,7 @@ class PredictPanel(QWidget):
         self.notes = Note(kind="warning")
         self.inside = _slider(0.5, "How sure the network must be that a pixel is inside a nucleus")
         self.nucleus = _slider(0.5, "How sure the network must be that a pixel belongs to a nucleus at all")
+        self.confidence = _slider(0.0, "Nuclei that the network is less sure of are left out; 0 keeps all")
         self.smallest = QDoubleSpinBox()
         self.smallest.setRange(0, 100)
         self.smallest.setSuffix(" µm²")
@@ -74,6 +75,7 @@ class PredictPanel(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Inside", self.inside)
         form.addRow("Nucleus", self.nucleus)
+        form.addRow("Confidence", self.confidence)
         form.addRow("Smallest", self.smallest)
         self.after = column(Heading("Thresholds (no new prediction needed)"), sliders, self.count)
         self.after.hide()
@@ -92,7 +94,7 @@ class PredictPanel(QWidget):
         self._debounce.setSingleShot(True)
         self._debounce.setInterval(30)
         self._debounce.timeout.connect(self._apply_thresholds)
-        for control in (self.inside, self.nucleus, self.smallest):
+        for control in (self.inside, self.nucleus, self.confidence, self.smallest):
             control.valueChanged.connect(lambda _: self._debounce.start())
         self.models.currentIndexChanged.connect(lambda _: self._say_what_next())
 
@@ -245,7 +247,7 @@ class PredictPanel(QWidget):
         nuclei = instances_from_maps(
             p.semantic, p.ternary, boundary_width=p.boundary_width, um_per_px=p.um_per_px,
             inside_threshold=self.inside.value(), nucleus_threshold=self.nucleus.value(),
-            min_area_um2=self.smallest.value() if p.um_per_px else 0.0,
+            min_confidence=self.confidence.value(), min_area_um2=self.smallest.value() if p.um_per_px else 0.0,
         )  # fmt: skip
         update_nuclei_layer(self.viewer, nuclei)
         self._say_count(nuclei, time.perf_counter() - started)
@@ -265,7 +267,7 @@ class PredictPanel(QWidget):
 def _slider(value: float, tooltip: str) -> QLabeledDoubleSlider:
     slider = QLabeledDoubleSlider()
     slider.setOrientation(_horizontal())
-    slider.setRange(0.05, 0.95)
+    slider.setRange(0.05 if value else 0.0, 0.95)
     slider.setSingleStep(0.05)
     slider.setDecimals(2)
     slider.setValue(value)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize, Qt, QTimer
-from qtpy.QtGui import QColor, QIcon, QImage, QPixmap
+from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -53,6 +53,12 @@ class SlidesPanel(QWidget):
         self._counts: dict[str, dict[int, int]] = {}
         self._items: dict[str, QTreeWidgetItem] = {}
         self._opening: Task | None = None
+        self._counting: Task | None = None
+        # the open crop comes first, then the counts
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(300)
+        self._soon.timeout.connect(self._count)
         self._build()
         self.model.collection_changed.connect(self._show_collection)
         self.model.crop_asked.connect(self.open_crop)
@@ -148,6 +154,8 @@ class SlidesPanel(QWidget):
         return self.opening.follow(task, "Looking through the folder…")
 
     def _show_collection(self, collection: Collection | None) -> None:
+        if self._counting is not None:
+            self._counting.stop()
         self.tree.clear()
         self._items.clear()
         self._counts.clear()
@@ -183,10 +191,14 @@ class SlidesPanel(QWidget):
             f"{len(patients)} patients, {len(crops)} crops, {labelled} with labels.{problems} Click a crop to open it."
         )
         self._mark_open(self.model.crop)
-        QTimer.singleShot(300, lambda: self._count(collection))
+        self._soon.start()
 
-    def _count(self, collection: Collection) -> None:
+    def _count(self) -> None:
         """Count nuclei and make thumbnails in the background, crop by crop."""
+
+        collection = self.model.collection
+        if collection is None:
+            return
 
         def work(report: Report) -> None:
             from napari_monusac.io.thumbnails import thumbnail
@@ -202,7 +214,7 @@ class SlidesPanel(QWidget):
 
         task = Task(work)
         task.progressed.connect(self._counted)
-        self.model.collection_changed.connect(lambda _: task.stop())
+        self._counting = task
         self.progress.follow(task, "Counting nuclei…")
 
     def _counted(self, progress: Progress) -> None:
@@ -216,9 +228,7 @@ class SlidesPanel(QWidget):
             self._counts[name] = counts
             item.setData(1, COUNTS_ROLE, counts)
             item.setToolTip(1, ", ".join(f"{c.label}: {counts.get(int(c), 0)}" for c in CLASSES))
-        height, width = picture.shape[:2]
-        image = QImage(picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-        item.setIcon(0, QIcon(QPixmap.fromImage(image)))
+        item.setIcon(0, _icon(picture))
 
     def _filter(self) -> None:
         words = self.search.text().casefold().split()
@@ -348,6 +358,19 @@ class SlidesPanel(QWidget):
             move()
         elif self.model.may_leave_crop() and (task := self.open_crop(crop)) is not None:
             task.finished.connect(move)
+
+
+def _icon(picture: Any) -> QIcon:
+    """A thumbnail on a square, so that names stand in one column."""
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    square = QPixmap(side, side)
+    square.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(square)
+    image = QImage(picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+    painter.drawImage((side - width) // 2, (side - height) // 2, image)
+    painter.end()
+    return QIcon(square)
 
 
 def _short(crop: Crop) -> str:
