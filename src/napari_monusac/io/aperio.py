@@ -36,6 +36,8 @@ _READ = {
     ("Region", "Vertices"),
     ("Vertices", "Vertex"),
 }
+#: Elements that must not stand elsewhere: a nucleus in an odd place would be missed in silence.
+_STRUCTURE = {"Annotations", "Annotation", "Regions", "Region", "Vertices", "Vertex"}
 
 
 def read_aperio(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annotation:
@@ -164,13 +166,12 @@ class _Handler:
             raise too_many(self.path, "levels of nested elements", self.bounds.max_depth)
         if self._kept is None and (parent, tag) in _READ:
             self._begin(tag, attributes)
-        elif attributes and attributes[0] == CUT and self.cut.blocks:
-            # a block was cut out of an element that we do not read: `read_aperio` starts again with the whole file
-            self._fail("vertices stand outside of a Region", _MEND)
-        elif self._kept is not None:
-            self._kept.append(element_start(tag, _pairs(attributes)))
         elif parent == "":
             self._fail(f"the root element is <{tag[:40]}>, not <Annotations>", "choose an Aperio ImageScope file")
+        elif tag in _STRUCTURE:
+            self._fail(f"<{tag}> stands inside <{parent[:40]}>, where it does not belong", _MEND)
+        elif self._kept is not None:
+            self._kept.append(element_start(tag, _pairs(attributes)))
         else:
             self._keep(tag, attributes)
 

@@ -70,8 +70,8 @@ def _file(annotation: Annotation, path: Path) -> Iterator[bytes]:
     um_per_px = annotation.um_per_px
     with_z = _with_z(annotation.regions)
     yield _encoded(element_start("Annotations", _root(annotation)) + "\n", path)
-    for group in _groups(annotation):
-        yield from _layer(group, um_per_px, with_z, path)
+    for number, group in enumerate(_groups(annotation), 1):
+        yield from _layer(group, number, um_per_px, with_z, path)
     yield _encoded(annotation.markup, path) + b"</Annotations>\n"
 
 
@@ -119,7 +119,8 @@ def _new_layer(label: str, number: int) -> Layer:
         ("Incremental", "0"), ("Type", "4"), ("LineColor", str(LINE_COLORS[known])), ("Visible", "1"),
         ("Selected", "0"), ("MarkupImagePath", ""), ("MacroName", ""),
     )  # fmt: skip
-    return Layer(label, attributes, (("Name", label), ("Id", "0"), ("Value", "")), _HEADERS)
+    naming = (("Name", label), ("Id", "0"), ("Value", ""))
+    return Layer(label, attributes, naming, _HEADERS, markup="<Plots/>")
 
 
 def _next_id(holders: Iterable[Layer | Nucleus]) -> int:
@@ -128,24 +129,26 @@ def _next_id(holders: Iterable[Layer | Nucleus]) -> int:
     return 1 + max((int(i) for i in ids if i.isascii() and i.isdigit() and len(i) < 19), default=0)
 
 
-def _layer(group: _Group, um_per_px: float | None, with_z: bool, path: Path) -> Iterator[bytes]:
+def _layer(group: _Group, number: int, um_per_px: float | None, with_z: bool, path: Path) -> Iterator[bytes]:
     layer = group.layer
+    if not layer.attributes:
+        # a layer that never was in a file
+        layer = _new_layer(layer.label, number)
     lines = ["\t" + element_start("Annotation", layer.attributes)]
     naming = ([layer.class_attributes] if layer.class_attributes is not None else []) + [*layer.more_attributes]
     if naming:
         lines += ["\t\t<Attributes>", *("\t\t\t" + element("Attribute", a) for a in naming), "\t\t</Attributes>"]
     else:
         lines += ["\t\t<Attributes/>"]
-    lines += ["\t\t<Regions>", "\t\t\t<RegionAttributeHeaders>"]
-    lines += ["\t\t\t\t" + element("AttributeHeader", h) for h in layer.region_headers or _HEADERS]
-    lines += ["\t\t\t</RegionAttributeHeaders>"]
+    headers = ["\t\t\t\t" + element("AttributeHeader", h) for h in layer.region_headers]
+    lines += ["\t\t<Regions>", "\t\t\t<RegionAttributeHeaders>", *headers, "\t\t\t</RegionAttributeHeaders>"]
     yield _encoded("\n".join(lines) + "\n", path)
     free = _next_id(region for region, new in group.regions if not new)
     for region, new in group.regions:
         yield _region(region, str(free) if new else "", um_per_px, with_z, path)
         free += new
-    plots = layer.markup if "<Plots" in layer.markup else layer.markup + "<Plots/>"
-    yield _encoded(f"\t\t</Regions>\n\t\t{plots}\n\t</Annotation>\n", path)
+    others = f"\t\t{layer.markup}\n" if layer.markup else ""
+    yield _encoded(f"\t\t</Regions>\n{others}\t</Annotation>\n", path)
 
 
 def _region(region: Nucleus, new_id: str, um_per_px: float | None, with_z: bool, path: Path) -> bytes:
@@ -156,12 +159,11 @@ def _region(region: Nucleus, new_id: str, um_per_px: float | None, with_z: bool,
     if text is None:
         text = _vertex_text(region, with_z, path)
     start = element_start("Region", attributes)
+    if region.confidence is not None and not 0 <= region.confidence <= 1:
+        raise AnnotationError(path, f"not written: confidence {region.confidence} is not within 0 to 1", "correct it")
     markup = with_confidence(region.markup or "<Attributes/>", region.confidence)
-    return (
-        _encoded(f"\t\t\t{start}\n\t\t\t\t{markup}\n\t\t\t\t<Vertices>", path)
-        + text
-        + b"</Vertices>\n\t\t\t</Region>\n"
-    )
+    head = f"\t\t\t{start}\n\t\t\t\t{markup}\n\t\t\t\t<Vertices>"
+    return _encoded(head, path) + text + b"</Vertices>\n\t\t\t</Region>\n"
 
 
 def _region_attributes(region: Nucleus, new_id: str, um_per_px: float | None, *, edited: bool) -> Attributes:
@@ -192,7 +194,7 @@ def _vertex_text(region: Nucleus, with_z: bool, path: Path) -> bytes:
     for k, (y, x) in enumerate(region.vertices.tolist()):
         depth = f' Z="{z[k] if z else 0}"' if z or with_z else ""
         lines.append(f'<Vertex X="{decimal(x)}" Y="{decimal(y)}"{depth}/>'.encode())
-    return b"".join([_NEWLINE + line for line in lines] + [b"\n\t\t\t\t"])
+    return b"".join([_NEWLINE + line for line in lines] + [b"\n\t\t\t\t"]) if lines else b""
 
 
 def _with_z(regions: Iterable[Nucleus]) -> bool:
