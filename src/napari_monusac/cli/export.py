@@ -1,5 +1,122 @@
-"""Soon."""
+"""``export``: nuclei for other programs, and a model for deployment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from napari_monusac.cli.shell import Json, answer, answer_json, progress, stop_on_signal, tell
+from napari_monusac.core.errors import Cancelled
+
+if TYPE_CHECKING:
+    from napari_monusac.jobs.exports import Exportable
 
 
-def export() -> None:
-    """Soon."""
+def export(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A prediction (.zarr), a folder of them, an annotation, a folder of crops; for onnx a model."
+        ),
+    ],
+    to: Annotated[
+        Literal["geojson", "aperio", "coco", "csv", "tif", "mat", "onnx"], typer.Option("--to", help="What to write.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write into.")],
+    parent: Annotated[
+        bool,
+        typer.Option(
+            "--parent", help="geojson, aperio: coordinates of the parent slide, for QuPath on the whole slide."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write nuclei as QuPath GeoJSON, Aperio XML, COCO, CSV, label .tif or the challenge's .mat; a model as ONNX."""
+    if to == "onnx":
+        files = _onnx(source, out)
+        count = 1
+    else:
+        if parent and to not in {"geojson", "aperio"}:
+            raise typer.BadParameter("only with --to geojson or aperio", param_hint="--parent")
+        files, count = _nuclei(source, to, out, parent)
+    if as_json:
+        answer_json({"to": to, "out": out, "files": files})
+    else:
+        answer(f"{count} {'models' if to == 'onnx' else 'images'}: {len(files)} files in {out}")
+
+
+def _onnx(source: Path, out: Path) -> list[Path]:
+    from napari_monusac.infer.onnx import export_onnx
+
+    out.mkdir(parents=True, exist_ok=True)
+    return [Path(export_onnx(source, out / "model.onnx"))]
+
+
+def _nuclei(source: Path, to: str, out: Path, parent: bool) -> tuple[list[Path], int]:
+    from napari_monusac.jobs.exports import exportables
+
+    out.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+    held: list[Exportable] = []
+    count = 0
+    with stop_on_signal("stopping after this image") as stopping, progress(float("inf"), "exporting") as step:
+        for item in exportables(source):
+            if stopping():
+                raise Cancelled(f"{count} images are written to {out}")
+            step(count, item.name)
+            if to == "coco":
+                held.append(item)
+            else:
+                files += _write(item, to, out, parent)
+            count += 1
+    if held:
+        files.append(_write_coco(held, out / "nuclei.coco.json"))
+    return files, count
+
+
+def _write(item: Exportable, to: str, out: Path, parent: bool) -> list[Path]:
+    """Write one image's nuclei; what a format cannot hold is told."""
+    from napari_monusac.jobs.exports import shifted
+
+    path = out / f"{item.name}.{ {'geojson': 'geojson', 'aperio': 'xml', 'csv': 'csv'}.get(to, '') }"
+    if to in {"geojson", "aperio"}:
+        from napari_monusac.io.annotations import write_annotation
+
+        left_out = write_annotation(shifted(item) if parent else item.annotation, path)
+        _tell_left_out(item, len(left_out), "fewer than three vertices")
+        return [path]
+    if to == "csv":
+        from napari_monusac.io.tables import nuclei_table, write_table
+
+        pixels = item.pixels() if item.pixels is not None else None
+        table = nuclei_table(
+            item.instances, item.classes, confidence=item.confidence, um_per_px=item.um_per_px, image=pixels
+        )
+        write_table(table, path)
+        return [path]
+    if to == "tif":
+        from napari_monusac.io.maskfiles import write_masks
+
+        return list(write_masks(out, item.name, {"instances": item.instances, **item.maps}, item.um_per_px).values())
+    from napari_monusac.io.nary import nary_maps, write_nary
+
+    maps, without = nary_maps(item.instances, item.classes, item.ignore)
+    _tell_left_out(item, len(without), "no class")
+    return list(write_nary(out, item.patient, item.name, maps))
+
+
+def _write_coco(items: list[Exportable], path: Path) -> Path:
+    from napari_monusac.io.coco import CocoImage, write_coco
+
+    images = [CocoImage(f"{i.name}.tif", i.shape, i.annotation) for i in items]
+    left_out: Any = write_coco(images, path)
+    if left_out:
+        tell(f"left out: {len(left_out)} regions with fewer than three vertices")
+    return path
+
+
+def _tell_left_out(item: Exportable, number: int, why: str) -> None:
+    if number:
+        tell(f"{item.name}: {number} regions left out ({why})")

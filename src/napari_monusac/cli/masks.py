@@ -31,6 +31,7 @@ def masks(
     todo = collection.labelled
     if not todo:
         raise CollectionError(folder, "holds no annotated crop", "put the .xml files beside the images")
+    out.mkdir(parents=True, exist_ok=True)
     written: list[dict[str, Any]] = []
     problems: list[dict[str, str]] = []
     with stop_on_signal("stopping after this crop") as stopping, progress(len(todo), "masks") as step:
