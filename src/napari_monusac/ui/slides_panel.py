@@ -370,7 +370,10 @@ def _icon(picture: Any) -> QIcon:
     image = QImage(picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
     painter.drawImage((side - width) // 2, (side - height) // 2, image)
     painter.end()
-    return QIcon(square)
+    icon = QIcon(square)
+    # Qt would tint the picture of the selected row, and colour is what it is looked at for
+    icon.addPixmap(square, QIcon.Mode.Selected)
+    return icon
 
 
 def _short(crop: Crop) -> str:

@@ -176,6 +176,9 @@ class Studio(QWidget):
     def _crop_changed(self, crop: Crop | None) -> None:
         self.where.setText("No slide is open" if crop is None else str(crop.name))
         self.where.setToolTip("" if crop is None else str(crop.image))
+        image = canvas.find_layer(self.viewer, "image")
+        notes = image.metadata["monusac"].get("notes", ()) if image is not None else ()
+        self.notice.say("; ".join(notes).capitalize(), "hint")
         at, number = self.model.position()
         self.place.setText(f"{at}/{number}" if number else "")
         self.previous.setEnabled(self.model.neighbour(-1) is not None)
