@@ -113,7 +113,8 @@ class EditHistory(SessionState):
 
         return stop
 
-    def _tell(self, change: SessionChange) -> SessionChange:
+    def tell(self, change: SessionChange) -> SessionChange:
+        """Tell all listeners of a change, and return it."""
         for callback in tuple(self._listeners):
             callback(change)
         return change
@@ -133,7 +134,7 @@ class EditHistory(SessionState):
         self._record(Step(kind="undo", n=self._numbered + 1, time=now()))
         edit = self._done.pop()
         self._undone.append(edit)
-        return self._tell(self._carried_out(edit, "undo"))
+        return self.tell(self._carried_out(edit, "undo"))
 
     def redo(self) -> SessionChange:
         """Bring the last undone edit back.
@@ -148,7 +149,7 @@ class EditHistory(SessionState):
         self._record(Step(kind="redo", n=self._numbered + 1, time=now()))
         edit = self._undone.pop()
         self._done.append(edit)
-        return self._tell(self._carried_out(edit, "redo"))
+        return self.tell(self._carried_out(edit, "redo"))
 
     def _do(
         self,
@@ -181,7 +182,7 @@ class EditHistory(SessionState):
         self._record(edit)
         self._done.append(edit)
         self._undone.clear()
-        return self._tell(self._carried_out(edit, "edit"))
+        return self.tell(self._carried_out(edit, "edit"))
 
     def _settle(self, plane: Plane, change: Change, freed: Freed) -> tuple[Change, set[int]]:
         """Decide about the pixels that are given up: what lies below comes back, or loses them as well."""
@@ -222,6 +223,17 @@ class EditHistory(SessionState):
 
     def _class_for_new(self) -> int:
         raise NotImplementedError
+
+    def set_boundary_width(self, width_px: int) -> SessionChange:
+        """Change the width of the ternary map's boundary (a view of the same nuclei: no edit).
+
+        Raises
+        ------
+        RecipeError
+            The width is not odd or out of range.
+        """
+        self.maps.set_boundary_width(width_px)
+        return self.tell(SessionChange("boundary", f"{width_px} px", (0, 0, *self.shape)))
 
     # -- carrying out -------------------------------------------------------------------------------------------------
 

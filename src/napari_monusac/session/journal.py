@@ -14,34 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from napari_monusac.core.errors import SessionError
+from napari_monusac.session.locking import try_lock
 from napari_monusac.session.records import Header, Record, decode, encode
-
-# Windows locks ranges of bytes and keeps others from reading them: lock one that no journal reaches.
-_LOCK_BYTE = 1 << 40
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: BinaryIO) -> bool:
-        where = file.tell()
-        try:
-            file.seek(_LOCK_BYTE)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        finally:
-            file.seek(where)
-        return True
-
-else:
-    import fcntl
-
-    def _lock(file: BinaryIO) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
 
 
 def read_journal(path: str | Path) -> tuple[list[Record], int]:
@@ -118,7 +92,7 @@ class Journal:
             raise
         except OSError as error:
             raise _unwritable(path, error) from error
-        _lock(file)
+        try_lock(file)
         journal = cls(path, file, 0)
         journal.append(header)
         _sync_folder(path.parent)
@@ -137,7 +111,7 @@ class Journal:
             file = path.open("r+b")
         except OSError as error:
             raise _unwritable(path, error) from error
-        if not _lock(file):
+        if not try_lock(file):
             file.close()
             return None
         return cls(path, file, 0)

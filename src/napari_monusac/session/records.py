@@ -61,6 +61,8 @@ class Patch(_Record):
         except (ValueError, zlib.error) as error:
             raise SessionError(f"an edit's pixels cannot be unpacked ({error})", "the journal is damaged") from error
         head = -(-height * width // 8)
+        if len(raw) < head:
+            raise SessionError(f"an edit of {height} x {width} px holds {len(raw)} bytes", "the journal is damaged")
         bits = np.unpackbits(np.frombuffer(raw[:head], np.uint8), count=height * width)
         mask = bits.astype(bool).reshape(height, width)
         count = int(np.count_nonzero(mask))

@@ -123,7 +123,7 @@ class SavingSession(Accepting):
         self._write_sidecar(target, built, sha256(content))
         if own:
             self._disk_sha = self._saved[self.state] = sha256(content)
-            self._tell(SessionChange("saved", target.name))
+            self.tell(SessionChange("saved", target.name))
         regions, redrawn = len(built.annotation.regions), len(built.redrawn)
         return SaveReport(
             target, regions, regions - redrawn, redrawn, len(built.trimmed), len(built.hidden), backup

@@ -86,7 +86,7 @@ class Selecting(EditHistory):
             "replace": these, "add": old | these, "remove": old - these, "toggle": old ^ these
         }[mode]  # fmt: skip
         if self._selected != old:
-            self._tell(SessionChange("selection", ids=self._selected ^ old))
+            self.tell(SessionChange("selection", ids=self._selected ^ old))
         return self._selected
 
     def select_box(self, box: Box, mode: SelectMode = "replace", plane: Plane = "nuclei") -> frozenset[int]:

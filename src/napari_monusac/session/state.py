@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from napari_monusac.session.maps import LiveMaps
 from napari_monusac.session.records import Edit
 from napari_monusac.session.rows import NucleusRow, Plane
 from napari_monusac.session.source import SourceOutlines, rows_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class SessionState:
@@ -77,6 +81,30 @@ class SessionState:
             return self._rows[label]
         except KeyError:
             raise SessionError(f"there is no nucleus {label}", "choose one on the canvas") from None
+
+    def features(self, plane: Plane = "nuclei") -> pd.DataFrame:
+        """Return the rows of a plane as napari wants the features of a Labels layer.
+
+        Columns: ``index`` (the label), ``class``, ``class_id``, ``provenance``, ``class_provenance``, ``confidence``
+        (NaN where there is none), ``note``, ``author``, ``time``; by rising index.
+        """
+        import pandas as pd
+
+        names = (
+            "id",
+            "class_name",
+            "class_id",
+            "provenance",
+            "class_provenance",
+            "confidence",
+            "note",
+            "author",
+            "time",
+        )
+        rows = [self._rows[k] for k in sorted(self._rows) if self._rows[k].plane == plane]
+        columns = {n: [getattr(r, n) for r in rows] for n in (*names, "time")}
+        table = pd.DataFrame(columns).rename(columns={"id": "index", "class_name": "class"})
+        return table.astype({"index": "int64", "class_id": "int64", "confidence": "float64"})
 
     def same_as(self, other: SessionState) -> bool:
         """Whether rows and all four maps are equal, pixel for pixel."""
