@@ -89,7 +89,8 @@ def _convert(network: nn.Module) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch.jit.trace is called deprecated; OpenVINO still asks for it
         front = FrontEndManager().load_by_framework("pytorch")
-        return front.convert(front.load(TorchScriptPythonDecoder(bare, example_input=example)))
+        decoder = TorchScriptPythonDecoder(bare, example_input=example)  # must outlive the conversion
+        return front.convert(front.load(decoder))
 
 
 class BareNetwork(nn.Module):

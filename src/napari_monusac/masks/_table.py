@@ -28,6 +28,7 @@ def nucleus_table(
     *,
     smallest_px: float = 0.0,
     least_confidence: float = 0.0,
+    least_peak: float = 0.0,
 ) -> tuple[NDArray[np.int32], pd.DataFrame]:
     """Number the nuclei 1..n without gaps and measure them.
 
@@ -40,6 +41,7 @@ def nucleus_table(
 
     facts = nucleus_facts(labels, semantic, ternary, boundary_width)
     keep = (facts["area_px"] >= max(smallest_px, 1)) & (facts["confidence"] >= least_confidence)
+    keep &= facts.pop("peak") >= least_peak
     keep[0] = False
     number = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
     table = pd.DataFrame({name: values[keep] for name, values in facts.items()})
@@ -66,13 +68,16 @@ def nucleus_facts(
     by_ternary = ternary_nucleus_probability(ternary, boundary_width)[ys, xs]
     if semantic is None:
         probabilities, entropy, disagreement = np.zeros((4, size)), mean(entropy_map(ternary)[ys, xs]), np.zeros(size)
-        nucleus = mean(by_ternary)
+        nucleus, surest = mean(by_ternary), by_ternary
     else:
         by_semantic = nucleus_probability(semantic)[ys, xs]
         probabilities = np.stack([mean(channel(semantic, int(c))[ys, xs]) for c in CLASSES])
         entropy = mean(entropy_map(np.stack([channel(semantic, k)[ys, xs] for k in range(5)])[:, None])[0])
         disagreement = mean(np.abs(by_semantic - by_ternary))
         nucleus = (mean(by_semantic) + mean(by_ternary)) / 2
+        surest = np.maximum((by_semantic + by_ternary) / 2, by_ternary)
+    peak = np.zeros(size, np.float32)
+    np.maximum.at(peak, label, surest)
     total = probabilities.sum(0)
     known = total > 1e-6
     probabilities = np.where(known, probabilities / np.maximum(total, 1e-6), 0.25)
@@ -89,5 +94,6 @@ def nucleus_facts(
         **{name: p.astype(np.float32) for name, p in zip(CLASS_COLUMNS, probabilities, strict=True)},
         "disagreement": disagreement.astype(np.float32),
         "entropy": entropy.astype(np.float32),
+        "peak": peak,
         "doubt": np.maximum(disagreement, entropy).astype(np.float32),
     }

@@ -17,6 +17,9 @@ from napari_monusac.masks.doubt import Maps, channel, nucleus_probability, terna
 if TYPE_CHECKING:
     import pandas as pd
 
+#: A marker whose *inside* falls apart into cores of so many px at this part of the way from the threshold to 1 is cut.
+_CORE_LEVEL, _CORE_PX = 0.4, 25
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nuclei:
@@ -60,7 +63,8 @@ def instances_from_maps(
     um_per_px: float | None = None,
     inside_threshold: float = 0.5,
     nucleus_threshold: float = 0.5,
-    smoothing_px: float = 0.5,
+    peak_threshold: float | None = None,
+    smoothing_px: float = 1.0,
     min_area_um2: float = 0.0,
     min_area_px: float = 0.0,
     min_confidence: float = 0.0,
@@ -85,6 +89,9 @@ def instances_from_maps(
         Micrometres per pixel; needed for areas in um2.
     inside_threshold, nucleus_threshold : float
         Probability in 0 to 1 above which a pixel is inside (a marker) and belongs to a nucleus (its extent).
+    peak_threshold : float
+        A nucleus is kept if its surest pixel is one with at least this probability, so that specks of doubt are not.
+        By default 0.2 above `nucleus_threshold`.
     smoothing_px : float
         Sigma of the Gaussian that keeps specks of noise from becoming markers; 0 for none.
     min_area_um2, min_area_px : float
@@ -114,8 +121,16 @@ def instances_from_maps(
         smoothing_px=smoothing_px,
     )
     smallest = max(min_area_px, min_area_um2 / um_per_px**2 if um_per_px else 0.0)
+    peak = min(nucleus_threshold + 0.2, 0.95) if peak_threshold is None else peak_threshold
     labels, table = nucleus_table(
-        labels, semantic, ternary, boundary_width, um_per_px, smallest_px=smallest, least_confidence=min_confidence
+        labels,
+        semantic,
+        ternary,
+        boundary_width,
+        um_per_px,
+        smallest_px=smallest,
+        least_confidence=min_confidence,
+        least_peak=peak,
     )
     return Nuclei(labels, table, um_per_px, offset_px)
 
@@ -134,13 +149,32 @@ def separate(
     if smoothing_px > 0:
         blurred = cv2.GaussianBlur(inside, (0, 0), smoothing_px, borderType=cv2.BORDER_REFLECT_101)
         inside = np.asarray(blurred, np.float32)
-    markers = inside > inside_threshold
-    count, labels = components(markers)
-    extent = _extent(semantic, ternary, labels, count, boundary_width, nucleus_threshold) | markers
+    count, labels = _markers(inside, inside_threshold)
+    extent = _extent(semantic, ternary, labels, count, boundary_width, nucleus_threshold) | (inside > inside_threshold)
     reach = (boundary_width + 1) // 2
     grown = grow(labels, extent, reach + 2)
     grown = _rescue(grown, extent, count)
     return fill_holes(grow(grown, extent))
+
+
+def _markers(inside: NDArray[np.float32], threshold: float) -> tuple[int, NDArray[np.int32]]:
+    """Number of markers and their labels, int32 (y, x): regions of *inside*.
+
+    A region with two or more surer cores is a bridge between nuclei: there the cores are the markers.
+    """
+    count, labels = components(inside > threshold)
+    number, cores = components(inside > threshold + _CORE_LEVEL * (1 - threshold))
+    real = np.bincount(cores.ravel(), minlength=number + 1) >= _CORE_PX
+    real[0] = False
+    owner = np.zeros(number + 1, np.intp)
+    owner[cores.ravel()] = labels.ravel()
+    bridged = np.bincount(owner[real], minlength=count + 1) >= 2
+    apart = real & bridged[owner]
+    if apart.any():
+        fresh = np.where(apart, np.cumsum(apart) + count, 0).astype(np.int32)
+        labels = np.where(bridged[labels], fresh[cores], labels)
+        count = int(fresh.max())
+    return count, labels
 
 
 def _extent(

@@ -1,0 +1,280 @@
+"""Many slides, on one machine or on a cluster: whatever happens to one of them, the rest go on."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from napari_monusac.core.errors import Cancelled, MonusacError, StoreError
+
+ExecutorFactory = Callable[[], Executor]
+
+
+class SlideResult(BaseModel):
+    """What became of one slide.
+
+    Attributes
+    ----------
+    image, out : str
+        The slide, and the store that was written.
+    status : {"done", "skipped", "failed"}
+        *skipped*: it was finished already.
+    message : str
+        What went wrong and how to mend it.
+    attempts : int
+        How often it was started (more than once when a worker died).
+    seconds : float
+        Of the last attempt.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    out: str
+    status: Literal["done", "skipped", "failed"]
+    message: str = ""
+    attempts: int = 1
+    seconds: float = 0.0
+
+
+def output_paths(images: Sequence[str | Path], out: str | Path) -> dict[Path, Path]:
+    """One ``.zarr`` in the folder `out` for each image; names that fall together get their folder in front."""
+    paths = list(dict.fromkeys(Path(i) for i in images))
+    stems = [p.stem for p in paths]
+    names = [p.stem if stems.count(p.stem) == 1 else f"{p.parent.name}__{p.name}" for p in paths]
+    if len(set(names)) < len(names):
+        raise StoreError(out, "two images would get the same name", "predict them into different folders")
+    return {p: Path(out) / f"{n}.zarr" for p, n in zip(paths, names, strict=True)}
+
+
+def predict_many(
+    images: Sequence[str | Path],
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    executor: Executor | ExecutorFactory | None = None,
+    workers: int = 1,
+    attempts: int = 3,
+    options: Mapping[str, Any] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[SlideResult]:
+    """Predict many slides into one folder of stores; each has a result, in the order in which they finish.
+
+    A slide that fails is reported and the rest go on. When a worker dies, what it was at starts again (after the last
+    finished tile), alone, up to `attempts` times. Finished slides are skipped.
+
+    Parameters
+    ----------
+    images : sequence of paths
+        Slides.
+    checkpoint : path
+        A checkpoint file or a run folder that all workers can read.
+    out : path
+        Folder of the stores, see `output_paths`.
+    executor : concurrent.futures.Executor, or a function that makes one, optional
+        For example ``dask_executor("tcp://...")``. A function is called again when the executor breaks (as a process
+        pool does when one of its processes dies). By default `workers` processes of this machine.
+    workers : int
+        Slides at the same time.
+    attempts : int
+        Starts of one slide before it counts as failed.
+    options : mapping, optional
+        Further parameters of `predict_slide`.
+    should_stop : callable, optional
+        Asked each half second.
+
+    Yields
+    ------
+    SlideResult
+
+    Raises
+    ------
+    Cancelled
+        `should_stop` said so.
+    StoreError
+        The folder cannot be written.
+    """
+    targets = output_paths(images, out)
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(out, f"cannot be written ({error.strerror})", "choose another folder") from error
+    waiting: deque[_Job] = deque()
+    for image, target in targets.items():
+        if target.exists() and not (options or {}).get("overwrite"):
+            yield SlideResult(image=str(image), out=str(target), status="skipped", attempts=0)
+        else:
+            waiting.append(_Job(str(image), str(target)))
+    if not waiting:
+        return
+    if executor is None:
+        executor = _processes(workers)
+    pool = _Pool(executor, str(checkpoint), dict(options or {}), workers)
+    try:
+        yield from _drive(pool, waiting, attempts, should_stop)
+    finally:
+        pool.close()
+
+
+@dataclass
+class _Job:
+    image: str
+    out: str
+    attempts: int = 0
+
+
+@dataclass
+class _Pool:
+    """An executor that is made anew when it breaks."""
+
+    given: Executor | ExecutorFactory
+    checkpoint: str
+    options: dict[str, Any]
+    workers: int
+    running: dict[Future[SlideResult], _Job] = field(default_factory=dict)
+    current: Executor | None = None
+
+    def submit(self, job: _Job) -> None:
+        job.attempts += 1
+        if self.current is None:
+            self.current = self.given if isinstance(self.given, Executor) else self.given()
+        arguments = (job.image, self.checkpoint, job.out, self.options)
+        try:
+            future = self.current.submit(predict_one, *arguments)
+        except RuntimeError:  # a pool that broke between two submissions
+            self.renew()
+            future = self.current.submit(predict_one, *arguments)
+        self.running[future] = job
+
+    def renew(self) -> None:
+        """Replace a broken executor; one that was given as it is has to heal itself (Dask does)."""
+        if not isinstance(self.given, Executor):
+            if self.current is not None:
+                self.current.shutdown(wait=False, cancel_futures=True)
+            self.current = self.given()
+
+    def close(self) -> None:
+        for future in self.running:
+            future.cancel()
+        if self.current is not None and not isinstance(self.given, Executor):
+            self.current.shutdown(wait=True, cancel_futures=True)
+
+
+def _drive(
+    pool: _Pool, waiting: deque[_Job], attempts: int, should_stop: Callable[[], bool] | None
+) -> Iterator[SlideResult]:
+    """Keep as many slides running as there are workers; those whose worker died run alone, after the others."""
+    suspects: deque[_Job] = deque()
+    while waiting or suspects or pool.running:
+        if should_stop is not None and should_stop():
+            raise Cancelled(f"stopped with {len(waiting) + len(suspects) + len(pool.running)} slides to do")
+        while waiting and len(pool.running) < pool.workers:
+            pool.submit(waiting.popleft())
+        if suspects and not pool.running:
+            pool.submit(suspects.popleft())
+        for future in wait(pool.running, timeout=0.5, return_when=FIRST_COMPLETED).done:
+            job = pool.running.pop(future)
+            try:
+                yield future.result().model_copy(update={"attempts": job.attempts})
+            except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever an executor says of a dead worker
+                if job.attempts >= attempts:
+                    yield _died(job, error)
+                else:
+                    suspects.append(job)
+                pool.renew() if not pool.running else None
+
+
+def _died(job: _Job, error: BaseException) -> SlideResult:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return SlideResult(
+        image=job.image,
+        out=job.out,
+        status="failed",
+        attempts=job.attempts,
+        message=f"{job.image}: its worker died {job.attempts} times ({reason}) — out of memory? use smaller tiles",
+    )
+
+
+def predict_one(image: str, checkpoint: str, out: str, options: dict[str, Any]) -> SlideResult:
+    """Predict one slide, in whatever process: errors come back as a result, not as an exception."""
+    from napari_monusac.infer.slide import predict_slide
+
+    start = time.perf_counter()
+    try:
+        predict_slide(image, _model(checkpoint, _stamp(checkpoint)), out, **options)
+    except Cancelled:
+        raise
+    except MonusacError as error:
+        return SlideResult(image=image, out=out, status="failed", message=str(error))
+    except Exception as error:  # noqa: BLE001 - one slide must not take the others with it
+        message = f"{image}: {type(error).__name__}: {error}"
+        return SlideResult(image=image, out=out, status="failed", message=message)
+    return SlideResult(image=image, out=out, status="done", seconds=time.perf_counter() - start)
+
+
+def _stamp(checkpoint: str) -> float:
+    path = Path(checkpoint)
+    newest = [path, *path.glob("*.safetensors")] if path.is_dir() else [path]
+    return max((p.stat().st_mtime for p in newest if p.exists()), default=0.0)
+
+
+@lru_cache(maxsize=1)
+def _model(checkpoint: str, _: float) -> Any:
+    """Load a checkpoint once in each process; again when its file has changed."""
+    from napari_monusac.infer.engines import as_model
+
+    return as_model(checkpoint)
+
+
+def _processes(workers: int) -> ExecutorFactory:
+    """Processes of this machine that share its cores; spawned, because a fork of torch or Qt breaks."""
+    threads = max(1, (os.cpu_count() or 1) // workers)
+
+    def make() -> Executor:
+        context = get_context("spawn")
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=_set_threads, initargs=(threads,))
+
+    return make
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def dask_executor(address: str | None = None, client: Any = None) -> Executor:
+    """Executor of a Dask cluster; it restarts by itself what a dead worker was at.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler, for example ``"tcp://node1:8786"``.
+    client : distributed.Client, optional
+        A client that exists already.
+
+    Raises
+    ------
+    MonusacError
+        Dask's `distributed` is not installed, or the scheduler does not answer.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MonusacError("distributed is not installed", "pip install 'napari-monusac[cluster]'") from error
+    try:
+        client = client or Client(address, timeout="15s")  # type: ignore[no-untyped-call]
+    except (OSError, TimeoutError) as error:
+        raise MonusacError(f"scheduler {address} does not answer", "check the address, and that it runs") from error
+    executor: Executor = client.get_executor(pure=False)
+    return executor
