@@ -38,9 +38,14 @@ def read_holder(path: Path) -> dict[str, Any] | None:
     return holder if isinstance(holder, dict) else {"pid": 0}
 
 
+def is_of_this_machine(holder: dict[str, Any]) -> bool:
+    """Whether a lock was taken on this machine."""
+    return bool(holder.get("host", platform.node()) == platform.node())
+
+
 def process_is_alive(holder: dict[str, Any]) -> bool:
     """Whether the process that a lock names still runs. One of another machine cannot be asked and counts as alive."""
-    if holder.get("host", platform.node()) != platform.node():
+    if not is_of_this_machine(holder):
         return True
     try:
         process = psutil.Process(int(holder.get("pid", 0)) or -1)

@@ -28,7 +28,7 @@ from napari_monusac.core.files import atomic_write_text
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 from napari_monusac.io._environment import describe_environment
 from napari_monusac.io._history import event_recorder, last_event, read_events
-from napari_monusac.io._locks import RunLock, process_is_alive, process_record, read_holder
+from napari_monusac.io._locks import RunLock, is_of_this_machine, process_is_alive, process_record, read_holder
 from napari_monusac.io.splits import Split
 
 RunStatus = Literal["new", "starting", "running", "paused", "stopped", "completed", "failed", "interrupted"]
@@ -239,6 +239,14 @@ class RunFolder:
     def record_child(self, pid: int) -> None:
         """Note a child process that was started to train here; it counts as starting until it holds the lock."""
         atomic_write_text(self.path / "child.json", json.dumps(process_record(pid)))
+
+    def writer_pid(self) -> int | None:
+        """Pid of the live process of this machine that trains here or is about to; None when there is none."""
+        for name in ("lock", "child.json"):
+            holder = read_holder(self.path / name)
+            if holder is not None and process_is_alive(holder) and is_of_this_machine(holder):
+                return int(holder["pid"])
+        return None
 
     def request_stop(self) -> None:
         """Ask the process that trains here to save and stop; it looks before each batch."""

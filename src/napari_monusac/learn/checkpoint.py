@@ -51,6 +51,8 @@ class CheckpointMetadata(BaseModel):
         On the validation crops.
     versions : dict
         Of the libraries that wrote it.
+    stain : dict
+        ``mean`` and ``std`` of the concentrations of haematoxylin and eosin over the training crops.
     digest : str
         SHA-256 of the weights: a damaged or changed file is refused.
     state : str
@@ -70,6 +72,7 @@ class CheckpointMetadata(BaseModel):
     step: int = 0
     scores: Scores = Scores()
     versions: dict[str, str] = {}
+    stain: dict[str, tuple[float, float]] = {}
     digest: str = ""
     state: str = ""
 

@@ -179,7 +179,8 @@ class Course:
         return CheckpointSaved(path=str(self.run.best), which="best", epoch=p.epoch, combo=t.scores.combo)
 
     def _described(self, t: Training, epoch: int) -> CheckpointMetadata:
-        return CheckpointMetadata.describe(self.recipe, epoch, t.progress.step, t.scores, t.versions)
+        described = CheckpointMetadata.describe(self.recipe, epoch, t.progress.step, t.scores, t.versions)
+        return described.model_copy(update={"stain": t.store.stain_statistics(t.sampler.names)})
 
     def _save_last(self, t: Training) -> CheckpointSaved:
         """Save what a resume needs; the epoch is the last one that is finished."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from napari_monusac.core.classes import CLASSES, IGNORE_INDEX
 from napari_monusac.core.errors import MonusacError, ShapeError, TrainingError
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.collection import Collection
-from napari_monusac.learn.stain import normalise_stain
+from napari_monusac.learn.stain import normalise_stain, stain_strength
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.ternary import ternary_map
 
@@ -36,12 +37,15 @@ class TrainingCrop:
         RGB.
     semantic, ternary : uint8 (y, x)
         Class numbers; 255 inside Ambiguous regions, and in `semantic` on nuclei of unknown class.
+    stain : float64 (2,) or None
+        Mean concentrations of haematoxylin and eosin, before any normalisation.
     """
 
     name: str
     image: NDArray[np.uint8]
     semantic: NDArray[np.uint8]
     ternary: NDArray[np.uint8]
+    stain: NDArray[np.float64] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,9 +77,10 @@ def load_crop(collection: Collection, name: str, recipe: TrainingRecipe) -> Trai
     semantic = maps.semantic.copy()
     ternary[maps.ignore] = IGNORE_INDEX
     semantic[maps.ignore] = IGNORE_INDEX
+    strength = stain_strength(image)
     if recipe.stain == "normalise":
         image = normalise_stain(image)
-    return TrainingCrop(name, image, semantic, ternary)
+    return TrainingCrop(name, image, semantic, ternary, strength)
 
 
 class CropStore:
@@ -104,6 +109,7 @@ class CropStore:
         #: Seconds between tries while the data folder is gone.
         self.wait_s = _WAIT_S
         self._kept: OrderedDict[str, TrainingCrop] = OrderedDict()
+        self._stains: dict[str, NDArray[np.float64]] = {}
         self._bytes = 0
         self._guard = threading.Lock()
         self._loading: dict[str, threading.Lock] = {}
@@ -145,6 +151,8 @@ class CropStore:
             raise TrainingError(f"{name}: {error}", "check the data folder") from error
         with self._guard:
             self._kept[name] = crop
+            if crop.stain is not None:
+                self._stains[name] = crop.stain
             self._bytes += crop.nbytes
             while self._bytes > self.budget_bytes and len(self._kept) > 1:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
@@ -188,6 +196,15 @@ class CropStore:
             if int(nucleus.nucleus_class) in found:
                 found[int(nucleus.nucleus_class)].append(nucleus.vertices.mean(0))
         return {k: np.array(v).reshape(-1, 2) for k, v in found.items()}
+
+    def stain_statistics(self, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """``mean`` and ``std`` of haematoxylin and eosin over those of `names` that have been read; empty without any."""
+        with self._guard:
+            found = np.array([self._stains[n] for n in names if n in self._stains])
+        if not len(found):
+            return {}
+        mean, std = found.mean(0), found.std(0)
+        return {"mean": (float(mean[0]), float(mean[1])), "std": (float(std[0]), float(std[1]))}
 
     def vanished(self) -> bool:
         """Whether the folder of the collection is gone (a drive was unplugged, a share unmounted)."""

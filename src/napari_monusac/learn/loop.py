@@ -46,7 +46,8 @@ def train(
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
     threads : int, optional
-        Threads of torch (inside napari: one core less than there are); a resumed run keeps those it had.
+        Threads of torch; by default all cores, but in a background thread (inside napari) one less. A resumed run
+        keeps those it had.
     loader_threads : int
         Threads that cut and augment patches. They change no result.
     memory_budget_bytes : int, optional

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -189,6 +191,9 @@ def _differences(run: RunFolder, store: CropStore, progress: Progress, device: s
 
 def _set_threads(progress: Progress, threads: int | None) -> None:
     wanted = progress.threads or threads
+    if not wanted and threading.current_thread() is not threading.main_thread():
+        # In the background of a window (napari): the window keeps a core.
+        wanted = max(1, (os.cpu_count() or 2) - 1)
     if wanted:
         torch.set_num_threads(wanted)  # of the calling thread: OpenMP counts them by thread
     progress.threads = torch.get_num_threads()

@@ -64,6 +64,17 @@ def estimate_stains(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDAr
     return (stains, strongest) if (strongest > 1e-3).all() else None
 
 
+def stain_strength(image: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+    """Mean concentration of haematoxylin and of eosin (of the reference) over the stained pixels, float64 (2,).
+
+    None where nothing is stained.
+    """
+    od = optical_density(image).reshape(-1, 3)
+    od = od[:: max(1, len(od) // _SAMPLE)]
+    tissue = od[(od >= _CLEAR_OD).all(1)].astype(np.float64)
+    return np.asarray((tissue @ np.linalg.pinv(REFERENCE_STAINS)).mean(0), np.float64) if len(tissue) else None
+
+
 def _rendered(od: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(_BRIGHTEST * np.exp(-od) - 1 + 0.5, 0, 255), np.uint8)
 
