@@ -43,6 +43,9 @@ def test_glass_says_nothing() -> None:
         assert verdict.score == 0
         assert not verdict.swapped
     assert channel_verdict(np.full((50, 60, 3), 90, np.uint8)).score == 0
+    noise = np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)
+    assert not channel_verdict(noise).swapped
+    assert not channel_verdict(noise[..., ::-1]).swapped
     assert channel_verdict(np.zeros((0, 5, 3), np.uint8)).stained == 0
 
 
@@ -53,7 +56,7 @@ def test_the_fourth_channel_is_left_out() -> None:
 
 
 def test_majority_of_a_patient() -> None:
-    sure, doubtful, right = (ChannelVerdict(s, 9999) for s in (-0.6, 0.1, 0.7))
+    sure, doubtful, right = (ChannelVerdict(s, 9999) for s in (-0.6, 0.15, 0.7))
     assert majority_swapped([sure, sure, doubtful])
     assert not majority_swapped([right, doubtful, sure])
     assert majority_swapped([sure, doubtful])  # a tie: the sum of the scores

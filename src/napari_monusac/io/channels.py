@@ -20,6 +20,9 @@ _STAINED_OD_SUM = 0.45
 _FEWEST_STAINED = 200
 #: Of larger images every n-th pixel is looked at.
 _ENOUGH_PX = 200_000
+#: Scores nearer to 0 than this, or than chance over so few pixels, say nothing: a file is then taken as it is.
+_UNSURE_SCORE = 0.1
+_UNSURE_SPREAD = 10.0
 #: From this absolute score on, an image is believed against the majority of its patient.
 SURE_SCORE = 0.25
 #: Weight of the third term; see `channel_verdict`.
@@ -33,7 +36,7 @@ class ChannelVerdict:
     Attributes
     ----------
     score : float
-        Above 0: red first, as it should be. Below 0: red and blue are swapped. 0: nothing can be said.
+        Above 0: red first, as it should be. Below 0: red and blue are swapped. Near 0: nothing can be said.
     stained : int
         Number of stained pixels behind the score.
     """
@@ -42,9 +45,19 @@ class ChannelVerdict:
     stained: int
 
     @property
+    def told(self) -> bool:
+        """Whether the score says anything. Chance alone spreads it by about 4 / sqrt(stained pixels)."""
+        return abs(self.score) >= max(_UNSURE_SCORE, _UNSURE_SPREAD / max(1, self.stained) ** 0.5)
+
+    @property
+    def sure(self) -> bool:
+        """Whether the image is believed against the majority of its patient."""
+        return self.told and abs(self.score) >= SURE_SCORE
+
+    @property
     def swapped(self) -> bool:
         """Whether red and blue are taken to be swapped."""
-        return self.score < 0.0
+        return self.told and self.score < 0.0
 
 
 def channel_verdict(image: NDArray[np.uint8]) -> ChannelVerdict:
@@ -95,7 +108,7 @@ def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 def majority_swapped(verdicts: Iterable[ChannelVerdict]) -> bool:
     """Decide for all images of one patient: most votes, and the sum of the scores where votes are equal."""
-    told = [v for v in verdicts if v.score != 0.0]
+    told = [v for v in verdicts if v.told]
     votes = sum(1 if v.swapped else -1 for v in told)
     return votes > 0 or (votes == 0 and sum(v.score for v in told) < 0.0)
 
@@ -110,4 +123,4 @@ def decide_swapped(own: ChannelVerdict, others: Iterable[ChannelVerdict]) -> boo
     others : iterable of ChannelVerdict
         Of the patient's other images, read in the same way. Not looked at where `own` is sure.
     """
-    return own.swapped if abs(own.score) >= SURE_SCORE else majority_swapped([own, *others])
+    return own.swapped if own.sure else majority_swapped([own, *others])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import SlideError
-from napari_monusac.io.channels import SURE_SCORE, channel_verdict
+from napari_monusac.io.channels import channel_verdict
 from napari_monusac.io.collection import Collection
 from napari_monusac.io.doctor_report import Finding, finding
 from napari_monusac.io.folders import Crop
@@ -80,13 +80,14 @@ def _pixels(slide: Slide) -> NDArray[np.uint8]:
 def _channels(collection: Collection, crop: Crop, swapped: bool) -> list[Finding]:
     if crop.image.suffix.lower() == ".svs":
         return []
-    score = collection.verdict(crop).score
+    verdict = collection.verdict(crop)
+    score = verdict.score
     group = [c for c in collection.of_patient(crop.patient) if c.image.suffix.lower() != ".svs"]
-    sure = "its own stain says so" if abs(score) >= SURE_SCORE else f"most of the patient's {len(group)} crops say so"
+    sure = "its own stain says so" if verdict.sure else f"most of the patient's {len(group)} crops say so"
     found = []
     if swapped:
         found.append(finding("swapped-channels", f"red and blue are swapped ({sure}; score {score:+.2f})", crop))
-    if 0 < abs(score) < SURE_SCORE and len(group) < 2:
+    if score and not verdict.sure and len(group) < 2:
         taken = "swapped" if swapped else "right"
         message = f"the stain hardly tells the order of the channels (score {score:+.2f}); taken as {taken}"
         found.append(finding("unsure-channels", message, crop))
