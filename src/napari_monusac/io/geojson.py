@@ -78,7 +78,7 @@ def _feature(
         properties["classification"] = {"name": region.label, "color": list(_color(region, palette))}
     if region.confidence is not None:
         properties["measurements"] = {"confidence": region.confidence}
-    name = f"{index}:{region.label}:".encode() + outline.tobytes()
+    name = f"{index}:{region.label}:".encode(errors="surrogatepass") + outline.tobytes()
     return {
         "type": "Feature",
         "id": str(uuid.uuid5(_NAMESPACE, name.hex())),

@@ -96,7 +96,8 @@ def read_labels(path: str | Path) -> tuple[NDArray[np.unsignedinteger[Any]], flo
             labels = page.asarray()
             um_per_px = _um_per_px(page)
     except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
-        raise AnnotationError(path, f"cannot be read as .tif: {error}", "write it again") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AnnotationError(path, f"cannot be read as .tif: {reason}", "write it again") from error
     if labels.ndim != 2 or labels.dtype.kind != "u":
         raise AnnotationError(path, f"holds {labels.dtype} of shape {labels.shape}", "choose a label map (y, x)")
     return labels, um_per_px
@@ -134,6 +135,7 @@ def write_masks(
     shapes = {kind: labels.shape for kind, labels in maps.items()}
     if len(set(shapes.values())) > 1:
         raise ShapeError(f"the maps of {name} differ in shape: {shapes}", "make all of them from one image")
+    plain_name(name, folder)
     files = {kind: folder / plain_name(f"{name}_{kind}.tif", folder) for kind in maps}
     for kind, labels in maps.items():
         write_labels(labels, files[kind], um_per_px)

@@ -6,6 +6,7 @@ the truth's class folders and takes the first file of the same folder of a predi
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
+from scipy.io.matlab import MatReadError
 
 from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass
 from napari_monusac.core.errors import AnnotationError, ShapeError
@@ -24,6 +26,13 @@ from napari_monusac.io.bounds import DEFAULT_BOUNDS, too_many
 from napari_monusac.io.maskfiles import plain_name
 
 _KEY = "n_ary_mask"
+#: Largest mask that is read.
+MAX_MASK_PX = 1 << 28
+# what SciPy raises for files that are no .mat files, or damaged ones
+_DAMAGE = (
+    MatReadError, OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, EOFError, OverflowError,
+    MemoryError, struct.error, zlib.error,
+)  # fmt: skip
 _NAMES = (*(c.label for c in CLASSES), AMBIGUOUS)
 
 
@@ -172,10 +181,14 @@ def _read_mask(path: Path) -> NDArray[np.int64]:
     if path.stat().st_size > DEFAULT_BOUNDS.max_bytes:
         raise too_many(path, "bytes", DEFAULT_BOUNDS.max_bytes)
     try:
+        # the size that is stated, before anything is unpacked: compressed zeros need next to no bytes
+        stated = {name: shape for name, shape, _ in scipy.io.whosmat(path)}.get(_KEY, ())
+        if math.prod(stated) > MAX_MASK_PX:
+            raise too_many(path, "px", MAX_MASK_PX)
         content: dict[str, Any] = scipy.io.loadmat(path, variable_names=[_KEY])
-    except (OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, EOFError, OverflowError,
-            struct.error, zlib.error) as error:  # fmt: skip
-        raise AnnotationError(path, f"no MATLAB v5 file: {error}", "write it again") from error
+    except _DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AnnotationError(path, f"no MATLAB v5 file: {reason}", "write it again") from error
     mask = content.get(_KEY)
     if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype.kind not in "biuf" or not mask.size:
         raise AnnotationError(path, f"has no map under {_KEY!r}", "choose a mask of the challenge's layout")
