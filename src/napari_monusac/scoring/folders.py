@@ -162,6 +162,7 @@ def evaluate_folders(
     seed: int = 0,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    each: Callable[[CropPair], None] | None = None,
     command: str = "",
 ) -> Evaluation:
     """Evaluate the predictions of a folder against the truth of a collection.
@@ -178,6 +179,8 @@ def evaluate_folders(
         Called with (done, total, crop) before each crop, and once at the end.
     should_stop : callable, optional
         Asked before each crop.
+    each : callable, optional
+        Called with each pair after it is scored, for example `napari_monusac.scoring.pictures.Evidence.add`.
     command : str
         What to type to repeat it, for the report; made from the two folders where it is not given.
 
@@ -201,7 +204,10 @@ def evaluate_folders(
             for digest, file in zip(digests, (crop.annotation, path), strict=True):
                 if file is not None:
                     digest.update(f"{crop.name} {sha256_of(file)}\n".encode())
-            yield pairs.pair(crop, path)
+            pair = pairs.pair(crop, path)
+            yield pair
+            if each is not None:
+                each(pair)
         if progress is not None:
             progress(len(found), len(found), "")
 
