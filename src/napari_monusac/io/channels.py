@@ -47,7 +47,7 @@ class ChannelVerdict:
     @property
     def told(self) -> bool:
         """Whether the score says anything. Chance alone spreads it by about 4 / sqrt(stained pixels)."""
-        return abs(self.score) >= max(_UNSURE_SCORE, _UNSURE_SPREAD / max(1, self.stained) ** 0.5)
+        return bool(abs(self.score) >= max(_UNSURE_SCORE, _UNSURE_SPREAD / max(1, self.stained) ** 0.5))
 
     @property
     def sure(self) -> bool:
