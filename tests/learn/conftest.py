@@ -78,7 +78,7 @@ def collection_folder(make_collection: Callable[[Path], Path], tmp_path_factory:
 
 
 @pytest.fixture(scope="session")
-def tiny_recipe():  # noqa: ANN201
+def tiny_recipe():
     """A recipe whose steps take milliseconds."""
     from napari_monusac.core.recipe import load_recipe
 
@@ -97,13 +97,13 @@ def tiny_recipe():  # noqa: ANN201
 
 
 @pytest.fixture(scope="session")
-def new_run(collection_folder: Path):  # noqa: ANN201
+def new_run(collection_folder: Path):
     """Make a run folder: ``new_run(path, recipe, data=...)``."""
     from napari_monusac.io.collection import open_collection
     from napari_monusac.io.runs import RunFolder
     from napari_monusac.io.splits import make_split
 
-    def make(path: Path, recipe, data: Path | None = None) -> RunFolder:  # noqa: ANN001
+    def make(path: Path, recipe, data: Path | None = None) -> RunFolder:
         folder = data or collection_folder
         split = make_split(open_collection(folder), seed=0)
         return RunFolder.create(path, data=folder, split=split, recipe=recipe)
@@ -112,6 +112,6 @@ def new_run(collection_folder: Path):  # noqa: ANN201
 
 
 @pytest.fixture
-def make_run(new_run, tmp_path: Path):  # noqa: ANN001, ANN201
+def make_run(new_run, tmp_path: Path):
     """Make a run folder in the test's own folder: ``make_run(recipe, name="run", data=...)``."""
     return lambda recipe, name="run", data=None: new_run(tmp_path / name, recipe, data)

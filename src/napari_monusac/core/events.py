@@ -1,4 +1,4 @@
-"""The events of a training run, one JSON line each: one vocabulary for dock, terminal, TensorBoard, ``events.jsonl``."""
+"""The events of a training run, one JSON line each: one vocabulary for dock, terminal and ``events.jsonl``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ class RunStarted(_Event):
     epochs: int
     steps_per_epoch: int
     first_epoch: int = Field(1, description="The first epoch that this process will run; above 1 after a resume")
-    first_step: int = Field(0, description="Steps already done; events of later steps recorded before this one are void")
+    first_step: int = Field(
+        0, description="Steps already done; events of later steps recorded before this one are void"
+    )
     device: str
     device_reason: str = ""
     precision: str = ""

@@ -12,12 +12,13 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
 from napari_monusac.core.errors import RunError
 from napari_monusac.core.events import RunEnded, TrainEvent
+from napari_monusac.io._history import parse_lines, without_superseded
 from napari_monusac.io.runs import RunFolder
 from napari_monusac.jobs.follow import follow_events
 
@@ -67,9 +68,8 @@ class Job(ABC):
             killed and could not say so.
         """
         if self._history:
-            before = self.run.read_events()
-            self._offset = self.run.events_file.stat().st_size if self.run.events_file.exists() else 0
             ended = not self.is_running
+            before, self._offset = self._past()
             yield from (e for e in before if ended or not isinstance(e, RunEnded))
             if ended and before and isinstance(before[-1], RunEnded):
                 return
@@ -79,6 +79,15 @@ class Job(ABC):
                 return
         if not (should_stop and should_stop()):
             yield self._silent_end()
+
+    def _past(self) -> tuple[list[TrainEvent], int]:
+        """What was written so far, and how many bytes that is."""
+        try:
+            content = self.run.events_file.read_bytes()
+        except FileNotFoundError:
+            return [], 0
+        whole = content.rfind(b"\n") + 1
+        return without_superseded(list(parse_lines(content[:whole]))), whole
 
     def stop(self) -> None:
         """Ask it to save and end; it does so within one batch."""
@@ -136,7 +145,7 @@ class ThreadJob(Job):
 
     @property
     def pid(self) -> int | None:
-        """This process, while the thread lives."""
+        """The process of the caller, while the thread lives."""
         return os.getpid() if self.is_running else None
 
     def stop(self) -> None:
@@ -179,19 +188,8 @@ class ChildJob(Job):
         RunError
             The process cannot be started.
         """
-        command = [
-            sys.executable,
-            "-m",
-            "napari_monusac",
-            "train",
-            "--resume",
-            "--run",
-            str(run.path),
-            "--device",
-            device,
-        ]
-        if threads:
-            command += ["--threads", str(threads)]
+        command = [sys.executable, "-m", "napari_monusac", "train", "--resume", "--run", str(run.path)]
+        command += ["--device", device, *(["--threads", str(threads)] if threads else [])]
         job = cls(run)
         try:
             with (run.path / "child.log").open("ab") as log:
@@ -200,9 +198,8 @@ class ChildJob(Job):
                 )
             run.record_child(job._process.pid)
         except (OSError, psutil.Error) as error:
-            raise RunError(
-                run.path, f"the training process cannot be started ({error})", "train in a thread"
-            ) from error
+            problem = f"the training process cannot be started ({error})"
+            raise RunError(run.path, problem, "train in a thread") from error
         return job
 
     @property
@@ -253,11 +250,11 @@ def start_job(run: RunFolder, where: Where = "thread", device: str = "auto", thr
 
 
 def attach_job(run: RunFolder) -> Job:
-    """Follow a run that another process is training, or that has ended; `Job.events` begins with what happened before."""
+    """Follow a run that another process trains, or that has ended; `Job.events` begins with what happened before."""
     return ChildJob(run, history=True)
 
 
-def _detached() -> dict[str, object]:
+def _detached() -> dict[str, Any]:
     """How to start a process that neither dies nor is interrupted with this one."""
     if sys.platform == "win32":
         flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP

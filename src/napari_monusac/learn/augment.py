@@ -6,6 +6,7 @@ One `Compose` per thread, reseeded for each sample from (seed, epoch, index): a 
 from __future__ import annotations
 
 import os
+import random
 import threading
 from typing import Any
 
@@ -80,7 +81,10 @@ class Augmenter:
         if not self._six:
             return image, semantic, ternary
         transforms = self._transforms()
-        transforms.set_random_seed(sample_seed(self._seed, epoch, index))
+        # Not set_random_seed: it gives every transform a generator of the same seed, so that those of one probability
+        # act all together or not at all.
+        seed = sample_seed(self._seed, epoch, index)
+        transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))
         out = transforms(image=image, masks=[semantic, ternary])
         return out["image"], out["masks"][0], out["masks"][1]
 

@@ -198,7 +198,7 @@ class CropStore:
         return {k: np.array(v).reshape(-1, 2) for k, v in found.items()}
 
     def stain_statistics(self, names: Sequence[str]) -> dict[str, tuple[float, float]]:
-        """``mean`` and ``std`` of haematoxylin and eosin over those of `names` that have been read; empty without any."""
+        """``mean`` and ``std`` of haematoxylin and eosin over those of `names` that have been read, if any."""
         with self._guard:
             found = np.array([self._stains[n] for n in names if n in self._stains])
         if not len(found):

@@ -78,9 +78,9 @@ class DryRunReport:
         lines = [f"{self.crops_opened} of {self.crops} crops can be read ({self.crops_mib:.0f} MiB in memory)."]
         if self.seconds_per_epoch is not None and self.seconds_total is not None:
             lines.append(
-                f"{self.device}, {self.precision}: {self.seconds_per_step:.2f} s a step, {self.steps_per_epoch} steps and "
-                f"a validation of {self.seconds_per_validation:.0f} s make an epoch of {_spoken(self.seconds_per_epoch)}; "
-                f"{self.epochs} epochs take about {_spoken(self.seconds_total)}."
+                f"{self.device}, {self.precision}: {self.seconds_per_step:.2f} s a step; {self.steps_per_epoch} steps "
+                f"and a validation of {self.seconds_per_validation:.0f} s make an epoch of "
+                f"{_spoken(self.seconds_per_epoch)}, {self.epochs} epochs take about {_spoken(self.seconds_total)}."
             )
             gpu = "" if self.gpu_memory_mib is None else f", GPU memory {self.gpu_memory_mib:.0f} MiB"
             lines.append(f"Memory {self.memory_mib:.0f} MiB{gpu}.")
@@ -159,9 +159,8 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
     memory, gpu = memory_in_use(t.progress.device)
     notes = t.take_warnings()
     if size > t.store.budget_bytes:
-        notes.append(
-            f"the crops do not all fit into {t.store.budget_bytes / 2**20:.0f} MiB: some are read again and again"
-        )
+        budget = t.store.budget_bytes / 2**20
+        notes.append(f"the crops do not all fit into {budget:.0f} MiB of memory: some are read again and again")
     tell(1.0, "Done")
     return DryRunReport(
         crops=len(names),
