@@ -35,12 +35,20 @@ def replace_crop(viewer: Any, model: StudioModel, crop: Crop, layer_data: list[A
     for layer in canvas.our_layers(viewer):
         viewer.layers.remove(layer)
     for data, attributes, kind in layer_data:
-        viewer.add_layer(Layer.create(data, attributes, kind))
+        show_outlines(viewer.add_layer(Layer.create(data, attributes, kind)))
     viewer.reset_view()
     nuclei = canvas.find_layer(viewer, "nuclei")
     if nuclei is not None:
         viewer.layers.selection.active = nuclei
     model.set_crop(crop)
+
+
+def show_outlines(layer: Layer) -> None:
+    """Draw a nuclei layer as outlines, as its metadata ask (a reader cannot: LayerData has no `contour`)."""
+    width = layer.metadata.get("monusac", {}).get("contour")
+    if width and isinstance(layer, Labels):
+        layer.contour = width
+        layer.opacity = 0.9
 
 
 def class_counts(viewer: Any) -> dict[int, int]:

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_monusac.ui import canvas
 from napari_monusac.ui.masks_panel import MasksPanel
 from napari_monusac.ui.model import studio_model
-from napari_monusac.ui.opening import class_counts
+from napari_monusac.ui.opening import class_counts, show_outlines
 from napari_monusac.ui.predict_panel import PredictPanel
 from napari_monusac.ui.review_panel import ReviewPanel
 from napari_monusac.ui.slides_panel import SlidesPanel
@@ -186,6 +186,7 @@ class Studio(QWidget):
 
     def _inserted(self, event: Any) -> None:
         """A layer came in, perhaps by File > Open or a drop: list its collection, show its crop."""
+        show_outlines(event.value)
         about = event.value.metadata.get("monusac", {})
         if about.get("role") == "image" and about.get("collection"):
             root = str(about["collection"])
