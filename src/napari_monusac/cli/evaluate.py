@@ -44,8 +44,8 @@ def evaluate(
     if report is not None:
         from napari_monusac.scoring.html import write_report
 
-        write_report(result, report)
-        tell(f"report: {report}")
+        html, csv = write_report(result, report)
+        tell(f"report: {html}, numbers: {csv}")
     if as_json:
         answer_json(result)
     else:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_monusac.cli.shell import STOPPED, Device, Json, answer, answer_json, existing_folder, stop_on_signal, tell
+from napari_monusac.cli.shell import (
+    STOPPED,
+    Device,
+    Json,
+    answer,
+    answer_json,
+    existing_folder,
+    progress,
+    stop_on_signal,
+    tell,
+)
 from napari_monusac.core.errors import RunError, TrainingError
 from napari_monusac.core.events import RunEnded
 
@@ -43,6 +53,12 @@ def train(
     ] = "patient",
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try everything once, estimate time and memory, and end. Makes no run.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write curves for TensorBoard into the run folder, too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train the dual-head U-Net.
@@ -51,24 +67,33 @@ def train(
     130; `train --resume --run DIR` goes on from there. `torchrun ... -m napari_monusac train ...` trains on several
     GPUs or machines.
     """
+    if dry_run:
+        _dry_run(data, recipe, settings or [], split, device, as_json=as_json)
+        return
     folder = _run_path(run, recipe, resume)
     run_folder = _opened(folder, data, recipe, settings or [], split) if resume and _is_run(folder) else None
     if run_folder is None:
         run_folder = _made(folder, data, recipe, settings or [], split)
-    end = follow(run_folder, device=device, threads=threads)
+    end = follow(run_folder, device=device, threads=threads, tensorboard=tensorboard)
     if not _is_first_rank():
         raise typer.Exit({"completed": 0, "stopped": STOPPED}.get(end.reason, 1))
     report(run_folder, end, as_json=as_json)
 
 
 def follow(
-    run: RunFolder, *, device: str = "auto", threads: int | None = None, should_stop: Callable[[], bool] | None = None
+    run: RunFolder,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    tensorboard: bool = False,
 ) -> RunEnded:
     """Train a run to its end with progress on stderr, and give back how it ended.
 
     Ctrl-C becomes a wish to stop: the loop saves and ends by itself.
     """
     from napari_monusac.cli.console import console_sink
+    from napari_monusac.jobs.sinks import played, tensorboard_sink
     from napari_monusac.learn.loop import train as train_events
 
     end = RunEnded(reason="failed", message="the run ended without a word")
@@ -77,11 +102,12 @@ def follow(
         def stop() -> bool:
             return asked() or (should_stop is not None and should_stop())
 
-        with console_sink(run, quiet=not _is_first_rank()) as take:
-            for event in train_events(run.recipe, run, stop, device=device, threads=threads):
-                take(event)
-                if isinstance(event, RunEnded):
-                    end = event
+        sinks: list[Any] = [console_sink(run, quiet=not _is_first_rank())]
+        if tensorboard and _is_first_rank():
+            sinks.append(tensorboard_sink(run.path / "tensorboard"))
+        for event in played(train_events(run.recipe, run, stop, device=device, threads=threads), *sinks):
+            if isinstance(event, RunEnded):
+                end = event
     return end
 
 
@@ -125,6 +151,33 @@ def report(run: RunFolder, end: RunEnded, *, as_json: bool) -> None:
     if end.reason == "stopped":
         tell(f"go on with: napari-monusac train --resume --run {run.path}")
         raise typer.Exit(STOPPED)
+
+
+def _dry_run(data: Path | None, recipe: str, settings: list[str], split: str, device: str, *, as_json: bool) -> None:
+    """Try the run in a folder that is thrown away.
+
+    Raises
+    ------
+    TrainingError
+        It cannot start.
+    """
+    import tempfile
+
+    from napari_monusac.core.recipe import load_recipe
+    from napari_monusac.learn.dryrun import dry_run
+
+    if data is None:
+        raise typer.BadParameter("name the folder of labelled crops", param_hint="--data")
+    chosen = load_recipe(recipe).with_settings(settings)
+    with tempfile.TemporaryDirectory() as folder, stop_on_signal("stopping") as stopping, progress(1.0, "") as step:
+        run = make_run(Path(folder) / "check", existing_folder(data), chosen, split)
+        found = dry_run(chosen, run, device=device, progress=step, should_stop=stopping)
+    if as_json:
+        answer_json(found)
+    else:
+        answer(found.summary())
+    if found.problems:
+        raise TrainingError(f"the run cannot start: {found.problems[0]}", "mend the data, or choose another recipe")
 
 
 def _run_path(run: Path | None, recipe: str, resume: bool) -> Path:
