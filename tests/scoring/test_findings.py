@@ -60,7 +60,7 @@ def test_every_known_error_is_found_with_its_type_and_nothing_else(tissue):
     assert got == done
     assert {t for t, _ in found.right} == set(classes) - set(done)
     assert all(p == t + 100 for t, p in found.right)
-    assert found.counts() == {t: 2 for t in FindingType}
+    assert found.counts() == dict.fromkeys(FindingType, 2)
 
 
 def test_a_finding_says_where_and_how_much(tissue):

@@ -15,7 +15,7 @@ from napari_monusac.scoring.panoptic import PanopticQuality, classes_by_id, pano
 
 
 def organisers_pq(truth, prediction):
-    """The challenge's definition, pair by pair (with predictions struck off by their own number, not by the truth's)."""
+    """The challenge's definition, pair by pair; predictions are struck off by their own number, not by the truth's."""
     matched = {}
     for i in np.unique(truth):
         if i == 0:
