@@ -98,7 +98,7 @@ def label_maps(annotation: Annotation, shape: tuple[int, int]) -> LabelMaps:
     classes = np.array([n.nucleus_class for n in nuclei], np.uint8)
     flat, flat_semantic, lost = instances.reshape(-1), semantic.reshape(-1), Counter[tuple[int, int]]()
     for pixels, polygon in fill_polygons([n.vertices for n in nuclei], shape):
-        _paint(flat, pixels, (polygon + 1).astype(np.int32), lost)
+        _paint(flat, pixels, polygon + np.int32(1), lost)
         flat_semantic[pixels] = classes[polygon]
     for pixels, _ in fill_polygons([n.vertices for n in ambiguous], shape):
         ignore.reshape(-1)[pixels] = True
@@ -112,8 +112,7 @@ def _paint(flat: NDArray[np.int32], pixels: NDArray[np.int64], labels: NDArray[n
     before = flat[pixels]
     # NumPy gives a repeated index the last value: a later polygon lies over an earlier one
     flat[pixels] = labels
-    hidden = flat[pixels] != labels
-    older = before > 0
+    hidden, older = flat[pixels] != labels, before > 0
     if not (hidden.any() or older.any()):
         return
     contested = np.unique(pixels[hidden | older])

@@ -61,7 +61,7 @@ def box_areas(polygons: Sequence[Outline], shape: tuple[int, int]) -> int:
     return int(_bands(_joined(polygons), _lengths(polygons), shape).size.sum())
 
 
-def fill_polygons(polygons: Sequence[Outline], shape: tuple[int, int]) -> Iterator[tuple[Ints, Ints]]:
+def fill_polygons(polygons: Sequence[Outline], shape: tuple[int, int]) -> Iterator[tuple[Ints, NDArray[np.int32]]]:
     """Yield the pixels inside the polygons, in their order.
 
     Parameters
@@ -75,7 +75,7 @@ def fill_polygons(polygons: Sequence[Outline], shape: tuple[int, int]) -> Iterat
     ------
     pixels : int64 (m,)
         Flat (C order) indices into an array of `shape`.
-    polygon : int64 (m,)
+    polygon : int32 (m,)
         Index into `polygons` of each of these pixels, never falling from one item to the next.
 
     Raises
@@ -138,7 +138,7 @@ def _bands(vertices: Floats, lengths: Ints, shape: tuple[int, int]) -> _Bands:
     return _Bands(seen[of], row0, np.minimum(row0 + step[of] - 1, high[of, 0]), low[of, 1], high[of, 1])
 
 
-def _fill(vertices: Floats, first: Ints, lengths: Ints, bands: _Bands, width: int) -> tuple[Ints, Ints]:
+def _fill(vertices: Floats, first: Ints, lengths: Ints, bands: _Bands, width: int) -> tuple[Ints, NDArray[np.int32]]:
     """Pixels of `bands`; see `fill_polygons`."""
     base = np.cumsum(bands.size) - bands.size
     flags = np.zeros(int(bands.size.sum()), np.uint8)
@@ -188,7 +188,7 @@ def _set_vertices(flags: NDArray[np.uint8], vertices: Floats, bands: _Bands, bas
     flags[base[band] + (row - bands.row0[band]) * bands.stride[band] + col - bands.col0[band]] |= _VERTEX
 
 
-def _pixels(flags: NDArray[np.uint8], bands: _Bands, base: Ints, width: int) -> tuple[Ints, Ints]:
+def _pixels(flags: NDArray[np.uint8], bands: _Bands, base: Ints, width: int) -> tuple[Ints, NDArray[np.int32]]:
     """Flat image indices, and polygon, of the set flags."""
     found = np.flatnonzero(flags)
     rows = bands.row1 - bands.row0 + 1
@@ -197,4 +197,5 @@ def _pixels(flags: NDArray[np.uint8], bands: _Bands, base: Ints, width: int) -> 
     begin = base[band] + down * bands.stride[band]
     per_row = np.diff(np.searchsorted(found, begin), append=len(found))
     shift = (bands.row0[band] + down) * width + bands.col0[band] - begin
-    return found + np.repeat(shift, per_row), np.repeat(bands.polygon[band], per_row)
+    found += np.repeat(shift, per_row)
+    return found, np.repeat(bands.polygon[band].astype(np.int32), per_row)
