@@ -104,7 +104,7 @@ def plan_axis(size: int, tile: int, overlap: int, multiple: int) -> Axis:
     if size <= tile:
         return Axis(size, -(-size // multiple) * multiple, 0, 1)
     count = -(-(size - overlap) // (tile - overlap))
-    shortest = -(-(size + (count - 1) * overlap) // count)
+    shortest = max(-(-(size + (count - 1) * overlap) // count), 2 * overlap)
     return Axis(size, -(-shortest // multiple) * multiple, overlap, count)
 
 

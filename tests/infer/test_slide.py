@@ -1,0 +1,121 @@
+"""Slides streamed to disk: resumed, replaced, separated into nuclei."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_monusac.core.errors import Cancelled, StoreError
+from napari_monusac.infer.predict import predict
+from napari_monusac.infer.slide import predict_slide
+from napari_monusac.io.store import PredictionStore, read_prediction
+
+pytestmark = pytest.mark.torch
+OPTIONS: dict[str, Any] = {"device": "cpu", "precision": "float32", "um_per_px": 0.25, "tile_px": 96, "overlap_px": 32}
+
+
+def _both(prediction: Any) -> np.ndarray:
+    return np.concatenate([prediction.semantic, prediction.ternary])
+
+
+def test_the_store_equals_the_prediction_in_memory(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> None:
+    path = predict_slide(tissue, stand_in, tmp_path / "s.zarr", **OPTIONS)
+    stored, whole = read_prediction(path), predict(tissue, stand_in, **OPTIONS)
+    assert np.abs(_both(stored) - _both(whole)).max() < 0.5 / 255 + 1e-3  # overlaps wait in float16
+    assert stored.fingerprint == whole.fingerprint
+    assert stored.engine == whole.engine
+    assert [p.name for p in tmp_path.iterdir()] == ["s.zarr"]
+    store = PredictionStore.open(path)
+    assert len(store.read_table()) == store.labels("instances")[:].max()
+
+
+@pytest.mark.parametrize("after", [1, 8, 30])
+def test_finished_tiles_are_not_predicted_again(stand_in: Any, tissue: np.ndarray, tmp_path: Path, after: int) -> None:
+    whole = predict_slide(tissue, stand_in, tmp_path / "whole.zarr", nuclei=False, **OPTIONS)
+    calls = iter(range(1000))
+    with pytest.raises(Cancelled):
+        predict_slide(
+            tissue, stand_in, tmp_path / "s.zarr", nuclei=False, should_stop=lambda: next(calls) >= after, **OPTIONS
+        )
+    assert not (tmp_path / "s.zarr").exists()
+    done: list[int] = []
+    path = predict_slide(
+        tissue, stand_in, tmp_path / "s.zarr", nuclei=False, progress=lambda p: done.append(p.done), **OPTIONS
+    )
+    assert done[0] == after + 1
+    np.testing.assert_array_equal(PredictionStore.open(path).read_maps(), PredictionStore.open(whole).read_maps())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.zarr", "whole.zarr"]
+
+
+def test_a_tile_that_was_half_written_is_done_again(
+    stand_in: Any, tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the maps and the note of progress, at every kind of place."""
+    from napari_monusac.infer import slide
+
+    whole = predict_slide(tissue, stand_in, tmp_path / "whole.zarr", nuclei=False, **OPTIONS)
+    kind: Any = slide._Work
+    original = kind._note_progress
+    for victim in (2, 9):
+        out = tmp_path / f"{victim}.zarr"
+
+        def dies(self: Any, victim: int = victim) -> None:
+            if self.done == victim:
+                raise KeyboardInterrupt
+            original(self)
+
+        monkeypatch.setattr(kind, "_note_progress", dies)
+        with pytest.raises(KeyboardInterrupt):
+            predict_slide(tissue, stand_in, out, nuclei=False, **OPTIONS)
+        monkeypatch.setattr(kind, "_note_progress", original)
+        done: list[int] = []
+        predict_slide(tissue, stand_in, out, nuclei=False, progress=lambda p, d=done: d.append(p.done), **OPTIONS)
+        assert done[0] == victim
+        np.testing.assert_array_equal(PredictionStore.open(out).read_maps(), PredictionStore.open(whole).read_maps())
+
+
+def test_other_weights_or_pixels_begin_anew(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> None:
+    import copy
+
+    calls = iter(range(1000))
+    with pytest.raises(Cancelled):
+        predict_slide(tissue, stand_in, tmp_path / "s.zarr", should_stop=lambda: next(calls) >= 4, **OPTIONS)
+    other = type(stand_in)(copy.deepcopy(stand_in.network), stand_in.recipe)
+    other.network.semantic.bias.data += 1
+    done: list[int] = []
+    predict_slide(tissue, other, tmp_path / "s.zarr", progress=lambda p: done.append(p.done), **OPTIONS)
+    assert done[0] == 1
+
+
+def test_a_finished_store_is_left_alone(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> None:
+    path = predict_slide(tissue, stand_in, tmp_path / "s.zarr", **OPTIONS)
+    stamp = (path / "zarr.json").stat().st_mtime_ns
+    heard: list[float] = []
+    assert predict_slide(tissue, stand_in, path, progress=heard.append, **OPTIONS) == path
+    assert (path / "zarr.json").stat().st_mtime_ns == stamp
+    assert not heard
+    predict_slide(tissue, stand_in, path, overwrite=True, progress=heard.append, **OPTIONS)
+    assert heard
+
+
+def test_a_foreign_folder_is_not_taken_for_finished(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "s.zarr").mkdir()
+    with pytest.raises(StoreError, match=r"s\.zarr"):
+        predict_slide(tissue, stand_in, tmp_path / "s.zarr", **OPTIONS)
+
+
+def test_region_and_scale(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> None:
+    whole = _both(predict(tissue, stand_in, **OPTIONS))
+    path = predict_slide(tissue, stand_in, tmp_path / "r.zarr", region=(100, 200, 150, 130), **OPTIONS)
+    part = read_prediction(path)
+    assert part.offset_px == (100, 200)
+    assert np.abs(_both(part) - whole[:, 100:250, 200:330]).max() < 4e-3
+    path = predict_slide(tissue, stand_in, tmp_path / "u.zarr", **{**OPTIONS, "um_per_px": 0.5})
+    finer = read_prediction(path)
+    assert finer.shape == (840, 1220)  # at the network's scale
+    assert finer.um_per_px == 0.25
+    assert finer.boundary_width == 3
+    assert any("resampled" in n for n in finer.notes)
