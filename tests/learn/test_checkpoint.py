@@ -1,0 +1,180 @@
+"""Checkpoints: what they carry, and that a foreign, damaged or hostile file is one clear line."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+
+import numpy as np
+import pytest
+
+from napari_monusac.core.classes import SEMANTIC_NAMES
+from napari_monusac.core.errors import CheckpointError
+from napari_monusac.core.events import Scores
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def network(tiny_recipe):
+    import torch
+
+    from napari_monusac.learn.network import DualHeadUnet
+
+    torch.manual_seed(0)
+    return DualHeadUnet(tiny_recipe)
+
+
+@pytest.fixture
+def saved(network, tiny_recipe, tmp_path):
+    from napari_monusac.learn.checkpoint import CheckpointMetadata, save_checkpoint
+
+    path = tmp_path / "best.safetensors"
+    metadata = CheckpointMetadata.describe(tiny_recipe, 7, 21, Scores(combo=0.5), {"torch": "9"})
+    save_checkpoint(path, network, metadata)
+    return path
+
+
+def test_there_and_back(saved, network, tiny_recipe):
+    import torch
+
+    from napari_monusac.learn.checkpoint import load_checkpoint, read_metadata
+
+    model = load_checkpoint(saved)
+    assert model.recipe == tiny_recipe
+    assert not model.network.training
+    for k, v in network.state_dict().items():
+        assert torch.equal(model.network.state_dict()[k], v)
+    meta = read_metadata(saved)
+    assert meta.fingerprint == tiny_recipe.fingerprint()
+    assert meta.classes == SEMANTIC_NAMES
+    assert (meta.um_per_px, meta.boundary_width, meta.epoch, meta.step) == (0.25, 3, 7, 21)
+    assert meta.scores.combo == 0.5
+    assert meta.versions == {"torch": "9"}
+    images = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3), np.uint8)
+    with torch.no_grad():
+        ours = network.eval()(network.prepare(images))
+        theirs = model.network(model.network.prepare(images))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(saved, tmp_path):
+    from napari_monusac.learn.checkpoint import load_checkpoint
+
+    assert load_checkpoint(tmp_path).path == saved
+    saved.rename(tmp_path / "last.safetensors")
+    assert load_checkpoint(tmp_path).path.name == "last.safetensors"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        load_checkpoint(tmp_path / "empty")
+
+
+class _Evil:
+    def __reduce__(self):
+        return (eval, ("1/0",))
+
+
+def test_foreign_and_tampered_files_are_one_line(saved, network, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    from napari_monusac.learn.checkpoint import load_checkpoint
+
+    content = saved.read_bytes()
+    size = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + size])
+
+    def with_metadata(change) -> bytes:
+        meta = json.loads(header["__metadata__"]["napari-monusac"])
+        change(meta)
+        new = json.dumps({**header, "__metadata__": {"napari-monusac": json.dumps(meta)}}).encode()
+        return struct.pack("<Q", len(new)) + new + content[8 + size :]
+
+    def other_lr(meta):
+        meta["recipe"]["lr"] = 0.5
+
+    def other_network(meta):
+        meta["recipe"]["decoder_channels"] = [32, 16, 8, 8, 8]
+        del meta["fingerprint"]
+
+    flipped = bytearray(content)
+    flipped[-100] ^= 1
+    save_file({"a": torch.zeros(3)}, tmp_path / "foreign.safetensors")
+    bad = {
+        "text": b"hello, I am no checkpoint",
+        "empty": b"",
+        "pickle": pickle.dumps(_Evil()),
+        "truncated": content[: len(content) // 2],
+        "flipped bit": bytes(flipped),
+        "changed recipe": with_metadata(other_lr),
+        "damaged metadata": with_metadata(other_network),
+        "huge header": struct.pack("<Q", 1 << 62) + content[8:],
+        "foreign": (tmp_path / "foreign.safetensors").read_bytes(),
+    }
+    for name, data in bad.items():
+        file = tmp_path / f"{name}.safetensors"
+        file.write_bytes(data)
+        with pytest.raises(CheckpointError) as caught:
+            load_checkpoint(file)
+        message = str(caught.value)
+        assert "\n" not in message, name
+        assert str(file) in message
+        assert " — " in message, f"{name}: no mend"
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_checkpoint(tmp_path / "nowhere.safetensors")
+
+
+def test_a_file_of_another_network_names_the_tensor(network, tiny_recipe, tmp_path):
+    from napari_monusac.learn.checkpoint import CheckpointMetadata, load_checkpoint, save_checkpoint
+
+    other = tiny_recipe.with_values(decoder_channels=(32, 16, 8, 8, 8))
+    save_checkpoint(tmp_path / "x.safetensors", network, CheckpointMetadata.describe(other, 1, 1, Scores(), {}))
+    with pytest.raises(CheckpointError, match=r"tensor 'decoder.blocks.0.*has shape"):
+        load_checkpoint(tmp_path / "x.safetensors")
+
+
+def test_a_save_that_fails_leaves_the_old_file(saved, network, tiny_recipe, monkeypatch):
+    from napari_monusac.core.errors import TrainingError
+    from napari_monusac.learn import checkpoint
+
+    before = saved.read_bytes()
+
+    def half(_tensors, path, **_):
+        path.write_bytes(before[:1000])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", half)
+    with pytest.raises(TrainingError, match="the disk is full"):
+        checkpoint.save_checkpoint(saved, network, checkpoint.read_metadata(saved))
+    assert saved.read_bytes() == before
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+
+
+def test_the_resume_state_is_paired_with_its_weights(network, tiny_recipe, make_run):
+    import torch
+
+    from napari_monusac.learn.checkpoint import CheckpointMetadata
+    from napari_monusac.learn.resume import load_state, save_last
+
+    run = make_run(tiny_recipe)
+    for step in (3, 6):
+        meta = CheckpointMetadata.describe(tiny_recipe, 1, step, Scores(), {})
+        save_last(run, network, meta, {"progress": {"step": step}})
+    assert [p.name for p in run.path.glob("*.state")] == ["last-00000006.state"]
+    # A crash after the state was written and before the weights: the old pair must still be whole.
+    torch.save({"progress": {"step": 3}}, run.path / "last-00000003.state")
+    assert load_state(run)["progress"]["step"] == 6
+    state = run.path / "last-00000006.state"
+    content = state.read_bytes()
+    for bad in (b"", content[:50], pickle.dumps(_Evil())):
+        state.write_bytes(bad)
+        with pytest.raises(CheckpointError, match="damaged or foreign") as caught:
+            load_state(run)
+        assert "\n" not in str(caught.value)
+    torch.save({"a": _Evil()}, state)
+    with pytest.raises(CheckpointError, match="damaged or foreign"):
+        load_state(run)
+    state.unlink()
+    with pytest.raises(CheckpointError, match="is missing"):
+        load_state(run)

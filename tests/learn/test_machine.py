@@ -1,0 +1,180 @@
+"""Device, precision, the triton trap, the dry run, imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from napari_monusac.core.errors import Cancelled, TrainingError
+
+pytestmark = pytest.mark.torch
+
+
+def test_auto_takes_the_best_device_and_says_why(monkeypatch):
+    import torch
+
+    from napari_monusac.learn.device import choose_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    device, reason = choose_device("auto")
+    assert device == "cpu"
+    assert "no GPU found" in reason
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2 << 30, 8 << 30))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Test GPU")
+    assert choose_device("auto") == ("cuda", "Test GPU, 2.0 of 8.0 GiB free")
+    assert choose_device("cpu") == ("cpu", "asked for")
+    assert choose_device("cuda:1")[0] == "cuda:1"
+    for wrong in ("tpu", "mps"):
+        with pytest.raises(TrainingError, match=wrong):
+            choose_device(wrong)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"), [((1.0, 0.5), "bfloat16"), ((1.0, 0.99), "float32"), ((1, 3), "float32")]
+)
+def test_bfloat16_where_a_timed_step_says_that_it_pays(tiny_recipe, monkeypatch, seconds, chosen):
+    from napari_monusac.learn import device
+
+    times = dict(zip(("float32", "bfloat16"), seconds, strict=True))
+    monkeypatch.setattr(device, "_step_seconds", lambda *args: times[args[-1]])
+    fake = SimpleNamespace(train=lambda: None)
+    precision, why = device.choose_precision(tiny_recipe.with_values(precision="auto"), fake, "cpu")
+    assert precision == chosen
+    assert "as fast as float32" in why
+    assert device.choose_precision(tiny_recipe, fake, "cpu")[0] == "float32"
+
+
+def test_timing_leaves_the_network_as_it_was(tiny_recipe):
+    import torch
+
+    from napari_monusac.learn.device import choose_precision
+    from napari_monusac.learn.network import DualHeadUnet
+
+    network = DualHeadUnet(tiny_recipe)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    choose_precision(tiny_recipe.with_values(precision="auto"), network, "cpu")
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    assert all(p.grad is None for p in network.parameters())
+
+
+def test_bfloat16_trains_and_resumes(tiny_recipe, make_run):
+    from napari_monusac.learn.checkpoint import read_tensors
+    from napari_monusac.learn.loop import train
+
+    recipe = tiny_recipe.with_values(precision="bfloat16", steps_per_epoch=2)
+    one, two = make_run(recipe, "one"), make_run(recipe, "two")
+    list(train(recipe, one, loader_threads=1, threads=1))
+    stops = iter([False, True])
+    list(train(recipe, two, lambda: next(stops), loader_threads=1, threads=1))
+    end = list(train(recipe, two, loader_threads=1, threads=1))[-1]
+    assert end.reason == "completed", end.message
+    a, b = read_tensors(one.last), read_tensors(two.last)
+    assert all((a[k] == b[k]).all() for k in a)
+
+
+def test_a_background_thread_leaves_a_core_to_the_window(tiny_recipe, make_run, monkeypatch):
+    import threading
+
+    from napari_monusac.learn import setup
+    from napari_monusac.learn.loop import train
+
+    monkeypatch.setattr(setup.os, "cpu_count", lambda: 2)
+    events = []
+    recipe = tiny_recipe.with_values(max_steps=1)
+    run = make_run(recipe)
+    thread = threading.Thread(target=lambda: events.extend(train(recipe, run, loader_threads=1)))
+    thread.start()
+    thread.join()
+    assert events[-1].reason == "completed", events[-1].message
+    assert events[0].threads == 1
+
+
+# ---------------------------------------------------------------------- the triton trap
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_triton_is_blocked_where_llvm_is_mapped(monkeypatch, mapped):
+    from napari_monusac.learn import _triton
+
+    monkeypatch.setattr(_triton, "llvm_is_mapped", lambda: mapped)
+    modules = {k: v for k, v in sys.modules.items() if k != "triton"}
+    monkeypatch.setattr(_triton, "sys", SimpleNamespace(modules=modules, platform="linux"))
+    assert _triton.guard_triton() is mapped
+    assert ("triton" in modules) is mapped
+    assert _triton.guard_triton() is mapped, "asked twice, the same answer"
+    modules["triton"] = object()
+    assert _triton.guard_triton() is False, "imported before the viewer: nothing to block"
+
+
+def test_llvm_is_looked_for_in_the_maps_of_this_process(tmp_path):
+    from napari_monusac.learn._triton import llvm_is_mapped
+
+    file = tmp_path / "maps"
+    file.write_text("7f00-7f01 r-xp 0 08:01 1 /usr/lib/libLLVM.so.19.1\n")
+    assert llvm_is_mapped(file)
+    file.write_text("7f00-7f01 r-xp 0 08:01 1 /usr/lib/libc.so.6\n")
+    assert not llvm_is_mapped(file)
+    assert not llvm_is_mapped(tmp_path / "nowhere")
+
+
+def test_torch_works_with_triton_blocked():
+    code = (
+        "import sys; sys.modules['triton'] = None\n"
+        "import napari_monusac.learn, torch, segmentation_models_pytorch\n"
+        "torch.optim.AdamW([torch.zeros(1, requires_grad=True)])\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
+
+
+def test_the_rooms_import_neither_torch_nor_qt_by_themselves():
+    code = (
+        "import sys, napari_monusac.learn, napari_monusac.jobs.job, napari_monusac.jobs.sinks, napari_monusac.io.runs\n"
+        "bad = {'torch', 'albumentations', 'qtpy', 'napari'} & set(sys.modules)\n"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+# ---------------------------------------------------------------------- dry run
+
+
+def test_a_dry_run_tries_everything_and_leaves_the_folder(tiny_recipe, make_run):
+    from napari_monusac.learn.dryrun import dry_run
+
+    run = make_run(tiny_recipe)
+    before = {p.name: p.read_bytes() for p in run.path.iterdir()}
+    told = []
+    report = dry_run(tiny_recipe, run, device="cpu", progress=lambda f, line: told.append((f, line)))
+    assert not report.problems
+    assert report.crops == report.crops_opened == 5
+    assert report.seconds_per_step > 0
+    assert report.seconds_per_epoch == pytest.approx(3 * report.seconds_per_step + report.seconds_per_validation)
+    assert report.seconds_total == pytest.approx(2 * report.seconds_per_epoch)
+    assert report.memory_mib > 50
+    assert [f for f, _ in told] == sorted(f for f, _ in told)
+    assert told[-1][0] == 1.0
+    assert "5 of 5 crops can be read" in report.summary()
+    assert {p.name: p.read_bytes() for p in run.path.iterdir()} == before
+    assert run.status == "new"
+
+
+def test_a_dry_run_names_what_is_wrong(tiny_recipe, make_run, make_collection, tmp_path):
+    from napari_monusac.learn.dryrun import dry_run
+
+    data = make_collection(tmp_path / "copy")
+    run = make_run(tiny_recipe, data=data)
+    name = run.split.training[0]
+    next(data.rglob(f"{name}.tif")).write_bytes(b"II*\0broken")
+    report = dry_run(tiny_recipe, run, device="cpu")
+    assert report.crops_opened == 4
+    assert len(report.problems) == 1
+    assert name in report.problems[0]
+    lost = tiny_recipe.with_values(encoder_weights="/nowhere.pth")
+    assert "no such weights file" in dry_run(lost, run, device="cpu").problems[0]
+    with pytest.raises(Cancelled):
+        dry_run(tiny_recipe, run, device="cpu", should_stop=lambda: True)
