@@ -153,6 +153,11 @@ class Collection:
                 self._verdicts[crop.image] = known
         return known
 
+    def keep_verdict(self, crop: Crop, verdict: ChannelVerdict) -> None:
+        """Take over a verdict from who has read the pixels already."""
+        with self._lock:
+            self._verdicts.setdefault(crop.image, verdict)
+
     def channels_swapped(self, crop: Crop) -> bool:
         """Decide whether red and blue are swapped.
 

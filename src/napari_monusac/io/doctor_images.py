@@ -13,7 +13,7 @@ from napari_monusac.io.channels import channel_verdict
 from napari_monusac.io.collection import Collection
 from napari_monusac.io.doctor_report import Finding, finding
 from napari_monusac.io.folders import Crop
-from napari_monusac.io.slides import Slide, channel_sample, open_slide
+from napari_monusac.io.slides import Slide, channel_sample, middle, open_slide
 from napari_monusac.io.slidetags import xml_um_per_px
 
 #: Images up to this size are decoded whole, to be sure that they can be.
@@ -55,14 +55,16 @@ def examine_image(collection: Collection, crop: Crop) -> tuple[list[Finding], Im
         No facts where the image cannot be read.
     """
     try:
-        swapped = collection.channels_swapped(crop)
         with open_slide(crop.image, channel_order="rgb") as slide:
             pixels = _pixels(slide)
+            if not slide.tags.is_aperio:
+                collection.keep_verdict(crop, channel_verdict(middle(pixels)))
             found = _scale(crop, slide)
             shape, um_per_px = slide.shape, slide.um_per_px
     except SlideError as error:
         message = str(error).removeprefix(f"{crop.image}: ")
         return [finding("unreadable-image", message, crop)], None
+    swapped = collection.channels_swapped(crop)
     found += _channels(collection, crop, swapped) + _siblings(crop, shape)
     stain, share = stain_print(pixels[..., ::-1] if swapped else pixels)
     if share < _LEAST_STAINED:

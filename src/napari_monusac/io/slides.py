@@ -312,5 +312,15 @@ def _set_channels(slide: Slide, order: ChannelOrder) -> None:
 def channel_sample(slide: Slide) -> NDArray[np.uint8]:
     """Pixels that tell the channel order, in the file's order: the middle of the smallest level, 1024 px at most."""
     level = slide._levels[-1]
-    height, width = (min(n, _SAMPLE_PX) for n in level.shape)
-    return level.read((level.shape[0] - height) // 2, (level.shape[1] - width) // 2, height, width)
+    rows, columns = (_middle(n) for n in level.shape)
+    return level.read(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+
+
+def middle(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cut out the part of a whole image that `channel_sample` would read."""
+    return pixels[_middle(pixels.shape[0]), _middle(pixels.shape[1])]
+
+
+def _middle(length: int) -> slice:
+    size = min(length, _SAMPLE_PX)
+    return slice((length - size) // 2, (length - size) // 2 + size)
