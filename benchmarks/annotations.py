@@ -91,7 +91,7 @@ def organisers(xml: Path, shape: tuple[int, int]) -> Maps:
                         mask[rows, columns] = number
                         path = folder / f"{count}_mask.mat"
                         scipy.io.savemat(path, {"n_ary_mask": mask})
-                                        if not files or files[-1][0] != path:
+                        if not files or files[-1][0] != path:
                             files.append((path, NAMES.index(label) + 1))
         instances, semantic = np.zeros(shape, np.int32), np.zeros(shape, np.uint8)
         for path, kind in files:
