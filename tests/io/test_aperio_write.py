@@ -147,6 +147,24 @@ def test_a_changed_class_moves_the_region_and_its_spelling_stays(source, tmp_pat
     assert dict(back.regions[1].attributes)["Zoom"] == "1.590375"
 
 
+def test_a_region_put_into_another_layer_never_shares_an_id_there(source, tmp_path):
+    found = read_annotation(source)
+    write_annotation(replace(found, regions=tuple(replace(r, label="Lymphocyte") for r in found.regions)), source)
+    found = read_annotation(source)
+    back_again = replace(found.regions[0], label="Epithelial", layer=0)
+    new = Nucleus(found.regions[0].vertices, "Epithelial", 0)
+    write_annotation(replace(found, regions=(new, back_again, found.regions[1])), tmp_path / "out.xml")
+    back = read_annotation(tmp_path / "out.xml")
+    assert [(r.label, r.region_id) for r in back] == [("Epithelial", "1"), ("Epithelial", "2"), ("Lymphocyte", "2")]
+
+
+def test_a_label_in_other_letters_is_the_same_layer(source, tmp_path):
+    found = read_annotation(source)
+    shouted = tuple(replace(r, label=r.label.upper()) for r in found.regions)
+    write_annotation(replace(found, regions=shouted), tmp_path / "out.xml")
+    assert (tmp_path / "out.xml").read_text() == IMAGESCOPE
+
+
 def test_a_class_without_layer_gets_one(source, tmp_path):
     found = read_annotation(source)
     triangle = np.array([[0, 0], [0, 3], [4, 3]], float)

@@ -28,10 +28,13 @@ class SourceText:
         What stands between ``<Vertices>`` and ``</Vertices>``, UTF-8.
     of : float64 (n, 2)
         The array that was read from `text`.
+    layer : int
+        The layer that it stood in: a region that is in another one now needs a new id there.
     """
 
     text: bytes
     of: NDArray[np.float64]
+    layer: int = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -276,6 +276,6 @@ def _nucleus(region: _Region, label: str) -> Nucleus:
     markup = "".join(region.markup)
     vertices = np.empty((0, 2)) if region.vertices is None else region.vertices
     return Nucleus(
-        vertices, label, region.layer, region.attributes, source=SourceText(region.text, vertices),
+        vertices, label, region.layer, region.attributes, source=SourceText(region.text, vertices, region.layer),
         markup="" if markup == "<Attributes/>" else markup, confidence=confidence_of(markup),
     )  # fmt: skip

@@ -97,8 +97,8 @@ def _groups(annotation: Annotation) -> list[_Group]:
         by_label.setdefault(_key(group.layer.label), group)
     for region in annotation.regions:
         own = groups[region.layer] if 0 <= region.layer < len(annotation.layers) else None
-        if own is not None and own.layer.label == region.label:
-            own.regions.append((region, not region.attributes))
+        if own is not None and _key(own.layer.label) == _key(region.label):
+            own.regions.append((region, _is_new(region)))
             continue
         target = by_label.get(_key(region.label))
         if target is None:
@@ -106,6 +106,12 @@ def _groups(annotation: Annotation) -> list[_Group]:
             groups.append(target)
         target.regions.append((region, True))
     return groups
+
+
+def _is_new(region: Nucleus) -> bool:
+    """Whether a region needs an id in its layer: it has no attributes yet, or those of another layer."""
+    was = region.source.layer if region.source is not None else -1
+    return not region.attributes or (was >= 0 and was != region.layer)
 
 
 def _key(label: str) -> str:
