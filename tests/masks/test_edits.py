@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,7 +79,7 @@ def test_brush_marks_what_lies_within_its_radius(diameter):
     for y in range(shape[0]):
         for x in range(shape[1]):
             p = np.array([y, x], float)
-            for a, b in zip(path, path[1:], strict=False):
+            for a, b in itertools.pairwise(path):
                 t = np.clip((p - a) @ (b - a) / ((b - a) @ (b - a)), 0, 1)
                 expected[y, x] |= np.hypot(*(p - a - t * (b - a))) <= radius
     got = np.zeros(shape, bool)

@@ -142,6 +142,26 @@ def test_geojson_is_edited_like_xml(tmp_path, overlapping):
         session.draw_brush([(85, 10), (85, 30)], 7, class_="Neutrophil")
         session.save()
         assert_saved(session, path)
+        session.save(tmp_path / "layers.xml")
+        assert_saved(session, tmp_path / "layers.xml")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_geojson_in_mixed_order_becomes_layers(tmp_path, stress, seed):
+    """In an Aperio file the later layer lies on top: what lay on top before must be spared."""
+    path, shape = tmp_path / "crop.geojson", (160, 160)
+    made = stress.make_annotation(shape, 30, seed)
+    rng = np.random.default_rng(seed)
+    mixed = tuple(made.regions[i] for i in rng.permutation(len(made.regions)))
+    write_annotation(Annotation(mixed), path)
+    with EditingSession.open(path, shape) as session:
+        for _ in range(10):
+            stress.random_edit(session, rng)
+        session.save()
+        assert_saved(session, path)
+        report = session.save(tmp_path / "layers.xml")
+        assert report.trimmed
+        assert_saved(session, tmp_path / "layers.xml")
 
 
 def test_who_drew_what_comes_back(crop):

@@ -7,7 +7,8 @@ merging live in `masks.partition` and are named here too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from skimage.segmentation import flood
 from napari_monusac.core.errors import SessionError
 from napari_monusac.masks.change import Change, box_of, changed, patch
 from napari_monusac.masks.partition import merge, split, split_fragments, suggest_split
-from napari_monusac.masks.strokes import Box, Stamp, brush_stamp, grown, polygon_stamp
+from napari_monusac.masks.strokes import Box, Stamp, brush_stamp, grown, polygon_stamp, union
 from napari_monusac.masks.strokes import window as _cut
 
 __all__ = [
@@ -87,15 +88,24 @@ def nearest_nucleus(
     return int(view[rows[k], columns[k]]) if distance2[k] <= tolerance_px**2 else 0
 
 
-def labels_inside(instances: NDArray[np.integer], stamp: Stamp, share: float = 0.5) -> tuple[int, ...]:
-    """Return the labels of which at least `share` of the pixels lie inside a box or lasso, ascending."""
+def labels_inside(
+    instances: NDArray[np.integer], stamp: Stamp, share: float = 0.5, *, boxes: Mapping[int, Box] | None = None
+) -> tuple[int, ...]:
+    """Return the labels of which at least `share` of the pixels lie inside a box or lasso, ascending.
+
+    `boxes` tells where the nuclei lie, if known; else the whole frame is counted.
+    """
     inside = np.bincount(np.asarray(instances[_cut(stamp.box)])[stamp.mask].ravel())
+    inside[:1] = 0
     found = np.flatnonzero(inside)
-    found = found[found > 0]
     if not found.size:
         return ()
-    # A nucleus can reach out of the box; the labels found bound the count.
-    total = np.bincount(instances.ravel(), minlength=inside.size)[found]
+    # A nucleus can reach out of the box.
+    frame = instances
+    if boxes is not None:
+        reach = functools.reduce(union, (boxes[k] for k in found.tolist()))
+        frame = instances[_cut(reach)]
+    total = np.bincount(frame.ravel(), minlength=inside.size)[found]
     return tuple(int(k) for k in found[inside[found] >= share * total])
 
 

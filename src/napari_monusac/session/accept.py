@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Accepting(Tools):
     first deletes the existing nuclei that share more than half of their own pixels, or of its pixels, with it.
     """
 
-    _found: dict[int, Found]
+    _found: Mapping[int, Found] = MappingProxyType({})
 
     def set_prediction(self, instances: NDArray[np.integer] | None, table: pd.DataFrame | None = None,
                        offset_px: tuple[int, int] = (0, 0)) -> None:  # fmt: skip
@@ -62,7 +63,7 @@ class Accepting(Tools):
         ShapeError
             The map is no (y, x) map, or reaches out of the image.
         """
-        self._found = {}
+        self._found = MappingProxyType({})
         if instances is None:
             return
         y, x = offset_px
@@ -74,17 +75,19 @@ class Accepting(Tools):
                 "choose the prediction of this crop",
             )
         facts = _facts(table)
+        nuclei = {}
         for label, found in enumerate(ndimage.find_objects(np.asarray(instances, np.int32)), start=1):
             if found is not None:
                 box = found[0].start + y, found[1].start + x, found[0].stop + y, found[1].stop + x
                 class_id, confidence = facts.get(label, (255, None))
                 mask = np.asarray(instances[found] == label)
-                self._found[label] = Found(label, class_id, confidence, Stamp(box, mask))
+                nuclei[label] = Found(label, class_id, confidence, Stamp(box, mask))
+        self._found = MappingProxyType(nuclei)
 
     @property
-    def predicted(self) -> dict[int, Found]:
+    def predicted(self) -> Mapping[int, Found]:
         """All nuclei that the network found, by their number in its map."""
-        return dict(getattr(self, "_found", {}))
+        return self._found
 
     def covered(self, label: int) -> float:
         """Return the share of a predicted nucleus, 0 to 1, that existing nuclei cover: above 0.5 it is there already.

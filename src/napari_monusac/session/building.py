@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass
 from napari_monusac.core.geometry import Outline
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.masks.polygons import polygons_from_instances
-from napari_monusac.masks.rasterize import label_maps
+from napari_monusac.masks.scanline import fill_polygons
 from napari_monusac.session.rows import AMBIGUOUS_ID, NucleusRow, class_name
 from napari_monusac.session.state import SessionState
 
@@ -44,29 +43,35 @@ class Built:
     hidden: frozenset[int] = frozenset()
 
 
-def build_annotation(state: SessionState) -> Built:
+def build_annotation(state: SessionState, *, layered: bool = True) -> Built:
     """Make the annotation that draws the session's maps.
 
     Intact outlines stay the file's own regions (vertices, ids, attributes), in its order; those of another class move
     to the layer of that class. All others are outlined from their pixels. Drawn in file order the result gives the
     session's instance map pixel for pixel: an intact outline that would cover somebody else is trimmed to its pixels.
+
+    Parameters
+    ----------
+    state : EditingSession
+        What to build from.
+    layered : bool
+        Order regions by layer, as Aperio files have them; else (GeoJSON) what is new comes last.
     """
     redraw = {k for k, row in state.rows.items() if not row.intact}
+    annotation, pairs = _assembled(state, redraw, layered)
     trimmed: set[int] = set()
-    while True:
-        annotation, pairs = _assembled(state, redraw)
-        spilling = _spilling(state, annotation, pairs) - redraw
-        if not spilling:
-            break
-        redraw |= spilling
+    while spilling := _spilling(state, pairs, redraw | trimmed):
         trimmed |= spilling
+    if trimmed:
+        redraw |= trimmed
+        annotation, pairs = _assembled(state, redraw, layered)
     written = {row.id for _, row in pairs if row is not None}
     return Built(
         annotation, pairs, frozenset(redraw & written), frozenset(trimmed), frozenset(state.rows.keys() - written)
     )
 
 
-def _assembled(state: SessionState, redraw: set[int]) -> tuple[Annotation, tuple[Placed, ...]]:
+def _assembled(state: SessionState, redraw: set[int], layered: bool) -> tuple[Annotation, tuple[Placed, ...]]:
     outlines = _outlines(state, redraw)
     by_source = {row.source: row for row in state.rows.values() if row.source is not None}
     own: list[Placed] = []
@@ -86,7 +91,7 @@ def _assembled(state: SessionState, redraw: set[int]) -> tuple[Annotation, tuple
             layer, label = _layer_of(state.source, row.class_id)
             new = Nucleus(outlines[row.id], label, layer, integral=True, confidence=row.confidence)
             come.append((new, row))
-    pairs = tuple(_in_file_order(state.source, own, come))
+    pairs = tuple(_layer_by_layer(state.source, own + come) if layered else own + come)
     return replace(state.source, regions=tuple(r for r, _ in pairs)), pairs
 
 
@@ -125,25 +130,43 @@ def _layer_of(source: Annotation, class_id: int) -> tuple[int, str]:
     return -1, class_name(class_id)
 
 
-def _in_file_order(source: Annotation, own: list[Placed], come: list[Placed]) -> list[Placed]:
-    """Put regions that came into a layer behind its own ones, layer by layer, as the file will have them."""
-    layers = [region.layer for region, _ in own]
-    if layers != sorted(layers):
-        return own + come  # GeoJSON: one list in mixed order
-    known = [c.label for c in CLASSES] if not source.layers else []
-    fresh = list(dict.fromkeys([*known, *(region.label for region, _ in come if region.layer < 0)]))
+def _layer_by_layer(source: Annotation, placed: list[Placed]) -> list[Placed]:
+    """Order regions as an Aperio file will have them: by the layer of their label, new layers last."""
+    named = [layer.label for layer in source.layers] or [c.label for c in CLASSES]
+    keys = [_key(label) for label in named]
+    keys += [_key(region.label) for region, _ in placed]
+    first = {key: index for index, key in reversed(list(enumerate(keys)))}
 
-    def rank(placed: Placed) -> int:
-        region = placed[0]
-        return region.layer if region.layer >= 0 else len(source.layers) + fresh.index(region.label)
+    def rank(each: Placed) -> int:
+        region = each[0]
+        own = 0 <= region.layer < len(source.layers) and source.layers[region.layer].label == region.label
+        return region.layer if own else first[_key(region.label)]
 
-    return sorted(own + come, key=rank)
+    return sorted(placed, key=rank)
 
 
-def _spilling(state: SessionState, annotation: Annotation, pairs: tuple[Placed, ...]) -> set[int]:
-    """Return the nuclei that cover pixels of somebody else when the annotation is drawn."""
-    drawn = label_maps(annotation, state.shape).instances
-    ids = [row.id for region, row in pairs if row is not None and not region.is_ambiguous]
-    seen: NDArray[np.int32] = np.array([0, *ids], np.int32)[drawn]
-    wrong = seen != state.maps.instances
-    return set(np.unique(seen[wrong]).tolist()) - {0}
+def _key(label: str) -> str:
+    return label.strip().casefold()
+
+
+def _spilling(state: SessionState, pairs: tuple[Placed, ...], redrawn: set[int]) -> set[int]:
+    """Return intact nuclei that would cover pixels of somebody else, or of nobody, when the regions are drawn in order.
+
+    Outlines from pixels lie exactly on their pixels and cannot: it is enough to draw the intact ones.
+    """
+    order = [(region, row.id) for region, row in pairs if row is not None and not region.is_ambiguous]
+    rank = np.zeros(state.next_id, np.int64)
+    rank[[k for _, k in order]] = np.arange(1, len(order) + 1)
+    intact = [(region, k) for region, k in order if k not in redrawn]
+    ids = np.array([k for _, k in intact], np.int32)
+    top = np.zeros(state.shape[0] * state.shape[1], np.int32)
+    for pixels, polygon in fill_polygons([region.vertices for region, _ in intact], state.shape):
+        top[pixels] = ids[polygon]  # a later one lies over an earlier one
+    owner = state.maps.instances.reshape(-1)
+    where = np.flatnonzero((top != 0) & (top != owner))
+    over, under = top[where], owner[where]
+    # an owner from pixels wins where it comes later; background and an intact owner (which is not on top) never do
+    from_pixels = np.zeros(state.next_id, bool)
+    from_pixels[[k for _, k in order if k in redrawn]] = True
+    wrong = ~from_pixels[under] | (rank[over] > rank[under])
+    return set(np.unique(over[wrong]).tolist())

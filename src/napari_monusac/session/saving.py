@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +16,7 @@ from napari_monusac.io.annotations import write_annotation
 from napari_monusac.session.accept import Accepting
 from napari_monusac.session.building import Built, build_annotation
 from napari_monusac.session.history import SessionChange, now
+from napari_monusac.session.locking import exclusive
 from napari_monusac.session.provenance import Saving, read_provenance, write_provenance
 from napari_monusac.session.records import Saved
 from napari_monusac.session.workplace import Workplace, content_of, sha256
@@ -83,7 +86,7 @@ class SavingSession(Accepting):
 
     def annotation(self) -> Annotation:
         """Return the present state as an annotation: untouched regions are those of the file, to the letter."""
-        return build_annotation(self).annotation
+        return build_annotation(self, layered=self.path is None or _layered(self.path)).annotation
 
     def save(
         self, path: str | Path | None = None, *, on_conflict: Literal["raise", "overwrite"] = "raise"
@@ -111,10 +114,14 @@ class SavingSession(Accepting):
             raise SessionError("this session has no file", "give the path to save it to")
         own = self.path is not None and target.resolve() == self.path.resolve()
         place = self._place if own and self._place is not None else Workplace(target)
+        with self._turn(place):
+            return self._save(target, place, own, on_conflict)
+
+    def _save(self, target: Path, place: Workplace, own: bool, on_conflict: str) -> SaveReport:
         present = content_of(target)
         if own and on_conflict == "raise" and sha256(present) != self._disk_sha:
             raise self._conflict(target)
-        built = build_annotation(self)
+        built = build_annotation(self, layered=_layered(target))
         content = self._content(built, target, place)
         if own and self._journal is not None:
             self._record(Saved(n=self._numbered + 1, sha256=sha256(content), author=self.author, time=now()))
@@ -129,22 +136,28 @@ class SavingSession(Accepting):
             target, regions, regions - redrawn, redrawn, len(built.trimmed), len(built.hidden), backup
         )  # fmt: skip
 
-    def _content(self, built: Built, target: Path, place: Workplace) -> bytes:
-        """Return the bytes of the file; those that were opened, where every edit is undone."""
-        if not self.state and self._base and self.path is not None and target.suffix == self.path.suffix:
-            return self._base
+    @contextmanager
+    def _turn(self, place: Workplace) -> Iterator[None]:
+        """Let one process save at a time: between looking at the file and replacing it nobody else may do so."""
         try:
             place.folder.mkdir(parents=True, exist_ok=True)
-            draft = place.folder / f"draft-{uuid.uuid4().hex[:12]}{target.suffix}"
-            try:
-                write_annotation(built.annotation, draft)
-                return draft.read_bytes()
-            finally:
-                draft.unlink(missing_ok=True)
+            with exclusive(place.folder / "saving.lock"):
+                yield
         except OSError as error:
             raise SessionError(
                 f"{place.folder}: cannot be written ({error.strerror})", "choose a work folder"
             ) from error
+
+    def _content(self, built: Built, target: Path, place: Workplace) -> bytes:
+        """Return the bytes of the file; those that were opened, where every edit is undone."""
+        if not self.state and self._base and self.path is not None and target.suffix == self.path.suffix:
+            return self._base
+        draft = place.folder / f"draft-{uuid.uuid4().hex[:12]}{target.suffix}"
+        try:
+            write_annotation(built.annotation, draft)
+            return draft.read_bytes()
+        finally:
+            draft.unlink(missing_ok=True)
 
     def _put(self, target: Path, content: bytes) -> None:
         try:
@@ -176,3 +189,7 @@ class SavingSession(Accepting):
             suggested = target.with_name(f"{target.stem}.{name}-{number}{target.suffix}")
             number += 1
         return SaveConflict(target, suggested, other)
+
+
+def _layered(path: Path) -> bool:
+    return path.suffix.lower() == ".xml"

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.masks import edits
-from napari_monusac.masks.strokes import Box, polygon_stamp, union
+from napari_monusac.masks.strokes import Box, Stamp, grown, polygon_stamp, union
 from napari_monusac.session.history import EditHistory, SessionChange
 from napari_monusac.session.rows import NucleusRow, Plane, class_id_of
 
@@ -91,15 +92,18 @@ class Selecting(EditHistory):
 
     def select_box(self, box: Box, mode: SelectMode = "replace", plane: Plane = "nuclei") -> frozenset[int]:
         """Select the nuclei that lie in a box (top, left, bottom, right in px) by half of their pixels or more."""
-        top, left, bottom, right = box
-        corners = [(top, left), (top, right - 1), (bottom - 1, right - 1), (bottom - 1, left)]
-        return self.select_lasso(corners, mode, plane)
+        top, left, bottom, right = grown(box, 0, self.shape)
+        whole = Stamp((top, left, bottom, right), np.ones((max(0, bottom - top), max(0, right - left)), bool))
+        return self._select_within(whole, mode, plane)
 
     def select_lasso(
         self, vertices: ArrayLike, mode: SelectMode = "replace", plane: Plane = "nuclei"
     ) -> frozenset[int]:
         """Select the nuclei that lie in a lasso by half of their pixels or more."""
-        return self.select(edits.labels_inside(self.maps.plane(plane), polygon_stamp(vertices, self.shape)), mode)
+        return self._select_within(polygon_stamp(vertices, self.shape), mode, plane)
+
+    def _select_within(self, stamp: Stamp, mode: SelectMode, plane: Plane) -> frozenset[int]:
+        return self.select(edits.labels_inside(self.maps.plane(plane), stamp, boxes=self.maps.boxes), mode)
 
     def pick(self, point: tuple[float, float], tolerance_px: float = edits.CLICK_TOLERANCE_PX) -> int:
         """Return the nucleus that a click at (y, x) means, else the Ambiguous region there; 0 where there is none."""
