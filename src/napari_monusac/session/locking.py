@@ -42,7 +42,7 @@ else:
 
 
 @contextmanager
-def exclusive(path: Path, patience_s: float = 5.0) -> Iterator[None]:
+def exclusive(path: Path, patience_s: float = 15.0) -> Iterator[None]:
     """Hold a lock file while the block runs, waiting for its turn.
 
     Raises
