@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Outline = NDArray[np.float64]
+#: Edges that are compared with all others in one go.
+_EDGES_AT_ONCE = 256
 
 
 def outline_length(vertices: Outline) -> float:
@@ -64,18 +66,24 @@ def self_crossing(vertices: Outline) -> tuple[float, float] | None:
     if len(ring) < 4:
         return None
     ring = ring[np.concatenate([[True], (np.diff(ring, axis=0) != 0).any(1)])]
-    start, way = ring[:-1], np.diff(ring, axis=0)
-    for i in range(len(way) - 2):
-        # sides of edge i on which later edges start and end, and the other way round
-        later, ways = start[i + 2 :] - start[i], way[i + 2 :]
-        first, last = _cross(way[i], later), _cross(way[i], later + ways)
-        own, end = _cross(ways, -later), _cross(ways, way[i] - later)
-        cuts = np.flatnonzero((np.sign(first) * np.sign(last) < 0) & (np.sign(own) * np.sign(end) < 0))
-        if len(cuts):
-            k = cuts[0]
-            y, x = start[i] + way[i] * (own[k] / (own[k] - end[k]))
+    start, end = ring[:-1], ring[1:]
+    for first in range(0, len(start), _EDGES_AT_ONCE):
+        some = slice(first, first + _EDGES_AT_ONCE)
+        # edge i of these and edge j of all cut each other when the ends of each lie on both sides of the other
+        far = _sides(start[some], end[some], start) * _sides(start[some], end[some], end) < 0
+        far &= (_sides(start, end, start[some]) * _sides(start, end, end[some]) < 0).T
+        if far.any():
+            i, j = np.argwhere(far)[0]
+            i += first
+            way, other = end[i] - start[i], end[j] - start[j]
+            y, x = start[i] + way * (_cross(start[j] - start[i], other) / _cross(way, other))
             return float(y), float(x)
     return None
+
+
+def _sides(start: Outline, end: Outline, points: Outline) -> NDArray[np.float64]:
+    """On which side of each edge (rows) each point (columns) lies: -1, 0 or 1."""
+    return np.sign(_cross((end - start)[:, None], points[None] - start[:, None]))
 
 
 def _cross(a: Outline, b: Outline) -> NDArray[np.float64]:
