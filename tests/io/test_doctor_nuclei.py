@@ -55,6 +55,6 @@ def test_where_the_crossing_is_also_with_many_edges() -> None:
 
 def test_pairs_that_overlap() -> None:
     square = np.array([(0, 0), (0, 10), (10, 10), (10, 0.0)])
-    nuclei = [Nucleus(square), Nucleus(square + 5), Nucleus(square + (0, 10)), Nucleus(square + 50)]
+    nuclei = [Nucleus(square), Nucleus(square + 5), Nucleus(square + np.array([0, 10])), Nucleus(square + 50)]
     i, j, shared = overlapping_pairs(polygons_of(nuclei))
     assert sorted(zip(i, j, shared, strict=True)) == [(0, 1, 25.0), (1, 2, 25.0)]
