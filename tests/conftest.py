@@ -27,3 +27,36 @@ def encoder_weights() -> Path:
     if not path.is_file():
         pytest.skip(f"encoder weights not at {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def example_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small synthetic collection in MoNuSAC's layout: four patients, one crop of 160 x 192 px each."""
+    from napari_monusac.synth.collection import write_collection
+
+    return write_collection(tmp_path_factory.mktemp("example") / "Grüne Schnitte", 4, 1, seed=2, shape=(160, 192))
+
+
+@pytest.fixture(scope="session")
+def example_run(example_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with the checkpoint of a tiny network that knows nothing (or the folder in MONUSAC_EXAMPLE_RUN)."""
+    given = os.environ.get("MONUSAC_EXAMPLE_RUN")
+    if given:
+        return Path(given)
+    from napari_monusac.core.events import RunEnded
+    from napari_monusac.core.recipe import load_recipe
+    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.splits import make_split
+    from napari_monusac.learn.loop import train
+
+    recipe = load_recipe("quick").with_values(
+        decoder_channels=(16, 8, 8, 8, 8), epochs=1, steps_per_epoch=3, patch_size=64, batch_size=2,
+        schedule="constant", warmup_epochs=0, precision="float32",
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("example-run") / "run"
+    run = RunFolder.create(folder, data=example_data, split=make_split(open_collection(example_data)), recipe=recipe)
+    *_, end = train(recipe, run, device="cpu")
+    assert isinstance(end, RunEnded)
+    assert end.reason == "completed", end.message
+    return folder
