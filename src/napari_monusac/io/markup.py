@@ -12,7 +12,7 @@ from napari_monusac.core.nuclei import Attributes
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _SPECIAL = re.compile('[&<"\t\n\r]')
 #: Where we keep the confidence of a predicted nucleus: a region attribute, in the form of ImageScope's for layers.
-_CONFIDENCE = re.compile(r'<Attribute Name="confidence" Id="0" Value="((?:0|1)(?:\.\d{1,30})?)"/>')
+_CONFIDENCE = re.compile(r'<Attribute Name="confidence" Id="0" Value="((?:0|1)(?:\.\d{1,400})?)"/>')
 _ESCAPES = {"&": "&amp;", "<": "&lt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 
 
