@@ -124,6 +124,24 @@ def test_the_user_overrules_the_channel_order(both: Path) -> None:
         assert any("put right" in n for n in slide.notes)
 
 
+def test_the_user_overrules_one_patient_and_gives_a_scale(both: Path) -> None:
+    collection = open_collection(both, um_per_px=0.5)
+    first = collection.of_patient("TCGA-MP-A4T7")[0]
+    collection.overrule_channels("TCGA-MP-A4T7", "bgr")
+    assert collection.channels_swapped(first)
+    assert not collection.channels_swapped(collection.crop("TCGA-EJ-5495-01Z-00-DX1-1"))
+    collection.overrule_channels("TCGA-MP-A4T7", "auto")
+    assert not collection.channels_swapped(first)
+    with pytest.raises(CollectionError, match="one of its patients"):
+        collection.overrule_channels("nobody", "bgr")
+    with collection.open(collection.crop("TCGA-EJ-5495-01Z-00-DX1-2")) as slide:
+        assert (slide.um_per_px, slide.um_per_px_source) == (0.5, "given")
+    with collection.open(first) as slide:
+        assert slide.um_per_px == 0.25  # the XML says so
+    with pytest.raises(CollectionError, match="um_per_px 300"):
+        open_collection(both, um_per_px=300)
+
+
 def test_a_damaged_sibling_has_no_vote_but_a_damaged_crop_is_an_error(tmp_path: Path) -> None:
     for k in (1, 2):
         crop(tmp_path, f"a_{k}", ".tif")

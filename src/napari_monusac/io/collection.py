@@ -13,6 +13,7 @@ from napari_monusac.core.nuclei import Annotation
 from napari_monusac.io.channels import ChannelOrder, ChannelVerdict, channel_verdict, decide_swapped
 from napari_monusac.io.folders import DEEPEST, Crop, Part, Problem, scan, uniquely_named
 from napari_monusac.io.slides import IMAGE_SUFFIXES, Slide, channel_sample, open_slide
+from napari_monusac.io.slidetags import plausible
 
 __all__ = ["Collection", "Crop", "Part", "Problem", "open_collection"]
 
@@ -39,9 +40,12 @@ class Collection:
         unpaired: tuple[Path, ...] = (),
         problems: tuple[Problem, ...] = (),
         channel_order: ChannelOrder = "auto",
+        um_per_px: float | None = None,
     ) -> None:
         self.root, self.crops, self.unpaired, self.problems = root, crops, unpaired, problems
         self._order = channel_order
+        self._orders: dict[str, ChannelOrder] = {}
+        self._um_per_px = um_per_px
         self._by_name = {c.name: c for c in crops}
         self._verdicts: dict[Path, ChannelVerdict] = {}
         self._counts: dict[Path, dict[NucleusClass, int]] = {}
@@ -107,6 +111,8 @@ class Collection:
         """
         swapped = self.channels_swapped(crop)
         slide = open_slide(crop.image, channel_order="bgr" if swapped else "rgb")
+        if slide.um_per_px is None and self._um_per_px is not None:
+            slide.um_per_px, slide.um_per_px_source = self._um_per_px, "given"
         slide.channel_score = self._verdicts[crop.image].score if crop.image in self._verdicts else 0.0
         if swapped:
             slide.notes = (*slide.notes, "red and blue are swapped in the file: put right")
@@ -158,6 +164,13 @@ class Collection:
         with self._lock:
             self._verdicts.setdefault(crop.image, verdict)
 
+    def overrule_channels(self, patient: str, order: ChannelOrder) -> None:
+        """Take the user's word for one patient's images; ``"auto"`` takes it back."""
+        if patient not in self.patients or order not in ("auto", "rgb", "bgr"):
+            problem = f"cannot take {patient!r} as {order!r}"
+            raise CollectionError(self.root, problem, "give one of its patients, and auto, rgb or bgr")
+        self._orders[patient] = order
+
     def channels_swapped(self, crop: Crop) -> bool:
         """Decide whether red and blue are swapped.
 
@@ -169,8 +182,9 @@ class Collection:
         SlideError
             The crop's own image is missing or damaged (another crop of the patient that is has no vote).
         """
-        if self._order != "auto":
-            return self._order == "bgr"
+        order = self._orders.get(crop.patient, self._order)
+        if order != "auto":
+            return order == "bgr"
         if crop.image.suffix.lower() == ".svs":
             return False
         return decide_swapped(self.verdict(crop), self._verdicts_beside(crop))
@@ -195,6 +209,8 @@ def open_collection(folder: str | Path, *, channel_order: ChannelOrder = "auto",
         The folder. Names with spaces and umlauts are fine.
     channel_order : {"auto", "rgb", "bgr"}
         The user's word about the channels of the images; ``"auto"`` decides by patient.
+    um_per_px : float, optional
+        Micrometres per pixel of images that do not say it themselves.
     deepest : int
         How many folders deep to look; 0 looks at the folder itself only.
 
@@ -207,8 +223,10 @@ def open_collection(folder: str | Path, *, channel_order: ChannelOrder = "auto",
     if not root.is_dir():
         what = "is a file" if root.is_file() else "does not exist"
         raise CollectionError(root, what, "give the folder that holds the crops")
+    if um_per_px is not None and plausible(um_per_px) is None:
+        raise CollectionError(root, f"um_per_px {um_per_px:g} is no microscope's", "give a value like 0.25")
     crops, unpaired, problems = scan(root, deepest)
     if not crops and not unpaired:
         known = ", ".join(IMAGE_SUFFIXES)
         raise CollectionError(root, f"holds no image ({known})", "give the folder that holds the crops")
-    return Collection(root, uniquely_named(root, crops), tuple(unpaired), tuple(problems), channel_order)
+    return Collection(root, uniquely_named(root, crops), tuple(unpaired), tuple(problems), channel_order, um_per_px)

@@ -170,7 +170,6 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "Look at the crop; train with colour jitter (run-7 to run-9).",
         ),
         "little-tissue": Kind("info", "The crop is almost all glass.", "Leave it out, or keep it as background."),
-        "duplicate-name": Kind("info", "Crops of the same name are told apart by their folder.", "Nothing to do."),
     }
 )  # fmt: skip
 

@@ -64,7 +64,7 @@ class Problem:
     Attributes
     ----------
     code : str
-        ``missing-image`` or ``duplicate-name``.
+        ``missing-image``.
     path : Path
         The file in question.
     message : str
