@@ -198,7 +198,13 @@ class Collection:
                     continue  # the doctor reports it; it cannot vote
 
 
-def open_collection(folder: str | Path, *, channel_order: ChannelOrder = "auto", deepest: int = DEEPEST) -> Collection:
+def open_collection(
+    folder: str | Path,
+    *,
+    channel_order: ChannelOrder = "auto",
+    um_per_px: float | None = None,
+    deepest: int = DEEPEST,
+) -> Collection:
     """Open a folder: an official root, the folder that holds both, one patient, or a flat folder of crops.
 
     No image is opened; that comes with `Collection.open`.
