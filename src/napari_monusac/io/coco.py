@@ -16,7 +16,6 @@ from napari_monusac.core.geometry import Outline, bridged, outline_area
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.io.bounds import DEFAULT_BOUNDS, Bounds, too_many
 from napari_monusac.io.jsonfile import load_json, numbers, save_json, xy_pairs
-from napari_monusac.io.rle import outline_of_rle
 
 #: Categories that every file of ours has, so that numbers mean the same in all of them.
 CATEGORIES: Mapping[int, str] = {
@@ -235,6 +234,9 @@ def _score(value: Any) -> float | None:
 
 def _outline(segmentation: Any, shape: tuple[int, int], path: Path, where: str, bounds: Bounds) -> Outline:
     if isinstance(segmentation, dict):
+        # brings OpenCV along, which reading an XML file does not need
+        from napari_monusac.io.rle import outline_of_rle
+
         return outline_of_rle(segmentation, shape, path, where)
     if not isinstance(segmentation, list) or not segmentation:
         raise AnnotationError(path, f"{where} has no segmentation", "export it with polygons or masks")
