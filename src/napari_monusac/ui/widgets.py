@@ -187,6 +187,7 @@ class TaskRow(QWidget):
         self.label = Note()
         self.cancel = QPushButton(cancel_text)
         self.task: Task | None = None
+        self._said = ""
         row = QHBoxLayout()
         row.addWidget(self.bar, 1)
         row.addWidget(self.cancel)
@@ -200,7 +201,7 @@ class TaskRow(QWidget):
     def follow(self, task: Task, message: str) -> Task:
         """Show a task until it has finished, and the error if it fails. Starts it."""
         self.task = task
-        self.label.say(message)
+        self._say(message)
         self.bar.setRange(0, 0)
         self._busy(True)
         task.progressed.connect(self._progressed)
@@ -224,13 +225,13 @@ class TaskRow(QWidget):
         left = spoken_duration(seconds_left(self.task.started_at, progress.fraction))
         words = [w for w in (progress.message, f"{left} left" if left else "") if w]
         if words and not self.task.stopping:
-            self.label.say(", ".join(words))
+            self._say(", ".join(words))
 
     def _cancel(self) -> None:
         if self.task is not None:
             self.task.stop()
             self.cancel.setEnabled(False)
-            self.label.say("Stopping…")
+            self._say("Stopping…")
 
     def _failed(self, error: Exception) -> None:
         self.label.say(error_line(error), "error")
@@ -239,7 +240,13 @@ class TaskRow(QWidget):
         self.label.say("Stopped.")
 
     def _done(self, _: object) -> None:
-        self.label.say("")
+        # what the panel has said of the result stays
+        if self.label.text() == self._said:
+            self.label.say("")
+
+    def _say(self, text: str) -> None:
+        self._said = text
+        self.label.say(text)
 
     def _finished(self) -> None:
         self.task = None
