@@ -32,20 +32,20 @@ class CurvesView(QWidget):
         self.graphics.ci.layout.setRowStretchFactor(0, 3)
         self.graphics.ci.layout.setRowStretchFactor(1, 3)
         self.graphics.ci.layout.setRowStretchFactor(2, 2)
-        for plot, name in ((self.losses, "Loss"), (self.scores, "Score"), (self.rates, "Learning rate")):
+        for plot, name in ((self.losses, "Loss"), (self.scores, "Score"), (self.rates, "lr")):
             plot.setLabel("left", name)
             plot.showGrid(x=True, y=True, alpha=0.15)
             plot.setMenuEnabled(False)
             plot.hideButtons()
-            plot.getAxis("left").setWidth(52)
+            plot.getAxis("left").setWidth(58)
             plot.getAxis("left").enableAutoSIPrefix(False)
         for plot in (self.losses, self.scores):
             plot.getAxis("bottom").setStyle(showValues=False)
         self.rates.setLabel("bottom", "Epoch")
         self.losses.setXLink(self.rates)
         self.scores.setXLink(self.rates)
-        self.losses.addLegend(offset=(-4, 4), labelTextSize="8pt")
-        self.scores.addLegend(offset=(-4, -4), labelTextSize="8pt")
+        self.losses.addLegend(offset=(-4, 4), labelTextSize="8pt", colCount=3)
+        self.scores.addLegend(offset=(-4, 4), labelTextSize="8pt", colCount=3)
         self._reference: Any = None
         self._curves: dict[str, Any] = {}
         self._data: dict[str, tuple[list[float], list[float]]] = {}

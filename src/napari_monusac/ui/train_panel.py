@@ -82,7 +82,7 @@ class TrainPanel(QWidget):
             "training", "folder", tooltip="A folder of labelled crops", placeholder="The folder to train on"
         )
         self.split = QComboBox()
-        self.split.addItem("By patient (a quarter of the patients validate)", "patient")
+        self.split.addItem("By patient (a quarter validates)", "patient")
         self.split.addItem("Official (testing crops validate)", "official")
         self.where = QComboBox()
         self.where.addItems(list(_WHERE))
@@ -112,6 +112,7 @@ class TrainPanel(QWidget):
         self.editor = RecipeEditor()
         self.save_recipe = QPushButton("Save as a new recipe…")
         self.effective = Note()
+        self.running = Note()
         self.check = QPushButton("Check")
         self.check.setToolTip("Open every crop, do one training and one validation step, say how long it will take")
         self.start = QPushButton("Start training")
@@ -130,6 +131,7 @@ class TrainPanel(QWidget):
             form_widget, Section("All values", column(self.editor, self.save_recipe), opened=False), self.effective
         )
         box.addWidget(self.setup)
+        box.addWidget(self.running)
         box.addWidget(row(self.check, self.start, self.pause, self.stop))
         for widget in (self.checking, self.bar, self.status, self.curves):
             box.addWidget(widget)
@@ -176,7 +178,7 @@ class TrainPanel(QWidget):
             if reported
             else ""
         )
-        self.about.say(f"{recipe.title or recipe.note}{source}")
+        self.about.say(f"{recipe.title or recipe.note}.{source}")
         self.about.setToolTip(recipe.note)
         self.epochs.blockSignals(True)
         self.epochs.setValue(recipe.epochs)
@@ -222,10 +224,20 @@ class TrainPanel(QWidget):
         if recipe is None:
             self.effective.say("One value is wrong: see All values.", "error")
             return
+        self._follow_editor(recipe)
         base = self.editor._base
         changed = recipe.changes(base) if base is not None else {}
         words = "; ".join(f"{k.replace('_', ' ')} {mine} (was {theirs})" for k, (mine, theirs) in changed.items())
         self.effective.say(f"Changed: {words}." if words else "")
+
+    def _follow_editor(self, recipe: TrainingRecipe) -> None:
+        """Keep the short form in step with the editor."""
+        self.epochs.blockSignals(True)
+        self.epochs.setValue(recipe.epochs)
+        self.epochs.blockSignals(False)
+        at = {"imagenet": 0, "none": 1}.get(recipe.encoder_weights, 2)
+        self.weights.setCurrentIndex(at)
+        self.weights.setToolTip(recipe.encoder_weights if at == 2 else self.weights.itemText(at))
 
     def _explain_device(self) -> None:
         asked = self.device.currentText()
@@ -347,6 +359,8 @@ class TrainPanel(QWidget):
             self._steps_per_epoch = started[-1].steps_per_epoch
             self.curves.add_many(history, self._steps_per_epoch)
         self._paused = False
+        changed = self.effective.text()
+        self.running.say(f"{run.recipe.name} on {run.data}, in {run.path}." + (f" {changed}" if changed else ""))
         self._buttons(running=True)
         self.bar.setRange(0, 0)
         self.bar.show()
@@ -418,7 +432,9 @@ class TrainPanel(QWidget):
         self.pause.setEnabled(running)
         self.stop.setEnabled(running)
         self.pause.setText("Pause")
-        self.setup.setEnabled(not running)
+        # what runs is said in one line: the room belongs to progress and curves
+        self.setup.setVisible(not running)
+        self.running.setVisible(running)
 
     def _compare(self, runs: list[RunFolder]) -> None:
         histories, reported = [], []
