@@ -117,6 +117,17 @@ def test_what_an_annotation_can_have(tmp_path: Path, code: str, text: str) -> No
     assert others <= ({"missing-um-per-px"} if code == "unreadable-annotation" else set()), others
 
 
+@pytest.mark.parametrize(("dx", "dy"), [(-30.4, 3), (-20.2, -30.7), (220.3, 160.6), (215, 2.5)])
+def test_cut_at_the_edge_draws_the_same_pixels(tmp_path: Path, dx: float, dy: float) -> None:
+    blob = [(25 + 22 * np.cos(a) + dx, 40 + 17 * np.sin(a) + dy) for a in np.linspace(0, 6.2, 40)]
+    crop(tmp_path / "data", "a_1", 1, xml(("Epithelial", blob)))
+    report = examine(tmp_path / "data")
+    assert len(report.of("out-of-bounds")) == 1
+    fix(report, tmp_path / "out")
+    assert np.array_equal(drawn(tmp_path / "data" / "a_1.xml"), drawn(tmp_path / "out" / "a_1.xml"))
+    assert not examine(tmp_path / "out").of("out-of-bounds")
+
+
 def test_a_finding_points_at_the_spot(tmp_path: Path) -> None:
     crop(tmp_path, "a_1", 1, xml(("Epithelial", SQUARE), ("Epithelial", [(120, 20), (160, 60), (160, 20), (120, 60)])))
     (found,) = examine(tmp_path).of("self-crossing")

@@ -212,7 +212,7 @@ def _mended_region(region: Nucleus, codes: set[str], shape: tuple[int, int]) -> 
         return region
     mended = shapely.make_valid(polygons_of([region])[0])
     if "out-of-bounds" in codes:
-        mended = mended.intersection(shapely.box(-0.5, -0.5, shape[1] - 0.5, shape[0] - 0.5))
+        mended = mended.intersection(shapely.box(0, 0, shape[1] - 1, shape[0] - 1))
     parts = [p for p in shapely.get_parts(mended) if p.geom_type == "Polygon"]
     if not parts:
         return region

@@ -127,17 +127,17 @@ def _misplaced(crop: Crop, drawable: list[tuple[int, Nucleus]], shape: tuple[int
 
 
 def _bounds(crop: Crop, drawable: list[tuple[int, Nucleus]], shape: tuple[int, int]) -> list[Finding]:
-    """Compare with the outer edges: pixel centres are whole numbers, so the image spans -0.5 to n - 0.5."""
+    """Compare with the centres of the border pixels, 0 and n - 1: what lies beyond draws nothing."""
     found = []
+    limit = np.array(shape) - 1.0
     for k, region in drawable:
         low, high = region.vertices.min(0), region.vertices.max(0)
-        limit = np.array(shape) - 0.5
-        if (high < -0.5).any() or (low > limit).any():
+        if (high < 0).any() or (low > limit).any():
             message = f"{_called(k, region)} lies outside of the image"
             found.append(finding("outside-the-image", message, crop, at=_middle(region), nuclei=(k,)))
-        elif (low < -0.5).any() or (high > limit).any():
-            beyond = float(max((-0.5 - low).max(), (high - limit).max()))
-            message = f"{_called(k, region)} reaches {beyond:.1f} px over the edge"
+        elif (low < 0).any() or (high > limit).any():
+            beyond = float(max(-low.min(), (high - limit).max()))
+            message = f"{_called(k, region)} reaches {beyond:.1f} px past the border pixels"
             found.append(finding("out-of-bounds", message, crop, at=_middle(region), nuclei=(k,)))
     return found
 
