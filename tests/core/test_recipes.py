@@ -132,6 +132,11 @@ def test_wrong_settings_are_named(setting, message):
         load_recipe("run-8").with_settings([setting])
 
 
+def test_batch_norm_needs_more_than_one_pixel():
+    with pytest.raises(RecipeError, match="batch norm"):
+        load_recipe("run-8").with_values(patch_size=32, batch_size=1)
+
+
 def test_names_and_notes_do_not_count_in_the_fingerprint():
     r = load_recipe("run-8")
     assert r.with_values(name="mine", note="x", title="y").fingerprint() == r.fingerprint()

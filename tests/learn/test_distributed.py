@@ -1,4 +1,4 @@
-"""Two gloo ranks on the CPU: equal to one process that accumulates, one writer, Stop reaches both, a dead rank is told."""
+"""Two gloo ranks on the CPU: equal to one process that accumulates; one writer; Stop and a dead rank reach both."""
 
 from __future__ import annotations
 

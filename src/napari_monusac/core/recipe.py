@@ -195,6 +195,10 @@ class TrainingRecipe(BaseModel):
             raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
         if self.patch_size % 2 ** len(self.decoder_channels):
             raise ValueError(f"patch_size = {self.patch_size} must be a multiple of {2 ** len(self.decoder_channels)}")
+        if self.patch_size == 2 ** len(self.decoder_channels) and self.batch_size < 2 * self.accumulate:
+            raise ValueError(
+                f"patch_size = {self.patch_size} with one patch a micro-batch leaves batch norm one pixel: use more of either"
+            )
         return self
 
     def fingerprint(self) -> str:
