@@ -231,6 +231,31 @@ def test_an_image_beside_outlines_and_a_review_folder_are_no_predictions(truth, 
     assert evaluate_folders(truth, out).pq == 1.0
 
 
+def test_crops_of_the_same_name_are_never_confused(truth, tmp_path):
+    import shutil
+
+    other = tmp_path / "beide" / "TCGA-AA-0001-01Z-00-DX1"
+    shutil.copytree(truth, tmp_path / "beide", dirs_exist_ok=True)
+    shutil.copytree(truth / "TCGA-50-6591-01Z-00-DX1", other)
+    out = tmp_path / "pred"
+    out.mkdir()
+    write_xml(truth, out, NAMES[2])
+    names = [c.name for c in folder_pairs(tmp_path / "beide", out).crops]
+    twice = [n for n in names if n.endswith(NAMES[2])]
+    assert len(names) == 4
+    assert all("/" in n for n in twice)
+    assert len(folder_pairs(tmp_path / "beide", out)) == 0
+    write_xml(truth, out, twice[0].replace("/", "_"))
+    assert [p.crop for p in folder_pairs(tmp_path / "beide", out)] == twice[:1]
+    (out / twice[1]).parent.mkdir()
+    write_xml(truth, out, twice[1])
+    assert len(folder_pairs(tmp_path / "beide", out)) == 2
+    for path in out.rglob("*.xml"):
+        path.unlink()
+    write_xml(truth, out, f"{other.name}__{NAMES[2]}.tif")
+    assert [p.crop for p in folder_pairs(tmp_path / "beide", out)] == twice[1:]
+
+
 def test_guard_on_folders_takes_what_both_hold(truth, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()

@@ -133,6 +133,8 @@ def test_refuses_what_cannot_be_compared():
     with pytest.raises(MonusacError, match="-3"):
         panoptic_quality(np.full((4, 4), -3), maps)
     assert math.isnan(panoptic_quality(maps[:0], maps[:0]).pq)
+    with pytest.raises(MonusacError, match="nucleus 3 has the class 7"):
+        panoptic_by_class(maps + 3, {3: 7}, maps + 3, {3: 1})
 
 
 def test_ambiguous_regions_masked_out_of_both():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -233,7 +233,3 @@ class Evaluation(_Model):
             raise FileProblem(path, f"cannot be read ({error.strerror})", "check the path") from error
         except ValidationError as error:
             raise FileProblem(path, f"is no evaluation ({error.errors()[0]['msg']})", "evaluate again") from error
-
-    def summary(self) -> dict[str, Any]:
-        """A short table for people: label to value with its interval."""
-        return {s.label: (s.pq, s.interval) for s in self.scorings}

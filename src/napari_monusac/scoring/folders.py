@@ -64,7 +64,7 @@ class FolderPairs:
 
     def prediction_of(self, crop: Crop) -> Path | None:
         """The prediction of a crop; never the truth itself, where both folders are one."""
-        path = self.predictions.find(crop.name)
+        path = self.predictions.find(crop.name, f"{crop.image.parent.name}__{crop.image.name}")
         same = path is not None and crop.annotation is not None and path.resolve() == crop.annotation.resolve()
         return None if same else path
 

@@ -53,21 +53,20 @@ def group_nuclei(matching: Matching) -> list[Group]:
     list of Group
         Groups with a true nucleus in its order, then predictions that stand alone.
     """
-    links = _links(matching)
-    of_truth, of_prediction = _stars(matching, links)
+    pairs = _Pairs(matching)
+    of_truth, of_prediction = pairs.stars(_links(matching))
     groups: list[Group] = []
     seen: set[int] = set()
     for t in range(len(matching.truth)):
-        pairs = of_truth.get(t, [])
-        if len(pairs) == 1:  # a pair, or one of several in a prediction
-            p = int(matching.pair_prediction[pairs[0]])
+        chosen = of_truth.get(t, [])
+        if len(chosen) == 1:  # a pair, or one of several in a prediction
+            p = pairs.prediction[chosen[0]]
             if p in seen:
                 continue
-            seen.add(p)
-            pairs = of_prediction[p]
-        group = _group(matching, pairs) if pairs else None
-        groups.extend([group] if group else _alone(matching, pairs, t))
-        seen.update(int(matching.pair_prediction[k]) for k in pairs)
+            chosen = of_prediction[p]
+        group = pairs.group(chosen) if chosen else None
+        groups.extend([group] if group else pairs.alone(chosen, t))
+        seen.update(pairs.prediction[k] for k in chosen)
     groups.extend(Group((), (p,)) for p in range(len(matching.prediction)) if p not in seen)
     return groups
 
@@ -82,38 +81,46 @@ def _links(matching: Matching) -> NDArray[np.intp]:
     return links[np.argsort(-matching.iou[links], kind="stable")]
 
 
-def _stars(matching: Matching, links: NDArray[np.intp]) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
-    """Take up links in turn unless one would tie two groups together; pairs by truth and by prediction."""
-    of_truth: dict[int, list[int]] = {}
-    of_prediction: dict[int, list[int]] = {}
-    truths, predictions = matching.pair_truth.tolist(), matching.pair_prediction.tolist()
-    for link in links.tolist():
-        t, p = truths[link], predictions[link]
-        others, siblings = of_truth.get(t, []), of_prediction.get(p, [])
-        if others and siblings:
-            continue
-        if any(len(of_prediction[predictions[k]]) > 1 for k in others):
-            continue
-        if any(len(of_truth[truths[k]]) > 1 for k in siblings):
-            continue
-        of_truth.setdefault(t, []).append(link)
-        of_prediction.setdefault(p, []).append(link)
-    return of_truth, of_prediction
+class _Pairs:
+    """The overlapping pairs as plain lists: many single look-ups are faster than in arrays."""
 
+    def __init__(self, matching: Matching) -> None:
+        self.truth: list[int] = matching.pair_truth.tolist()
+        self.prediction: list[int] = matching.pair_prediction.tolist()
+        self.shared: list[int] = matching.intersection.tolist()
+        self.iou: list[float] = matching.iou.tolist()
+        self.truth_areas: list[int] = matching.truth.areas.tolist()
+        self.prediction_areas: list[int] = matching.prediction.areas.tolist()
 
-def _group(matching: Matching, pairs: list[int]) -> Group | None:
-    """The group of some linked pairs, or None where they share too little."""
-    truths = tuple(dict.fromkeys(int(matching.pair_truth[k]) for k in pairs))
-    predictions = tuple(dict.fromkeys(int(matching.pair_prediction[k]) for k in pairs))
-    shared = int(matching.intersection[pairs].sum())
-    joint = int(matching.truth.areas[list(truths)].sum() + matching.prediction.areas[list(predictions)].sum()) - shared
-    if shared <= GROUP_IOU * joint:
-        return None
-    return Group(truths, predictions, int(matching.intersection[pairs[0]]), float(matching.iou[pairs[0]]))
+    def stars(self, links: NDArray[np.intp]) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+        """Take up links in turn unless one would tie two groups together; pairs by truth and by prediction."""
+        of_truth: dict[int, list[int]] = {}
+        of_prediction: dict[int, list[int]] = {}
+        for link in links.tolist():
+            t, p = self.truth[link], self.prediction[link]
+            others, siblings = of_truth.get(t, []), of_prediction.get(p, [])
+            if others and siblings:
+                continue
+            if any(len(of_prediction[self.prediction[k]]) > 1 for k in others):
+                continue
+            if any(len(of_truth[self.truth[k]]) > 1 for k in siblings):
+                continue
+            of_truth.setdefault(t, []).append(link)
+            of_prediction.setdefault(p, []).append(link)
+        return of_truth, of_prediction
 
+    def group(self, chosen: list[int]) -> Group | None:
+        """The group of some linked pairs, or None where they share too little."""
+        truths = tuple(dict.fromkeys(self.truth[k] for k in chosen))
+        predictions = tuple(dict.fromkeys(self.prediction[k] for k in chosen))
+        shared = sum(self.shared[k] for k in chosen)
+        joint = sum(self.truth_areas[t] for t in truths) + sum(self.prediction_areas[p] for p in predictions) - shared
+        if shared <= GROUP_IOU * joint:
+            return None
+        return Group(truths, predictions, self.shared[chosen[0]], self.iou[chosen[0]])
 
-def _alone(matching: Matching, pairs: list[int], t: int) -> list[Group]:
-    """Every nucleus of a group that is none, by itself."""
-    truths = dict.fromkeys([t, *(int(matching.pair_truth[k]) for k in pairs)])
-    predictions = dict.fromkeys(int(matching.pair_prediction[k]) for k in pairs)
-    return [Group((i,), ()) for i in truths] + [Group((), (j,)) for j in predictions]
+    def alone(self, chosen: list[int], t: int) -> list[Group]:
+        """Every nucleus of a group that is none, by itself."""
+        truths = dict.fromkeys([t, *(self.truth[k] for k in chosen)])
+        predictions = dict.fromkeys(self.prediction[k] for k in chosen)
+        return [Group((i,), ()) for i in truths] + [Group((), (j,)) for j in predictions]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import CLASSES, NucleusClass
+from napari_monusac.core.errors import MonusacError
 from napari_monusac.scoring.matching import AmbiguousRule, Matching, match_instances
 
 #: Class of each nucleus: ``{id: class}``, an array with one class for each id in ascending order, or a semantic map.
@@ -136,11 +137,22 @@ def _majority(semantic: NDArray[Any], instances: NDArray[Any]) -> dict[int, int]
 
 
 def class_array(ids: NDArray[np.int64], classes: Mapping[int, int] | None) -> NDArray[np.int64]:
-    """The class of each of `ids`; `UNCLASSIFIED` where the mapping has none."""
+    """The class of each of `ids`; `UNCLASSIFIED` where the mapping has none.
+
+    Raises
+    ------
+    MonusacError
+        A nucleus has a number that is no class.
+    """
     unknown = int(NucleusClass.UNCLASSIFIED)
     if classes is None:
         return np.full(len(ids), unknown, np.int64)
-    return np.fromiter((int(classes.get(i, unknown)) for i in ids.tolist()), np.int64, len(ids))
+    values = np.fromiter((int(classes.get(i, unknown)) for i in ids.tolist()), np.int64, len(ids))
+    foreign = np.flatnonzero(~np.isin(values, list(NucleusClass)))
+    if len(foreign):
+        k = foreign[0]
+        raise MonusacError(f"nucleus {ids[k]} has the class {values[k]}", "use 1 to 4, or 255 for unclassified")
+    return values
 
 
 def quality_by_class(

@@ -25,7 +25,7 @@ from napari_monusac.core.classes import AMBIGUOUS, NucleusClass
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.scoring.panoptic import classes_by_id
 
-#: Folder of a review (corrected truth and judgements); it may lie among the predictions and holds none.
+#: Folder of a review (judgements, corrected truth): it may lie among the predictions and holds none.
 REVIEW_FOLDER = "monusac-review"
 _LABEL_SUFFIXES = (".tif", ".tiff")
 _FORMS = (".zarr", "_instances.tif", "_instances.tiff", ".tif", ".tiff", ".xml", ".geojson", "/")
@@ -67,11 +67,6 @@ class PredictedNuclei:
 class PredictionFolder:
     """Finds and reads the predictions of a folder.
 
-    Parameters
-    ----------
-    root : str or Path
-        The folder.
-
     Raises
     ------
     FileProblem
@@ -86,15 +81,18 @@ class PredictionFolder:
         for folder, names, files in os.walk(self.root):
             here = Path(folder)
             for name in [*names, *files]:
-                key = name + "/" if name in names and not name.endswith(".zarr") else name
-                self._paths.setdefault(key, here / name)
-            names[:] = sorted(
-                n for n in names if not n.startswith(".") and not n.endswith(".zarr") and n != REVIEW_FOLDER
-            )
+                path = here / name
+                end = "/" if name in names and not name.endswith(".zarr") else ""
+                self._paths.setdefault(name + end, path)
+                self._paths.setdefault(path.relative_to(self.root).as_posix() + end, path)
+            names[:] = sorted(n for n in names if not n.startswith(".") and not n.endswith((".zarr", REVIEW_FOLDER)))
 
-    def find(self, crop: str) -> Path | None:
-        """The prediction of a crop (by its name), or None."""
-        for name in dict.fromkeys((crop.replace("/", "_"), crop.rpartition("/")[2])):
+    def find(self, crop: str, *others: str) -> Path | None:
+        """The prediction of a crop, by its name or by `others` that it may have; None where there is none.
+
+        A name with folders in it (crops of the same name) is never looked for by its last part: another has it too.
+        """
+        for name in (crop, crop.replace("/", "_"), *others):
             for form in _FORMS:
                 path = self._paths.get(name + form)
                 if path is not None and self._is_prediction(name, form, path):
