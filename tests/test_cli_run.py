@@ -33,7 +33,7 @@ pytestmark = pytest.mark.torch
 TINY = [
     f"--set={s}"
     for s in ("epochs=1", "steps_per_epoch=2", "patch_size=64", "batch_size=2", "precision=float32", "warmup_epochs=0")
-] + ["--set=schedule=constant", "--set=decoder_channels=[16, 8, 8, 8, 8]", "--device=cpu"]
+] + ["--set=schedule=constant", "--set=decoder_channels=[16, 8, 8, 8, 8]", "--device=cpu", "--threads=1"]
 
 
 class Result(NamedTuple):
@@ -434,7 +434,7 @@ def test_torchrun_trains_as_one(example_data: Path, tmp_path: Path) -> None:
         "napari_monusac",
         "train",
     ]
-    command += ["--data", str(example_data), "--recipe", "quick", "--run", str(folder), *TINY, "--json"]
+    command += ["--data", str(example_data), "--recipe", "quick", "--run-folder", str(folder), *TINY, "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -39,7 +39,7 @@ def train(
     ] = None,
     recipe: Annotated[str, typer.Option("--recipe", help="A recipe's name, or a .toml file.")] = "run-8",
     run: Annotated[
-        Path | None, typer.Option("--run", help="Run folder; new, or with --resume an existing one.")
+        Path | None, typer.Option("--run", "--run-folder", help="Run folder; new, or with --resume an existing one.")
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value over the recipe; may be given several times.")
@@ -64,8 +64,10 @@ def train(
     """Train the dual-head U-Net.
 
     Ctrl-C (or SIGTERM, or a file `stop` in the run folder) saves the model within one batch and ends with exit code
-    130; `train --resume --run DIR` goes on from there. `torchrun ... -m napari_monusac train ...` trains on several
-    GPUs or machines.
+    130; `train --resume --run DIR` goes on from there.
+
+    On several GPUs or machines: `torchrun --nproc-per-node=N -m napari_monusac train --run-folder DIR ...` (torchrun
+    takes `--run` for an option of its own).
     """
     if dry_run:
         _dry_run(data, recipe, settings or [], split, device, as_json=as_json)
