@@ -57,9 +57,9 @@ def outline_map(
     high = cv2.dilate(as_float, kernel, iterations=width_px, borderType=cv2.BORDER_REPLICATE)
     rim = (labels > 0) & ((low != as_float) | (high != as_float))
     if style == "dashed":
-        # a checkerboard cuts a line of any direction into dashes
+        # a chequered pattern cuts lines of every direction; unequal sides, or a diagonal could run along one colour
         height, width = labels.shape
-        rim &= (np.arange(height)[:, None] // _DASH_PX + np.arange(width) // _DASH_PX) % 2 == 0
+        rim &= (np.arange(height)[:, None] // (_DASH_PX + 1) + np.arange(width) // _DASH_PX) % 2 == 0
     drawn = np.where(rim, lut[labels], 0).astype(np.uint8)
     if halo_px:
         near = cv2.dilate(rim.astype(np.uint8), kernel, iterations=halo_px) > 0
