@@ -153,7 +153,7 @@ def separate(
     extent = _extent(semantic, ternary, labels, count, boundary_width, nucleus_threshold) | (inside > inside_threshold)
     reach = (boundary_width + 1) // 2
     grown = grow(labels, extent, reach + 2)
-    grown = _rescue(grown, extent, count)
+    grown = _rescue(grown, extent, count, reach)
     return fill_holes(grow(grown, extent))
 
 
@@ -202,7 +202,7 @@ def _extent(
     return extent
 
 
-def _rescue(grown: NDArray[np.int32], extent: NDArray[np.bool_], count: int) -> NDArray[np.int32]:
+def _rescue(grown: NDArray[np.int32], extent: NDArray[np.bool_], count: int, reach: int) -> NDArray[np.int32]:
     """Give nuclei whose inside vanished a label of their own.
 
     What no marker reached is such a nucleus if it touches no other one, or if it is too thick to be a tip of one.
@@ -211,7 +211,7 @@ def _rescue(grown: NDArray[np.int32], extent: NDArray[np.bool_], count: int) -> 
     if not left.any():
         return grown
     number, pieces = components(left, connectivity=4)
-    core = cv2.erode(left.view(np.uint8), CROSS, iterations=2, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    core = cv2.erode(left.view(np.uint8), CROSS, iterations=max(2, reach), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     beside = cv2.dilate((grown > 0).view(np.uint8), CROSS)
     own = np.ones(number + 1, bool)
     own[pieces[beside > 0]] = False

@@ -1,0 +1,189 @@
+"""A trained network as ONNX, with everything that another program must know to use it, checked against torch."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_monusac.core.classes import SEMANTIC_NAMES, TERNARY_NAMES
+from napari_monusac.core.errors import MonusacError
+from napari_monusac.core.files import atomic_write
+from napari_monusac.infer.engines import LoadedModel, as_model, checkpoint_name, prepare, tile_multiple
+from napari_monusac.infer.openvino_engine import BareNetwork
+
+#: Largest difference of a probability between ONNX Runtime and torch, both in float32.
+TOLERANCE = 1e-3
+_EXTRA = "pip install 'napari-monusac[onnx]'"
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxReport:
+    """What was written, and how it compares with torch.
+
+    Attributes
+    ----------
+    path : Path
+        The ``.onnx`` file.
+    difference : float or None
+        Largest difference of a probability on test images of two sizes; None where ONNX Runtime is not installed.
+    metadata : dict of str to str
+        What stands in the file.
+    """
+
+    path: Path
+    difference: float | None
+    metadata: dict[str, str]
+
+
+class _Deployed(nn.Module):
+    """RGB in 0 to 255 in, probabilities out: nothing left for the caller to get wrong."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, model: LoadedModel) -> None:
+        super().__init__()
+        self.bare = BareNetwork(model.network)
+        mean, deviation = normalisation(model)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Give probabilities (b, 5, y, x) and (b, 3, y, x) of images (b, 3, y, x)."""
+        semantic, ternary = self.bare((image - self.mean) / self.deviation)
+        return semantic.softmax(1), ternary.softmax(1)
+
+
+def normalisation(model: LoadedModel) -> tuple[list[float], list[float]]:
+    """Mean and deviation, on the scale 0 to 255 and for R, G, B, that bring pixels to what the network was trained on.
+
+    They are read off the network's own `prepare`, so they cannot differ from it.
+    """
+    levels = np.zeros((2, 1, 1, 3), np.uint8)
+    levels[1] = 255
+    low, high = prepare(model, levels).detach().cpu().double().reshape(2, 3)
+    deviation = 255.0 / (high - low)
+    return [float(v) for v in -low * deviation], [float(v) for v in deviation]
+
+
+def export_onnx(checkpoint: Any, path: str | Path, *, opset: int = 18) -> OnnxReport:
+    """Write a network as ONNX.
+
+    Input ``image``: float32 (b, 3, y, x), RGB in 0 to 255; y and x multiples of 32. Outputs ``semantic`` (b, 5, y, x)
+    and ``ternary`` (b, 3, y, x): probabilities. The normalisation is inside.
+
+    Parameters
+    ----------
+    checkpoint : path or LoadedModel
+        A checkpoint file, a run folder, or what `load_checkpoint` gives.
+    path : str or Path
+        The ``.onnx`` file to write.
+    opset : int
+        Version of ONNX's operators.
+
+    Returns
+    -------
+    OnnxReport
+
+    Raises
+    ------
+    MonusacError
+        The extra ``[onnx]`` is not installed, or the written file does not answer as torch does.
+    """
+    _need("onnx", "onnxscript")
+    path, model = Path(path), as_model(checkpoint)
+    network = _Deployed(model).eval()
+    metadata = _metadata(model, checkpoint_name(checkpoint, model))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(_onnx_bytes(network, metadata, tile_multiple(model.network), opset))
+        difference = _difference(network, temporary, tile_multiple(model.network))
+        if difference is not None and difference > TOLERANCE:
+            raise MonusacError(
+                f"{path}: ONNX Runtime differs from torch by {difference:.2g}",
+                "report this with the name of the encoder",
+            )
+    return OnnxReport(path, difference, metadata)
+
+
+def _need(*modules: str) -> None:
+    missing = [m for m in modules if importlib.util.find_spec(m) is None]
+    if missing:
+        raise MonusacError(f"{' and '.join(missing)} not installed", _EXTRA)
+
+
+def _metadata(model: LoadedModel, source: str) -> dict[str, str]:
+    mean, deviation = normalisation(model)
+    return {
+        "producer": "napari-monusac",
+        "classes": json.dumps(SEMANTIC_NAMES),
+        "ternary_classes": json.dumps(TERNARY_NAMES),
+        "um_per_px": repr(model.recipe.um_per_px),
+        "boundary_width_px": str(model.recipe.boundary_width),
+        "input": "float32 (b, 3, y, x), RGB, 0 to 255; y and x multiples of " + str(tile_multiple(model.network)),
+        "normalisation": json.dumps({"inside_the_network": True, "mean": mean, "deviation": deviation}),
+        "stain_normalisation": model.recipe.stain if model.recipe.stain == "normalise" else "none",
+        "recipe": model.recipe.name,
+        "recipe_toml": model.recipe.to_toml(),
+        "fingerprint": model.recipe.fingerprint(),
+        "checkpoint": source,
+        "use": "Research use, not diagnosis. Weights trained on MoNuSAC are under its licence, CC BY-NC-SA 4.0.",
+    }
+
+
+def _onnx_bytes(network: nn.Module, metadata: dict[str, str], multiple: int, opset: int) -> bytes:
+    import onnx
+
+    sides = {k: multiple * torch.export.Dim(f"{n}_tiles", min=1, max=512) for k, n in ((2, "y"), (3, "x"))}
+    example = torch.zeros(2, 3, 2 * multiple, 3 * multiple)
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # of the exporter, about itself
+        log.setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                network, (example,), dynamo=True, opset_version=opset, input_names=["image"],
+                output_names=["semantic", "ternary"], verbose=False,
+                dynamic_shapes=({0: torch.export.Dim("b", min=1, max=256), **sides},),
+            )  # fmt: skip
+        finally:
+            log.setLevel(level)
+    if program is None:
+        raise MonusacError("the exporter of torch gave nothing", "report this with the version of torch")
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, metadata)
+    onnx.checker.check_model(proto)
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def _difference(network: nn.Module, path: Path, multiple: int) -> float | None:
+    """Largest difference from torch over two sizes and batches; None without ONNX Runtime."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return None
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for batch, height, width in ((1, multiple, 2 * multiple), (2, 3 * multiple, multiple)):
+        image = rng.integers(0, 256, (batch, 3, height, width)).astype(np.float32)
+        found: list[NDArray[np.float32]] = session.run(["semantic", "ternary"], {"image": image})
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(image))
+        worst = max(worst, *(float(np.abs(f - e.numpy()).max()) for f, e in zip(found, expected, strict=True)))
+    return worst
