@@ -20,26 +20,26 @@ pytestmark = pytest.mark.torch
 
 
 def choose(panel, recipe):
-    panel.recipes.setCurrentText("quick")
-    panel.editor.show_recipe(recipe)
-    panel.device.setCurrentText("cpu")
+    panel.form.recipes.setCurrentText("quick")
+    panel.form.editor.show_recipe(recipe)
+    panel.form.device.setCurrentText("cpu")
 
 
 def test_run_8_is_the_default_and_shows_what_the_source_reports(studio):
     panel = studio.panels["Train"]
-    assert panel.recipes.currentText() == "run-8"
-    assert "other split" in panel.about.text()
-    assert "0.68" in panel.about.text()
-    assert panel.recipe.name == "run-8"
+    assert panel.form.recipes.currentText() == "run-8"
+    assert "other split" in panel.form.about.text()
+    assert "0.68" in panel.form.about.text()
+    assert panel.form.recipe.name == "run-8"
 
 
 def test_changed_values_are_marked_and_wrong_ones_block_the_start(studio):
     panel = studio.panels["Train"]
-    panel.editor.set_values(lr=0.001)
-    assert "lr 0.001" in panel.effective.text()
-    panel.editor.set_values(lr="fast")
-    assert panel.recipe is None
-    assert "lr" in panel.editor.fault.text()
+    panel.form.editor.set_values(lr=0.001)
+    assert "lr 0.001" in panel.form.effective.text()
+    panel.form.editor.set_values(lr="fast")
+    assert panel.form.recipe is None
+    assert "lr" in panel.form.editor.fault.text()
     assert not panel.start.isEnabled()
 
 

@@ -74,6 +74,11 @@ class TrainingRecipe(BaseModel):
         description='"imagenet" (from the hub or its cache), "none" (from scratch) or the path of a local file',
         json_schema_extra={"group": "Network"},
     )
+    start_from: str = Field(
+        "",
+        description="Go on from the weights of this checkpoint or run folder (empty = from the encoder's weights)",
+        json_schema_extra={"group": "Network"},
+    )
     decoder_channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (256, 128, 64, 32, 16), min_length=3, max_length=5, description="Channels of the decoder's blocks, deepest first", json_schema_extra={"group": "Network"}
     )  # fmt: skip

@@ -15,7 +15,7 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io._fingerprint import data_fingerprint
 from napari_monusac.io.collection import open_collection
 from napari_monusac.io.runs import RunFolder
-from napari_monusac.learn.checkpoint import load_weights, read_metadata
+from napari_monusac.learn.checkpoint import load_weights, read_metadata, resolve_checkpoint
 from napari_monusac.learn.crops import CropStore
 from napari_monusac.learn.device import choose_device, choose_precision
 from napari_monusac.learn.distributed import Ranks
@@ -230,9 +230,12 @@ def _network(recipe: TrainingRecipe, run: RunFolder, device: str, *, resumed: bo
     # The weights of a fresh network follow from the seed; torch's generator is left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        network = DualHeadUnet(recipe, encoder_weights="none" if resumed else None)
+        network = DualHeadUnet(recipe, encoder_weights="none" if resumed or recipe.start_from else None)
     if resumed:
         load_weights(network, run.last, read_metadata(run.last).digest)
+    elif recipe.start_from:
+        weights = resolve_checkpoint(recipe.start_from)
+        load_weights(network, weights, read_metadata(weights).digest)
     return network.to(device).to(memory_format=torch.channels_last)
 
 

@@ -38,12 +38,13 @@ class RunsTable(QWidget):
 
     Signals
     -------
-    resume_asked(RunFolder), watch_asked(RunFolder), compare_asked(list of RunFolder)
+    resume_asked(RunFolder), watch_asked(RunFolder), timelapse_asked(RunFolder), compare_asked(list of RunFolder)
     """
 
     resume_asked = Signal(object)
     watch_asked = Signal(object)
     compare_asked = Signal(object)
+    timelapse_asked = Signal(object)
 
     def __init__(self, model: StudioModel) -> None:
         super().__init__()
@@ -64,16 +65,24 @@ class RunsTable(QWidget):
         self.watch.setToolTip("Follow a run that another process is training, and stop it from here")
         self.compare = QPushButton("Compare")
         self.compare.setToolTip("Lay the curves of the selected runs over each other")
+        self.timelapse = QPushButton("Time-lapse")
+        self.timelapse.setToolTip("See how the pinned crops were predicted after each epoch, with napari's slider")
         self.folder = QPushButton("Folder")
         self.folder.setToolTip("Show the run's folder")
         self.note = Note()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.table, row(self.resume, self.watch, self.compare, self.folder), self.note):
+        for widget in (
+            self.table,
+            row(self.resume, self.watch, self.compare),
+            row(self.timelapse, self.folder),
+            self.note,
+        ):
             box.addWidget(widget)
         self.table.itemSelectionChanged.connect(self._selected)
         self.resume.clicked.connect(lambda: self._emit(self.resume_asked))
         self.watch.clicked.connect(lambda: self._emit(self.watch_asked))
+        self.timelapse.clicked.connect(lambda: self._emit(self.timelapse_asked))
         self.compare.clicked.connect(lambda: self.compare_asked.emit(self.selected()))
         self.folder.clicked.connect(self._show_folder)
         self._selected()
@@ -123,6 +132,7 @@ class RunsTable(QWidget):
         self.watch.setEnabled(status in ("running", "paused"))
         self.compare.setEnabled(len(runs) > 0)
         self.folder.setEnabled(one is not None)
+        self.timelapse.setEnabled(one is not None)
         if len(runs) == 2:
             changes = runs[0].recipe.changes(runs[1].recipe)
             self.note.say(

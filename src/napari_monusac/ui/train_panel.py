@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QProgressBar,
-    QPushButton,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.events import CheckpointSaved, EpochEnded, RunEnded, RunStarted, TrainEvent, Warned
-from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
+from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.ui.curves import CurvesView
 from napari_monusac.ui.model import studio_model
-from napari_monusac.ui.recipe_editor import RecipeEditor
 from napari_monusac.ui.runs_table import RunsTable
+from napari_monusac.ui.timelapse import show_timelapse
+from napari_monusac.ui.train_form import TrainForm
 from napari_monusac.ui.training import Training
-from napari_monusac.ui.widgets import Note, PathPicker, Section, TaskRow, column, row, settings
+from napari_monusac.ui.widgets import Note, Section, TaskRow, row
 from napari_monusac.ui.work import Report, Task, error_line, spoken_duration
 
 if TYPE_CHECKING:
     from napari_monusac.io.runs import RunFolder
-
-_WHERE = {"Here, in napari's background": "thread", "In its own process (goes on when napari closes)": "child"}
-_WEIGHTS = ("ImageNet (downloaded once)", "From scratch", "From a file…")
-_DEFAULT = "run-8"
 
 
 class TrainPanel(QWidget):
@@ -55,63 +41,12 @@ class TrainPanel(QWidget):
         self._steps_per_epoch = 1
         self._build()
         self._connect()
-        self.recipes.setCurrentText(_DEFAULT)
-        self._recipe_chosen()
+        self.curves.clear(self.form.reported_combo)
         self._collection_changed(self.model.collection)
         self._idle()
 
-    # -- the form
-
     def _build(self) -> None:
-        self.recipes = QComboBox()
-        self.recipes.addItems(recipe_names())
-        self.recipes.setToolTip("The nine runs of the source, and ours")
-        self.open_recipe = QPushButton("Open…")
-        self.open_recipe.setToolTip("A recipe of your own (.toml)")
-        self.about = Note()
-        self.weights = QComboBox()
-        self.weights.addItems(_WEIGHTS)
-        self.weights.setToolTip(
-            "What the encoder knows before training. ImageNet weights come from a hub; "
-            "offline choose a file or from scratch."
-        )
-        self.epochs = QSpinBox()
-        self.epochs.setRange(1, 100_000)
-        self.epochs.setToolTip("Length of the run in epochs")
-        self.data = PathPicker(
-            "training", "folder", tooltip="A folder of labelled crops", placeholder="The folder to train on"
-        )
-        self.split = QComboBox()
-        self.split.addItem("By patient (a quarter validates)", "patient")
-        self.split.addItem("Official (testing crops validate)", "official")
-        self.where = QComboBox()
-        self.where.addItems(list(_WHERE))
-        self.device = QComboBox()
-        self.device.addItems(["auto", "cpu", "cuda", "mps"])
-        self.device_reason = Note()
-        self.out = PathPicker(
-            "runs", "folder", tooltip="Where runs are kept: one folder a run", placeholder=str(self.model.runs_folder)
-        )
-        form_widget = QWidget()
-        form = QFormLayout(form_widget)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Recipe", row(self.recipes, self.open_recipe, stretch_first=True))
-        form.addRow(self.about)
-        form.addRow("Data", self.data)
-        form.addRow("Split", self.split)
-        form.addRow("Epochs", self.epochs)
-        form.addRow("Encoder", self.weights)
-        form.addRow("Where", self.where)
-        form.addRow("Device", self.device)
-        form.addRow(self.device_reason)
-        form.addRow("Runs in", self.out)
-        for combo in (self.recipes, self.weights, self.split, self.where, self.device):
-            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            combo.setMinimumContentsLength(10)
-        self.editor = RecipeEditor()
-        self.save_recipe = QPushButton("Save as a new recipe…")
-        self.effective = Note()
+        self.form = TrainForm(self.model)
         self.running = Note()
         self.check = QPushButton("Check")
         self.check.setToolTip("Open every crop, do one training and one validation step, say how long it will take")
@@ -127,10 +62,7 @@ class TrainPanel(QWidget):
         self.runs = RunsTable(self.model)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
-        self.setup = column(
-            form_widget, Section("All values", column(self.editor, self.save_recipe), opened=False), self.effective
-        )
-        box.addWidget(self.setup)
+        box.addWidget(self.form)
         box.addWidget(self.running)
         box.addWidget(row(self.check, self.start, self.pause, self.stop))
         for widget in (self.checking, self.bar, self.status, self.curves):
@@ -139,15 +71,9 @@ class TrainPanel(QWidget):
         box.addStretch(1)
 
     def _connect(self) -> None:
-        self.recipes.currentIndexChanged.connect(lambda _: self._recipe_chosen())
-        self.open_recipe.clicked.connect(self._open_recipe)
-        self.save_recipe.clicked.connect(self._save_recipe)
-        self.weights.activated.connect(self._weights_chosen)
-        self.epochs.valueChanged.connect(lambda n: self.editor.set_values(epochs=n))
-        self.editor.changed.connect(self._recipe_edited)
-        self.device.currentTextChanged.connect(lambda _: self._explain_device())
-        self.where.currentIndexChanged.connect(lambda _: self._explain_device())
-        self.out.changed.connect(self._runs_folder_chosen)
+        self.form.changed.connect(self._form_changed)
+        self.form.recipe_chosen.connect(self._recipe_chosen)
+        self.form.runs_folder_chosen.connect(self.runs.refresh)
         self.check.clicked.connect(self.dry_run)
         self.start.clicked.connect(self.start_training)
         self.pause.clicked.connect(self._pause_clicked)
@@ -157,154 +83,47 @@ class TrainPanel(QWidget):
         self.runs.resume_asked.connect(self.resume)
         self.runs.watch_asked.connect(self.watch)
         self.runs.compare_asked.connect(self._compare)
+        self.runs.timelapse_asked.connect(self._show_timelapse)
         self.model.collection_changed.connect(self._collection_changed)
+        self.model.train_asked.connect(self.form.start_from)
 
     # -- what will run
 
-    @property
-    def recipe(self) -> TrainingRecipe | None:
-        """The effective recipe, or None while a value is wrong."""
-        return self.editor.recipe
-
-    def _recipe_chosen(self) -> None:
-        try:
-            recipe = load_recipe(self.recipes.currentData() or self.recipes.currentText())
-        except MonusacError as error:
-            self.about.say(error_line(error), "error")
-            return
-        reported = recipe.reported.combo
-        source = (
-            f" Source (other split): combo {reported:.2f}, boundary Dice {recipe.reported.boundary_dice or 0:.2f}."
-            if reported
-            else ""
-        )
-        self.about.say(f"{recipe.title or recipe.note}.{source}")
-        self.about.setToolTip(recipe.note)
-        self.epochs.blockSignals(True)
-        self.epochs.setValue(recipe.epochs)
-        self.epochs.blockSignals(False)
-        self.editor.show_recipe(recipe)
-        self.weights.setCurrentIndex({"imagenet": 0, "none": 1}.get(recipe.encoder_weights, 2))
+    def _recipe_chosen(self, recipe: TrainingRecipe) -> None:
         if not self.training.running:
-            self.curves.clear(reported)
+            self.curves.clear(recipe.reported.combo)
 
-    def _open_recipe(self) -> None:
-        path = QFileDialog.getOpenFileName(self, "Open a recipe", "", "Recipes (*.toml)")[0]
-        if path:
-            self.recipes.addItem(Path(path).stem, path)
-            self.recipes.setCurrentIndex(self.recipes.count() - 1)
-
-    def _save_recipe(self) -> None:
-        from napari_monusac.core.files import atomic_write_text
-
-        path = QFileDialog.getSaveFileName(self, "Save the recipe", "my-recipe.toml", "Recipes (*.toml)")[0]
-        if path and self.recipe is not None:
-            atomic_write_text(path, self.recipe.with_values(name=Path(path).stem).to_toml())
-            self.model.tell(f"Recipe saved as {Path(path).name}.", "good")
-
-    def _weights_chosen(self, index: int) -> None:
-        value = ("imagenet", "none", "")[index]
-        if index == 2:
-            value = QFileDialog.getOpenFileName(
-                self,
-                "Choose encoder weights",
-                str(settings().value("paths/weights", "")),
-                "Weights (*.safetensors *.pth *.pt)",
-            )[0]
-            if not value:
-                self.weights.setCurrentIndex(0)
-                value = "imagenet"
-            else:
-                settings().setValue("paths/weights", value)
-        self.editor.set_values(encoder_weights=value)
-
-    def _recipe_edited(self) -> None:
-        recipe = self.recipe
-        self.start.setEnabled(recipe is not None and not self.training.running)
-        if recipe is None:
-            self.effective.say("One value is wrong: see All values.", "error")
-            return
-        self._follow_editor(recipe)
-        base = self.editor._base
-        changed = recipe.changes(base) if base is not None else {}
-        words = "; ".join(f"{k.replace('_', ' ')} {mine} (was {theirs})" for k, (mine, theirs) in changed.items())
-        self.effective.say(f"Changed: {words}." if words else "")
-
-    def _follow_editor(self, recipe: TrainingRecipe) -> None:
-        """Keep the short form in step with the editor."""
-        self.epochs.blockSignals(True)
-        self.epochs.setValue(recipe.epochs)
-        self.epochs.blockSignals(False)
-        at = {"imagenet": 0, "none": 1}.get(recipe.encoder_weights, 2)
-        self.weights.setCurrentIndex(at)
-        self.weights.setToolTip(recipe.encoder_weights if at == 2 else self.weights.itemText(at))
-
-    def _explain_device(self) -> None:
-        asked = self.device.currentText()
-
-        def work(_: Report) -> str:
-            from napari_monusac.learn.device import choose_device
-
-            device, reason = choose_device(asked)
-            return f"{device}: {reason}"
-
-        task = Task(work)
-        task.done.connect(lambda text: self.device_reason.say(text))
-        task.failed.connect(lambda error: self.device_reason.say(error_line(error), "error"))
-        task.start()
+    def _form_changed(self) -> None:
+        self.start.setEnabled(self.form.recipe is not None and not self.training.running)
 
     def _collection_changed(self, collection: Any) -> None:
-        if collection is not None:
-            self.data.set_path(collection.root)
+        self.form.take_collection(collection)
         if not self.training.running:
             self.status.say(
                 "" if collection is not None else "Open a folder of labelled crops (Slides), then press Start training."
             )
 
-    def _runs_folder_chosen(self, text: str) -> None:
-        self.model.runs_folder = Path(text).expanduser()
-        self.runs.refresh()
-
     # -- running
 
-    def _make_run(self) -> RunFolder:
-        """Make the run folder: recipe, data, split. Called in a worker."""
-        from napari_monusac.io.collection import open_collection
-        from napari_monusac.io.runs import RunFolder
-        from napari_monusac.io.splits import make_split
-
-        recipe, data = self.recipe, self.data.path
-        if recipe is None or data is None:
-            raise MonusacError("nothing to train on", "choose a folder of labelled crops and correct the recipe")
-        split = make_split(open_collection(data), kind=self.split.currentData(), seed=recipe.seed)
-        name = f"{time.strftime('%Y-%m-%d-%H%M%S')}-{recipe.name}"
-        self.model.runs_folder.mkdir(parents=True, exist_ok=True)
-        return RunFolder.create(self.model.runs_folder / name, data=data, split=split, recipe=recipe)
-
-    def dry_run(self) -> Task:
+    def dry_run(self) -> Task | None:
         """Try everything once before the long run."""
+        try:
+            plan = self.form.plan()
+        except MonusacError as error:
+            self.status.say(error_line(error), "warning")
+            return None
 
         def work(report: Report) -> Any:
             import tempfile
 
-            from napari_monusac.io.collection import open_collection
-            from napari_monusac.io.runs import RunFolder
-            from napari_monusac.io.splits import make_split
             from napari_monusac.learn.dryrun import dry_run
 
-            recipe, data = self.recipe, self.data.path
-            if recipe is None or data is None:
-                raise MonusacError("nothing to check", "choose a folder of labelled crops")
             with tempfile.TemporaryDirectory() as folder:
-                split = make_split(open_collection(data), kind=self.split.currentData(), seed=recipe.seed)
-                run = RunFolder.create(Path(folder) / "check", data=data, split=split, recipe=recipe)
+                run = plan.make_run(Path(folder) / "check")
                 return dry_run(
-                    recipe,
-                    run,
-                    device=self.device.currentText(),
-                    progress=lambda f, m: report(f, m),
-                    should_stop=lambda: report.stopping,
-                )
+                    plan.recipe, run, device=plan.device,
+                    progress=lambda fraction, message: report(fraction, message), should_stop=lambda: report.stopping,
+                )  # fmt: skip
 
         task = Task(work)
         task.done.connect(
@@ -316,15 +135,17 @@ class TrainPanel(QWidget):
 
     def start_training(self) -> Task | None:
         """Make the run folder and start."""
-        if self.training.running or self.recipe is None:
+        if self.training.running:
             return None
-        if self.data.path is None:
-            self.status.say("Choose the folder to train on first.", "warning")
+        try:
+            plan = self.form.plan()
+        except MonusacError as error:
+            self.status.say(error_line(error), "warning")
             return None
         self.start.setEnabled(False)
         self.status.say("Starting…")
-        task = Task(lambda _: self._make_run())
-        task.done.connect(self._go)
+        task = Task(lambda _: plan.make_run())
+        task.done.connect(lambda run: self._go(run, plan.where, plan.device))
         task.failed.connect(self._not_started)
         return task.start()
 
@@ -332,16 +153,15 @@ class TrainPanel(QWidget):
         self.status.say(error_line(error), "error")
         self._idle()
 
-    def _go(self, run: RunFolder) -> None:
+    def _go(self, run: RunFolder, where: str, device: str) -> None:
         self._begin_view(run)
-        self.training.start(run, _WHERE[self.where.currentText()], self.device.currentText())
+        self.training.start(run, where, device)
 
     def resume(self, run: RunFolder) -> None:
         """Go on with a stopped or interrupted run."""
         if not self.training.running:
             run.request_resume()
-            self._begin_view(run)
-            self.training.start(run, _WHERE[self.where.currentText()], self.device.currentText())
+            self._go(run, self.form.where_value, self.form.device.currentText())
 
     def watch(self, run: RunFolder) -> None:
         """Follow a run that another process is training."""
@@ -359,7 +179,7 @@ class TrainPanel(QWidget):
             self._steps_per_epoch = started[-1].steps_per_epoch
             self.curves.add_many(history, self._steps_per_epoch)
         self._paused = False
-        changed = self.effective.text()
+        changed = self.form.effective.text()
         self.running.say(f"{run.recipe.name} on {run.data}, in {run.path}." + (f" {changed}" if changed else ""))
         self._buttons(running=True)
         self.bar.setRange(0, 0)
@@ -370,7 +190,7 @@ class TrainPanel(QWidget):
         for event in events:
             if isinstance(event, RunStarted):
                 self._steps_per_epoch = event.steps_per_epoch
-                self.device_reason.say(f"{event.device}: {event.device_reason} {event.precision}.")
+                self.form.device_reason.say(f"{event.device}: {event.device_reason} {event.precision}.")
             elif isinstance(event, Warned):
                 self.model.tell(event.message, "warning")
             elif isinstance(event, CheckpointSaved) and event.which == "best":
@@ -427,13 +247,13 @@ class TrainPanel(QWidget):
         self.runs.refresh()
 
     def _buttons(self, *, running: bool) -> None:
-        self.start.setEnabled(not running and self.recipe is not None)
+        self.start.setEnabled(not running and self.form.recipe is not None)
         self.check.setEnabled(not running)
         self.pause.setEnabled(running)
         self.stop.setEnabled(running)
         self.pause.setText("Pause")
         # what runs is said in one line: the room belongs to progress and curves
-        self.setup.setVisible(not running)
+        self.form.setVisible(not running)
         self.running.setVisible(running)
 
     def _compare(self, runs: list[RunFolder]) -> None:
@@ -445,7 +265,15 @@ class TrainPanel(QWidget):
                 reported.append((f"source {run.recipe.name}", run.recipe.reported.combo))
         self.curves.compare(histories, reported)
 
-    def threads_note(self) -> str:
-        """How many threads training leaves itself and the window."""
-        cores = os.cpu_count() or 1
-        return f"{max(1, cores - 1)} of {cores} cores; one is left to the window"
+    def _show_timelapse(self, run: RunFolder) -> None:
+        """Show how the pinned crops looked after each epoch, for napari's slider."""
+
+        def read(_: Report) -> list[Any]:
+            from napari_monusac.io.timelapse import read_timelapse, timelapse_crops
+
+            return [read_timelapse(run, crop) for crop in timelapse_crops(run)]
+
+        task = Task(read)
+        task.done.connect(lambda found: self.status.say(show_timelapse(self.viewer, run, found)))
+        task.failed.connect(lambda error: self.status.say(error_line(error), "error"))
+        task.start()

@@ -84,10 +84,11 @@ class Training(QObject):
         self._end = None
         self.progress = RunProgress()
 
-        def in_thread(_: Report) -> None:
+        def in_thread(report: Report) -> None:
             from napari_monusac.learn.loop import train
 
-            for event in train(run.recipe, run, should_stop=run.should_stop, device=device):
+            # napari waits for its workers when it closes: `stopping` is true then, and the run saves and ends
+            for event in train(run.recipe, run, should_stop=lambda: report.stopping, device=device):
                 self._queue.append(event)
 
         def in_child(report: Report) -> None:

@@ -35,6 +35,11 @@ class Progress:
 class Report(Protocol):
     """What a task's function calls to say how far it is; raises `Cancelled` once the user has asked to stop."""
 
+    def abandon(self) -> None:
+        """Ask the function to stop and tell nobody of its end: the widgets that wait for it are going away."""
+        self._stopping = True
+        self.blockSignals(True)
+
     def __call__(self, fraction: float | None = None, message: str = "", payload: Any = None) -> None:
         """Report progress."""
 
@@ -80,8 +85,8 @@ class Task(QObject):
 
     @property
     def stopping(self) -> bool:
-        """Whether the user has asked to stop."""
-        return self._stopping
+        """Whether the user has asked to stop, or napari is closing and waits for its workers."""
+        return self._stopping or (self._worker is not None and self._worker.abort_requested)
 
     def start(self) -> Task:
         """Start the thread."""
@@ -96,9 +101,14 @@ class Task(QObject):
         """Ask the function to stop at its next report."""
         self._stopping = True
 
+    def abandon(self) -> None:
+        """Ask the function to stop and tell nobody of its end: the widgets that wait for it are going away."""
+        self._stopping = True
+        self.blockSignals(True)
+
     def __call__(self, fraction: float | None = None, message: str = "", payload: Any = None) -> None:
         """Report progress (called in the thread)."""
-        if self._stopping:
+        if self.stopping:
             raise Cancelled("stopped by the user")
         now = time.monotonic()
         if payload is not None or now - self._last_report >= self._throttle_s:
@@ -132,9 +142,9 @@ _RUNNING: set[Task] = set()
 
 
 def stop_all() -> None:
-    """Ask every running task to stop (napari waits for its workers when it closes)."""
+    """Ask every running task to stop; none of them is heard of again (the window is closing)."""
     for task in tuple(_RUNNING):
-        task.stop()
+        task.abandon()
 
 
 def seconds_left(started_at: float, fraction: float | None) -> float | None:
