@@ -118,8 +118,8 @@ def main() -> None:
             code = None
             while code is None:
                 pid = attempt(run)
-                # Anywhere between the start and the end. The machine may be slower or faster than before: an attempt that
-                # gets to its end makes the next waits shorter, one that is killed makes them a little longer.
+                # Anywhere between start and end. The machine may have become slower or faster: an attempt that gets to
+                # its end makes the next waits shorter, one that is killed makes them a little longer.
                 code = waited(pid, rng.uniform(0.02, 1.0) * longest if kills < args.kills else 600)
                 longest *= 0.7 if code is not None else 1.05
                 if code is None:
@@ -142,8 +142,10 @@ def main() -> None:
     if args.json:
         print(json.dumps(result, indent=1))
     else:
-        print(f"{kills} x kill -9 in {len(equal)} runs ({args.precision}): {sum(equal)} of {len(equal)} end with the same weights, "
-              "bit for bit, as a run that nobody disturbed")  # fmt: skip
+        print(
+            f"{kills} x kill -9 in {len(equal)} runs ({args.precision}): {sum(equal)} of {len(equal)} end with the same"
+        )
+        print("weights, bit for bit, as a run that nobody disturbed")
         print(
             f"most steps taken again after a kill: {result['most_steps_lost']} (an epoch has {recipe.steps_per_epoch})"
         )

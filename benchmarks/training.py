@@ -2,11 +2,11 @@
 
     python benchmarks/training.py [--encoder resnet34] [--batch 8] [--steps 4] [--device cpu] [--threads 2] [--json]
 
-(a) *plain loop*: float32, contiguous memory, torch's `DataLoader` with two worker processes, the same six albumentations,
-the same network and losses (smp's Dice, a plain focal cross-entropy), AdamW as it comes.
+(a) *plain loop*: float32, contiguous memory, torch's `DataLoader` with two worker processes, the same six
+albumentations, the same network and losses (smp's Dice, a plain focal cross-entropy), AdamW as it comes.
 (b) *bare step*: our own step again and again on one batch that is already there: what the loader must hide behind.
-Ours is `train` itself, events, recording and all. Median seconds of a step after two to warm up. On a GPU also the memory
-before, during and after the run.
+Ours is `train` itself, events, recording and all. Median seconds of a step after two to warm up. On a GPU also the
+memory before, during and after the run.
 """
 
 from __future__ import annotations

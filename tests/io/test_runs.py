@@ -27,9 +27,8 @@ def run(tmp_path):
 
 
 def _started(first_epoch=1, first_step=0):
-    return RunStarted(
-        recipe="run-8", fingerprint="x", epochs=9, steps_per_epoch=2, first_epoch=first_epoch, first_step=first_step, device="cpu"
-    )  # fmt: skip
+    where = {"first_epoch": first_epoch, "first_step": first_step, "device": "cpu"}
+    return RunStarted(recipe="run-8", fingerprint="x", epochs=9, steps_per_epoch=2, **where)
 
 
 def _batch(epoch, step, loss=1.0):
@@ -132,7 +131,7 @@ def test_a_recycled_pid_a_torn_lock_and_another_machine(run):
     lock.write_text(json.dumps({"pid": 1, "started": 0, "host": "elsewhere"}))
     assert run.is_alive, "a process of another machine cannot be asked"
     assert run.writer_pid() is None
-    with pytest.raises(RunLockedError, match="elsewhere.*delete lock"), run.lock():
+    with pytest.raises(RunLockedError, match=r"elsewhere.*delete lock"), run.lock():
         pass
 
 

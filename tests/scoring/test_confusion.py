@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn import metrics
+
 from napari_monusac.core.classes import SEMANTIC_NAMES
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.scoring.confusion import PixelConfusion, training_scores
-from sklearn import metrics
 
 
 @pytest.fixture
