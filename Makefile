@@ -49,7 +49,7 @@ bench: system setup ## all benchmarks, one table (rivals come from the dependenc
 
 docs: setup      ## the guide, without warnings, into site/
 	$(PY) -m pip install --quiet --group docs
-	$(PY) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 clean:           ## remove what the commands above made
 	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
