@@ -45,6 +45,8 @@ class StudioModel:
     palette_changed = Signal(str)
     panel_asked = Signal(str)
     told = Signal(str, str)
+    #: (folder to train on, checkpoint to start from or None): corrected crops go back into training
+    train_asked = Signal(object, object)
 
     def __init__(self) -> None:
         self.collection: Collection | None = None
@@ -56,6 +58,10 @@ class StudioModel:
         self.last_prediction: Any = None
         #: called before another crop takes the place of the open one; False keeps it
         self.may_leave_crop: Any = lambda: True
+        #: the crop that was asked for last, for when the reader has decided about unsaved edits
+        self.wanted_crop: Crop | None = None
+        #: the `EditingController` of this viewer, made by `controller_of`
+        self.editing: Any = None
 
     def set_collection(self, collection: Collection | None) -> None:
         """Take another folder of crops."""
@@ -64,8 +70,10 @@ class StudioModel:
 
     def ask_for_crop(self, crop: Crop) -> bool:
         """Ask that a crop is opened; False where unsaved work made the user stay."""
+        self.wanted_crop = crop
         if not self.may_leave_crop():
             return False
+        self.wanted_crop = None
         self.crop_asked.emit(crop)
         return True
 
@@ -125,4 +133,6 @@ def studio_model(viewer: Any) -> StudioModel:
 
 def forget(viewer: Any) -> None:
     """Drop the model of a viewer that is closed."""
-    _MODELS.pop(id(getattr(viewer, "__wrapped__", viewer)), None)
+    model = _MODELS.pop(id(getattr(viewer, "__wrapped__", viewer)), None)
+    if model is not None and model.editing is not None:
+        model.editing.close()

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_monusac.ui import canvas
+from napari_monusac.ui.annotate_panel import AnnotatePanel
 from napari_monusac.ui.masks_panel import MasksPanel
 from napari_monusac.ui.model import studio_model
 from napari_monusac.ui.opening import class_counts, show_outlines
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _WIDTH_PX = 410
 _PANELS: tuple[tuple[str, type[QWidget]], ...] = (
     ("Slides", SlidesPanel),
+    ("Annotate", AnnotatePanel),
     ("Masks", MasksPanel),
     ("Train", TrainPanel),
     ("Predict", PredictPanel),
@@ -46,7 +48,7 @@ _PANELS: tuple[tuple[str, type[QWidget]], ...] = (
 
 
 class Studio(QWidget):
-    """Slides, Masks, Train, Predict, Review in one dock.
+    """Slides, Annotate, Masks, Train, Predict, Review in one dock.
 
     Parameters
     ----------
@@ -105,6 +107,7 @@ class Studio(QWidget):
         self.job.setToolTip("The running training: click to see it")
         self.job.hide()
         self.unsaved = QLabel("")
+        self.unsaved.setToolTip("Edits that no file has yet. They are kept: even after a crash they come back.")
         foot = QHBoxLayout()
         foot.addWidget(self.job, 1)
         foot.addWidget(self.unsaved)
@@ -130,6 +133,8 @@ class Studio(QWidget):
         self.model.told.connect(self._told)
         self.model.panel_asked.connect(self.show_panel)
         self.model.unsaved_changed.connect(lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
+        self.model.layers_changed.connect(self._layers_changed)
+        self.model.palette_changed.connect(self._layers_changed)
         self.viewer.layers.events.inserted.connect(self._inserted)
         self.viewer.layers.events.removed.connect(self._layers_changed)
         self.viewer.events.theme.connect(self._theme_changed)

@@ -1,0 +1,305 @@
+"""Annotate: outline and classify nuclei with keys and clicks; nothing is ever lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from superqt import QLabeledDoubleSlider
+
+from napari_monusac.core.errors import MonusacError
+from napari_monusac.ui import annotate_settings, canvas
+from napari_monusac.ui.annotate_parts import ClassButtons, QuestionBar, ReaderName, ToolButtons, calm
+from napari_monusac.ui.annotate_saving import Saving
+from napari_monusac.ui.annotate_seeing import Seeing
+from napari_monusac.ui.annotate_stepping import Stepping
+from napari_monusac.ui.editing import Question, controller_of
+from napari_monusac.ui.editing_commands import Commands
+from napari_monusac.ui.editing_keys import Keys
+from napari_monusac.ui.editing_tools import Toolbox
+from napari_monusac.ui.keymap import KeyMap
+from napari_monusac.ui.regions import VIEW, chosen_region
+from napari_monusac.ui.widgets import Note, Section, column, row
+
+_SHAPES = (
+    ("Delete", "X", "delete"), ("Grow", "", "grow"), ("Shrink", "", "shrink"), ("Smooth", "", "smooth"),
+    ("Fill holes", "", "fill_holes"),
+)  # fmt: skip
+_NOTHING = "Open a crop (Slides): its nuclei can then be outlined, classified and mended here."
+_BARE = "Nobody has outlined nuclei in this crop yet."
+
+
+class AnnotatePanel(QWidget):
+    """Outline, classify and mend the nuclei of the open crop.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer that shows the crop.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.controller = controller_of(napari_viewer)
+        self.model = self.controller.model
+        self.commands = Commands(self.controller)
+        self.toolbox = Toolbox(self.controller, self.commands, self)
+        self.keys = Keys(self.commands, self.toolbox)
+        self.saving = Saving(self.controller, self)
+        self._keymap: KeyMap | None = None
+        self._watched = 0  # the window whose closing is watched, by its number: a reference would keep it alive
+        self._closing = False
+        self._build()
+        self._connect()
+        self._session_changed()
+
+    # -- the form
+
+    def _build(self) -> None:
+        self.reader = ReaderName()
+        self.reader.setVisible(not annotate_settings.reader())
+        self.hint = Note()
+        self.begin = calm(QPushButton("Start outlining nuclei"))
+        self.show_again = calm(QPushButton("Show the layers of nuclei again"))
+        self.question = QuestionBar()
+        self.message = Note()
+        self.pointer = Note("Point at a nucleus.")
+        self.classes = ClassButtons()
+        self.tools = ToolButtons()
+        self.shapes: dict[str, QPushButton] = {}
+        for words, key, name in _SHAPES:
+            button = calm(QPushButton(f"{words} ({key})" if key else words))
+            button.setToolTip(f"{words}: the selected nuclei, or the one that was pointed at last")
+            self.shapes[name] = button
+        self.undo, self.redo = calm(QPushButton("Undo")), calm(QPushButton("Redo"))
+        self.save = calm(QPushButton("Save"))
+        self.save.setToolTip(
+            "Write the annotation, whole or not at all; the version before is kept in .monusac/history"
+        )
+        self.done = calm(QPushButton("Done (D)"))
+        self.done.setToolTip("Save, mark this crop as done, and open the next one that nobody has reviewed")
+        self.train = calm(QPushButton("Train on what I corrected"))
+        self.train.setToolTip("Gather the crops that were corrected and saved, and train the last model on them")
+        self.help = calm(QPushButton("Keys (?)"))
+        self.progress = Note()
+        self.confidence = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.confidence.setRange(0.0, 1.0)
+        self.confidence.setSingleStep(0.05)
+        self.confidence.setDecimals(2)
+        self.confidence.setValue(0.5)
+        self.confidence.setToolTip("Predicted nuclei that the network is less sure of stay out")
+        self.accept_view = calm(QPushButton("Accept all in view"))
+        self.accept_view.setToolTip("Take over every predicted nucleus in the window that is at least this sure")
+        self.accept_hint = Note()
+        self.accepting = column(row(self.confidence, self.accept_view, stretch_first=True), self.accept_hint)
+        self.seeing = Seeing(self.controller)
+        self.stepping = Stepping(self.controller, self.commands)
+        self.form = column(
+            self.pointer, self.classes, self.tools,
+            row(*self.shapes.values()),
+            row(self.undo, self.redo, self.save, self.done),
+            Section("From the prediction", self.accepting),
+            Section("Step through", self.stepping), Section("Seeing", self.seeing),
+            row(self.train, self.help), self.progress, spacing=5,
+        )  # fmt: skip
+        box = QVBoxLayout(self)
+        box.setContentsMargins(4, 4, 4, 4)
+        for widget in (self.reader, self.hint, self.begin, self.show_again, self.question, self.message, self.form):
+            box.addWidget(widget)
+        box.addStretch(1)
+
+    def _connect(self) -> None:
+        controller, commands = self.controller, self.commands
+        self.reader.given.connect(self._reader_given)
+        self.begin.clicked.connect(controller.begin)
+        self.show_again.clicked.connect(self._show_again)
+        self.classes.chosen.connect(self._class_chosen)
+        self.tools.chosen.connect(self.toolbox.set_tool)
+        self.tools.size_changed.connect(self.toolbox.set_brush_size)
+        self.tools.over_changed.connect(self.toolbox.set_over)
+        self.toolbox.tool_changed.connect(self.tools.set_current)
+        self.toolbox.described.connect(self._describe)
+        for name, button in self.shapes.items():
+            button.clicked.connect(lambda _=False, n=name: commands.delete() if n == "delete" else commands.shape(n))
+        self.undo.clicked.connect(commands.undo)
+        self.redo.clicked.connect(commands.redo)
+        self.save.clicked.connect(lambda: self.saving.save())
+        self.done.clicked.connect(self.saving.done)
+        self.train.clicked.connect(self.saving.train)
+        self.help.clicked.connect(self.show_keymap)
+        self.confidence.valueChanged.connect(self._confidence_moved)
+        self.accept_view.clicked.connect(self.accept_in_view)
+        self.stepping.stepped.connect(self._describe)
+        self.saving.progressed.connect(self.progress.say)
+        self.keys.step, self.keys.mend = self.stepping.step, self.stepping.mend
+        self.keys.toggle_fill, self.keys.done = self.seeing.toggle_fill, self.saving.done
+        controller.session_changed.connect(self._session_changed)
+        controller.settled.connect(self._settled)
+        controller.changed.connect(lambda _: self._buttons())
+        controller.said.connect(self.message.say)
+        controller.asked.connect(self.question.ask)
+        controller.busy_changed.connect(lambda _: self._buttons())
+        self.model.palette_changed.connect(self.classes.set_palette)
+        self.model.predicted.connect(self._predicted)
+        self.viewer.layers.events.inserted.connect(self._layers_changed)
+        self.destroyed.connect(controller.close)
+        self.classes.set_palette(self.model.palette)
+
+    # -- shown and hidden
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Mouse and keys are ours while the panel is shown."""
+        super().showEvent(event)
+        self.toolbox.open()
+        self.keys.bind(shown=True)
+        window = self.window()
+        if window is not None and id(window) != self._watched:
+            self._watched = id(window)
+            window.installEventFilter(self)
+            shortcut = QShortcut(QKeySequence("?"), self)
+            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            shortcut.activated.connect(self.show_keymap)
+        self._layers_changed()
+
+    def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Give napari its mouse and keys back; undo stays ours."""
+        super().hideEvent(event)
+        self.toolbox.close()
+        self.keys.bind(shown=False)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Ask about unsaved edits when the reader closes the window; nothing is lost either way."""
+        session = self.controller.session
+        if (
+            event.type() == QEvent.Type.Close and event.spontaneous() and watched is self.window()
+            and not self._closing and session is not None and self.isVisible()
+        ):  # fmt: skip
+            self.controller.adopt()
+            if session.unsaved:
+                answers = (
+                    ("Save and close", lambda: self.saving.save(self._close_window)),
+                    ("Close, keep them for later", self._close_window),
+                    ("Stay", lambda: None),
+                )
+                self.controller.asked.emit(
+                    Question("There are unsaved edits. They are kept and come back when the crop is opened.", answers)
+                )
+                event.ignore()
+                return True
+        return bool(super().eventFilter(watched, event))
+
+    def _close_window(self) -> None:
+        self._closing = True
+        self.window().close()
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Keys work while the dock has the focus, too."""
+        if event.isAutoRepeat() or not self.keys.pressed(event):
+            super().keyPressEvent(event)
+
+    def show_keymap(self) -> None:
+        """Open or close the key map."""
+        if self._keymap is None:
+            self._keymap = KeyMap(self)
+        self._keymap.toggle()
+
+    def _layers_changed(self, _: object = None) -> None:
+        self.keys.bind(shown=self.isVisible())
+
+    # -- the session
+
+    def _session_changed(self) -> None:
+        session, layers = self.controller.session, self.controller.layers
+        deleted = session is not None and layers is not None and layers.get("nuclei") is None
+        self.form.setVisible(session is not None)
+        bare = session is None and self.controller.place is not None and not self.controller.opening
+        self.hint.say("" if session is not None or self.controller.opening else _BARE if bare else _NOTHING)
+        self.begin.setVisible(bare and not self.question.isVisible())
+        self.show_again.setVisible(deleted)
+        if session is None and not bare:
+            self.question.ask(None)
+            self.message.say("")
+        self.keys.bind(shown=self.isVisible())
+        if session is not None:
+            self.classes.set_current(session.current_class)
+            self.seeing.apply_look()
+        self._settled()
+        self._buttons()
+        self._predicted()
+
+    def _show_again(self) -> None:
+        image = canvas.find_layer(self.viewer, "image")
+        if self.controller.layers is not None:
+            self.controller.layers.show_missing(image)
+            self.controller.watch_layers()
+
+    def _settled(self) -> None:
+        session = self.controller.session
+        self.classes.set_counts(session.counts() if session is not None else {})
+        self._count_candidates()
+
+    def _buttons(self) -> None:
+        session, busy = self.controller.session, self.controller.busy
+        self.undo.setEnabled(session is not None and session.can_undo and not busy)
+        self.redo.setEnabled(session is not None and session.can_redo and not busy)
+        self.save.setEnabled(session is not None and session.unsaved and not busy)
+        self.done.setEnabled(session is not None and not busy)
+        if session is not None:
+            self.undo.setToolTip(f"Take back: {session.undo_name} (Ctrl+Z)" if session.can_undo else "Nothing to undo")
+            self.redo.setToolTip(f"Bring back: {session.redo_name} (Ctrl+Shift+Z)" if session.can_redo else "Nothing")
+
+    def _reader_given(self, name: str) -> None:
+        annotate_settings.set_reader(name)
+        if self.controller.session is not None:
+            self.controller.session.author = name
+        self.reader.hide()
+        self.model.tell(f"{name} stands on every edit from now on.", "good")
+
+    def _class_chosen(self, key: int) -> None:
+        session = self.controller.session
+        if session is not None:
+            self.commands.set_class(key, sorted(session.selected))
+
+    def _describe(self, words: str) -> None:
+        self.pointer.say(words or "Point at a nucleus.")
+
+    # -- from the prediction
+
+    def _predicted(self, _: object = None) -> None:
+        there = self.model.last_prediction is not None
+        self.accept_view.setEnabled(there)
+        self.confidence.setEnabled(there)
+        self._count_candidates()
+
+    def _confidence_moved(self, value: float) -> None:
+        self.commands.min_confidence = float(value)
+        self._count_candidates()
+
+    def _count_candidates(self) -> None:
+        latest = self.model.last_prediction
+        if latest is None:
+            self.accept_hint.say("Predict this crop first (Predict).")
+            return
+        table = latest[1].table
+        sure = int((table["confidence"] >= self.commands.min_confidence).sum()) if "confidence" in table else len(table)
+        self.accept_hint.say(
+            f"{sure} of {len(table)} predicted nuclei are that sure; those that are outlined already stay as they are. "
+            "Model output, research use."
+        )
+
+    def accept_in_view(self) -> int:
+        """Accept the predicted nuclei that the window shows, above the confidence; return how many."""
+        layers = self.controller.layers
+        layer = layers.get("nuclei") if layers is not None else None
+        if layer is None:
+            return 0
+        try:
+            y, x, height, width = chosen_region(self.viewer, layer, VIEW)
+        except MonusacError as error:
+            self.controller.said.emit(str(error), "warning")
+            return 0
+        corners = [(y, x), (y, x + width - 1), (y + height - 1, x + width - 1), (y + height - 1, x)]
+        return self.commands.accept_all(corners)

@@ -1,0 +1,129 @@
+"""Seeing: outline or fill, how strong, only one class, colours, stain, contrast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
+from superqt import QLabeledDoubleSlider
+
+from napari_monusac.core.classes import PaletteName
+from napari_monusac.session.rows import AMBIGUOUS_ID
+from napari_monusac.ui import annotate_settings
+from napari_monusac.ui.annotate_parts import calm, slider
+from napari_monusac.ui.annotate_stain import COLOUR, STAINS, StainView
+from napari_monusac.ui.editing import EditingController
+from napari_monusac.ui.widgets import row
+
+_OUTLINE_PX = 2
+
+
+class Seeing(QWidget):
+    """How nuclei and tissue are shown.
+
+    Parameters
+    ----------
+    controller : EditingController
+        Whose layers are meant.
+    """
+
+    def __init__(self, controller: EditingController) -> None:
+        super().__init__()
+        self.controller = controller
+        self.stain_view = StainView(controller.viewer, self)
+        self.fill = calm(QCheckBox("Filled (O)"))
+        self.fill.setToolTip("Nuclei filled, or as outlines: key O")
+        self.only = calm(QCheckBox("Only this class"))
+        self.only.setToolTip("Hide the nuclei of the other classes; the class is the one whose button is pressed above")
+        self.colour_blind = calm(QCheckBox("Colour-blind colours"))
+        self.opacity: QSlider = slider(5, 100, 70, "How strong nuclei are drawn, in per cent")
+        self.stain = QComboBox()
+        self.stain.addItems(STAINS)
+        self.stain.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.stain.setToolTip("Haematoxylin stains nuclei, eosin the rest: each alone, or both as they are")
+        self.contrast = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.contrast.setRange(0.5, 3.0)
+        self.contrast.setSingleStep(0.1)
+        self.contrast.setDecimals(1)
+        self.contrast.setValue(1.0)
+        self.contrast.setToolTip("As if the tissue were stained so many times as strongly; the image stays as it is")
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow(row(self.fill, self.only))
+        form.addRow(self.colour_blind)
+        form.addRow("Nuclei", self.opacity)
+        form.addRow("Stain", self.stain)
+        form.addRow("Contrast", self.contrast)
+        self.fill.toggled.connect(self._fill_toggled)
+        self.only.toggled.connect(lambda _: self.apply_look())
+        self.colour_blind.toggled.connect(self._palette_toggled)
+        self.opacity.valueChanged.connect(self._opacity_moved)
+        self.stain.currentTextChanged.connect(lambda _: self._stain_changed())
+        self.contrast.valueChanged.connect(lambda _: self._stain_changed())
+        self.stain_view.gone.connect(self._view_gone)
+        controller.session_changed.connect(self._session_changed)
+        self.colour_blind.setChecked(controller.model.palette == "colour-blind")
+        self._session_changed()
+
+    def _nuclei(self) -> Any:
+        layers = self.controller.layers
+        return layers.get("nuclei") if layers is not None else None
+
+    def _session_changed(self) -> None:
+        layer = self._nuclei()
+        for widget in (self.fill, self.only, self.opacity):
+            widget.setEnabled(layer is not None)
+        possible = self.stain_view.possible()
+        self.stain.setEnabled(possible)
+        self.contrast.setEnabled(possible)
+        if layer is not None:
+            _quietly(self.fill, lambda: self.fill.setChecked(layer.contour == 0))
+            _quietly(self.opacity, lambda: self.opacity.setValue(round(100 * layer.opacity)))
+            self.apply_look()
+
+    def toggle_fill(self) -> None:
+        """Outline or fill (key O)."""
+        self.fill.toggle()
+
+    def _fill_toggled(self, filled: bool) -> None:
+        layer = self._nuclei()
+        if layer is not None:
+            layer.contour = 0 if filled else _OUTLINE_PX
+
+    def _opacity_moved(self, percent: int) -> None:
+        layer = self._nuclei()
+        if layer is not None:
+            layer.opacity = percent / 100
+
+    def _palette_toggled(self, on: bool) -> None:
+        palette: PaletteName = "colour-blind" if on else "imagescope"
+        if palette != self.controller.model.palette:
+            annotate_settings.set_palette(palette)
+            self.controller.model.palette = palette
+            self.controller.model.palette_changed.emit(palette)
+        self.apply_look()
+
+    def apply_look(self) -> None:
+        """Show the chosen colours and classes."""
+        layers, session = self.controller.layers, self.controller.session
+        if layers is None or session is None:
+            return
+        only = None
+        if self.only.isChecked() and session.current_class != AMBIGUOUS_ID:
+            only = frozenset([session.current_class])
+        if (layers.palette, layers.only) != (self.controller.model.palette, only):
+            layers.set_look(self.controller.model.palette, only)
+
+    def _stain_changed(self) -> None:
+        self.stain_view.show(self.stain.currentText(), self.contrast.value())
+
+    def _view_gone(self) -> None:
+        _quietly(self.stain, lambda: self.stain.setCurrentText(COLOUR))
+        _quietly(self.contrast, lambda: self.contrast.setValue(1.0))
+
+
+def _quietly(widget: Any, change: Any) -> None:
+    widget.blockSignals(True)
+    change()
+    widget.blockSignals(False)

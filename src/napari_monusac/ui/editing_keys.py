@@ -1,0 +1,135 @@
+"""Our keys on our layers: bound while Annotate is open, napari's own come back after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Layer
+from qtpy.QtCore import Qt
+
+from napari_monusac.ui import canvas
+from napari_monusac.ui.editing_tools import NATIVE
+
+if TYPE_CHECKING:
+    from napari_monusac.ui.editing_commands import Commands
+    from napari_monusac.ui.editing_tools import Toolbox
+
+UNDO, REDO = "Control-Z", "Control-Shift-Z"
+_MODIFIERS = Qt.KeyboardModifier
+
+
+class Keys:
+    """The keys of Annotate.
+
+    Parameters
+    ----------
+    commands : Commands
+        What classes, splits, deletions ... are done with.
+    toolbox : Toolbox
+        The tools.
+    """
+
+    def __init__(self, commands: Commands, toolbox: Toolbox) -> None:
+        self.commands, self.toolbox = commands, toolbox
+        self.viewer = toolbox.viewer
+        #: what the panel does: step through nuclei (1 or -1), mend the audit item, outline or fill, done
+        self.step: Callable[[int], object] = lambda _: None
+        self.mend: Callable[[], object] = lambda: None
+        self.toggle_fill: Callable[[], object] = lambda: None
+        self.done: Callable[[], object] = lambda: None
+        self._bound: list[tuple[Layer, str]] = []
+
+    def actions(self) -> dict[str, Callable[[], object]]:
+        """Return what each key does, by napari's name of the key."""
+        c = self.commands
+        classes = {str(k): (lambda k=k: c.set_class(k)) for k in range(6)}
+        return {
+            **classes,
+            "N": lambda: self.step(1),
+            "P": lambda: self.step(-1),
+            "S": c.split,
+            "Shift-S": lambda: self.toolbox.set_tool("split"),
+            "M": c.merge,
+            "A": c.accept,
+            "Shift-A": lambda: c.accept(replace=True),
+            "X": c.delete,
+            "Delete": c.delete,
+            "V": lambda: self.toolbox.set_tool("pick"),
+            "B": lambda: self.toolbox.set_tool("brush"),
+            "L": lambda: self.toolbox.set_tool("lasso"),
+            "G": lambda: self.toolbox.set_tool("polygon"),
+            "E": lambda: self.toolbox.set_tool("erase"),
+            "F": lambda: self.mend(),
+            "O": lambda: self.toggle_fill(),
+            "D": lambda: self.done(),
+            UNDO: c.undo,
+            REDO: c.redo,
+        }
+
+    def bind(self, *, shown: bool) -> None:
+        """Bind our keys to all our layers that are there; only undo and redo while Annotate is not shown."""
+        self.unbind()
+        actions = self.actions()
+        for layer in canvas.our_layers(self.viewer):
+            for key, action in actions.items():
+                if shown or key in (UNDO, REDO):
+                    layer.bind_key(key, _quiet(action), overwrite=True)
+                    self._bound.append((layer, key))
+            if shown:
+                layer.bind_key("Space", self._pan, overwrite=True)
+                self._bound.append((layer, "Space"))
+
+    def unbind(self) -> None:
+        """Take our keys off; napari's own work again."""
+        for layer, key in self._bound:
+            layer.bind_key(key, None)
+        self._bound = []
+
+    def _pan(self, layer: Any) -> Generator[None, None, None]:
+        """Hold the space bar to move the slide with any tool."""
+        tool = self.toolbox.tool
+        if tool in NATIVE:
+            layer.mode = "pan_zoom"
+        layer.mouse_pan = True
+        yield
+        self.toolbox.set_tool(tool or "pick")
+
+    # -- keys pressed while the dock has the focus
+
+    def pressed(self, event: Any) -> bool:
+        """Act on a Qt key event that no widget of the dock wanted; False where the key is not ours."""
+        name = _name_of(event)
+        action = self.actions().get(name)
+        if action is None:
+            return False
+        action()
+        return True
+
+
+def _quiet(action: Callable[[], object]) -> Callable[[Any], None]:
+    """Make a key's function of an action: napari would call what it returns."""
+
+    def pressed(_layer: Any) -> None:
+        action()
+
+    return pressed
+
+
+def _name_of(event: Any) -> str:
+    """Return napari's name of the key of a Qt event."""
+    key, held = event.key(), event.modifiers()
+    if key == Qt.Key.Key_Delete:
+        letter = "Delete"
+    elif Qt.Key.Key_A <= key <= Qt.Key.Key_Z or Qt.Key.Key_0 <= key <= Qt.Key.Key_9:
+        letter = chr(key)
+    else:
+        return ""
+    names = [
+        word
+        for flag, word in ((_MODIFIERS.ControlModifier, "Control"), (_MODIFIERS.ShiftModifier, "Shift"))
+        if held & flag
+    ]
+    if held & (_MODIFIERS.AltModifier | _MODIFIERS.MetaModifier):
+        return ""
+    return "-".join([*names, letter])

@@ -1,0 +1,143 @@
+"""Marks on the canvas: the selected nuclei, a suggested cut, the stroke that is being drawn. Black and white dashes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from napari_monusac.masks.strokes import Stamp
+
+ROLE = "marks"
+#: Width of a line and length of a dash on the screen, px.
+_LINE_PX, _DASH_PX = 2.0, 6.0
+#: No more dashes than these: outlines of very many nuclei are drawn with longer ones.
+_MOST = 4000
+_DARK, _LIGHT = (0.05, 0.05, 0.08, 1.0), (1.0, 1.0, 1.0, 1.0)
+
+Path = NDArray[np.float64]
+
+
+class Marks:
+    """One Vectors layer over the nuclei. If the user deletes it, there are no marks until the next crop.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where they are drawn.
+    like : Labels
+        The layer whose pixels the marks are given in.
+    """
+
+    def __init__(self, viewer: Any, like: Labels) -> None:
+        self.viewer = viewer
+        self._like = like
+        self._layer: Any = None
+        self._deleted = False
+        self._sets: dict[str, list[Path]] = {}
+        viewer.scene.camera.events.zoom.connect(self._zoomed)
+
+    def show(self, what: str, paths: Iterable[ArrayLike]) -> None:
+        """Show one set of lines ("selection", "stroke", "cut"), each (n, 2) points (y, x) in px; empty: none."""
+        found = [p for p in (np.asarray(p, np.float64).reshape(-1, 2) for p in paths) if len(p) > 1]
+        if found or self._sets.get(what):
+            self._sets[what] = found
+            self._draw()
+
+    def close(self) -> None:
+        """Take the layer away."""
+        self.viewer.scene.camera.events.zoom.disconnect(self._zoomed)
+        if self._layer is not None and self._layer in self.viewer.layers:
+            self.viewer.layers.remove(self._layer)
+        self._layer = None
+
+    @property
+    def dash_px(self) -> float:
+        """Length of a dash in image px at the present zoom."""
+        return _DASH_PX / max(1e-6, float(self.viewer.scene.camera.zoom) * float(self._like.scale[-1]))
+
+    def _zoomed(self, _: object) -> None:
+        if any(self._sets.values()):
+            self._draw()
+
+    def _draw(self) -> None:
+        paths = [p for group in self._sets.values() for p in group]
+        layer = self._ready()
+        if layer is None:
+            return
+        length = sum(float(np.hypot(*np.diff(p, axis=0).T).sum()) for p in paths)
+        segments, colors = dashes(paths, max(self.dash_px, length / _MOST))
+        width = _LINE_PX / _DASH_PX * self.dash_px
+        with layer.events.edge_color.blocker(), layer.events.edge_width.blocker():
+            layer.edge_width = width
+        layer.data = segments
+        if len(segments):
+            layer.edge_color = colors
+
+    def _ready(self) -> Any:
+        if self._layer is not None and self._layer not in self.viewer.layers:
+            self._layer, self._deleted = None, True
+        if self._deleted or self._like not in self.viewer.layers:
+            return None
+        if self._layer is None:
+            active = self.viewer.layers.selection.active
+            about = {**self._like.metadata.get("monusac", {}), "role": ROLE}
+            self._layer = self.viewer.add_vectors(
+                np.zeros((0, 2, 2)), name=ROLE, scale=self._like.scale, translate=self._like.translate,
+                units=self._like.units, vector_style="line", edge_width=1.0, opacity=1.0, metadata={"monusac": about},
+            )  # fmt: skip
+            self.viewer.layers.selection.active = active
+        return self._layer
+
+
+def dashes(paths: Sequence[Path], dash: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cut paths into dashes: start and step of each (n, 2, 2), and its colour (n, 4), dark and light in turn."""
+    starts, steps, turns = [], [], []
+    for path in paths:
+        points = _resampled(path, dash)
+        starts.append(points[:-1])
+        steps.append(np.diff(points, axis=0))
+        turns.append(np.arange(len(points) - 1) % 2)
+    if not starts:
+        return np.zeros((0, 2, 2)), np.zeros((0, 4))
+    segments = np.stack([np.concatenate(starts), np.concatenate(steps)], axis=1)
+    return segments, np.where(np.concatenate(turns)[:, None] == 1, _LIGHT, _DARK)
+
+
+def _resampled(path: Path, step: float) -> Path:
+    """Return points along a path, about `step` px apart, both ends included."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(path, axis=0).T))])
+    count = max(1, int(np.ceil(along[-1] / step)))
+    at = np.linspace(0, along[-1], count + 1)
+    return np.stack([np.interp(at, along, path[:, 0]), np.interp(at, along, path[:, 1])], axis=1)
+
+
+def outlines_of(stamps: Iterable[Stamp]) -> list[Path]:
+    """Return the closed outlines (y, x) of nuclei, just outside their pixels."""
+    found = []
+    for stamp in stamps:
+        if not stamp.area_px:
+            continue
+        # twice the size, so that the line runs along the edge of the pixels and not through their centres
+        large = np.pad(np.kron(stamp.mask, np.ones((2, 2), np.uint8)).astype(np.uint8), 1)
+        contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        for contour in contours:
+            points = contour[:, 0, ::-1].astype(np.float64)
+            points = np.concatenate([points, points[:1]])
+            found.append((points - 1.5) / 2 + np.array(stamp.box[:2]))
+    return found
+
+
+def boundary_of(labels: NDArray[Any]) -> list[Path]:
+    """Return short paths along the inner borders between labels of a small map (a suggested cut), (y, x) in its px."""
+    paths = []
+    rows, columns = np.nonzero((labels[1:] != labels[:-1]) & (labels[1:] > 0) & (labels[:-1] > 0))
+    paths += [np.array([(y + 0.5, x - 0.5), (y + 0.5, x + 0.5)]) for y, x in zip(rows, columns, strict=True)]
+    rows, columns = np.nonzero((labels[:, 1:] != labels[:, :-1]) & (labels[:, 1:] > 0) & (labels[:, :-1] > 0))
+    paths += [np.array([(y - 0.5, x + 0.5), (y + 0.5, x + 0.5)]) for y, x in zip(rows, columns, strict=True)]
+    return paths

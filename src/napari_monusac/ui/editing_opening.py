@@ -1,0 +1,192 @@
+"""Which file a crop's editing session works on, and opening it in the background, one after the other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Labels
+
+from napari_monusac.ui import canvas
+from napari_monusac.ui.work import Report, Task
+
+if TYPE_CHECKING:
+    from napari_monusac.session.restoring import RestorePolicy
+    from napari_monusac.session.session import EditingSession
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What an editing session of the open crop needs.
+
+    Attributes
+    ----------
+    image : str
+        The image's path: tells crops apart.
+    name : str
+        The crop's name, for people.
+    annotation : Path or None
+        The annotation of the data set, if it has one.
+    path : Path
+        The file that is edited and saved: the annotation, or a copy in the work folder where that cannot be written.
+    shape : tuple of int
+        Height and width, px.
+    um_per_px : float or None
+        Micrometres per px.
+    boundary_width : int
+        Width of the boundary that the ternary layer shows, px.
+    copied : bool
+        Whether `path` is a copy in the work folder.
+    """
+
+    image: str
+    name: str
+    annotation: Path | None
+    path: Path
+    shape: tuple[int, int]
+    um_per_px: float | None
+    boundary_width: int = 3
+    copied: bool = False
+
+
+def work_folder(collection: str | Path | None = None) -> Path:
+    """Return where corrections of data that cannot be written go (``MONUSAC_WORK``, else the user's data folder)."""
+    import platformdirs
+
+    given = os.environ.get("MONUSAC_WORK")
+    base = Path(given) if given else Path(platformdirs.user_data_path("napari-monusac", appauthor=False)) / "corrected"
+    return base / Path(collection).name if collection else base
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be made in a folder."""
+    return os.access(folder, os.W_OK)
+
+
+def place_of(image: Image | None, nuclei: Labels | None, ternary: Labels | None = None) -> Place | None:
+    """Return what a session of these layers works on; None where there is no image file, or only a part is shown."""
+    base = nuclei if nuclei is not None else image
+    if base is None:
+        return None
+    about = (image if image is not None else base).metadata.get("monusac", {})
+    if not about.get("image") or tuple(about.get("offset_px", (0, 0))) != (0, 0) or getattr(image, "multiscale", False):
+        return None
+    source = Path(about["image"])
+    annotation = Path(about["annotation"]) if about.get("annotation") else None
+    own = annotation if annotation is not None else source.with_suffix(".xml")
+    copied = not writable(own.parent)
+    if copied:
+        own = work_folder(about.get("collection")) / source.resolve().parent.name / f"{source.stem}.xml"
+    width = int(ternary.metadata.get("monusac", {}).get("boundary_width", 3)) if ternary is not None else 3
+    return Place(
+        image=str(source), name=str(about.get("crop") or source.name), annotation=annotation, path=own,
+        shape=(int(base.data.shape[0]), int(base.data.shape[1])), um_per_px=canvas.um_per_px(base),
+        boundary_width=width, copied=copied,
+    )  # fmt: skip
+
+
+def open_session(place: Place, author: str, restore: RestorePolicy) -> EditingSession:
+    """Open the session of a place (no Qt: called in a worker).
+
+    Raises
+    ------
+    MonusacError
+        As `EditingSession.open`, or the copy in the work folder cannot be made.
+    """
+    from napari_monusac.core.errors import SessionError
+    from napari_monusac.core.files import atomic_write
+    from napari_monusac.io.annotations import read_annotation, write_annotation
+    from napari_monusac.session.session import EditingSession
+
+    if place.copied and place.annotation is not None and not place.path.exists():
+        try:
+            place.path.parent.mkdir(parents=True, exist_ok=True)
+            if place.annotation.suffix.lower() == ".xml":
+                with atomic_write(place.path) as temporary:
+                    shutil.copyfile(place.annotation, temporary)
+            else:
+                write_annotation(read_annotation(place.annotation), place.path)
+        except OSError as error:
+            raise SessionError(
+                f"{place.path}: cannot be written ({error.strerror})", "set MONUSAC_WORK to a folder of yours"
+            ) from error
+    return EditingSession.open(
+        place.path, place.shape, author=author, um_per_px=place.um_per_px,
+        boundary_width=place.boundary_width, restore=restore,
+    )  # fmt: skip
+
+
+def how_it_opened(place: Place, session: EditingSession) -> tuple[str, str]:
+    """Return what the reader should know about a session that was opened, and the kind of the note."""
+    if session.in_use:
+        return f"{place.name} is edited in another window too: the second to save is asked.", "warning"
+    if session.restored is not None:
+        number, who = session.restored.edits, session.restored.author
+        edits = f"{number} edits that were not saved" if number != 1 else "One edit that was not saved"
+        return f"{edits} came back{f', the last by {who}' if who else ''}. Ctrl+Z takes them back one by one.", "good"
+    if place.copied:
+        return f"This folder cannot be written: corrections are kept in {place.path.parent}.", "hint"
+    return "", "hint"
+
+
+class SessionOpener:
+    """Opens one session at a time: a journal is locked while it is read, so two openings must not cross.
+
+    Parameters
+    ----------
+    opened : callable
+        Called on the Qt thread with (place, session).
+    failed : callable
+        Called on the Qt thread with (place, error).
+    """
+
+    def __init__(self, opened: Callable[[Place, EditingSession], None], failed: Callable[[Place, Any], None]) -> None:
+        self._opened, self._failed = opened, failed
+        self._task: Task | None = None
+        self._wanted: tuple[Place, str, RestorePolicy] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a session is being opened."""
+        return self._task is not None
+
+    def ask(self, place: Place | None, author: str = "", restore: RestorePolicy = "auto") -> None:
+        """Open the session of `place` next; one that is being opened is given up. None: only give up."""
+        self._wanted = None if place is None else (place, author, restore)
+        if self._task is None:
+            self._next()
+
+    def _next(self) -> None:
+        if self._wanted is None:
+            return
+        wanted = self._wanted
+        place, author, restore = wanted
+
+        def work(_: Report) -> EditingSession:
+            return open_session(place, author, restore)
+
+        task = self._task = Task(work)
+        task.done.connect(lambda session: self._done(wanted, session))
+        task.failed.connect(lambda error: self._lost(wanted, error))
+        task.finished.connect(self._finished)
+        task.start()
+
+    def _done(self, wanted: tuple[Place, str, RestorePolicy], session: EditingSession) -> None:
+        if self._wanted is wanted:
+            self._wanted = None
+            self._opened(wanted[0], session)
+        else:
+            session.close()
+
+    def _lost(self, wanted: tuple[Place, str, RestorePolicy], error: Any) -> None:
+        if self._wanted is wanted:
+            self._wanted = None
+            self._failed(wanted[0], error)
+
+    def _finished(self) -> None:
+        self._task = None
+        self._next()

@@ -1,0 +1,440 @@
+"""Each tool as a person uses it: mouse and keys on a real canvas."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import time
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_monusac.ui import annotate_settings, canvas
+
+LEFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
+
+
+class Hand:
+    """A hand on the mouse and the keyboard of the canvas. Points are (y, x) in px of the nuclei."""
+
+    def __init__(self, studio, viewer, qtbot):
+        self.studio, self.viewer, self.qtbot = studio, viewer, qtbot
+        self.panel = studio.panels["Annotate"]
+        self.controller = self.panel.controller
+        window = studio.window()
+        self.canvas = next(w for w in window.findChildren(QWidget) if type(w).__name__.startswith("CanvasBackend"))
+        self.canvas.setFocus()
+
+    @property
+    def session(self):
+        return self.controller.session
+
+    def at(self, point):
+        layer = canvas.find_layer(self.viewer, "nuclei") or canvas.find_layer(self.viewer, "image")
+        world = np.asarray(layer.data_to_world(point))
+        camera = self.viewer.scene.camera
+        offset = (world - np.asarray(camera.center[-2:])) * camera.zoom
+        return QPoint(round(self.canvas.width() / 2 + offset[1]), round(self.canvas.height() / 2 + offset[0]))
+
+    def _send(self, kind, where, button, buttons, modifiers):
+        position = QPointF(where)
+        event = QMouseEvent(kind, position, self.canvas.mapToGlobal(where).toPointF(), button, buttons, modifiers)
+        QApplication.sendEvent(self.canvas, event)
+        self.qtbot.wait(13)  # vispy drops moves that come faster
+
+    def hover(self, point):
+        self._send(QEvent.Type.MouseMove, self.at(point), Qt.MouseButton.NoButton, Qt.MouseButton.NoButton, NONE)
+
+    def drag(self, path, modifiers=NONE):
+        self._send(QEvent.Type.MouseButtonPress, self.at(path[0]), LEFT, LEFT, modifiers)
+        for point in path[1:]:
+            self._send(QEvent.Type.MouseMove, self.at(point), Qt.MouseButton.NoButton, LEFT, modifiers)
+        self._send(QEvent.Type.MouseButtonRelease, self.at(path[-1]), LEFT, Qt.MouseButton.NoButton, modifiers)
+        self.qtbot.wait(5)
+
+    def click(self, point, modifiers=NONE, slip=(0, 0)):
+        where = self.at(point)
+        self._send(QEvent.Type.MouseButtonPress, where, LEFT, LEFT, modifiers)
+        if slip != (0, 0):
+            where = where + QPoint(*slip)
+            self._send(QEvent.Type.MouseMove, where, Qt.MouseButton.NoButton, LEFT, modifiers)
+        self._send(QEvent.Type.MouseButtonRelease, where, LEFT, Qt.MouseButton.NoButton, modifiers)
+        self.qtbot.wait(5)
+
+    def double_click(self, point):
+        self.click(point)
+        self._send(QEvent.Type.MouseButtonDblClick, self.at(point), LEFT, LEFT, NONE)
+        self._send(QEvent.Type.MouseButtonRelease, self.at(point), LEFT, Qt.MouseButton.NoButton, NONE)
+        self.qtbot.wait(5)
+
+    def key(self, key, modifiers=NONE):
+        QTest.keyClick(self.canvas, key, modifiers)
+        self.qtbot.wait(5)
+
+    def tool(self, name):
+        self.panel.tools.buttons[name].click()
+        assert self.panel.toolbox.tool == name
+
+    def centre(self, label):
+        top, left, bottom, right = self.session.maps.boxes[label]
+        mask = self.session.maps.instances[top:bottom, left:right] == label
+        y, x = np.nonzero(mask)
+        k = int(np.argmin((y - y.mean()) ** 2 + (x - x.mean()) ** 2))
+        return float(y[k] + top), float(x[k] + left)
+
+    def free(self, radius=9):
+        """The middle of a free place of that radius."""
+        from scipy import ndimage
+
+        distance = ndimage.distance_transform_edt(np.pad(self.session.maps.instances == 0, 1))[1:-1, 1:-1]
+        y, x = np.unravel_index(int(distance.argmax()), distance.shape)
+        assert distance[y, x] > radius, "the crop has no free place"
+        return float(y), float(x)
+
+    def in_step(self):
+        """The layers show the session's maps, and these are those of the whole frame worked out anew."""
+        from napari_monusac.masks.ternary import ternary_map
+
+        self.controller.adopt()
+        maps = self.session.maps
+        for role, name in (("nuclei", "instances"), ("semantic", "semantic"), ("ternary", "ternary")):
+            layer = canvas.find_layer(self.viewer, role)
+            assert layer is None or layer.data is getattr(maps, name)
+        assert (maps.ternary == ternary_map(maps.instances, maps.boundary_width)).all()
+        classes = np.zeros(max(self.session.rows) + 1, np.uint8)
+        for k, row in self.session.rows.items():
+            classes[k] = 0 if row.plane == "ambiguous" else row.class_id
+        assert (maps.semantic == classes[maps.instances]).all()
+        return True
+
+
+def circle(centre, radius, n=24):
+    angles = np.linspace(0, 2 * np.pi, n)
+    return [(centre[0] + radius * np.sin(a), centre[1] + radius * np.cos(a)) for a in angles]
+
+
+@pytest.fixture(scope="module")
+def bench(tissue_folder, tmp_path_factory):
+    """One window with the Studio for all tests of this file, on a folder of its own: opening one takes seconds."""
+    from napari import Viewer
+    from qtpy.QtCore import QCoreApplication
+
+    from napari_monusac.ui import model, work
+    from napari_monusac.ui.studio import Studio
+
+    folder = tmp_path_factory.mktemp("annotate") / "Gewebe"
+    shutil.copytree(tissue_folder, folder)
+    viewer = Viewer(show=True)
+    with pytest.MonkeyPatch.context() as patch:
+        # settings are the test's own, nothing of the user's is read
+        patch.setattr(annotate_settings, "_section", lambda: None)
+        state = model.studio_model(viewer)
+        state.runs_folder = folder.parent / "runs"
+        studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
+        assert isinstance(studio, Studio)
+        viewer.window.resize(1280, 900)
+        studio.panels["Slides"].open_folder(folder)
+        studio.show_panel("Annotate")
+        yield studio, viewer
+        work.stop_all()
+        until(lambda: not work._RUNNING)
+        model.forget(viewer)
+        viewer.close()
+        del studio, viewer
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        gc.collect()
+
+
+def until(true, seconds=30):
+    """Run the event loop until something is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        QTest.qWait(10)
+        assert time.monotonic() < end, "waited in vain"
+
+
+@pytest.fixture
+def viewer(bench):
+    """The window."""
+    return bench[1]
+
+
+@pytest.fixture
+def hand(bench, qtbot):
+    """Annotate on the first crop as its file has it: edits of the test before are put aside."""
+    studio, viewer = bench
+    found = Hand(studio, viewer, qtbot)
+    controller, state = found.controller, studio.model
+    until(lambda: state.collection is not None and state.crop is not None and not controller.opening)
+    first = state.collection.crops[0]
+    if controller.session is not None:
+        controller.session.close(discard=True)
+    shutil.rmtree(first.annotation.parent / ".monusac", ignore_errors=True)
+    state.may_leave_crop, kept = (lambda: True), state.may_leave_crop
+    state.ask_for_crop(first)
+    state.may_leave_crop = kept
+    old = controller.session
+    until(lambda: controller.session is not None and controller.session is not old)
+    studio.show_panel("Annotate")
+    found.panel.toolbox.set_tool("pick")
+    found.panel.question.ask(None)
+    found.session.current_class = 1
+    viewer.reset_view()
+    qtbot.wait(60)
+    return found
+
+
+def test_the_panel_counts_and_the_layers_are_views(hand, viewer):
+    counts = hand.session.counts()
+    for number, button in hand.panel.classes.buttons.items():
+        assert button.text().endswith(f"   {counts.get(number, 0)}")
+    assert hand.in_step()
+    assert not hand.panel.save.isEnabled()
+    assert not hand.studio.unsaved.text()
+
+
+def test_pick_selects_and_keys_class(hand):
+    label = min(hand.session.maps.boxes)
+    hand.click(hand.centre(label))
+    assert hand.session.selected == {label}
+    hand.key(Qt.Key.Key_3)
+    assert hand.session.row(label).class_id == 3
+    assert "unsaved" in hand.studio.unsaved.text()
+    hand.key(Qt.Key.Key_0)
+    assert hand.session.row(label).class_id == 255
+    hand.key(Qt.Key.Key_Z, CONTROL)
+    assert hand.session.row(label).class_id == 3
+    hand.key(Qt.Key.Key_Z, CONTROL | SHIFT)
+    assert hand.session.row(label).class_id == 255
+    assert hand.in_step()
+
+
+def test_a_key_means_the_nucleus_under_the_pointer(hand):
+    first, second = sorted(hand.session.maps.boxes)[:2]
+    hand.click(hand.centre(first))
+    hand.hover(hand.centre(second))
+    hand.key(Qt.Key.Key_4)
+    assert hand.session.row(second).class_id == 4
+    words = hand.panel.pointer.text()
+    assert f"Macrophage {second}" in words
+    assert "µm²" in words
+
+
+def test_a_click_that_slips_is_a_click(hand, viewer):
+    label = min(hand.session.maps.boxes)
+    before = tuple(viewer.scene.camera.center)
+    hand.click(hand.centre(label), slip=(2, 2))
+    assert hand.session.selected == {label}
+    hand.tool("split")
+    hand.tool("lasso")
+    edits = hand.session.state
+    hand.click(hand.centre(label), slip=(2, -2))
+    assert hand.session.state == edits, "a slipped click draws nothing"
+    assert np.allclose(viewer.scene.camera.center, before, atol=3)
+
+
+def test_a_click_beside_a_nucleus_means_it(hand):
+    label = min(hand.session.maps.boxes)
+    _, _, _, right = hand.session.maps.boxes[label]
+    rows = np.flatnonzero(hand.session.maps.instances[:, right - 1] == label)
+    assert hand.panel.commands.under((float(rows[0]), right - 1 + min(1.0, hand.panel.commands.tolerance()))) == label
+
+
+def test_several_are_selected_by_shift_lasso_and_box(hand):
+    height, width = hand.session.shape
+    a, b = sorted(hand.session.maps.boxes)[:2]
+    hand.click(hand.centre(a))
+    hand.click(hand.centre(b), SHIFT)
+    assert hand.session.selected == {a, b}
+    around = [(2, 2), (2, width - 3), (height - 3, width - 3), (height - 3, 2), (2, 2)]
+    hand.drag(around, SHIFT)
+    everything = {k for k, box in hand.session.maps.boxes.items()}
+    assert len(hand.session.selected) >= 0.8 * len(everything)
+    hand.click((1, 1))
+    hand.drag([(1, 1), (height / 2, width / 2), (height - 2, width - 2)], CONTROL)
+    assert len(hand.session.selected) >= 0.8 * len(everything)
+    hand.panel.classes.buttons[2].click()
+    assert hand.session.counts().get(2, 0) >= 0.8 * len(everything)
+
+
+def test_lasso_draws_a_nucleus_of_the_chosen_class(hand):
+    hand.click((0, 0))
+    hand.panel.classes.buttons[2].click()
+    hand.tool("lasso")
+    middle = hand.free()
+    number = hand.session.counts().get(2, 0)
+    hand.drag(circle(middle, 7))
+    label = int(hand.session.maps.instances[int(middle[0]), int(middle[1])])
+    assert label
+    assert hand.session.row(label).class_id == 2
+    assert hand.session.row(label).provenance == "man"
+    assert hand.session.counts()[2] == number + 1
+    area = hand.session.facts(label).area_px
+    assert abs(area - np.pi * 49) < 0.25 * np.pi * 49
+    assert hand.in_step()
+
+
+def test_brush_paints_anew_adds_and_undo_is_ours(hand, viewer, qtbot):
+    hand.click((0, 0))
+    hand.panel.classes.buttons[1].click()
+    hand.tool("brush")
+    nuclei = canvas.find_layer(viewer, "nuclei")
+    assert nuclei.mode == "paint"
+    middle = hand.free()
+    number = len(hand.session.rows)
+    hand.drag([(middle[0], middle[1] - 3), middle, (middle[0], middle[1] + 3)])
+    qtbot.wait(10)
+    assert len(hand.session.rows) == number + 1
+    label = int(nuclei.data[int(middle[0]), int(middle[1])])
+    area = hand.session.facts(label).area_px
+    hand.drag([middle, (middle[0] + 4, middle[1])])
+    qtbot.wait(10)
+    assert len(hand.session.rows) == number + 1, "a stroke that begins inside adds to the nucleus"
+    assert hand.session.facts(label).area_px > area
+    for _ in range(2):
+        hand.key(Qt.Key.Key_Z, CONTROL)
+    assert len(hand.session.rows) == number
+    assert not nuclei.data[int(middle[0]), int(middle[1])]
+    assert hand.in_step()
+
+
+def test_napari_s_bucket_and_code_are_taken_over(hand, viewer, qtbot):
+    nuclei = canvas.find_layer(viewer, "nuclei")
+    label = min(hand.session.maps.boxes)
+    nuclei.fill([int(v) for v in hand.centre(label)], 60_000)
+    qtbot.wait(10)
+    assert label not in hand.session.maps.boxes
+    new = max(hand.session.maps.boxes)
+    assert new < 60_000, "numbers are the session's own"
+    hand.controller.run(lambda s: s.undo())
+    assert label in hand.session.maps.boxes
+    data = nuclei.data.copy()
+    data[data == label] = 0
+    nuclei.data = data
+    qtbot.wait(10)
+    assert label not in hand.session.maps.boxes
+    assert hand.in_step()
+
+
+def test_polygon_by_clicks(hand, qtbot):
+    hand.click((0, 0))
+    hand.tool("polygon")
+    y, x = hand.free()
+    number = len(hand.session.rows)
+    for corner in ((y - 6, x - 6), (y - 6, x + 6), (y + 6, x + 6)):
+        hand.click(corner)
+        hand.hover((y + 3, x))
+    hand.double_click((y + 6, x - 6))
+    qtbot.waitUntil(lambda: len(hand.session.rows) == number + 1)
+    label = int(hand.session.maps.instances[int(y), int(x)])
+    assert hand.session.row(label).class_id == hand.session.current_class
+    assert hand.in_step()
+
+
+def test_erase(hand, qtbot):
+    label = max(hand.session.maps.boxes, key=lambda k: hand.session.facts(k).area_px)
+    area = hand.session.facts(label).area_px
+    hand.tool("erase")
+    hand.panel.tools.size.setValue(4)
+    y, x = hand.centre(label)
+    hand.drag([(y, x - 2), (y, x + 2)])
+    qtbot.wait(10)
+    assert 0 < hand.session.facts(label).area_px < area
+    assert hand.in_step()
+
+
+def test_split_by_a_stroke_and_merge_by_a_stroke(hand):
+    label = max(hand.session.maps.boxes, key=lambda k: hand.session.facts(k).area_px)
+    top, left, bottom, right = hand.session.maps.boxes[label]
+    y, x = hand.centre(label)
+    number = len(hand.session.rows)
+    hand.tool("split")
+    hand.drag([(y, left - 3), (y, x), (y, right + 3)])
+    assert len(hand.session.rows) == number + 1
+    hand.tool("merge")
+    hand.drag([(y - 4, x), (y, x), (y + 4, x)])
+    assert len(hand.session.rows) == number
+    assert hand.in_step()
+
+
+def test_merge_by_two_clicks(hand):
+    label = max(hand.session.maps.boxes, key=lambda k: hand.session.facts(k).area_px)
+    y, x = hand.centre(label)
+    hand.controller.run(lambda s: s.split([(y, x - 60), (y, x + 60)], label=label))
+    number = len(hand.session.rows)
+    hand.tool("merge")
+    hand.click((y - 5, x))
+    hand.click((y + 5, x))
+    assert len(hand.session.rows) == number - 1
+
+
+def clump(hand):
+    """Two discs that touch, drawn as one nucleus."""
+    y, x = hand.free(14)
+    outline = [*circle((y, x - 5), 6, 20)]
+    change = hand.session.draw_polygon(outline)
+    label = change.created[0]
+    hand.session.draw_polygon(circle((y, x + 5), 6, 20), into=label)
+    return label, (y, x)
+
+
+def test_the_suggested_split_is_taken_with_one_key(hand):
+    label, (y, x) = clump(hand)
+    number = len(hand.session.rows)
+    hand.hover((y, x - 4))
+    hand.key(Qt.Key.Key_S)
+    assert len(hand.session.rows) == number + 1
+    ids = {int(hand.session.maps.instances[int(y), int(x + d)]) for d in (-5, 5)}
+    assert len(ids) == 2
+    hand.key(Qt.Key.Key_Z, CONTROL)
+    hand.tool("split")
+    hand.click((y, x - 4))
+    assert len(hand.session.rows) == number + 1, "a click with the split tool does the same"
+
+
+def test_s_without_a_neck_takes_the_split_tool(hand):
+    hand.hover(hand.free())
+    hand.click(hand.free())
+    hand.key(Qt.Key.Key_S)
+    assert hand.panel.toolbox.tool == "split"
+
+
+@pytest.mark.parametrize("name", ["grow", "shrink", "smooth", "fill_holes", "delete"])
+def test_buttons_act_on_the_selection(hand, name):
+    label = max(hand.session.maps.boxes, key=lambda k: hand.session.facts(k).area_px)
+    y, x = (int(v) for v in hand.centre(label))
+    if name == "fill_holes":
+        hand.session.erase_brush([(y, x)], 3, ids=[label])
+    area = hand.session.facts(label).area_px
+    hand.click((y - (4 if name == "fill_holes" else 0), x))
+    hand.panel.shapes[name].click()
+    after = 0 if label not in hand.session.rows else hand.session.facts(label).area_px
+    wanted = {"grow": after > area, "shrink": after < area, "smooth": after > 0, "fill_holes": after > area}
+    assert wanted.get(name, after == 0)
+    assert hand.in_step()
+
+
+def test_ambiguous_regions_lie_on_their_own_layer(hand, viewer, qtbot):
+    hand.click((0, 0))
+    hand.panel.classes.buttons[5].click()
+    hand.tool("brush")
+    y, x = hand.free()
+    assert viewer.layers.selection.active is canvas.find_layer(viewer, "ambiguous")
+    hand.drag([(y, x - 3), (y, x + 3)])
+    qtbot.wait(10)
+    assert hand.session.maps.ambiguous[int(y), int(x)]
+    assert not hand.session.maps.instances[int(y), int(x)]
+    assert hand.session.counts()[5] == 1
+    hand.controller.settle()
+    assert hand.panel.classes.buttons[5].text().endswith("1")
+    label = min(hand.session.maps.boxes)
+    hand.tool("pick")
+    hand.click(hand.centre(label))
+    hand.key(Qt.Key.Key_5)
+    assert hand.session.row(label).plane == "ambiguous"
+    assert hand.in_step()
