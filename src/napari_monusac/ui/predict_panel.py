@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,12 @@ from superqt import QLabeledDoubleSlider
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui import canvas
 from napari_monusac.ui.model import studio_model
+from napari_monusac.ui.predict_counts import CountsAndDoubt
+from napari_monusac.ui.predict_folder import FolderPrediction
 from napari_monusac.ui.predicted_layers import LivePrediction, add_prediction_layers, update_nuclei_layer
 from napari_monusac.ui.regions import REGIONS, chosen_region
 from napari_monusac.ui.runs_table import progress_of
-from napari_monusac.ui.widgets import Heading, Note, TaskRow, column, row
+from napari_monusac.ui.widgets import Heading, Note, Section, TaskRow, column, row
 from napari_monusac.ui.work import Progress, Report, Task, error_line
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ class PredictPanel(QWidget):
         form.addRow("Nucleus", self.nucleus)
         form.addRow("Confidence", self.confidence)
         form.addRow("Smallest", self.smallest)
-        self.after = column(Heading("Thresholds (no new prediction needed)"), sliders, self.count)
+        self.counts = CountsAndDoubt(self.viewer, self.model)
+        self.after = column(Heading("Thresholds (no new prediction needed)"), sliders, self.count, self.counts)
+        self.folder = FolderPrediction(self.model, self.models.currentData, lambda: {"flips": self.flips.isChecked()})
         self.after.hide()
         top = QWidget()
         fields = QFormLayout(top)
@@ -88,6 +91,7 @@ class PredictPanel(QWidget):
         box.setContentsMargins(4, 4, 4, 4)
         for widget in (self.hint, top, self.flips, self.start, self.progress, self.notes, self.after):
             box.addWidget(widget)
+        box.addWidget(Section("Whole folder", self.folder, opened=False))
         box.addStretch(1)
         self.start.clicked.connect(self.predict)
         self._debounce = QTimer(self)
@@ -231,7 +235,7 @@ class PredictPanel(QWidget):
         add_prediction_layers(self.viewer, image, prediction, nuclei)
         self.notes.say("\n".join(prediction.notes), "warning")
         self.after.show()
-        self._say_count(nuclei, None)
+        self._say_count(nuclei)
         self.model.last_prediction = (prediction, nuclei)
         self.model.predicted.emit(prediction)
 
@@ -242,7 +246,6 @@ class PredictPanel(QWidget):
             return
         from napari_monusac.masks.instances import instances_from_maps
 
-        started = time.perf_counter()
         p = self.prediction
         nuclei = instances_from_maps(
             p.semantic, p.ternary, boundary_width=p.boundary_width, um_per_px=p.um_per_px,
@@ -250,11 +253,13 @@ class PredictPanel(QWidget):
             min_confidence=self.confidence.value(), min_area_um2=self.smallest.value() if p.um_per_px else 0.0,
         )  # fmt: skip
         update_nuclei_layer(self.viewer, nuclei)
-        self._say_count(nuclei, time.perf_counter() - started)
+        self._say_count(nuclei)
         self.model.last_prediction = (p, nuclei)
         self.model.predicted.emit(p)
 
-    def _say_count(self, nuclei: Any, _: float | None) -> None:
+    def _say_count(self, nuclei: Any) -> None:
+        if self.prediction is not None:
+            self.counts.take(self.prediction, nuclei)
         by_class = nuclei.table["class"].value_counts()
         words = ", ".join(f"{n} {name.lower()}" for name, n in by_class.items())
         self.count.say(

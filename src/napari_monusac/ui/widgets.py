@@ -7,15 +7,18 @@ from pathlib import Path
 from qtpy.QtCore import QSettings, Qt, Signal
 from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QComboBox,
     QFileDialog,
     QFrame,
     QHBoxLayout,
+    QHeaderView,
     QLabel,
     QProgressBar,
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QTableWidget,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -311,3 +314,20 @@ def row(*items: QWidget, stretch_first: bool = False) -> QWidget:
     for i, item in enumerate(items):
         box.addWidget(item, 1 if stretch_first and i == 0 else 0)
     return widget
+
+
+def plain_table(headers: list[str], stretch: int) -> QTableWidget:
+    """Make a table to read and to select rows in; the column `stretch` takes the room that is left."""
+    table = QTableWidget(0, len(headers))
+    table.setHorizontalHeaderLabels(headers)
+    table.verticalHeader().hide()
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+    header = table.horizontalHeader()
+    for i in range(len(headers)):
+        stretching = i == stretch
+        header.setSectionResizeMode(
+            i, QHeaderView.ResizeMode.Stretch if stretching else QHeaderView.ResizeMode.ResizeToContents
+        )
+    return table
