@@ -239,7 +239,7 @@ def test_wrong_regions_and_models_are_refused(stand_in: Any, tissue: np.ndarray)
 
 
 def test_unusual_stain_is_said(stand_in: Any) -> None:
-    from napari_monusac.infer.stain import stain_strength
+    from napari_monusac.learn.stain import stain_strength
 
     rng = np.random.default_rng(0)
     pink = np.clip(rng.normal((190, 120, 170), 12, (300, 300, 3)), 0, 255).astype(np.uint8)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import io
 import json
-import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +100,7 @@ def export_onnx(checkpoint: Any, path: str | Path, *, opset: int = 18) -> OnnxRe
     MonusacError
         The extra ``[onnx]`` is not installed, or the written file does not answer as torch does.
     """
-    _need("onnx", "onnxscript")
+    _need("onnx")
     path, model = Path(path), as_model(checkpoint)
     network = _Deployed(model).eval()
     metadata = _metadata(model, checkpoint_name(checkpoint, model))
@@ -143,26 +141,19 @@ def _metadata(model: LoadedModel, source: str) -> dict[str, str]:
 
 
 def _onnx_bytes(network: nn.Module, metadata: dict[str, str], multiple: int, opset: int) -> bytes:
+    """Trace the network: seconds, where the exporter by `torch.export` takes minutes over symbolic sizes."""
     import onnx
 
-    sides = {k: multiple * torch.export.Dim(f"{n}_tiles", min=1, max=512) for k, n in ((2, "y"), (3, "x"))}
-    example = torch.zeros(2, 3, 2 * multiple, 3 * multiple)
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # of the exporter, about itself
-        log.setLevel(logging.ERROR)
-        try:
-            program = torch.onnx.export(
-                network, (example,), dynamo=True, opset_version=opset, input_names=["image"],
-                output_names=["semantic", "ternary"], verbose=False,
-                dynamic_shapes=({0: torch.export.Dim("b", min=1, max=256), **sides},),
-            )  # fmt: skip
-        finally:
-            log.setLevel(level)
-    if program is None:
-        raise MonusacError("the exporter of torch gave nothing", "report this with the version of torch")
-    proto = program.model_proto
+    example = torch.zeros(1, 3, 2 * multiple, 3 * multiple)
+    axes = {n: {0: "b", 2: "y", 3: "x"} for n in ("image", "semantic", "ternary")}
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # tracing is called deprecated, and sizes are meant to be traced
+        torch.onnx.export(
+            network, (example,), buffer, dynamo=False, opset_version=opset, input_names=["image"],
+            output_names=["semantic", "ternary"], dynamic_axes=axes,
+        )  # fmt: skip
+    proto = onnx.load_from_string(buffer.getvalue())
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto)
     content: bytes = proto.SerializeToString()

@@ -16,14 +16,17 @@ from napari_monusac.learn.stain import (
     REFERENCE_STAINS,
     estimate_stains,
     optical_density,
+    stain_strength,
 )
 
 #: Standard deviations of the training crops beyond which a stain is called unusual.
 UNUSUAL = 3.0
+#: A few crops may be too alike: their standard deviation counts as this part of the mean at least.
+_LEAST_SPREAD = 0.1
 _PATCH_PX = 256
 _PATCHES = 16
-#: Brightness of clear glass in `learn.stain`, and the optical density from which on a pixel counts as stained there.
-_BRIGHTEST, _CLEAR_OD = 240.0, 0.15
+#: Brightness of clear glass in `learn.stain`.
+_BRIGHTEST = 240.0
 
 
 def sample_pixels(source: Source) -> NDArray[np.uint8]:
@@ -45,18 +48,6 @@ def sample_pixels(source: Source) -> NDArray[np.uint8]:
     return np.concatenate(patches) if patches else np.zeros((0, width, 3), np.uint8)
 
 
-def stain_strength(pixels: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-    """Mean concentration of haematoxylin and of eosin over the stained pixels, float64 (2,); None without any.
-
-    Concentrations are those of `learn.stain.REFERENCE_STAINS` in the optical density of the pixels.
-    """
-    density = optical_density(pixels).reshape(-1, 3)
-    density = density[(density >= _CLEAR_OD).all(1)]
-    if not len(density):
-        return None
-    return np.asarray((density @ np.linalg.pinv(REFERENCE_STAINS)).mean(0), np.float64)
-
-
 def stain_note(pixels: NDArray[np.uint8], training: Any) -> str:
     """A sentence where the stain is far from that of the training crops, else an empty string.
 
@@ -67,13 +58,13 @@ def stain_note(pixels: NDArray[np.uint8], training: Any) -> str:
     training : mapping or None
         ``{"mean": (haematoxylin, eosin), "std": (haematoxylin, eosin)}`` over the training crops, from the checkpoint.
     """
-    if not isinstance(training, Mapping) or not {"mean", "std"} <= set(training):
+    if not isinstance(training, Mapping) or not {"mean", "std"} <= training.keys():
         return ""
     found = stain_strength(pixels)
     if found is None:
         return ""
     mean, std = (np.asarray(training[k], np.float64) for k in ("mean", "std"))
-    far = (found - mean) / np.maximum(std, 1e-3)
+    far = (found - mean) / np.maximum(std, _LEAST_SPREAD * mean)
     k = int(np.abs(far).argmax())
     if abs(far[k]) <= UNUSUAL:
         return ""
