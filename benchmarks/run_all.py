@@ -1,0 +1,245 @@
+"""Every benchmark of this folder, one after another, and one table: what, ours, the rival, the ratio, the aim.
+
+    python benchmarks/run_all.py [NAME ...] [--quick] [--timeout 900] [--json]
+
+Each benchmark runs in a process of its own with ``--json``. A benchmark that fails, or needs data that are not here, is
+a line of the table that says so; the exit code is then 1. ``--quick`` takes small sizes: to see that all of them run,
+not for figures. A ratio is how many times as good as the rival; where there is no rival, ours stands against the aim.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+#: Options of each benchmark with --quick.
+QUICK: dict[str, list[str]] = {
+    "annotations": ["--crops", "2"],
+    "edits": ["--edits", "60", "--side", "800", "--nuclei", "400"],
+    "fuzz_annotations": ["--examples", "500"],
+    "fuzz_slides": ["--count", "100"],
+    "scores": ["--repeats", "3"],
+    "slides": ["--side", "8000"],
+    "stress_kill": ["--kills", "2"],
+    "stress_session": ["--rounds", "3", "--edits", "30"],
+    "training": ["--encoder", "resnet18", "--batch", "2", "--steps", "2"],
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table; `met` is None where nothing is aimed at."""
+
+    what: str
+    ours: str
+    rival: str = ""
+    ratio: float | None = None
+    aim: str = ""
+    met: bool | None = None
+
+
+def _ratio(what: str, ours: str, rival: str, ratio: float, aim: float | None = None) -> Line:
+    return Line(what, ours, rival, ratio, "" if aim is None else f"{aim:g} x", None if aim is None else ratio >= aim)
+
+
+def _below(what: str, value: float, unit: str, aim: float) -> Line:
+    return Line(what, f"{value:.3g} {unit}", aim=f"< {aim:g} {unit}", met=value < aim)
+
+
+def _none(what: str, number: int, of: str) -> Line:
+    return Line(what, f"{number} of {of}", aim="0", met=number == 0)
+
+
+def annotations(r: dict[str, Any]) -> Iterator[Line]:
+    """XML to maps."""
+    first = r["crops"][0]
+    ours = f"{first['ours_ms']:.1f} ms"
+    for key, name, aim in (
+        ("organisers_ms", "organisers' way", 100.0),
+        ("elementtree_ms", "ElementTree + skimage", None),
+    ):
+        yield _ratio(
+            f"XML to masks, {first['crop']}", ours, f"{name} {first[key]:.0f} ms", first[key] / first["ours_ms"], aim
+        )
+    same = sum(bool(c["identical"]) for c in r["crops"])
+    yield Line("the same pixels", f"{same} of {len(r['crops'])} crops", aim="all", met=same == len(r["crops"]))
+
+
+def correction(r: dict[str, Any]) -> Iterator[Line]:
+    """Seconds of a reader."""
+    for way, word in (("repaint", "repainting"), ("outline", "outlining all")):
+        yield _ratio(
+            f"correcting a crop ({r['nuclei']} nuclei), a model of the reader",
+            f"{r['tools']['seconds']:.0f} s", f"{word} {r[way]['seconds']:.0f} s", r[f"ratio_{way}"],
+        )  # fmt: skip
+
+
+def doctor(r: dict[str, Any]) -> Iterator[Line]:
+    """Findings of the doctor."""
+    yield Line(f"doctor on {r['crops']} crops", f"{r['seconds']:.1f} s")
+    ours, rival = r["channels"].get("ours"), r["channels"].get("one term")
+    if ours and rival:
+        for key in ("swapped images found", "swapped patients found", "right images flagged"):
+            yield Line(key, str(ours[key]), f"one-term statistic {rival[key]}")
+
+
+def edits(r: dict[str, Any]) -> Iterator[Line]:
+    """From an edit to fresh maps."""
+    yield _ratio(
+        "an edit to fresh maps, median", f"{r['p50_ms']:.1f} ms", f"whole frame {r['whole_frame_p50_ms']:.0f} ms",
+        r["ratio_to_whole_frame"],
+    )  # fmt: skip
+    yield _below("an edit to fresh maps, 95 %", r["p95_ms"], "ms", 30)
+
+
+def fuzz_annotations(r: dict[str, Any]) -> Iterator[Line]:
+    """Mutated annotations."""
+    yield _none("mutated annotations that fail", r["failed"], str(r["read"] + r["refused"] + r["failed"]))
+    yield _below("the slowest of them", r["slowest_s"], "s", 10)
+
+
+def fuzz_slides(r: dict[str, Any]) -> Iterator[Line]:
+    """Mutated images."""
+    yield _none("mutated images that crash or hang", len(r["crashes"]) + len(r["bad"]), str(r["files"]))
+    yield _below("the slowest of them", r["slowest_s"], "s", 10)
+
+
+def scores(r: dict[str, Any]) -> Iterator[Line]:
+    """Panoptic quality."""
+    for row in r["rivals"]:
+        if row["installed"]:
+            aim = r["aim_ratio_to_organisers"] if row["rival"] == "organisers" else None
+            yield _ratio(
+                f"PQ of {r['nuclei']} nuclei", f"{r['ours_ms']:.2f} ms", f"{row['rival']} {row['ms']:.1f} ms",
+                row["ratio"], aim,
+            )  # fmt: skip
+            yield Line("the same PQ", f"differs by {row['differs_by']:.0e}", row["rival"])
+        else:
+            yield Line(f"PQ of {r['nuclei']} nuclei", f"{r['ours_ms']:.2f} ms", f"{row['rival']} not installed")
+    slide = r["slide"]
+    yield _below(f"errors of {slide['nuclei']} nuclei", slide["find_errors_s"], "s", slide["aim_find_errors_s"])
+
+
+def slides(r: dict[str, Any]) -> Iterator[Line]:
+    """To the first layer."""
+    ours, rival = ({k: r[n][k] for k in r[n]} for n in ("ours", "tifffile zarr"))
+    first, other = (x["open_s"] + x["lowest_level_s"] for x in (ours, rival))
+    side = r["side"]
+    yield _ratio(f"first layer of {side} x {side} px", f"{first:.2f} s", f"tifffile zarr {other:.2f} s", r["ratio"])
+    yield Line("its peak memory", f"{ours['peak_mib']:.0f} MiB", f"tifffile zarr {rival['peak_mib']:.0f} MiB")
+
+
+def stress_kill(r: dict[str, Any]) -> Iterator[Line]:
+    """Kill -9 and resume."""
+    yield Line(
+        f"same weights after {r['kills']} x kill -9", f"{r['equal_bit_for_bit']} of {r['runs']} runs", aim="all",
+        met=r["equal_bit_for_bit"] == r["runs"],
+    )  # fmt: skip
+    yield Line("steps lost by a kill", str(r["most_steps_lost"]), aim=f"<= {r['steps_per_epoch']} (an epoch)",
+               met=r["most_steps_lost"] <= r["steps_per_epoch"])  # fmt: skip
+
+
+def stress_session(r: dict[str, Any]) -> Iterator[Line]:
+    """Kill -9 and restore."""
+    yield _none(f"edits lost in {r['rounds']} x kill -9", r["lost"], str(r["records_restored"]))
+
+
+def training(r: dict[str, Any]) -> Iterator[Line]:
+    """Steps per second."""
+    s = r["seconds_per_step"]
+    what = f"training step, {r['encoder']}, {r['device']}, {r['threads']} threads, {r['precision']}"
+    ours = f"{s['ours']:.2f} s"
+    aim = 2.5 if r["precision"] == "bfloat16" else None
+    yield _ratio(what, ours, f"plain loop {s['plain loop']:.2f} s", r["faster_than_plain_loop"], aim)
+    yield _ratio(what, ours, f"bare step {s['bare step']:.2f} s", r["share_of_bare_step"], 0.95)
+
+
+def by_names(r: Any, path: str = "") -> Iterator[Line]:
+    """Read a benchmark without a reader of its own: numbers with `ratio` in their name, the aim from `aim_NAME`."""
+    if isinstance(r, list):
+        for k, item in enumerate(r):
+            yield from by_names(item, f"{path}[{item.get('name', k) if isinstance(item, dict) else k}]")
+    elif isinstance(r, dict):
+        for key, value in r.items():
+            if isinstance(value, dict | list):
+                yield from by_names(value, f"{path} {key}")
+            elif isinstance(value, int | float) and ("ratio" in key or "faster" in key) and not key.startswith("aim"):
+                yield _ratio(f"{path} {key}".strip().replace("_", " "), "", "", float(value), r.get(f"aim_{key}"))
+
+
+READERS: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
+    f.__name__: f
+    for f in (annotations, correction, doctor, edits, fuzz_annotations, fuzz_slides, scores, slides, stress_kill,
+              stress_session, training)
+}  # fmt: skip
+
+
+def names() -> list[str]:
+    """Name every benchmark of this folder."""
+    return sorted(p.stem for p in FOLDER.glob("*.py") if p.stem != Path(__file__).stem)
+
+
+def run(name: str, options: list[str], timeout_s: float) -> tuple[dict[str, Any] | None, str]:
+    """Run one benchmark; give its JSON, or why there is none."""
+    command = [sys.executable, str(FOLDER / f"{name}.py"), *options, "--json"]
+    environment = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False)
+    except subprocess.TimeoutExpired:
+        return None, f"not done after {timeout_s:g} s"
+    try:
+        # a failed check exits with 1 and still has figures
+        return json.loads(done.stdout[done.stdout.index("{") :]), ""
+    except ValueError:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
+        return None, f"exit {done.returncode}: {last[0][:100]}"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Lay the lines out in columns."""
+    heads = ("benchmark", "what", "ours", "rival", "ratio", "aim", "")
+    cells = [heads] + [
+        (
+            r["benchmark"], r["what"], r["ours"], r["rival"], "" if r["ratio"] is None else f"{r['ratio']:.2f} x",
+            r["aim"], {None: "", True: "met", False: "MISSED"}[r["met"]],
+        )
+        for r in rows
+    ]  # fmt: skip
+    widths = [max(len(row[k]) for row in cells) for k in range(len(heads))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these benchmarks")
+    parser.add_argument("--quick", action="store_true", help="small sizes: do they run?")
+    parser.add_argument("--timeout", type=float, default=900, help="seconds for each")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    unknown = set(given.names) - set(names())
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(names())}")
+    rows: list[dict[str, Any]] = []
+    failed = False
+    for name in given.names or names():
+        began = time.perf_counter()
+        found, fault = run(name, QUICK.get(name, []) if given.quick else [], given.timeout)
+        lines = list(READERS.get(name, by_names)(found)) if found is not None else [Line("", f"FAILED: {fault}")]
+        failed |= found is None
+        rows += [{"benchmark": name, **line.__dict__} for line in lines or [Line("no ratio in its JSON", "")]]
+        print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    print(json.dumps(rows, indent=1) if given.json else table(rows))
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
