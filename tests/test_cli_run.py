@@ -19,6 +19,7 @@ from scipy.io import loadmat
 from napari_monusac.cli import main
 from napari_monusac.core.events import BatchEnded, RunEnded
 from napari_monusac.core.prediction import Prediction
+from napari_monusac.core.recipe import load_recipe
 from napari_monusac.io.annotations import read_annotation
 from napari_monusac.io.collection import open_collection
 from napari_monusac.io.runs import RunFolder
@@ -321,7 +322,6 @@ def test_export_of_nothing(run, tmp_path: Path) -> None:
 
 def test_onnx(run, example_run: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    pytest.importorskip("napari_monusac.infer.onnx")
     result = run("export", example_run, "--to", "onnx", "--out", tmp_path, "--json")
     assert result.code == 0, result.err
     assert Path(result.json["files"][0]).stat().st_size > 1000
@@ -369,6 +369,8 @@ def test_demo_without_a_window(run, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(demo, "_PATIENTS", 2)
     monkeypatch.setattr(demo, "_SHAPE", (128, 160))
     monkeypatch.setattr(demo, "_EPOCHS", 2)
+    small = {"decoder_channels": (16, 8, 8, 8, 8), "patch_size": 64, "batch_size": 2, "precision": "float32"}
+    monkeypatch.setattr(demo, "load_recipe", lambda name: load_recipe(name).with_values(**small))
     result = run("demo", "--no-gui", "--out", tmp_path / "demo", "--minutes", "0.05", "--device", "cpu", "--json")
     assert result.code == 0, result.err
     answer = result.json

@@ -48,10 +48,16 @@ def export(
 
 
 def _onnx(source: Path, out: Path) -> list[Path]:
-    from napari_monusac.infer.onnx import export_onnx
+    from napari_monusac.infer.export import export_onnx
 
     out.mkdir(parents=True, exist_ok=True)
-    return [Path(export_onnx(source, out / "model.onnx"))]
+    name = source.stem if source.is_file() else source.absolute().name
+    report = export_onnx(source, out / f"{name}.onnx")
+    if report.difference is None:
+        tell("not compared with torch: ONNX Runtime is not installed (pip install onnxruntime)")
+    else:
+        tell(f"largest difference from torch: {report.difference:.1e} of a probability")
+    return [report.path]
 
 
 def _nuclei(source: Path, to: str, out: Path, parent: bool) -> tuple[list[Path], int]:

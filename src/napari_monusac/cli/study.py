@@ -32,6 +32,7 @@ def study(
     split: Annotated[Literal["patient", "official"], typer.Option("--split", help="One split for all.")] = "patient",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the split.")] = 0,
     device: Device = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train several recipes on the same split, one after another, and compare them.
@@ -52,7 +53,7 @@ def study(
         runs.append(run)
         if run.status != "completed":
             tell(f"{name} ({len(runs)} of {len(chosen)})")
-            end = follow(run, device=device)
+            end = follow(run, device=device, threads=threads)
             if end.reason == "failed":
                 failed = True
                 tell(f"{name} failed: {end.message}")
