@@ -1,0 +1,84 @@
+"""Closing napari while a run is going on: a thread's run saves and ends, a child's goes on and can be watched again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from napari_monusac.io.runs import RunFolder, find_runs
+
+pytestmark = pytest.mark.torch
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+import napari
+from qtpy.QtCore import QTimer
+from napari_monusac.core.recipe import load_recipe
+
+folder, recipe, runs, where = Path(sys.argv[1]), load_recipe(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+viewer = napari.Viewer()
+_, studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")
+studio.model.runs_folder = runs
+panel = studio.panels["Train"]
+panel.form.editor.show_recipe(recipe)
+panel.form.data.set_path(folder)
+panel.form.device.setCurrentText("cpu")
+panel.form.where.setCurrentIndex(0 if where == "thread" else 1)
+panel.start_training()
+
+def close_when_it_runs():
+    if panel.training.progress.step >= 2:
+        viewer.close()
+
+timer = QTimer()
+timer.setInterval(50)
+timer.timeout.connect(close_when_it_runs)
+timer.start()
+napari.run()
+print("closed")
+"""
+
+
+def close_while_training(folder, recipe, tmp_path, where):
+    (tmp_path / "long.toml").write_text(recipe.with_values(epochs=400).to_toml(), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, str(folder), str(tmp_path / "long.toml"), str(tmp_path / "runs"), where],
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "closed" in done.stdout
+    (run,) = find_runs(tmp_path / "runs")
+    return run
+
+
+def test_a_run_in_the_window_saves_and_ends(tissue_folder, tiny_recipe, tmp_path):
+    run = close_while_training(tissue_folder, tiny_recipe, tmp_path, "thread")
+    assert run.status == "stopped"
+    assert run.last.is_file()
+    assert run.can_resume
+
+
+def test_a_run_of_its_own_goes_on_is_found_again_and_stopped(
+    studio, qtbot, tissue_folder, tiny_recipe, tmp_path, settle
+):
+    run = close_while_training(tissue_folder, tiny_recipe, tmp_path, "child")
+    assert run.status in ("starting", "running")
+    panel = studio.panels["Train"]
+    studio.model.runs_folder = tmp_path / "runs"
+    panel.runs.refresh()
+    qtbot.waitUntil(lambda: panel.runs.table.rowCount() == 1, timeout=30_000)
+    panel.runs.table.selectRow(0)
+    qtbot.waitUntil(lambda: RunFolder.open(run.path).status == "running", timeout=60_000)
+    panel.runs.refresh()
+    settle()
+    assert panel.runs.watch.isEnabled()
+    panel.runs.watch.click()
+    qtbot.waitUntil(lambda: panel.training.progress.step > 0, timeout=60_000)
+    panel.stop.click()
+    qtbot.waitUntil(lambda: not panel.training.running, timeout=60_000)
+    settle()
+    # its process takes a moment to go after its last word
+    qtbot.waitUntil(lambda: RunFolder.open(run.path).status == "stopped", timeout=60_000)
