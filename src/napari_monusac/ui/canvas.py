@@ -107,17 +107,31 @@ def legend_entries(counts: Mapping[int, int], palette: PaletteName) -> list[tupl
     return lines
 
 
-def show_legend(viewer: Any, entries: list[tuple[str, str, Rgb]]) -> None:
-    """Show lines of coloured text at the top left of the canvas; an empty list takes the legend away."""
+def show_legend(
+    viewer: Any, entries: list[tuple[str, str, Rgb]], *, legend: str = _LEGEND, position: str = "top_left"
+) -> None:
+    """Show lines of coloured text in a corner of the canvas; an empty list takes the legend away.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where.
+    entries : list of (key, text, colour)
+        The lines.
+    legend : str
+        Which legend: each has a name of its own.
+    position : str
+        Corner, as napari names it.
+    """
     overlays = viewer.canvas.overlays
-    wanted = {_LEGEND + key for key, _, _ in entries}
-    for name in [n for n in overlays if n.startswith(_LEGEND) and n not in wanted]:
+    wanted = {legend + key for key, _, _ in entries}
+    for name in [n for n in overlays if n.startswith(legend) and n not in wanted]:
         del overlays[name]
     for key, text, rgb in entries:
-        name = _LEGEND + key
+        name = legend + key
         if name not in overlays:
             overlays[name] = TextOverlay(
-                position="top_left", font_size=11, box=True, box_color=(0.08, 0.08, 0.1, 0.85), visible=True
+                position=position, font_size=11, box=True, box_color=(0.08, 0.08, 0.1, 0.85), visible=True
             )
         overlays[name].text = f"\u25a0 {text}"
         overlays[name].color = (*(_readable(v) for v in rgb), 1.0)

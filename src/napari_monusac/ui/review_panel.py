@@ -1,116 +1,39 @@
-"""Review: scores of the open crop, outlines and difference on the canvas, the errors to step through."""
+"""Review: see where the model is wrong, decide who is right, show it to others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
 from typing import Any
 
-import numpy as np
-from napari.layers import Labels
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QCheckBox,
-    QHeaderView,
-    QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QTabBar, QVBoxLayout, QWidget
 
-from napari_monusac.core.classes import CLASSES
-from napari_monusac.ui import canvas, comparing
+from napari_monusac.ui import canvas
+from napari_monusac.ui.annotate_parts import calm
+from napari_monusac.ui.editing_marks import Marks
+from napari_monusac.ui.looking import WAYS, Looking
 from napari_monusac.ui.model import studio_model
-from napari_monusac.ui.widgets import Heading, Note, TaskRow, column, row
+from napari_monusac.ui.review_data import CropReview, compare, pair_of_layers, predicted_layer, truth_layer
+from napari_monusac.ui.review_errors import ErrorsView
+from napari_monusac.ui.review_folder import FolderScores, StoredPrediction
+from napari_monusac.ui.review_guard import GuardView
+from napari_monusac.ui.review_judging import Judging
+from napari_monusac.ui.review_keys import ReviewKeys
+from napari_monusac.ui.review_queue import QueueView
+from napari_monusac.ui.review_readers import ReadersView
+from napari_monusac.ui.review_reading import Reading
+from napari_monusac.ui.review_report import ReportButton
+from napari_monusac.ui.review_scores import ScoresView
+from napari_monusac.ui.review_tables import TablesView
+from napari_monusac.ui.widgets import Note, PathPicker, Section, TaskRow, column, row
 from napari_monusac.ui.work import Report, Task
 
-_FINDING = int(Qt.ItemDataRole.UserRole)
-
-
-@dataclass(frozen=True, slots=True)
-class CropReview:
-    """What a comparison of one crop came to.
-
-    Attributes
-    ----------
-    scores : list of (str, str)
-        Name and value, ready to show.
-    by_class : list of rows
-        Class, PQ, SQ, DQ, TP, FP, FN.
-    findings : Findings
-        One per error.
-    difference : uint8 (y, x)
-        The difference map.
-    """
-
-    scores: list[tuple[str, str]]
-    by_class: list[tuple[str, ...]]
-    findings: Any
-    difference: Any
-
-
-def number(value: float | None) -> str:
-    """Show a score with the precision it has; undefined stays undefined."""
-    return "–" if value is None or not np.isfinite(value) else f"{value:.2f}"
-
-
-def review_crop(
-    truth: Any,
-    truth_classes: dict[int, int],
-    predicted: Any,
-    predicted_classes: dict[int, int],
-    ternary: Any,
-    semantic: Any,
-    ignore: Any,
-    um_per_px: float | None,
-    boundary_width: int,
-    confidence: dict[int, float],
-) -> CropReview:
-    """Compare a crop's truth with its prediction (no Qt: called in a worker)."""
-    from napari_monusac.masks.ternary import ternary_map
-    from napari_monusac.scoring.confusion import PixelConfusion, training_scores
-    from napari_monusac.scoring.findings import find_errors
-    from napari_monusac.scoring.panoptic import panoptic_by_class, panoptic_quality
-
-    true_ternary = ternary_map(truth, boundary_width=boundary_width)
-    lut = np.full(int(truth.max(initial=0)) + 1, 255, np.uint8)
-    lut[0] = 0
-    for label, cls in truth_classes.items():
-        lut[label] = cls
-    true_semantic = lut[truth]
-    if ignore is not None:
-        true_ternary, true_semantic = np.where(ignore, 255, true_ternary), np.where(ignore, 255, true_semantic)
-    s, t = PixelConfusion(5), PixelConfusion(3)
-    s.update(semantic, true_semantic)
-    t.update(ternary, true_ternary)
-    scores = training_scores(s, t)
-    whole = panoptic_quality(truth, predicted, ignore=ignore)
-    by_class = panoptic_by_class(truth, truth_classes, predicted, predicted_classes, ignore=ignore)
-    defined = [q.pq for q in by_class.values() if q.defined]
-    lines = [
-        ("Combo", number(scores.combo)), ("Dice inside", number(scores.dice_inside)),
-        ("Dice boundary", number(scores.dice_boundary)), ("mIoU (5 classes)", number(scores.miou_macro)),
-        ("PQ, mean of classes", number(float(np.mean(defined)) if defined else None)),
-        ("PQ, all nuclei", number(whole.pq)), ("SQ", number(whole.sq)), ("DQ (detection F1)", number(whole.dq)),
-    ]  # fmt: skip
-    rows = [
-        (
-            c.label,
-            number(by_class[c].pq),
-            number(by_class[c].sq),
-            number(by_class[c].dq),
-            *(str(n) for n in (by_class[c].tp, by_class[c].fp, by_class[c].fn)),
-        )
-        for c in CLASSES
-    ]
-    findings = find_errors(
-        truth, predicted, truth_classes, predicted_classes, ignore=ignore, confidence=confidence, um_per_px=um_per_px
-    )
-    from napari_monusac.scoring.difference import difference_map
-
-    return CropReview(lines, rows, findings, difference_map(truth, predicted, findings))
+_PAGES = ("Scores", "Errors", "Tables", "Queue", "Compare")
+#: After a threshold or an edit the scores follow this long after the last one.
+_SETTLE_MS = 150
+#: Side of a nucleus' surroundings that fills the window, in um, at least.
+_AROUND_TIMES = 40
+_CLASS_KEYS = ("1", "2", "3", "4")
 
 
 class ReviewPanel(QWidget):
@@ -127,215 +50,297 @@ class ReviewPanel(QWidget):
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
         self.review: CropReview | None = None
+        self._stale = False
+        self._comparing: Task | None = None
+        self._marks: Marks | None = None
+        self.reading = Reading(self.model, self)
+        self.looking = Looking(napari_viewer, self.model, self)
         self._build()
-        self.model.predicted.connect(lambda _: self.update_scores())
-        self.model.crop_changed.connect(lambda _: self._reset())
+        actions = {
+            "N": lambda: self.step(1),
+            "P": lambda: self.step(-1),
+            "W": self.looking.toggle_swipe,
+            **{k: (lambda k=k: self.judging.act(k)) for k in (*_CLASS_KEYS, "A", "X")},
+        }
+        self.keys = ReviewKeys(napari_viewer, actions, self.looking.blink)
+        self._settling = QTimer(self)
+        self._settling.setSingleShot(True)
+        self._settling.setInterval(_SETTLE_MS)
+        self._settling.timeout.connect(self.update_scores)
+        self._binding = QTimer(self)
+        self._binding.setSingleShot(True)
+        self._binding.setInterval(0)
+        self._binding.timeout.connect(self._bind_keys)
+        self._connect()
         self._reset()
+
+    # -- the form
 
     def _build(self) -> None:
         self.hint = Note()
-        self.update_button = QPushButton("Compare with the truth")
-        self.update_button.clicked.connect(self.update_scores)
-        self.outlines = QCheckBox("Outlines: truth solid, prediction dashed")
-        self.difference = QCheckBox("Difference map")
         self.progress = TaskRow()
-        self.scores = _table(["Score", "This crop"], stretch=0)
-        self.by_class = _table(["Class", "PQ", "SQ", "DQ", "TP", "FP", "FN"], stretch=0)
-        self.errors = _table(["Error", "Class", "Size", "IoU"], stretch=1)
-        self.errors.setMinimumHeight(180)
-        self.counts = Note()
-        self.previous, self.next = QPushButton("\u25c0 Previous (P)"), QPushButton("Next (N) \u25b6")
-        self.after = column(
-            row(self.outlines, self.difference),
-            Heading("Scores"),
-            self.scores,
-            self.by_class,
-            Heading("Errors"),
-            self.counts,
-            self.errors,
-            row(self.previous, self.next),
-        )
+        self.ways: dict[str, QPushButton] = {}
+        group = QButtonGroup(self)
+        grid = QGridLayout()
+        grid.setSpacing(3)
+        for at, (name, words, _, tip) in enumerate(WAYS):
+            button = calm(QPushButton(words))
+            button.setCheckable(True)
+            button.setToolTip(tip)
+            button.clicked.connect(lambda _=False, n=name: self.looking.set_way(n))
+            group.addButton(button)
+            self.ways[name] = button
+            grid.addWidget(button, at // 3, at % 3)
+        self.ways["layers"].setChecked(True)
+        looking = QWidget()
+        looking.setLayout(grid)
+        grid.setContentsMargins(0, 0, 0, 0)
+        self.looking_section = Section("Ways of looking (hold B: blink)", looking)
+        self.predictions = PathPicker(
+            "predictions", tooltip="A folder that Predict wrote (.zarr), or label .tif, .xml, .geojson, n-ary .mat",
+            placeholder="Folder of predictions (for all crops)",
+        )  # fmt: skip
+        self.tabs = QTabBar()
+        self.tabs.setExpanding(True)
+        self.tabs.setDrawBase(False)
+        self.tabs.setUsesScrollButtons(False)
+        for page in _PAGES:
+            self.tabs.addTab(page)
+        self.pages: dict[str, QWidget] = {}
+        self._build_pages()
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
-        for widget in (self.hint, self.update_button, self.progress, self.after):
+        for widget in (self.hint, self.predictions, self.progress, self.looking_section, self.tabs,
+                       *self.pages.values(), self.judging_part):  # fmt: skip
             box.addWidget(widget)
         box.addStretch(1)
-        self.outlines.toggled.connect(self._show_outlines)
-        self.difference.toggled.connect(self._show_difference)
-        self.errors.itemSelectionChanged.connect(self._go_to_selected)
+
+    def _build_pages(self) -> None:
+        self.scores = ScoresView()
+        self.folder = FolderScores(self.model, self.reading)
+        self.report = ReportButton(self.model, self.reading, self.folder, lambda: self.review)
+        self.errors = ErrorsView()
+        self.previous, self.next = calm(QPushButton("◀ Previous (P)")), calm(QPushButton("Next (N) ▶"))
+        self.tables = TablesView(self.model, self.reading, self.folder)
+        self.queue = QueueView(self.model, self.reading)
+        self.guard = GuardView(self.model, self.reading)
+        self.readers = ReadersView(self.model, self.reading)
+        self.judging = Judging(self.viewer, self.reading)
+        self.judging_part = Section("Judge", self.judging)
+        self.stored = StoredPrediction(self.viewer, self.model, self.reading, self.progress)
+        self.pages = {
+            "Scores": column(self.scores, self.folder, self.report),
+            "Errors": column(self.errors, row(self.previous, self.next)),
+            "Tables": self.tables,
+            "Queue": self.queue,
+            "Compare": column(Section("What retraining changed", self.guard), Section("Two readers", self.readers)),
+        }
+
+    def _connect(self) -> None:
+        self.model.predicted.connect(self._changed)
+        self.model.layers_changed.connect(self._edited)
+        self.model.crop_changed.connect(lambda _: self._reset())
+        self.model.palette_changed.connect(lambda _: self.looking.set_review(self.review))
+        self.viewer.layers.events.removed.connect(self._layer_removed)
+        self.viewer.layers.events.inserted.connect(lambda _: self._bind_soon())
+        self.tabs.currentChanged.connect(lambda _: self._show_page())
+        self.looking.way_changed.connect(lambda way: self.ways[way].setChecked(True))
         self.previous.clicked.connect(lambda: self.step(-1))
         self.next.clicked.connect(lambda: self.step(1))
+        self.errors.chosen.connect(self.go_to)
+        self.tables.chosen.connect(self.go_to)
+        self.queue.chosen.connect(self.go_to)
+        self.guard.chosen.connect(self.go_to)
+        self.readers.chosen.connect(self.go_to)
+        self.judging.judged.connect(lambda: self.step(1))
+        self.reading.changed.connect(self._changed)
+        self.reading.said.connect(lambda text, kind: self.model.tell(text, kind) if text else None)
+        self.predictions.changed.connect(lambda _: self.reading.set_predictions(self.predictions.path))
+        self.stored.shown.connect(self._stored_shown)
+        hinted = os.environ.get("MONUSAC_PREDICTIONS")
+        if hinted:
+            self.predictions.set_path(hinted)
+            self.reading.set_predictions(self.predictions.path)
+
+    def _show_page(self) -> None:
+        page = _PAGES[self.tabs.currentIndex()]
+        for name, widget in self.pages.items():
+            there = self.review is not None or name in ("Queue", "Compare") or (name != "Errors" and self._has_folder())
+            widget.setVisible(name == page and there)
+        self.scores.setVisible(self.review is not None)
+        self.judging_part.setVisible(page in ("Errors", "Queue") and self.review is not None)
+
+    def _has_folder(self) -> bool:
+        return self.reading.predictions is not None
+
+    # -- shown and hidden
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """The keys are ours while the panel is shown; scores that edits have outdated are made anew."""
+        super().showEvent(event)
+        self._bind_soon()
+        if self._stale:
+            self._settling.start()
+
+    def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Give the keys back."""
+        super().hideEvent(event)
+        self._binding.stop()
+        self.keys.unbind()
+
+    def _bind_soon(self) -> None:
+        # after the panel that is left has taken its own keys off
+        self._binding.start()
+
+    def _bind_keys(self) -> None:
+        if self.isVisible():
+            self.keys.bind()
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Keys work while the dock has the focus, too."""
+        if not self.keys.pressed(event):
+            super().keyPressEvent(event)
+
+    def keyReleaseEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """The end of a held key."""
+        if not self.keys.released(event):
+            super().keyReleaseEvent(event)
+
+    # -- comparing
 
     def _reset(self) -> None:
+        """Another crop, or none."""
         self.review = None
-        self.after.hide()
-        for box in (self.outlines, self.difference):
-            box.blockSignals(True)
-            box.setChecked(False)
-            box.blockSignals(False)
+        self._stale = False
+        if self._comparing is not None:
+            self._comparing.stop()
+            self._comparing = None
+        self.looking.set_review(None)
+        self.judging.set_review(None)
+        self.judging.forget()
+        self._forget_marks()
         self._say_what_next()
+        self._show_page()
+        self.stored.look()
 
     def _say_what_next(self) -> None:
-        truth, predicted = self._layers()
-        if predicted is None:
-            self.hint.say("Predict this crop first (Predict); then its scores and errors stand here.")
-        elif truth is None:
-            self.hint.say("This crop has no labels to compare with.")
+        if predicted_layer(self.viewer) is None:
+            self.hint.say(
+                "Predict this crop (Predict), or choose a folder of predictions: then its scores and errors stand here."
+                if self.model.crop is not None
+                else "Open a crop (Slides) and predict it (Predict); then its scores and errors stand here."
+            )
+        elif truth_layer(self.viewer) is None:
+            self.hint.say(
+                "This crop has no labels to compare with. Its doubtful nuclei can be gone through: see Queue."
+            )
         else:
             self.hint.say("")
-        self.update_button.setEnabled(truth is not None and predicted is not None)
+        for name, button in self.ways.items():
+            button.setEnabled(name == "layers" or self.review is not None)
+        self.looking_section.setVisible(self.review is not None)
 
-    def _layers(self) -> tuple[Labels | None, Labels | None]:
-        truth, predicted = canvas.find_layer(self.viewer, "nuclei"), canvas.find_layer(self.viewer, "predicted nuclei")
-        return (truth if isinstance(truth, Labels) else None, predicted if isinstance(predicted, Labels) else None)
+    def _changed(self, _: object = None) -> None:
+        """Prediction, thresholds or judgements are others now."""
+        self._settling.start()
+
+    def _edited(self) -> None:
+        """The labels were edited: follow while the panel is seen."""
+        if self.review is None:
+            return
+        self._stale = True
+        if self.isVisible():
+            self._settling.start()
+
+    def _layer_removed(self, event: Any) -> None:
+        if canvas.role(event.value) in ("nuclei", "predicted nuclei"):
+            self._say_what_next()
 
     def update_scores(self) -> Task | None:
-        """Compare in the background and show what came out."""
-        truth, predicted = self._layers()
+        """Compare in the background and show what came out; a comparison under way is given up."""
         self._say_what_next()
-        if truth is None or predicted is None:
+        make = pair_of_layers(self.viewer)
+        predicted = predicted_layer(self.viewer)
+        if make is None or predicted is None:
             return None
-        about = predicted.metadata["monusac"]
-        y, x = about.get("offset_px", (0, 0))
-        height, width = predicted.data.shape
-        part = (slice(y, y + height), slice(x, x + width))
-        ignore_layer = canvas.find_layer(self.viewer, "ambiguous")
-        ignore = np.asarray(ignore_layer.data[part]) > 0 if ignore_layer is not None else None
-        true_map, predicted_map = np.array(truth.data[part]), np.array(predicted.data)
-        maps = {r: canvas.find_layer(self.viewer, r) for r in ("predicted ternary", "predicted semantic")}
-        confidence = (
-            dict(zip(predicted.features["index"], predicted.features["confidence"], strict=True))
-            if "confidence" in predicted.features
-            else {}
-        )
-        true_classes, predicted_classes = comparing.classes_of(truth), comparing.classes_of(predicted)
-        um, boundary_width = canvas.um_per_px(predicted), int(about.get("boundary_width", 3))
+        if self._comparing is not None:
+            self._stale = True  # again, once this one is through
+            return None
+        self._stale = False
+        width = int(predicted.metadata["monusac"].get("boundary_width", 3))
+        judgements = self.reading.of_crop(str(predicted.metadata["monusac"].get("crop") or ""))
 
         def work(_: Report) -> CropReview:
-            ternary = (
-                maps["predicted ternary"].data
-                if maps["predicted ternary"] is not None
-                else _ternary_of(predicted_map, boundary_width)
-            )
-            semantic = (
-                maps["predicted semantic"].data
-                if maps["predicted semantic"] is not None
-                else _semantic_of(predicted_map, predicted_classes)
-            )
-            return review_crop(
-                true_map,
-                true_classes,
-                predicted_map,
-                predicted_classes,
-                ternary,
-                semantic,
-                ignore,
-                um,
-                boundary_width,
-                confidence,
-            )
+            return compare(make(), judgements, width)
 
         task = Task(work)
-        task.done.connect(self._show)
-        return self.progress.follow(task, "Comparing…")
+        self._comparing = task
+        task.done.connect(lambda review: self._show(task, review))
+        task.finished.connect(lambda: self._compared(task))
+        if self.review is None:
+            return self.progress.follow(task, "Comparing…")
+        task.failed.connect(lambda error: self.model.tell(str(error), "error"))
+        return task.start()
 
-    def _show(self, review: CropReview) -> None:
+    def _compared(self, task: Task) -> None:
+        if self._comparing is task:
+            self._comparing = None
+            if self._stale:
+                self.update_scores()
+
+    def _show(self, task: Task, review: CropReview) -> None:
+        if self._comparing is not task:
+            return
         self.review = review
-        _fill(self.scores, review.scores)
-        _fill(self.by_class, review.by_class)
-        rows = [
-            (
-                f.type.value,
-                _class_words(f),
-                f"{f.size_um2:.0f} µm²" if f.size_um2 is not None else f"{f.size_px:.0f} px",
-                number(f.iou),
-            )
-            for f in review.findings
-        ]
-        self.errors.blockSignals(True)
-        _fill(self.errors, rows)
-        for i, finding in enumerate(review.findings):
-            self.errors.item(i, 0).setData(_FINDING, finding)
-        self.errors.blockSignals(False)
-        words = ", ".join(f"{n} {kind.value}" for kind, n in review.findings.counts().items() if n)
-        self.counts.say(words or "No errors: every nucleus is right.", "hint" if words else "good")
-        self.after.show()
-        if self.outlines.isChecked():
-            self._show_outlines(on=True)
-        if self.difference.isChecked():
-            self._show_difference(on=True)
+        self._say_what_next()
+        self.scores.set_evaluation(review.evaluation, f"This crop, {review.pair.crop}")
+        self.errors.set_findings(review.findings)
+        self.tables.set_review(review)
+        self.judging.set_review(review)
+        self.looking.set_review(review)
+        self._show_page()
 
-    def _show_outlines(self, on: bool) -> None:
-        truth, predicted = self._layers()
-        if on and truth is not None and predicted is not None:
-            comparing.show_outlines(self.viewer, truth, predicted)
-        else:
-            comparing.hide(self.viewer, comparing.TRUTH, comparing.PREDICTED)
-            for layer in (truth, predicted):
-                if layer is not None:
-                    layer.visible = True
+    def _stored_shown(self) -> None:
+        self._say_what_next()
+        self.queue.arrived()
 
-    def _show_difference(self, on: bool) -> None:
-        _, predicted = self._layers()
-        if on and self.review is not None and predicted is not None:
-            comparing.show_difference(self.viewer, self.review.difference, predicted)
-        else:
-            comparing.hide(self.viewer, comparing.DIFFERENCE)
+    # -- getting about
 
     def step(self, by: int) -> None:
-        """Go to the next (1) or previous (-1) error."""
-        rows = self.errors.rowCount()
-        if rows:
-            self.errors.selectRow((self.errors.currentRow() + by) % rows if self.errors.currentRow() >= 0 else 0)
+        """Go to the next (1) or previous (-1) error, or item of the queue where that is shown."""
+        if _PAGES[self.tabs.currentIndex()] == "Queue" and self.reading.session is not None:
+            self.queue.step(by)
+        else:
+            self.errors.step(by)
 
-    def _go_to_selected(self) -> None:
-        items = self.errors.selectedItems()
-        _, predicted = self._layers()
-        if items and predicted is not None:
-            finding = self.errors.item(items[0].row(), 0).data(_FINDING)
-            y, x = finding.centre
-            canvas.center_on(self.viewer, predicted, y, x, times=40)
+    def go_to(self, finding: Any) -> None:
+        """Show a nucleus: the camera centres and zooms, a frame marks it; another crop is opened first."""
+        if self.queue.elsewhere(finding):
+            return
+        image = canvas.image_layer(self.viewer)
+        if image is None:
+            return
+        offset = self.review.offset_px if self.review is not None else (0, 0)
+        y, x = (c + o for c, o in zip(finding.centre, offset, strict=True))
+        canvas.center_on(self.viewer, image, y, x, times=_zoom_for(self.viewer, image, finding.box))
+        self._mark(image, finding.box, offset)
+        self.judging.show_finding(finding)
 
+    def _mark(self, image: Any, box: tuple[int, int, int, int], offset: tuple[int, int]) -> None:
+        if self._marks is None:
+            self._marks = Marks(self.viewer, image)
+        (y, x), margin = offset, 3
+        y0, x0, y1, x1 = box[0] + y - margin, box[1] + x - margin, box[2] + y + margin, box[3] + x + margin
+        self._marks.show("error", [[(y0, x0), (y0, x1), (y1, x1), (y1, x0), (y0, x0)]])
 
-def _class_words(finding: Any) -> str:
-    true = finding.truth_class.label if finding.truth_class is not None else None
-    predicted = finding.predicted_class.label if finding.predicted_class is not None else None
-    return f"{true} \u2192 {predicted}" if true and predicted and true != predicted else true or predicted or ""
-
-
-def _ternary_of(instances: Any, boundary_width: int) -> Any:
-    from napari_monusac.masks.ternary import ternary_map
-
-    return ternary_map(instances, boundary_width=boundary_width)
-
-
-def _semantic_of(instances: Any, classes: dict[int, int]) -> Any:
-    lut = np.zeros(int(instances.max(initial=0)) + 1, np.uint8)
-    for label, cls in classes.items():
-        lut[label] = cls
-    return lut[instances]
-
-
-def _table(headers: list[str], stretch: int) -> QTableWidget:
-    table = QTableWidget(0, len(headers))
-    table.setHorizontalHeaderLabels(headers)
-    table.verticalHeader().hide()
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-    header = table.horizontalHeader()
-    for i in range(len(headers)):
-        header.setSectionResizeMode(
-            i, QHeaderView.ResizeMode.Stretch if i == stretch else QHeaderView.ResizeMode.ResizeToContents
-        )
-    table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-    return table
+    def _forget_marks(self) -> None:
+        if self._marks is not None:
+            self._marks.close()
+            self._marks = None
 
 
-def _fill(table: QTableWidget, rows: Sequence[tuple[str, ...]]) -> None:
-    table.setRowCount(len(rows))
-    for i, texts in enumerate(rows):
-        for column_, text in enumerate(texts):
-            table.setItem(i, column_, QTableWidgetItem(text))
-    if table.minimumHeight() < 100:
-        table.setFixedHeight(table.horizontalHeader().height() + sum(table.rowHeight(i) for i in range(len(rows))) + 4)
+def _zoom_for(viewer: Any, image: Any, box: tuple[int, int, int, int]) -> float:
+    """40x, or less where the nucleus would not fit into the window."""
+    side_um = max(box[2] - box[0], box[3] - box[1]) * float(image.scale[-1]) * 2
+    room_px = min(viewer.canvas.size)
+    return min(float(_AROUND_TIMES), 10 * room_px / max(side_um, 1e-6))

@@ -1,0 +1,145 @@
+"""A second view beside the canvas, whose camera moves with the first one's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Image
+from napari.qt import QtViewer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtWidgets import QDockWidget, QMainWindow
+
+from napari_monusac.ui import canvas, comparing
+
+_TITLE = "Prediction"
+
+
+class SecondView(QObject):
+    """The image with the prediction's outlines in a canvas of its own, right of the first.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        The viewer that it goes with.
+
+    Signals
+    -------
+    closed() : the user closed it.
+    """
+
+    closed = Signal()
+
+    def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.model: ViewerModel | None = None
+        self.view: Any = None
+        self._dock: Any = None
+        self._linking = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the view is there."""
+        return self.model is not None
+
+    def open(self, image: Image, outlines: Any, colormap: Any, offset_px: tuple[int, int]) -> None:
+        """Show an image with outlines; the camera is that of the first view."""
+        self.close()
+        self.model = ViewerModel()
+        self.model.theme = self.viewer.theme
+        placed = {"scale": image.scale, "translate": image.translate, "units": image.units}
+        self.model.add_image(image.data, rgb=True, name="image", multiscale=image.multiscale, **placed)
+        first = self.model.layers[0]
+        comparing.put_labels(self.model, comparing.PREDICTED, outlines, first, offset_px, colormap, 1.0)
+        self.view = QtViewer(self.model, show_welcome_screen=False)
+        self._dock = self.viewer.window.add_dock_widget(
+            self.view, name=_TITLE, area="right", add_vertical_stretch=False
+        )
+        self._dock.installEventFilter(self)
+        self._place()
+        canvas.show_legend(
+            self.model, [("now", "prediction", (235, 235, 235))], legend="monusac_beside_", position="top_right"
+        )
+        self._follow_first()
+        for camera, follow in ((self.viewer.scene.camera, self._follow_first), (self.model.scene.camera, self._lead)):
+            camera.events.center.connect(follow)
+            camera.events.zoom.connect(follow)
+
+    def update(self, outlines: Any) -> None:
+        """Show other outlines (thresholds moved)."""
+        layer = canvas.find_layer(self.model, comparing.PREDICTED) if self.model is not None else None
+        if layer is not None and layer.data.shape == outlines.shape:
+            layer.data = outlines
+
+    def _place(self) -> None:
+        """Put the dock between the canvas and the other docks at the right, as wide as the canvas that is left."""
+        window = self._dock.window()
+        if not isinstance(window, QMainWindow):
+            return
+        right = Qt.DockWidgetArea.RightDockWidgetArea
+        others = [
+            d for d in window.findChildren(QDockWidget)
+            if d is not self._dock and window.dockWidgetArea(d) == right and d.isVisible() and not d.isFloating()
+        ]  # fmt: skip
+        if others:
+            window.splitDockWidget(others[0], self._dock, Qt.Orientation.Horizontal)
+            window.splitDockWidget(self._dock, others[0], Qt.Orientation.Horizontal)
+        QTimer.singleShot(0, lambda: self._share(window, others))
+
+    def _share(self, window: QMainWindow, others: list[QDockWidget]) -> None:
+        if self._dock is None:
+            return
+        room = window.centralWidget().width() + self._dock.width()
+        docks, widths = [self._dock], [room // 2]
+        if others:
+            docks.append(others[0])
+            widths.append(min(others[0].width(), 410))
+        window.resizeDocks(docks, widths, Qt.Orientation.Horizontal)
+
+    # -- cameras
+
+    def _follow_first(self, _: object = None) -> None:
+        if self.model is not None:
+            self._copy(self.viewer.scene.camera, self.model.scene.camera)
+
+    def _lead(self, _: object = None) -> None:
+        if self.model is not None:
+            self._copy(self.model.scene.camera, self.viewer.scene.camera)
+
+    def _copy(self, source: Any, target: Any) -> None:
+        if self._linking:
+            return
+        self._linking = True
+        try:
+            target.center = tuple(source.center)
+            target.zoom = source.zoom
+        finally:
+            self._linking = False
+
+    # -- the end
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Notice that the user closes the dock."""
+        if event.type() == QEvent.Type.Close and watched is self._dock:
+            QTimer.singleShot(0, self._user_closed)
+        return bool(super().eventFilter(watched, event))
+
+    def _user_closed(self) -> None:
+        self.close()
+        self.closed.emit()
+
+    def close(self) -> None:
+        """Take the view away."""
+        if self.model is None:
+            return
+        for event in (self.viewer.scene.camera.events.center, self.viewer.scene.camera.events.zoom):
+            event.disconnect(self._follow_first)
+        dock, view = self._dock, self.view
+        self.model, self.view, self._dock = None, None, None
+        dock.removeEventFilter(self)
+        view.close()
+        try:
+            self.viewer.window.remove_dock_widget(dock)
+        except (LookupError, RuntimeError):  # napari's own close button was faster
+            dock.deleteLater()

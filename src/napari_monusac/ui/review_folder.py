@@ -1,0 +1,217 @@
+"""The whole folder: its scores with intervals, per patient and organ; and stored predictions on the canvas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from napari_monusac.ui import canvas
+from napari_monusac.ui.predicted_layers import add_prediction_layers
+from napari_monusac.ui.review_scores import ScoresView
+from napari_monusac.ui.review_widgets import Table, number
+from napari_monusac.ui.widgets import Heading, Note, Section, TaskRow, column
+from napari_monusac.ui.work import Report, Task
+
+if TYPE_CHECKING:
+    from napari_monusac.scoring.evaluation import Evaluation
+    from napari_monusac.ui.review_reading import Reading
+
+_HOW = (
+    "To score many crops: choose the folder of their predictions above (Predict writes one, and so does "
+    "napari-monusac predict)."
+)
+
+
+class FolderScores(QWidget):
+    """Score all crops of the open folder that have a prediction.
+
+    Signals
+    -------
+    scored() : there are scores.
+    """
+
+    scored = Signal()
+
+    def __init__(self, model: Any, reading: Reading) -> None:
+        super().__init__()
+        self.model, self.reading = model, reading
+        self.evaluation: Evaluation | None = None
+        self.evidence: Any = None
+        self.nuclei: Any = None
+        self.hint = Note()
+        self.start = QPushButton("Score the folder")
+        self.start.clicked.connect(self.score)
+        self.progress = TaskRow()
+        self.view = ScoresView()
+        self.patients = Table(["Patient", "PQ", "F1", "Nuclei"], rows_at_most=14)
+        self.organs = Table(["Organ", "PQ", "F1", "Patients"])
+        self.after = column(
+            self.view, Section("By organ", self.organs), Section("By patient", self.patients, opened=False)
+        )
+        self.after.hide()
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        for widget in (Heading("The whole folder"), self.hint, self.start, self.progress, self.after):
+            box.addWidget(widget)
+        reading.predictions_changed.connect(self._reset)
+        model.collection_changed.connect(lambda _: self._reset())
+        self._reset()
+
+    def _reset(self) -> None:
+        self.evaluation = self.evidence = self.nuclei = None
+        self.after.hide()
+        ready = self.reading.predictions is not None and self.model.collection is not None
+        self.start.setEnabled(ready)
+        self.hint.say(
+            "" if ready else "Open a folder of crops first (Slides)." if self.model.collection is None else _HOW
+        )
+
+    def score(self) -> Task | None:
+        """Score the folder in the background."""
+        collection, predictions = self.model.collection, self.reading.predictions
+        if collection is None or predictions is None:
+            return None
+
+        def work(report: Report) -> Any:
+            import pandas as pd
+
+            from napari_monusac.scoring.folders import evaluate_folders
+            from napari_monusac.scoring.nuclei import nuclei_table
+            from napari_monusac.scoring.pictures import Evidence
+
+            evidence, tables = Evidence(), []
+
+            def each(pair: Any) -> None:
+                evidence.add(pair)
+                tables.append(nuclei_table(pair))
+
+            result = evaluate_folders(
+                collection.root, predictions, each=each, should_stop=lambda: report.stopping,
+                progress=lambda done, total, name: report(done / max(1, total), f"Scoring {name}"),
+            )  # fmt: skip
+            return result, evidence, pd.concat(tables, ignore_index=True)
+
+        task = Task(work)
+        task.done.connect(self._show)
+        task.finished.connect(lambda: self.start.setEnabled(True))
+        self.start.setEnabled(False)
+        return self.progress.follow(task, "Scoring…")
+
+    def _show(self, result: tuple[Evaluation, Any, Any]) -> None:
+        self.evaluation, self.evidence, self.nuclei = result
+        e = self.evaluation
+        self.view.set_evaluation(e, f"{len(e.crops)} crops of {len(e.patients)} patients")
+        self.organs.fill(
+            [
+                (
+                    o.name,
+                    number(o.pq),
+                    number(o.detection.f1),
+                    str(len({p.name for p in e.patients if p.organ == o.name})),
+                )
+                for o in e.organs
+            ]
+        )
+        self.patients.fill(
+            [(p.name, number(p.pq), number(p.detection.f1), str(p.instances.tp + p.instances.fn)) for p in e.patients]
+        )
+        self.after.show()
+        self.scored.emit()
+
+
+class StoredPrediction(QObject):
+    """Shows the stored prediction of the open crop, where the chosen folder has one.
+
+    Signals
+    -------
+    shown() : its layers are there.
+    """
+
+    shown = Signal()
+
+    def __init__(self, viewer: Any, model: Any, reading: Reading, progress: TaskRow) -> None:
+        super().__init__(progress)
+        self.viewer, self.model, self.reading, self.progress = viewer, model, reading, progress
+        self._task: Task | None = None
+        reading.predictions_changed.connect(self.look)
+
+    def look(self) -> Task | None:
+        """Read and show the stored prediction of the open crop; nothing happens where there is none."""
+        image, crop, folder = canvas.image_layer(self.viewer), self.model.crop, self.reading.predictions
+        if image is None or crop is None or folder is None:
+            return None
+        if self._task is not None:
+            self._task.stop()
+        shape = (image.data[0] if image.multiscale else image.data).shape[:2]
+
+        def work(_: Report) -> Any:
+            return read_stored(folder, crop, shape, canvas.um_per_px(image))
+
+        task = Task(work)
+        self._task = task
+        task.done.connect(lambda found: self._show(task, image, found))
+        return self.progress.follow(task, f"Reading the prediction of {crop.name}…")
+
+    def _show(self, task: Task, image: Any, found: Any) -> None:
+        if self._task is not task or image not in self.viewer.layers:
+            return
+        self._task = None
+        if found is not None:
+            add_prediction_layers(self.viewer, image, *found)
+            self.model.last_prediction = found
+            self.model.predicted.emit(found[0])
+        self.shown.emit()
+
+
+def read_stored(folder: Any, crop: Any, shape: tuple[int, int], um_per_px: float | None) -> Any:
+    """Prediction and nuclei of a crop out of a folder, in any form; None where there is none (in a worker)."""
+    from napari_monusac.core.prediction import Prediction
+    from napari_monusac.io.store import read_prediction
+    from napari_monusac.masks.instances import Nuclei
+    from napari_monusac.scoring.folders import FolderPairs
+    from napari_monusac.scoring.predictions import PredictionFolder
+
+    predictions = PredictionFolder(folder)
+    # a crop alone is all that is asked for: its collection is not
+    path = FolderPairs(None, predictions).prediction_of(crop)  # type: ignore[arg-type]
+    if path is None:
+        return None
+    stored = predictions.read(path, shape)
+    nuclei = Nuclei(stored.instances.astype(np.int32), _table(stored, um_per_px), um_per_px, stored.offset_px)
+    if path.suffix == ".zarr":
+        return read_prediction(path), nuclei
+    semantic, ternary = _certain(stored)
+    return Prediction(semantic, ternary, um_per_px, stored.offset_px, checkpoint=stored.checkpoint), nuclei
+
+
+def _table(stored: Any, um_per_px: float | None) -> Any:
+    import pandas as pd
+
+    from napari_monusac.core.classes import NucleusClass
+
+    if stored.table is not None:
+        return stored.table
+    areas = np.bincount(stored.instances.ravel())
+    labels = [k for k in np.flatnonzero(areas).tolist() if k]
+    classes = [int(stored.classes.get(k, NucleusClass.UNCLASSIFIED)) for k in labels]
+    table = pd.DataFrame({"label": labels, "class": [NucleusClass(c).label for c in classes], "class_id": classes})
+    table["area_px"] = areas[labels]
+    table["area_um2"] = np.nan if um_per_px is None else areas[labels] * um_per_px**2
+    if stored.confidence:
+        table["confidence"] = [stored.confidence.get(k, np.nan) for k in labels]
+    return table
+
+
+def _certain(stored: Any) -> tuple[Any, Any]:
+    """Probabilities of a prediction that has none: 1 for what it says."""
+    from napari_monusac.masks.ternary import ternary_map
+    from napari_monusac.scoring.lookup import paint
+
+    ids = np.array(sorted(stored.classes), np.int64)
+    classes = np.array([stored.classes[int(k)] for k in ids], np.uint8)
+    semantic = paint(stored.instances, ids, np.where(classes > 4, 0, classes).astype(np.uint8))
+    ternary = ternary_map(stored.instances.astype(np.int32))
+    return tuple((np.arange(n)[:, None, None] == m[None]).astype(np.float32) for n, m in ((5, semantic), (3, ternary)))  # type: ignore[return-value]

@@ -1,0 +1,110 @@
+"""Tables of Review: they fit the dock, leave the keys to the canvas, and are as high as what stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QSizePolicy, QTableView, QTableWidget, QTableWidgetItem
+
+from napari_monusac.core.classes import NucleusClass
+
+#: Short names for narrow columns; the whole name stands in the tooltip.
+SHORT = {"Epithelial": "Epith.", "Lymphocyte": "Lymph.", "Neutrophil": "Neutr.", "Macrophage": "Macr.",
+         "Unclassified": "Uncl.", "Spurious": "Spurious", "Missed": "Missed"}  # fmt: skip
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Show a score with the precision it has; undefined stays undefined."""
+    return "–" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+
+
+def span(interval: Any) -> str:
+    """Show a 95 % interval; empty without one."""
+    return "" if interval is None else f"{interval.low:.2f}–{interval.high:.2f}"
+
+
+def class_words(truth: NucleusClass | None, predicted: NucleusClass | None, *, short: bool = False) -> str:
+    """A class, or "truth → prediction" where the two differ."""
+    names = [c.label for c in (truth, predicted) if c is not None]
+    if len(set(names)) < 2:
+        return names[0] if names else ""
+    return " → ".join(SHORT[n] for n in names) if short else " → ".join(names)
+
+
+def keep_calm(table: QTableView) -> None:
+    """A table that is read, clicked and scrolled, and never takes the keyboard."""
+    table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    table.setMinimumWidth(0)
+    table.verticalHeader().hide()
+    table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 8)
+    table.setWordWrap(False)
+
+
+class Table(QTableWidget):
+    """A small table. The first column stretches, the others are as wide as they need to be.
+
+    Parameters
+    ----------
+    headers : sequence of str
+        Column titles.
+    rows_at_most : int
+        More rows scroll.
+    """
+
+    def __init__(self, headers: Sequence[str] = (), rows_at_most: int = 12) -> None:
+        super().__init__(0, len(headers))
+        keep_calm(self)
+        self._rows_at_most = rows_at_most
+        self.horizontalHeader().setHighlightSections(False)
+        self.horizontalHeader().setMinimumSectionSize(20)
+        self.set_headers(headers)
+
+    def set_headers(self, headers: Sequence[str], tooltips: Sequence[str] = ()) -> None:
+        """Title the columns."""
+        self.setColumnCount(len(headers))
+        self.setHorizontalHeaderLabels(list(headers))
+        header = self.horizontalHeader()
+        for i in range(len(headers)):
+            stretch = QHeaderView.ResizeMode.Stretch if i == 0 else QHeaderView.ResizeMode.ResizeToContents
+            header.setSectionResizeMode(i, stretch)
+            if i < len(tooltips):
+                self.horizontalHeaderItem(i).setToolTip(tooltips[i])
+
+    def fill(self, rows: Sequence[Sequence[str]], tooltips: Sequence[str] = ()) -> None:
+        """Show rows of text; numbers stand right."""
+        self.setRowCount(len(rows))
+        for i, texts in enumerate(rows):
+            for k, text in enumerate(texts):
+                item = QTableWidgetItem(text)
+                if k:
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                item.setToolTip(tooltips[i] if i < len(tooltips) else text)
+                self.setItem(i, k, item)
+        self.fit()
+
+    def bold(self, column: int) -> None:
+        """Set one column in bold: the number to quote."""
+        for i in range(self.rowCount()):
+            item = self.item(i, column)
+            font = item.font()
+            font.setBold(True)
+            item.setFont(font)
+
+    def tint(self, row: int, column: int, strength: float, rgb: tuple[int, int, int]) -> None:
+        """Colour a cell's background, 0 not at all to 1 strongly."""
+        self.item(row, column).setBackground(QColor(*rgb, round(150 * min(1.0, max(0.0, strength)))))
+
+    def fit(self) -> None:
+        """Be as high as the rows, up to the limit."""
+        shown = min(self._rows_at_most, max(1, self.rowCount()))
+        rows = sum(self.rowHeight(i) for i in range(min(shown, self.rowCount())))
+        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + rows + 4)
