@@ -61,7 +61,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from napari_monusac.core.events import Scores
     from napari_monusac.core.recipe import TrainingRecipe
-    from napari_monusac.learn.checkpoint import describe, save_checkpoint
+    from napari_monusac.learn.checkpoint import CheckpointMetadata, save_checkpoint
     from napari_monusac.learn.network import DualHeadUnet
 
     recipe = TrainingRecipe(
@@ -70,5 +70,5 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     network = DualHeadUnet(recipe)
     path = tmp_path_factory.mktemp("checkpoint") / "best.safetensors"
-    save_checkpoint(path, network, describe(recipe, 1, 1, Scores(), {}))
+    save_checkpoint(path, network, CheckpointMetadata.describe(recipe, 1, 1, Scores(), {}))
     return path

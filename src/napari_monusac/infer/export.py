@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import json
 import warnings
 from dataclasses import dataclass
@@ -105,7 +104,7 @@ def export_onnx(checkpoint: Any, path: str | Path, *, opset: int = 18) -> OnnxRe
     network = _Deployed(model).eval()
     metadata = _metadata(model, checkpoint_name(checkpoint, model))
     with atomic_write(path) as temporary:
-        temporary.write_bytes(_onnx_bytes(network, metadata, tile_multiple(model.network), opset))
+        _write(network, metadata, tile_multiple(model.network), opset, temporary)
         difference = _difference(network, temporary, tile_multiple(model.network))
         if difference is not None and difference > TOLERANCE:
             raise MonusacError(
@@ -140,24 +139,22 @@ def _metadata(model: LoadedModel, source: str) -> dict[str, str]:
     }
 
 
-def _onnx_bytes(network: nn.Module, metadata: dict[str, str], multiple: int, opset: int) -> bytes:
+def _write(network: nn.Module, metadata: dict[str, str], multiple: int, opset: int, path: Path) -> None:
     """Trace the network: seconds, where the exporter by `torch.export` takes minutes over symbolic sizes."""
     import onnx
 
     example = torch.zeros(1, 3, 2 * multiple, 3 * multiple)
     axes = {n: {0: "b", 2: "y", 3: "x"} for n in ("image", "semantic", "ternary")}
-    buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing is called deprecated, and sizes are meant to be traced
         torch.onnx.export(
-            network, (example,), buffer, dynamo=False, opset_version=opset, input_names=["image"],
+            network, (example,), str(path), dynamo=False, opset_version=opset, input_names=["image"],
             output_names=["semantic", "ternary"], dynamic_axes=axes,
         )  # fmt: skip
-    proto = onnx.load_from_string(buffer.getvalue())
+    proto = onnx.load_from_string(path.read_bytes())
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto)
-    content: bytes = proto.SerializeToString()
-    return content
+    path.write_bytes(proto.SerializeToString())
 
 
 def _difference(network: nn.Module, path: Path, multiple: int) -> float | None:

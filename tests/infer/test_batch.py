@@ -1,0 +1,160 @@
+"""Many slides: failures stay alone, dead workers are replaced, finished slides are skipped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_monusac.core.errors import Cancelled, StoreError
+from napari_monusac.infer import batch
+from napari_monusac.infer.batch import SlideResult, dask_executor, output_paths, predict_many
+from napari_monusac.io.store import PredictionStore
+
+pytestmark = pytest.mark.torch
+OPTIONS = {
+    "device": "cpu",
+    "precision": "float32",
+    "um_per_px": 0.25,
+    "tile_px": 64,
+    "overlap_px": 16,
+    "skip_glass": False,
+}
+
+
+@pytest.fixture
+def slides(tmp_path: Path, tissue: np.ndarray) -> list[Path]:
+    paths = []
+    for k in range(4):
+        paths.append(tmp_path / f"slide_{k}.png")
+        Image.fromarray(tissue[: 120 + k, :200]).save(paths[-1])
+    return paths
+
+
+def test_one_that_fails_does_not_stop_the_rest(slides: list[Path], checkpoint: Path, tmp_path: Path) -> None:
+    slides[1].write_bytes(b"no image at all")
+    with ThreadPoolExecutor(1) as pool:
+        results = list(predict_many(slides, checkpoint, tmp_path / "out", executor=pool, options=OPTIONS))
+    assert [r.status for r in results] == ["done", "failed", "done", "done"]
+    assert "slide_1.png" in results[1].message
+    assert len(PredictionStore.open(results[0].out).read_table()) >= 0
+    with ThreadPoolExecutor(1) as pool:
+        again = list(predict_many(slides, checkpoint, tmp_path / "out", executor=pool, options=OPTIONS))
+    assert sorted(r.status for r in again) == ["failed", "skipped", "skipped", "skipped"]
+
+
+class _Fragile(ThreadPoolExecutor):
+    """Breaks, as a process pool does, whenever slide 2 is on it."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.broken = False
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self.broken:
+            raise BrokenExecutor("broken before")
+
+        def task() -> SlideResult:
+            image, _, out, _ = args
+            if "slide_2" in image:
+                self.broken = True
+            time.sleep(0.05)
+            if self.broken:
+                raise BrokenExecutor("a worker died")
+            return SlideResult(image=image, out=out, status="done")
+
+        return super().submit(task)
+
+
+def test_a_slide_that_kills_its_worker_fails_alone(slides: list[Path], checkpoint: Path, tmp_path: Path) -> None:
+    pools: list[_Fragile] = []
+
+    def make() -> _Fragile:
+        pools.append(_Fragile())
+        return pools[-1]
+
+    results = {
+        Path(r.image).stem: r for r in predict_many(slides, checkpoint, tmp_path / "out", executor=make, workers=2)
+    }
+    assert {k: r.status for k, r in results.items()} == {
+        "slide_0": "done",
+        "slide_1": "done",
+        "slide_2": "failed",
+        "slide_3": "done",
+    }
+    assert results["slide_2"].attempts == 3
+    assert "died 3 times" in results["slide_2"].message
+    assert len(pools) > 1
+
+
+def test_stop(slides: list[Path], checkpoint: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool, pytest.raises(Cancelled, match="slides to do"):
+        list(predict_many(slides, checkpoint, tmp_path / "out", executor=pool, should_stop=lambda: True))
+
+
+def test_names_never_fall_together(tmp_path: Path) -> None:
+    names = output_paths([tmp_path / "a" / "x.svs", tmp_path / "b" / "x.svs", tmp_path / "y.tif"], tmp_path / "out")
+    assert [p.name for p in names.values()] == ["a__x.svs.zarr", "b__x.svs.zarr", "y.zarr"]
+    with pytest.raises(StoreError, match="same name"):
+        output_paths([tmp_path / "1" / "a" / "x.svs", tmp_path / "2" / "a" / "x.svs"], tmp_path)
+
+
+def test_a_missing_checkpoint_is_said_for_each(slides: list[Path], tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        results = list(predict_many(slides[:2], tmp_path / "none.safetensors", tmp_path / "out", executor=pool))
+    assert all(r.status == "failed" and "none.safetensors" in r.message for r in results)
+
+
+def test_dask_with_two_workers_one_of_them_killed(slides: list[Path], checkpoint: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    out = tmp_path / "out"
+    with (
+        distributed.LocalCluster(
+            2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = list(client.run(os.getpid).values())
+        assert len(set(pids)) == 2
+        killed: list[int] = []
+
+        def kill_one() -> None:
+            """As soon as both workers are at a slide, one of them is shot."""
+            while sum(len(v) for v in client.processing().values()) < 2:
+                time.sleep(0.05)
+            os.kill(pids[0], signal.SIGKILL)
+            killed.append(pids[0])
+
+        shot = threading.Thread(target=kill_one)
+        shot.start()
+        executor = dask_executor(client=client)
+        results = list(predict_many(slides, checkpoint, out, executor=executor, workers=2, options=OPTIONS))
+        shot.join()
+    assert killed
+    assert {Path(r.image).name for r in results} == {p.name for p in slides}
+    assert [r.status for r in results] == ["done"] * 4, [r.message for r in results]
+    assert sorted(p.name for p in out.iterdir()) == [f"{p.stem}.zarr" for p in slides]  # nothing half-done is left
+    with ThreadPoolExecutor(1) as pool:
+        expected = list(predict_many(slides, checkpoint, tmp_path / "here", executor=pool, options=OPTIONS))
+    for result in expected:
+        there = PredictionStore.open(out / Path(result.out).name).read_maps().astype(int)
+        assert np.abs(there - PredictionStore.open(result.out).read_maps()).max() <= 1
+
+
+def test_a_scheduler_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+
+    def silent(*_: Any, **__: Any) -> None:
+        raise TimeoutError("no answer")
+
+    monkeypatch.setattr(distributed, "Client", silent)
+    with pytest.raises(batch.MonusacError, match="tcp://nowhere"):
+        dask_executor("tcp://nowhere:1")
