@@ -16,7 +16,7 @@ from PIL import Image
 
 from napari_monusac.core.errors import Cancelled, StoreError
 from napari_monusac.infer import batch
-from napari_monusac.infer.batch import SlideResult, dask_executor, output_paths, predict_many
+from napari_monusac.infer.batch import SlideJob, SlideResult, dask_executor, output_paths, predict_many
 from napari_monusac.io.store import PredictionStore
 
 pytestmark = pytest.mark.torch
@@ -63,7 +63,7 @@ class _Fragile(ThreadPoolExecutor):
             raise BrokenExecutor("broken before")
 
         def task() -> SlideResult:
-            image, _, out, _ = args
+            image, out = args[0].image, args[0].out
             if "slide_2" in image:
                 self.broken = True
             time.sleep(0.05)
@@ -105,6 +105,24 @@ def test_names_never_fall_together(tmp_path: Path) -> None:
     assert [p.name for p in names.values()] == ["a__x.svs.zarr", "b__x.svs.zarr", "y.zarr"]
     with pytest.raises(StoreError, match="same name"):
         output_paths([tmp_path / "1" / "a" / "x.svs", tmp_path / "2" / "a" / "x.svs"], tmp_path)
+
+
+def test_a_job_knows_its_channels_scale_and_store(tissue: np.ndarray, checkpoint: Path, tmp_path: Path) -> None:
+    Image.fromarray(tissue[:100, :120, ::-1]).save(tmp_path / "swapped.png")
+    Image.fromarray(tissue[:100, :120]).save(tmp_path / "right.png")
+    jobs = [
+        SlideJob(
+            image=str(tmp_path / "swapped.png"), out=str(tmp_path / "a.zarr"), channel_order="bgr", um_per_px=0.25
+        ),
+        SlideJob(image=str(tmp_path / "right.png"), out=str(tmp_path / "b.zarr"), channel_order="rgb", um_per_px=0.25),
+    ]
+    options = {k: v for k, v in OPTIONS.items() if k != "um_per_px"}
+    with ThreadPoolExecutor(1) as pool:
+        results = list(predict_many(jobs, checkpoint, tmp_path, executor=pool, options=options))
+    assert [r.status for r in results] == ["done", "done"]
+    first, second = (PredictionStore.open(tmp_path / f"{n}.zarr") for n in "ab")
+    np.testing.assert_array_equal(first.read_maps(), second.read_maps())
+    assert first.info.um_per_px == 0.25
 
 
 def test_a_missing_checkpoint_is_said_for_each(slides: list[Path], tmp_path: Path) -> None:

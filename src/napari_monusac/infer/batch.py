@@ -20,6 +20,27 @@ from napari_monusac.core.errors import Cancelled, MonusacError, StoreError
 ExecutorFactory = Callable[[], Executor]
 
 
+class SlideJob(BaseModel):
+    """One slide to predict.
+
+    Attributes
+    ----------
+    image, out : str
+        The slide, and the store to write.
+    channel_order : {"auto", "rgb", "bgr"}
+        Of the file; a collection knows better than a single file does (DOMAIN 2: the patient's majority).
+    um_per_px : float or None
+        Overrides the file's scale.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    out: str
+    channel_order: Literal["auto", "rgb", "bgr"] = "auto"
+    um_per_px: float | None = None
+
+
 class SlideResult(BaseModel):
     """What became of one slide.
 
@@ -58,7 +79,7 @@ def output_paths(images: Sequence[str | Path], out: str | Path) -> dict[Path, Pa
 
 
 def predict_many(
-    images: Sequence[str | Path],
+    images: Sequence[str | Path | SlideJob],
     checkpoint: str | Path,
     out: str | Path,
     *,
@@ -75,8 +96,8 @@ def predict_many(
 
     Parameters
     ----------
-    images : sequence of paths
-        Slides.
+    images : sequence of paths or SlideJob
+        Slides; a `SlideJob` names its own store and may say the channels' order and the scale.
     checkpoint : path
         A checkpoint file or a run folder that all workers can read.
     out : path
@@ -104,17 +125,19 @@ def predict_many(
     StoreError
         The folder cannot be written.
     """
-    targets = output_paths(images, out)
+    jobs = [i for i in images if isinstance(i, SlideJob)]
+    plain = [i for i in images if not isinstance(i, SlideJob)]
+    jobs += [SlideJob(image=str(i), out=str(o)) for i, o in output_paths(plain, out).items()]
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(out, f"cannot be written ({error.strerror})", "choose another folder") from error
-    waiting: deque[_Job] = deque()
-    for image, target in targets.items():
-        if target.exists() and not (options or {}).get("overwrite"):
-            yield SlideResult(image=str(image), out=str(target), status="skipped", attempts=0)
+    waiting: deque[_Started] = deque()
+    for job in jobs:
+        if Path(job.out).exists() and not (options or {}).get("overwrite"):
+            yield SlideResult(image=job.image, out=job.out, status="skipped", attempts=0)
         else:
-            waiting.append(_Job(str(image), str(target)))
+            waiting.append(_Started(job))
     if not waiting:
         return
     if executor is None:
@@ -127,9 +150,8 @@ def predict_many(
 
 
 @dataclass
-class _Job:
-    image: str
-    out: str
+class _Started:
+    job: SlideJob
     attempts: int = 0
 
 
@@ -141,20 +163,20 @@ class _Pool:
     checkpoint: str
     options: dict[str, Any]
     workers: int
-    running: dict[Future[SlideResult], _Job] = field(default_factory=dict)
+    running: dict[Future[SlideResult], _Started] = field(default_factory=dict)
     current: Executor | None = None
 
-    def submit(self, job: _Job) -> None:
-        job.attempts += 1
+    def submit(self, started: _Started) -> None:
+        started.attempts += 1
         if self.current is None:
             self.current = self.given if isinstance(self.given, Executor) else self.given()
-        arguments = (job.image, self.checkpoint, job.out, self.options)
+        arguments = (started.job, self.checkpoint, self.options)
         try:
             future = self.current.submit(predict_one, *arguments)
         except RuntimeError:  # a pool that broke between two submissions
             self.renew()
             future = self.current.submit(predict_one, *arguments)
-        self.running[future] = job
+        self.running[future] = started
 
     def renew(self) -> None:
         """Replace a broken executor; one that was given as it is has to heal itself (Dask does)."""
@@ -171,10 +193,10 @@ class _Pool:
 
 
 def _drive(
-    pool: _Pool, waiting: deque[_Job], attempts: int, should_stop: Callable[[], bool] | None
+    pool: _Pool, waiting: deque[_Started], attempts: int, should_stop: Callable[[], bool] | None
 ) -> Iterator[SlideResult]:
     """Keep as many slides running as there are workers; those whose worker died run alone, after the others."""
-    suspects: deque[_Job] = deque()
+    suspects: deque[_Started] = deque()
     while waiting or suspects or pool.running:
         if should_stop is not None and should_stop():
             raise Cancelled(f"stopped with {len(waiting) + len(suspects) + len(pool.running)} slides to do")
@@ -183,43 +205,44 @@ def _drive(
         if suspects and not pool.running:
             pool.submit(suspects.popleft())
         for future in wait(pool.running, timeout=0.5, return_when=FIRST_COMPLETED).done:
-            job = pool.running.pop(future)
+            started = pool.running.pop(future)
             try:
-                yield future.result().model_copy(update={"attempts": job.attempts})
+                yield future.result().model_copy(update={"attempts": started.attempts})
             except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever an executor says of a dead worker
-                if job.attempts >= attempts:
-                    yield _died(job, error)
+                if started.attempts >= attempts:
+                    yield _died(started, error)
                 else:
-                    suspects.append(job)
+                    suspects.append(started)
                 pool.renew() if not pool.running else None
 
 
-def _died(job: _Job, error: BaseException) -> SlideResult:
+def _died(started: _Started, error: BaseException) -> SlideResult:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return SlideResult(
-        image=job.image,
-        out=job.out,
-        status="failed",
-        attempts=job.attempts,
-        message=f"{job.image}: its worker died {job.attempts} times ({reason}) — out of memory? use smaller tiles",
-    )
+    job = started.job
+    message = f"{job.image}: its worker died {started.attempts} times ({reason}) — out of memory? use smaller tiles"
+    return SlideResult(image=job.image, out=job.out, status="failed", attempts=started.attempts, message=message)
 
 
-def predict_one(image: str, checkpoint: str, out: str, options: dict[str, Any]) -> SlideResult:
+def predict_one(job: SlideJob, checkpoint: str, options: dict[str, Any]) -> SlideResult:
     """Predict one slide, in whatever process: errors come back as a result, not as an exception."""
     from napari_monusac.infer.slide import predict_slide
+    from napari_monusac.io.slides import open_slide
 
     start = time.perf_counter()
+
+    def failed(message: str) -> SlideResult:
+        return SlideResult(image=job.image, out=job.out, status="failed", message=message)
+
     try:
-        predict_slide(image, _model(checkpoint, _stamp(checkpoint)), out, **options)
+        with open_slide(job.image, channel_order=job.channel_order, um_per_px=job.um_per_px) as slide:
+            predict_slide(slide, _model(checkpoint, _stamp(checkpoint)), job.out, **options)
     except Cancelled:
         raise
     except MonusacError as error:
-        return SlideResult(image=image, out=out, status="failed", message=str(error))
+        return failed(str(error))
     except Exception as error:  # noqa: BLE001 - one slide must not take the others with it
-        message = f"{image}: {type(error).__name__}: {error}"
-        return SlideResult(image=image, out=out, status="failed", message=message)
-    return SlideResult(image=image, out=out, status="done", seconds=time.perf_counter() - start)
+        return failed(f"{job.image}: {type(error).__name__}: {error}")
+    return SlideResult(image=job.image, out=job.out, status="done", seconds=time.perf_counter() - start)
 
 
 def _stamp(checkpoint: str) -> float:
