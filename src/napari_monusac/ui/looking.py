@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WAYS: tuple[tuple[str, str, str, str], ...] = (
     ("layers", "Layers", "", "The layers as they are; hold B to blink truth and prediction in turn"),
     ("outlines", "Outlines", "", "Both on the tissue: truth with solid lines, prediction with dashed ones"),
-    ("difference", "Difference", "", "Each pixel by what became of its nucleus: right, missed, spurious, wrong class, edge"),
+    ("difference", "Difference", "", "Pixels by what became of their nucleus: right, missed, spurious, wrong class, edge"),
     ("swipe", "Swipe (W)", "W", "A curtain that follows the mouse: truth left of it, prediction right of it"),
     ("beside", "Side by side", "", "Truth in this view, prediction in a second one; both move together"),
     ("doubt", "Doubt", "", "Where the model is in doubt: its two heads contradict each other, or the class wavers"),
@@ -212,7 +212,7 @@ class Looking(QObject):
     def _swipe_moved(self, _: Any, event: Any) -> None:
         layer = canvas.find_layer(self.viewer, comparing.SWIPE)
         if layer is not None and self.review is not None:
-            self.swipe_to(int(round(layer.world_to_data(event.position)[-1])))
+            self.swipe_to(round(float(layer.world_to_data(event.position)[-1])))
 
     def swipe_to(self, column: int) -> None:
         """Put the curtain's edge on a column of the map."""

@@ -140,6 +140,13 @@ class SecondView(QObject):
         dock.removeEventFilter(self)
         view.close()
         try:
-            self.viewer.window.remove_dock_widget(dock)
+            self.viewer.window.remove_dock_widget(view)
         except (LookupError, RuntimeError):  # napari's own close button was faster
             dock.deleteLater()
+
+
+def _dock_of(widget: Any) -> Any:
+    """The dock that a widget lies in (napari hands plugins only a proxy of it)."""
+    while widget is not None and not isinstance(widget, QDockWidget):
+        widget = widget.parent()
+    return widget

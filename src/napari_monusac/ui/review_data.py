@@ -90,8 +90,9 @@ def pair_of_layers(viewer: Any) -> Callable[[], CropPair] | None:
     }
     for name in ("semantic", "ternary"):
         layer = canvas.find_layer(viewer, f"predicted {name}")
-        same = isinstance(layer, Labels) and layer.data.shape == predicted.data.shape
-        maps[name] = layer.data[theirs] if same else None
+        maps[name] = None
+        if isinstance(layer, Labels) and layer.data.shape == predicted.data.shape:
+            maps[name] = layer.data[theirs]
     if maps["truth"].size <= _COPIED_PX:
         maps = {name: None if data is None else np.array(data) for name, data in maps.items()}
     about, tables, um = predicted.metadata["monusac"], (truth.features, predicted.features), canvas.um_per_px(predicted)
@@ -119,14 +120,13 @@ def pair_of_layers(viewer: Any) -> Callable[[], CropPair] | None:
     return make
 
 
-def _common_part(truth: Labels, predicted: Labels) -> tuple[tuple[slice, slice], ...]:
+def _common_part(truth: Labels, predicted: Labels) -> list[tuple[slice, slice]]:
     """The part of the image that both cover: in px of the image, of the truth's map, of the prediction's map."""
     places = [(layer.metadata["monusac"].get("offset_px", (0, 0)), layer.data.shape) for layer in (truth, predicted)]
     low = [max(at[k] for at, _ in places) for k in (0, 1)]
     high = [max(low[k], min(at[k] + shape[k] for at, shape in places)) for k in (0, 1)]
-    whole = slice(low[0], high[0]), slice(low[1], high[1])
-    parts = [tuple(slice(low[k] - at[k], high[k] - at[k]) for k in (0, 1)) for at, _ in places]
-    return (whole, *parts)  # type: ignore[return-value]
+    moves = [(0, 0), *(at for at, _ in places)]
+    return [(slice(low[0] - y, high[0] - y), slice(low[1] - x, high[1] - x)) for y, x in moves]
 
 
 def pixels_of(image: Image, part: tuple[slice, slice]) -> Any:

@@ -196,7 +196,7 @@ class ErrorsView(QWidget):
         self._keep(kept, at)
 
     def _keep(self, kept: Finding | None, at: int) -> None:
-        """Choose what was chosen, without moving the camera; if it is gone, the next step goes to what took its place."""
+        """Choose what was chosen, without moving the camera; where it is gone, the next step goes to its place."""
         if kept is None:
             return
         keys = [f.key for f in self.model.shown]

@@ -175,7 +175,7 @@ def read_stored(folder: Any, crop: Any, shape: tuple[int, int], um_per_px: float
     from napari_monusac.scoring.predictions import PredictionFolder
 
     predictions = PredictionFolder(folder)
-    # a crop alone is all that is asked for: its collection is not
+    # only the crop is asked for: its collection is not needed
     path = FolderPairs(None, predictions).prediction_of(crop)  # type: ignore[arg-type]
     if path is None:
         return None
@@ -214,4 +214,8 @@ def _certain(stored: Any) -> tuple[Any, Any]:
     classes = np.array([stored.classes[int(k)] for k in ids], np.uint8)
     semantic = paint(stored.instances, ids, np.where(classes > 4, 0, classes).astype(np.uint8))
     ternary = ternary_map(stored.instances.astype(np.int32))
-    return tuple((np.arange(n)[:, None, None] == m[None]).astype(np.float32) for n, m in ((5, semantic), (3, ternary)))  # type: ignore[return-value]
+    return _one_hot(semantic, 5), _one_hot(ternary, 3)
+
+
+def _one_hot(values: Any, n: int) -> Any:
+    return (np.arange(n)[:, None, None] == values[None]).astype(np.float32)

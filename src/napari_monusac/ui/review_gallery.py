@@ -63,10 +63,8 @@ def places_of(nuclei: Any, most: int = MOST) -> list[Place]:
             else f"{SHORT.get(true, true)} → {SHORT.get(predicted, predicted)}"
         )
         ids = [None if r[k] is None or r[k] != r[k] else int(r[k]) for k in ("truth_id", "prediction_id")]
-        places.append(
-            Place(str(r["crop"]), (float(r["y"]), float(r["x"])), tuple(int(r[k]) for k in ("y0", "x0", "y1", "x1")),
-                  ids[0], ids[1], words)  # type: ignore[arg-type]
-        )  # fmt: skip
+        box = (int(r["y0"]), int(r["x0"]), int(r["y1"]), int(r["x1"]))
+        places.append(Place(str(r["crop"]), (float(r["y"]), float(r["x"])), box, ids[0], ids[1], words))
     return places
 
 

@@ -1,16 +1,230 @@
-"""Stub."""
+"""The regression guard: what a new model fixed, and what it newly broke, nucleus by nucleus."""
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QWidget
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QFormLayout,
+    QHeaderView,
+    QPushButton,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_monusac.ui.annotate_parts import calm
+from napari_monusac.ui.review_gallery import Place
+from napari_monusac.ui.review_widgets import SHORT, Table, keep_calm, number
+from napari_monusac.ui.widgets import Note, PathPicker, TaskRow, column
+from napari_monusac.ui.work import Report, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_monusac.scoring.guard import Guard, NucleusChange
+    from napari_monusac.ui.review_reading import Reading
+
+_HINT = "Two models on the same crops: choose for each a folder of predictions, a run folder, or a checkpoint file."
+_ROWS_HIGH = 8
+_OF_CLASS = ("Class", "PQ", "Fixed", "Broken", "Spur. –", "Spur. +")
+_OF_CLASS_TIPS = (
+    "", "PQ per patient, before → after", "Right now, wrong before", "Wrong now, right before",
+    "Spurious nuclei that are gone", "Spurious nuclei that are new",
+)  # fmt: skip
+_HEADERS = ("Change", "Class", "Before → after", "Crop")
+
+
+class ChangesModel(QAbstractTableModel):
+    """Changed nuclei as a Qt table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[NucleusChange] = []
+
+    def show(self, changes: list[NucleusChange]) -> None:
+        """Show these."""
+        self.beginResetModel()
+        self.shown = changes
+        self.endResetModel()
+
+    def rowCount(self, _: QModelIndex | None = None) -> int:  # noqa: N802 - Qt's name
+        """Number of rows."""
+        return len(self.shown)
+
+    def columnCount(self, _: QModelIndex | None = None) -> int:  # noqa: N802 - Qt's name
+        """Number of columns."""
+        return len(_HEADERS)
+
+    def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:  # noqa: N802 - Qt's name
+        """Titles."""
+        shown = orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole
+        return _HEADERS[section] if shown else None
+
+    def data(self, index: QModelIndex, role: int = 0) -> Any:
+        """Text of a cell."""
+        c = self.shown[index.row()]
+        words = (c.kind.value.capitalize(), SHORT.get(c.nucleus_class.label, c.nucleus_class.label),
+                 f"{SHORT.get(c.before, c.before) or '–'} → {SHORT.get(c.after, c.after) or '–'}", c.crop)  # fmt: skip
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
+            return words[index.column()]
+        return None
 
 
 class GuardView(QWidget):
+    """Compares two models.
+
+    Signals
+    -------
+    chosen(Place) : a changed nucleus was clicked.
+    """
+
     chosen = Signal(object)
 
-    def __init__(self, *a):
+    def __init__(self, model: Any, reading: Reading) -> None:
         super().__init__()
+        self.model, self.reading = model, reading
+        self.guard: Guard | None = None
+        self.hint = Note(_HINT)
+        self.before = PathPicker("guard-before", placeholder="Before")
+        self.after_path = PathPicker("guard-after", placeholder="After")
+        form = QWidget()
+        fields = QFormLayout(form)
+        fields.setContentsMargins(0, 0, 0, 0)
+        fields.addRow("Before", self.before)
+        fields.addRow("After", self.after_path)
+        self.start = QPushButton("See what changed")
+        self.start.clicked.connect(self.compare)
+        self.progress = TaskRow()
+        self.verdict = Note()
+        self.by_class = Table(_OF_CLASS)
+        self.by_class.set_headers(_OF_CLASS, _OF_CLASS_TIPS)
+        self.by_class.cellClicked.connect(self._cell)
+        self.kind = calm(QComboBox())
+        self.kind.addItem("All changes", None)
+        self.kind.currentIndexChanged.connect(lambda _: self._list())
+        self.changes = ChangesModel()
+        self.table = QTableView()
+        keep_calm(self.table)
+        self.table.setModel(self.changes)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setFixedHeight((_ROWS_HIGH + 1) * (self.table.fontMetrics().height() + 9))
+        header = self.table.horizontalHeader()
+        header.setMinimumSectionSize(20)
+        for i, width in enumerate((106, 56, 128, 0)):
+            mode = QHeaderView.ResizeMode.Interactive if width else QHeaderView.ResizeMode.Stretch
+            header.setSectionResizeMode(i, mode)
+            if width:
+                header.resizeSection(i, width)
+        self.table.clicked.connect(self._clicked)
+        self.result = column(self.verdict, self.by_class, self.kind, self.table)
+        self.result.hide()
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.hint, form, self.start, self.progress, self.result):
+            box.addWidget(widget)
 
-    def step(self, by): ...
-    def arrived(self): ...
-    def elsewhere(self, f):
-        return False
+    def compare(self) -> Task | None:
+        """Compare the two in the background; a checkpoint predicts the labelled crops first."""
+        collection, before, after = self.model.collection, self.before.path, self.after_path.path
+        if collection is None or before is None or after is None:
+            self.hint.say("Open a folder of crops (Slides), then choose both.", "warning")
+            return None
+        self.hint.say(_HINT)
+        cache = self.reading.folder.parent / "napari-monusac-guard"
+        if self.reading.predictions is not None:
+            cache = self.reading.folder / "guard"
+
+        def work(report: Report) -> Guard:
+            from napari_monusac.scoring.guard import guard_folders
+
+            folders = [predictions_of(path, collection, cache, report) for path in (before, after)]
+            report(None, "Comparing nucleus by nucleus")
+            return guard_folders(collection.root, *folders)
+
+        task = Task(work)
+        task.done.connect(self._show)
+        task.finished.connect(lambda: self.start.setEnabled(True))
+        self.start.setEnabled(False)
+        return self.progress.follow(task, "Reading…")
+
+    def _show(self, guard: Guard) -> None:
+        self.guard = guard
+        kind = {"better": "good", "worse": "error"}.get(guard.verdict, "hint")
+        notes = "\n".join(guard.notes)
+        self.verdict.say(f"{guard.verdict.capitalize()}. {guard.reason}" + (f"\n{notes}" if notes else ""), kind)
+        self.by_class.fill(
+            [
+                (name, f"{number(c.pq_before)} → {number(c.pq_after)}",
+                 *map(str, (c.fixed, c.broken, c.spurious_gone, c.spurious_new)))
+                for name, c in guard.by_class.items()
+            ]
+        )  # fmt: skip
+        self.kind.blockSignals(True)
+        self.kind.clear()
+        self.kind.addItem(f"All changes ({len(guard.changes)})", None)
+        for value in dict.fromkeys(c.kind for c in guard.changes):
+            self.kind.addItem(
+                f"{value.value.capitalize()} ({sum(c.kind is value for c in guard.changes)})", (value, None)
+            )
+        self.kind.blockSignals(False)
+        self._list()
+        self.result.show()
+
+    def _list(self) -> None:
+        wanted = self.kind.currentData()
+        changes = list(self.guard.changes) if self.guard is not None else []
+        if wanted is not None:
+            kind, name = wanted
+            changes = [c for c in changes if c.kind == kind and name in (None, c.nucleus_class.label)]
+        self.changes.show(changes)
+
+    def _cell(self, at: int, column_: int) -> None:
+        """A number of the table: list its nuclei."""
+        from napari_monusac.scoring.guard import ChangeKind
+
+        kinds = (ChangeKind.FIXED, ChangeKind.BROKEN, ChangeKind.SPURIOUS_GONE, ChangeKind.SPURIOUS_NEW)
+        if self.guard is None or column_ < 2:
+            return
+        name, kind = list(self.guard.by_class)[at], kinds[column_ - 2]
+        self.kind.addItem(f"{kind.value.capitalize()}, {name}", (kind, name))
+        self.kind.setCurrentIndex(self.kind.count() - 1)
+
+    def _clicked(self, index: QModelIndex) -> None:
+        c = self.changes.shown[index.row()]
+        self.chosen.emit(Place(c.crop, c.centre, c.box, c.truth_id, c.after_id, c.kind.value))
+
+
+def predictions_of(path: Path, collection: Any, cache: Path, report: Callable[..., None]) -> Path:
+    """Return a folder of predictions: the path itself, or of a checkpoint what it predicts (kept for the next time)."""
+    if path.is_dir() and not any((path / n).is_file() for n in ("best.safetensors", "last.safetensors")):
+        return path
+    from napari_monusac.infer.predict import predict
+    from napari_monusac.io.store import write_prediction
+    from napari_monusac.learn.checkpoint import load_checkpoint, resolve_checkpoint
+    from napari_monusac.learn.device import choose_device
+    from napari_monusac.masks.instances import instances_from_maps
+    from napari_monusac.scoring.predictions import sha256_of
+
+    report(None, f"Loading {path.name}")
+    weights = resolve_checkpoint(path)
+    folder = cache / sha256_of(weights)[:16]
+    loaded = load_checkpoint(weights, device=choose_device("auto")[0])
+    crops = [c for c in collection.crops if c.annotation is not None and c.image is not None]
+    for done, crop in enumerate(crops):
+        report(done / len(crops), f"{path.name} predicts {crop.name}")
+        out = folder / f"{crop.name.replace('/', '_')}.zarr"
+        if out.exists():
+            continue
+        with collection.open(crop) as slide:
+            prediction = predict(slide, loaded, should_stop=lambda: bool(getattr(report, "stopping", False)))
+        nuclei = instances_from_maps(
+            prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
+            um_per_px=prediction.um_per_px,
+        )  # fmt: skip
+        write_prediction(prediction, out, instances=nuclei.instances, table=nuclei.table, image=str(crop.image))
+    return folder

@@ -218,6 +218,8 @@ class Judging(QWidget):
 
     def _edit(self, command: Any) -> None:
         session = self.controller.session
+        if session is None:
+            return
         before = session.state
         said: list[tuple[str, str]] = []
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QTabBar, QVBoxLayout, QWidget
 
+from napari_monusac.scoring.finding import Finding
 from napari_monusac.ui import canvas
 from napari_monusac.ui.annotate_parts import calm
 from napari_monusac.ui.editing_marks import Marks
@@ -33,6 +36,8 @@ _PAGES = ("Scores", "Errors", "Tables", "Queue", "Compare")
 _SETTLE_MS = 150
 #: Side of a nucleus' surroundings that fills the window, in um, at least.
 _AROUND_TIMES = 40
+#: Nuclei of a table's cell that are framed on the slide, at most.
+_MOST_FRAMES = 400
 _CLASS_KEYS = ("1", "2", "3", "4")
 
 
@@ -53,14 +58,15 @@ class ReviewPanel(QWidget):
         self._stale = False
         self._comparing: Task | None = None
         self._marks: Marks | None = None
+        self._awaited: Any = None  # a nucleus of another crop, to be shown when that one is open
         self.reading = Reading(self.model, self)
         self.looking = Looking(napari_viewer, self.model, self)
         self._build()
-        actions = {
+        actions: dict[str, Callable[[], object]] = {
             "N": lambda: self.step(1),
             "P": lambda: self.step(-1),
             "W": self.looking.toggle_swipe,
-            **{k: (lambda k=k: self.judging.act(k)) for k in (*_CLASS_KEYS, "A", "X")},
+            **{k: partial(self.judging.act, k) for k in (*_CLASS_KEYS, "A", "X")},
         }
         self.keys = ReviewKeys(napari_viewer, actions, self.looking.blink)
         self._settling = QTimer(self)
@@ -149,11 +155,14 @@ class ReviewPanel(QWidget):
         self.next.clicked.connect(lambda: self.step(1))
         self.errors.chosen.connect(self.go_to)
         self.tables.chosen.connect(self.go_to)
+        self.tables.cell_chosen.connect(self._show_cell)
         self.queue.chosen.connect(self.go_to)
         self.guard.chosen.connect(self.go_to)
         self.readers.chosen.connect(self.go_to)
         self.judging.judged.connect(lambda: self.step(1))
         self.reading.changed.connect(self._changed)
+        self.reading.predictions_changed.connect(self._show_page)
+        self.reading.session_changed.connect(self._show_page)
         self.reading.said.connect(lambda text, kind: self.model.tell(text, kind) if text else None)
         self.predictions.changed.connect(lambda _: self.reading.set_predictions(self.predictions.path))
         self.stored.shown.connect(self._stored_shown)
@@ -168,7 +177,9 @@ class ReviewPanel(QWidget):
             there = self.review is not None or name in ("Queue", "Compare") or (name != "Errors" and self._has_folder())
             widget.setVisible(name == page and there)
         self.scores.setVisible(self.review is not None)
-        self.judging_part.setVisible(page in ("Errors", "Queue") and self.review is not None)
+        self.judging_part.setVisible(
+            page in ("Errors", "Queue") and (self.review is not None or self.reading.session is not None)
+        )
 
     def _has_folder(self) -> bool:
         return self.reading.predictions is not None
@@ -221,7 +232,8 @@ class ReviewPanel(QWidget):
         self._forget_marks()
         self._say_what_next()
         self._show_page()
-        self.stored.look()
+        if self.stored.look() is None:
+            self._arrived()
 
     def _say_what_next(self) -> None:
         if predicted_layer(self.viewer) is None:
@@ -302,7 +314,7 @@ class ReviewPanel(QWidget):
 
     def _stored_shown(self) -> None:
         self._say_what_next()
-        self.queue.arrived()
+        self._arrived()
 
     # -- getting about
 
@@ -315,7 +327,7 @@ class ReviewPanel(QWidget):
 
     def go_to(self, finding: Any) -> None:
         """Show a nucleus: the camera centres and zooms, a frame marks it; another crop is opened first."""
-        if self.queue.elsewhere(finding):
+        if self._is_elsewhere(finding):
             return
         image = canvas.image_layer(self.viewer)
         if image is None:
@@ -323,15 +335,50 @@ class ReviewPanel(QWidget):
         offset = self.review.offset_px if self.review is not None else (0, 0)
         y, x = (c + o for c, o in zip(finding.centre, offset, strict=True))
         canvas.center_on(self.viewer, image, y, x, times=_zoom_for(self.viewer, image, finding.box))
-        self._mark(image, finding.box, offset)
-        self.judging.show_finding(finding)
+        self._frame(image, "error", [finding.box], offset)
+        self.judging.show_finding(self._finding_of(finding))
 
-    def _mark(self, image: Any, box: tuple[int, int, int, int], offset: tuple[int, int]) -> None:
+    def _is_elsewhere(self, place: Any) -> bool:
+        """Whether a nucleus lies in another crop than the open one; that is opened then, and the nucleus shown after."""
+        here, collection = self.model.crop, self.model.collection
+        if not place.crop or here is None or place.crop == here.name or collection is None:
+            return False
+        self._awaited = place
+        if not self.model.ask_for_crop(collection.crop(place.crop)):
+            self._awaited = None
+        return True
+
+    def _arrived(self) -> None:
+        """The crop that was asked for is open: show the nucleus."""
+        place, here = self._awaited, self.model.crop
+        if place is not None and here is not None and place.crop == here.name:
+            self._awaited = None
+            QTimer.singleShot(0, lambda: self.go_to(place))
+
+    def _finding_of(self, place: Any) -> Finding | None:
+        """The error that a picture or a change shows; None for what is right."""
+        if isinstance(place, Finding):
+            return place
+        for f in self.review.findings if self.review is not None else ():
+            if place.truth_id in f.truth_ids or (place.truth_id is None and place.prediction_id in f.prediction_ids):
+                return f
+        return None
+
+    def _show_cell(self, nuclei: Any) -> None:
+        """Frame the nuclei of a cell that lie in the open crop."""
+        image, crop = canvas.image_layer(self.viewer), self.model.crop
+        if image is None or crop is None or self.review is None:
+            return
+        mine = nuclei[nuclei["crop"] == crop.name].head(_MOST_FRAMES)
+        boxes = mine[["y0", "x0", "y1", "x1"]].to_numpy().tolist()
+        self._frame(image, "cell", boxes, self.review.offset_px)
+
+    def _frame(self, image: Any, what: str, boxes: Any, offset: tuple[int, int]) -> None:
         if self._marks is None:
             self._marks = Marks(self.viewer, image)
         (y, x), margin = offset, 3
-        y0, x0, y1, x1 = box[0] + y - margin, box[1] + x - margin, box[2] + y + margin, box[3] + x + margin
-        self._marks.show("error", [[(y0, x0), (y0, x1), (y1, x1), (y1, x0), (y0, x0)]])
+        corners = [(b[0] + y - margin, b[1] + x - margin, b[2] + y + margin, b[3] + x + margin) for b in boxes]
+        self._marks.show(what, [[(y0, x0), (y0, x1), (y1, x1), (y1, x0), (y0, x0)] for y0, x0, y1, x1 in corners])
 
     def _forget_marks(self) -> None:
         if self._marks is not None:
@@ -342,5 +389,5 @@ class ReviewPanel(QWidget):
 def _zoom_for(viewer: Any, image: Any, box: tuple[int, int, int, int]) -> float:
     """40x, or less where the nucleus would not fit into the window."""
     side_um = max(box[2] - box[0], box[3] - box[1]) * float(image.scale[-1]) * 2
-    room_px = min(viewer.canvas.size)
+    room_px = float(min(viewer.canvas.size))
     return min(float(_AROUND_TIMES), 10 * room_px / max(side_um, 1e-6))

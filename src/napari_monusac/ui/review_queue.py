@@ -1,16 +1,263 @@
-"""Stub."""
+"""The queue: what to look at next over the whole folder, most doubtful first, with or without truth."""
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QWidget
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QComboBox,
+    QHeaderView,
+    QProgressBar,
+    QPushButton,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_monusac.ui.annotate_parts import ReaderName, calm
+from napari_monusac.ui.review_widgets import SHORT, class_words, keep_calm, number
+from napari_monusac.ui.widgets import Note, TaskRow, column, row
+from napari_monusac.ui.work import Task
+
+if TYPE_CHECKING:
+    from napari_monusac.session.review import ReviewItem
+    from napari_monusac.ui.review_reading import Reading
+
+_HEADERS = ("", "What", "Class", "Doubt", "Crop")
+_ORDERS = (("Most doubtful first", "doubt"), ("Largest fault first", "size"), ("Crop by crop", "crop"))
+_KINDS = (("Errors and doubtful nuclei", ()), ("Errors", ("error",)), ("Doubtful nuclei", ("doubtful",)))
+_ROWS_HIGH = 9
+
+
+class ItemsModel(QAbstractTableModel):
+    """The shown items of a queue as a Qt table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue: Any = None
+
+    def refresh(self, queue: Any) -> None:
+        """Show what a queue shows now."""
+        self.beginResetModel()
+        self.queue = queue
+        self.endResetModel()
+
+    def item(self, at: int) -> ReviewItem | None:
+        """The item of a row."""
+        return self.queue.shown[at] if self.queue is not None and 0 <= at < len(self.queue.shown) else None
+
+    def rowCount(self, _: QModelIndex | None = None) -> int:  # noqa: N802 - Qt's name
+        """Number of rows."""
+        return len(self.queue.shown) if self.queue is not None else 0
+
+    def columnCount(self, _: QModelIndex | None = None) -> int:  # noqa: N802 - Qt's name
+        """Number of columns."""
+        return len(_HEADERS)
+
+    def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:  # noqa: N802 - Qt's name
+        """Titles."""
+        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
+            return _HEADERS[section]
+        return None
+
+    def data(self, index: QModelIndex, role: int = 0) -> Any:
+        """Text of a cell."""
+        item = self.item(index.row())
+        if item is None:
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self._cell(item, index.column())
+        if role == Qt.ItemDataRole.ToolTipRole:
+            f = item.finding
+            second = f"; second choice {item.second_class.label}" if item.second_class is not None else ""
+            return f"{class_words(f.truth_class, f.predicted_class)}{second}; {f.crop}"
+        return None
+
+    def _cell(self, item: ReviewItem, column_: int) -> str:
+        f = item.finding
+        if column_ == 0:
+            return "✓" if self.queue.is_done(item.key) else ""
+        if column_ == 1:
+            return f.type.value.capitalize() if item.kind == "error" else "Doubtful"
+        if column_ == 2:
+            words = class_words(f.truth_class, f.predicted_class, short=True)
+            rare = item.second_class
+            return f"{words} / {SHORT[rare.label]}" if item.rare_second_choice and rare is not None else words
+        return number(item.doubt) if column_ == 3 else f.crop
 
 
 class QueueView(QWidget):
+    """The queue of the present reader.
+
+    Signals
+    -------
+    chosen(Finding) : an item was clicked or stepped to.
+    """
+
     chosen = Signal(object)
 
-    def __init__(self, *a):
+    def __init__(self, model: Any, reading: Reading) -> None:
         super().__init__()
+        self.model, self.reading = model, reading
+        self.hint = Note()
+        self.name = ReaderName()
+        self.name.given.connect(reading.set_reader)
+        self.start = QPushButton("Open the queue")
+        self.start.setToolTip("Errors of crops with truth and doubtful nuclei of all crops; found once, then kept")
+        self.start.clicked.connect(self.open)
+        self.progress = TaskRow()
+        self.bar = QProgressBar()
+        self.bar.setFormat("%v of %m looked at")
+        self.order, self.kind = calm(QComboBox()), calm(QComboBox())
+        for words, order in _ORDERS:
+            self.order.addItem(words, order)
+        for words, kinds in _KINDS:
+            self.kind.addItem(words, kinds)
+        self.rare = calm(QCheckBox("Rare classes: a neutrophil or macrophage as second choice"))
+        self.open_only = calm(QCheckBox("Only what I have not looked at"))
+        self.items = ItemsModel()
+        self.table = QTableView()
+        keep_calm(self.table)
+        self.table.setModel(self.items)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setFixedHeight((_ROWS_HIGH + 1) * (self.table.fontMetrics().height() + 9))
+        header = self.table.horizontalHeader()
+        header.setMinimumSectionSize(16)
+        for i, width in enumerate((22, 86, 128, 48, 0)):
+            stretch = QHeaderView.ResizeMode.Interactive if width else QHeaderView.ResizeMode.Stretch
+            header.setSectionResizeMode(i, stretch)
+            if width:
+                header.resizeSection(i, width)
+        self.previous, self.next = calm(QPushButton("◀ Previous (P)")), calm(QPushButton("Next (N) ▶"))
+        self.after = column(
+            self.bar, row(self.order, self.kind), self.rare, self.open_only, self.table, row(self.previous, self.next)
+        )
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.hint, self.name, self.start, self.progress, self.after):
+            box.addWidget(widget)
+        self._connect()
+        self._session_changed()
 
-    def step(self, by): ...
-    def arrived(self): ...
-    def elsewhere(self, f):
-        return False
+    def _connect(self) -> None:
+        for combo in (self.order, self.kind):
+            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            combo.currentIndexChanged.connect(lambda _: self._filter())
+        for check in (self.rare, self.open_only):
+            check.toggled.connect(lambda _: self._filter())
+        self.previous.clicked.connect(lambda: self.step(-1))
+        self.next.clicked.connect(lambda: self.step(1))
+        self.table.selectionModel().currentRowChanged.connect(self._row_changed)
+        self.reading.session_changed.connect(self._session_changed)
+        self.reading.predictions_changed.connect(self._session_changed)
+        self.reading.changed.connect(self._judged)
+        self.model.collection_changed.connect(lambda _: self._session_changed())
+
+    def _session_changed(self) -> None:
+        session, reading = self.reading.session, self.reading
+        ready = self.model.collection is not None and reading.predictions is not None
+        self.hint.say(
+            ""
+            if session is not None
+            else "Open a folder of crops first (Slides)."
+            if self.model.collection is None
+            else "Choose the folder of predictions above: its doubtful nuclei and its errors then queue up here."
+            if reading.predictions is None
+            else "Give your name: progress and judgements are kept for each reader."
+            if not reading.reader
+            else f"{reading.reader}, your place in the queue is kept."
+        )
+        self.name.setVisible(ready and not reading.reader)
+        self.start.setVisible(session is None)
+        self.start.setEnabled(ready and bool(reading.reader))
+        self.after.setVisible(session is not None)
+        self.items.refresh(session.queue if session is not None else None)
+        if session is not None:
+            self._show_state(session.queue)
+
+    def _show_state(self, queue: Any) -> None:
+        """Filter, order and place as this reader left them."""
+        state = queue.state
+        boxes = (self.order, self.kind, self.rare, self.open_only)
+        for box in boxes:
+            box.blockSignals(True)
+        self.order.setCurrentIndex(max(0, self.order.findData(state.order)))
+        kinds = [set(k) for _, k in _KINDS]
+        self.kind.setCurrentIndex(kinds.index(set(state.filter.kinds)) if set(state.filter.kinds) in kinds else 0)
+        self.rare.setChecked(state.filter.rare_second_choice)
+        self.open_only.setChecked(state.filter.open_only)
+        for box in boxes:
+            box.blockSignals(False)
+        self._show_progress()
+
+    def open(self) -> Task | None:
+        """Open the queue in the background; it is built when there is none."""
+        task = self.reading.open_session()
+        if task is None:
+            return None
+        self.start.setEnabled(False)
+        task.finished.connect(lambda: self.start.setEnabled(True))
+        return self.progress.follow(task, "Opening the queue…")
+
+    def _filter(self) -> None:
+        session = self.reading.session
+        if session is None:
+            return
+        queue = session.queue
+        changed = {
+            "kinds": frozenset(self.kind.currentData() or ()),
+            "rare_second_choice": self.rare.isChecked(),
+            "open_only": self.open_only.isChecked(),
+        }
+        queue.set_filter(queue.state.filter.model_copy(update=changed))
+        queue.set_order(self.order.currentData())
+        self.items.refresh(queue)
+        self._show_progress()
+
+    def _judged(self) -> None:
+        if self.reading.session is not None:
+            self.items.refresh(self.reading.session.queue)
+            self._show_progress()
+        else:
+            self._session_changed()
+
+    def _show_progress(self) -> None:
+        session = self.reading.session
+        if session is not None:
+            done, total = session.queue.progress
+            self.bar.setRange(0, max(1, total))
+            self.bar.setValue(done)
+
+    # -- getting about
+
+    def step(self, by: int) -> None:
+        """Go to the next (1) or previous (-1) item; after an answer to the next that is open."""
+        session = self.reading.session
+        if session is None:
+            return
+        queue = session.queue
+        current = queue.current
+        if not self.table.selectionModel().currentIndex().isValid() and current is not None:
+            if by > 0 and queue.is_done(current.key):
+                current = queue.next_open() or current
+        else:
+            current = queue.step(by)
+        if current is not None:
+            self._select(queue.index)
+
+    def _select(self, at: int | None) -> None:
+        if at is None:
+            return
+        flags = QItemSelectionModel.SelectionFlag
+        index = self.items.index(at, 0)
+        self.table.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+        self.table.scrollTo(index)
+
+    def _row_changed(self, index: QModelIndex, _: QModelIndex) -> None:
+        item = self.items.item(index.row()) if index.isValid() else None
+        if item is not None and self.reading.session is not None:
+            self.reading.session.queue.go_to(item.key)
+            self.chosen.emit(item.finding)

@@ -70,10 +70,12 @@ class ReportButton(QWidget):
         def work(_: Report) -> Path:
             from napari_monusac.scoring.html import write_report
 
-            shown = (evaluation, evidence) if evaluation is not None else of_crop(review, annotation, latest)
-            name = "report.html" if evaluation is not None else f"report-{review.pair.crop.replace('/', '_')}.html"
+            scores, found, name = evaluation, evidence, "report.html"
+            if review is not None and scores is None:
+                scores, found = of_crop(review, annotation, latest)
+                name = f"report-{review.pair.crop.replace('/', '_')}.html"
             lines, agreement = log_of(where)
-            return write_report(shown[0], where / name, evidence=shown[1], review=lines, agreement=agreement)[0]
+            return write_report(scores, where / name, evidence=found, review=lines, agreement=agreement)[0]
 
         task = Task(work)
         task.done.connect(self._open)

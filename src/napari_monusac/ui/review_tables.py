@@ -96,17 +96,19 @@ class TablesView(QWidget):
         self.by_patient.fill(rows)
         for i, p in enumerate(e.patients):
             for k, n in enumerate(names, 1):
-                if p.by_class[n].pq is not None:
-                    self.by_patient.tint(i, k, p.by_class[n].pq, _BLUE)
+                pq = p.by_class[n].pq
+                if pq is not None:
+                    self.by_patient.tint(i, k, pq, _BLUE)
         if e.confusion is None:
             return
         c = e.confusion
         self.confusion.set_headers(["Truth", *(SHORT.get(n, n) for n in c.columns)], ["", *c.columns])
         self.confusion.fill([(row, *map(str, counts)) for row, counts in zip(c.rows, c.counts, strict=True)])
         for i, (row_, counts) in enumerate(zip(c.rows, c.counts, strict=True)):
-            for k, (column, n) in enumerate(zip(c.columns, counts, strict=True)):
-                if n:
-                    self.confusion.tint(i, k + 1, 0.25 + n / max(1, max(counts)), _BLUE if row_ == column else _ORANGE)
+            for at, (column, count) in enumerate(zip(c.columns, counts, strict=True), 1):
+                if count:
+                    strength = 0.25 + count / max(counts)
+                    self.confusion.tint(i, at, strength, _BLUE if row_ == column else _ORANGE)
 
     # -- cells
 
@@ -123,7 +125,7 @@ class TablesView(QWidget):
             title = f"{name} of {patient}"
         # what is wrong comes first: it is what one looks for
         wrong = found["class"] != found["predicted_class"]
-        self._open(found[wrong].iloc[:], found[~wrong], title)
+        self._open(found[wrong], found[~wrong], title)
 
     def _confusion_cell(self, row: int, column: int) -> None:
         e, nuclei = self.evaluation, self.nuclei
