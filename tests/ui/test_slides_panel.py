@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pytest
 from qtpy.QtCore import Qt
 
 from napari_monusac.core.classes import CLASSES
@@ -93,12 +96,81 @@ def canvas_image(viewer):
     return Path(canvas.find_layer(viewer, "image").metadata["monusac"]["image"])
 
 
-def test_the_doctor_speaks_and_leads_to_the_spot(opened, qtbot):
-    panel = opened.panels["Slides"]
-    task = panel.examine()
-    with qtbot.waitSignal(task.finished, timeout=60_000):
-        pass
-    qtbot.wait(50)
-    assert panel.verdict.text()
-    for i in range(panel.findings.rowCount()):
-        assert panel.findings.item(i, 2).text()
+def test_the_doctor_speaks_and_leads_to_the_spot(opened, viewer, qtbot, settle):
+    doctor = opened.panels["Slides"].doctor
+    doctor.examine()
+    settle()
+    assert doctor.verdict.text()
+    rows = [doctor.findings.item(i, 0) for i in range(doctor.findings.rowCount())]
+    assert all(doctor.findings.item(i, 2).text() for i in range(len(rows)))
+    somewhere = [r for r in rows if r.data(256).at is not None and r.data(256).image]
+    if somewhere:
+        finding = somewhere[0].data(256)
+        doctor._go_to_finding(somewhere[0])
+        settle()
+        assert opened.model.crop.name == finding.image
+        scale = canvas.find_layer(viewer, "image").scale[0]
+        assert viewer.scene.camera.center[-2:] == pytest.approx([v * scale for v in finding.at], abs=1)
+
+
+@pytest.fixture
+def swapped_folder(tmp_path):
+    """One patient with two crops as .tif whose red and blue are swapped, as the official ones are; no scale in them."""
+    from napari_monusac.io.annotations import write_annotation
+    from napari_monusac.synth import synthesize
+    from napari_monusac.synth.slides import write_swapped_tif
+
+    folder = tmp_path / "TCGA-SY-0009-01Z-00-DX1"
+    folder.mkdir()
+    for k in (1, 2):
+        tissue = synthesize((256, 256), seed=k, patient_seed=4)
+        write_swapped_tif(tissue.image, folder / f"{folder.name}_{k}.tif")
+        annotation = dataclasses.replace(tissue.annotation, um_per_px=None, attributes=())
+        write_annotation(annotation, folder / f"{folder.name}_{k}.xml")
+    return folder
+
+
+def test_swapped_channels_are_put_right_said_and_can_be_overruled(studio, viewer, swapped_folder, settle):
+    studio.panels["Slides"].open_folder(swapped_folder)
+    settle()
+    image = canvas.find_layer(viewer, "image")
+    assert image.metadata["monusac"]["channels_swapped"]
+    assert "put right" in studio.notice.text()
+    right = np.array(image.data)
+    facts = studio.panels["Slides"].facts
+    assert facts.channels.isVisibleTo(facts)
+    facts.orders.setCurrentText("right as stored")
+    facts.orders.activated.emit(facts.orders.currentIndex())
+    settle()
+    assert (canvas.find_layer(viewer, "image").data == right[..., ::-1]).all()
+
+
+def test_an_unknown_scale_is_asked_for(studio, viewer, swapped_folder, settle):
+    studio.panels["Slides"].open_folder(swapped_folder)
+    settle()
+    facts = studio.panels["Slides"].facts
+    assert facts.scale.isVisibleTo(facts)
+    assert not studio.presets[40].isEnabled()
+    facts.um.setValue(0.5)
+    facts.apply.click()
+    for role in ("image", "nuclei", "ternary"):
+        assert tuple(canvas.find_layer(viewer, role).scale) == (0.5, 0.5)
+    assert studio.presets[40].isEnabled()
+    assert not facts.scale.isVisibleTo(facts)
+
+
+def test_status_is_shown_and_filtered(opened, settle):
+    from napari_monusac.session.progress import Progress
+
+    panel, crop = opened.panels["Slides"], opened.model.crop
+    assert panel._items[crop.name].toolTip(2) == "labelled"
+    marks = Progress(opened.model.collection.root)
+    marks.set_mark(crop.name, "reviewed", author="test")
+    try:
+        panel.show_status()
+        settle()
+        assert panel._items[crop.name].toolTip(2) == "reviewed"
+        panel.filter.setCurrentText("Not reviewed yet")
+        assert panel._items[crop.name].isHidden()
+    finally:
+        marks.set_mark(crop.name, None)

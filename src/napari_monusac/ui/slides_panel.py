@@ -12,9 +12,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLineEdit,
-    QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -24,6 +21,8 @@ from qtpy.QtWidgets import (
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.ui import canvas
 from napari_monusac.ui.chips import COUNTS_ROLE, ChipsDelegate
+from napari_monusac.ui.crop_facts import CropFacts
+from napari_monusac.ui.doctor_view import DoctorView
 from napari_monusac.ui.model import StudioModel, studio_model
 from napari_monusac.ui.opening import opening_task, replace_crop
 from napari_monusac.ui.widgets import Note, PathPicker, TaskRow
@@ -33,8 +32,25 @@ if TYPE_CHECKING:
     from napari_monusac.io.collection import Collection, Crop
 
 _CROP = int(Qt.ItemDataRole.UserRole)
-_FILTERS = ("All crops", "With labels", "Without labels", *(f"With {c.label.lower()}s" for c in CLASSES))
+_FILTERS = (
+    "All crops",
+    "With labels",
+    "Without labels",
+    "Not reviewed yet",
+    *(f"With {c.label.lower()}s" for c in CLASSES),
+)
 _THUMBNAIL = 40
+_STATUS_COLORS = {"labelled": "#56b4e9", "predicted": "#e69f00", "reviewed": "#009e73"}
+
+
+def crop_status(collection: Collection) -> dict[str, str]:
+    """What is done with each crop: unlabelled, labelled, predicted, reviewed (reads files: not for the Qt thread)."""
+    from napari_monusac.session.progress import Progress
+    from napari_monusac.ui.editing_opening import work_folder, writable
+
+    root = Path(collection.root)
+    marks = Progress(root) if writable(root) else Progress(work_folder(root), work=True)
+    return {c.name: marks.status(c.name, annotated=c.annotation is not None) for c in collection.crops}
 
 
 class SlidesPanel(QWidget):
@@ -52,6 +68,7 @@ class SlidesPanel(QWidget):
         self.model: StudioModel = studio_model(napari_viewer)
         self._counts: dict[str, dict[int, int]] = {}
         self._items: dict[str, QTreeWidgetItem] = {}
+        self._status: dict[str, str] = {}
         self._opening: Task | None = None
         self._counting: Task | None = None
         # the open crop comes first, then the counts
@@ -63,6 +80,7 @@ class SlidesPanel(QWidget):
         self.model.collection_changed.connect(self._show_collection)
         self.model.crop_asked.connect(self.open_crop)
         self.model.crop_changed.connect(self._mark_open)
+        self.model.crop_changed.connect(lambda _: self.show_status())
         if self.model.collection is not None:
             self._show_collection(self.model.collection)
 
@@ -84,30 +102,23 @@ class SlidesPanel(QWidget):
         self.filter = QComboBox()
         self.filter.addItems(_FILTERS)
         self.tree = QTreeWidget()
-        self.tree.setHeaderLabels(["Crop", "Nuclei"])
+        self.tree.setHeaderLabels(["Crop", "Nuclei", ""])
         self.tree.setIconSize(QSize(_THUMBNAIL, _THUMBNAIL))
         self.tree.setUniformRowHeights(False)
         self.tree.setItemDelegateForColumn(1, ChipsDelegate(self.tree))
         header = self.tree.header()
         header.setStretchLastSection(False)
+        header.setSectionResizeMode(2, QHeaderView.ResizeMode.Fixed)
+        header.resizeSection(2, 22)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Fixed)
-        header.resizeSection(1, 150)
+        header.resizeSection(1, 138)
         self.tree.setTextElideMode(Qt.TextElideMode.ElideLeft)
         self.tree.setMinimumHeight(260)
         self.progress = TaskRow()
         self.opening = TaskRow()
-        self.check = QPushButton("Check this folder")
-        self.check.setToolTip("The data doctor looks at every file of the folder and says what would cost training")
-        self.verdict = Note()
-        self.findings = QTableWidget(0, 3)
-        self.findings.setHorizontalHeaderLabels(["", "Crop", "Finding"])
-        self.findings.horizontalHeader().setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
-        self.findings.verticalHeader().hide()
-        self.findings.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.findings.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-        self.findings.setMinimumHeight(170)
-        self.findings.hide()
+        self.doctor = DoctorView(self)
+        self.facts = CropFacts(self.viewer, self.model)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
         box.addWidget(self.folder)
@@ -118,18 +129,14 @@ class SlidesPanel(QWidget):
         box.addLayout(line)
         box.addWidget(self.tree, 1)
         box.addWidget(self.opening)
-        box.addWidget(self.check)
+        box.addWidget(self.facts)
         box.addWidget(self.progress)
-        box.addWidget(self.verdict)
-        box.addWidget(self.findings, 1)
+        box.addWidget(self.doctor)
         self.folder.changed.connect(self.open_folder)
         self.search.textChanged.connect(self._filter)
         self.filter.currentIndexChanged.connect(self._filter)
         self.tree.itemActivated.connect(self._activated)
         self.tree.itemClicked.connect(self._activated)
-        self.check.clicked.connect(self.examine)
-        self.findings.itemClicked.connect(self._go_to_finding)
-        self.check.setEnabled(False)
 
     # -- the folder
 
@@ -159,9 +166,7 @@ class SlidesPanel(QWidget):
         self.tree.clear()
         self._items.clear()
         self._counts.clear()
-        self.findings.hide()
-        self.verdict.say("")
-        self.check.setEnabled(collection is not None)
+        self.doctor.reset()
         if collection is None:
             return
         self.folder.set_path(collection.root, remember=True)
@@ -191,6 +196,7 @@ class SlidesPanel(QWidget):
             f"{len(patients)} patients, {len(crops)} crops, {labelled} with labels.{problems} Click a crop to open it."
         )
         self._mark_open(self.model.crop)
+        self.show_status()
         self._soon.start()
 
     def _count(self) -> None:
@@ -230,6 +236,25 @@ class SlidesPanel(QWidget):
             item.setToolTip(1, ", ".join(f"{c.label}: {counts.get(int(c), 0)}" for c in CLASSES))
         item.setIcon(0, _icon(picture))
 
+    def show_status(self) -> None:
+        """Show which crops are unlabelled, labelled or reviewed (read in the background)."""
+        collection = self.model.collection
+        if collection is None:
+            return
+        task = Task(lambda _: crop_status(collection))
+        task.done.connect(self._show_status)
+        task.start()
+
+    def _show_status(self, status: dict[str, str]) -> None:
+        self._status = status
+        for name, word in status.items():
+            item = self._items.get(name)
+            if item is not None:
+                item.setText(2, "\u25cf" if word in _STATUS_COLORS else "\u25cb")
+                item.setForeground(2, QColor(_STATUS_COLORS.get(word, "#7f8c9b")))
+                item.setToolTip(2, word)
+        self._filter()
+
     def _filter(self) -> None:
         words = self.search.text().casefold().split()
         kind = self.filter.currentText()
@@ -241,8 +266,10 @@ class SlidesPanel(QWidget):
                 fits &= crop.annotation is not None
             elif kind == _FILTERS[2]:
                 fits &= crop.annotation is None
+            elif kind == _FILTERS[3]:
+                fits &= self._status.get(name) != "reviewed"
             elif kind != _FILTERS[0]:
-                fits &= counts.get(int(CLASSES[_FILTERS.index(kind) - 3]), 0) > 0
+                fits &= counts.get(int(CLASSES[_FILTERS.index(kind) - 4]), 0) > 0
             item.setHidden(not fits)
         for i in range(self.tree.topLevelItemCount()):
             parent = self.tree.topLevelItem(i)
@@ -285,79 +312,6 @@ class SlidesPanel(QWidget):
             if font.bold():
                 self.tree.setCurrentItem(item)
                 self.tree.scrollToItem(item)
-
-    # -- the doctor
-
-    def examine(self) -> Task | None:
-        """Let the data doctor look at the folder, in the background."""
-        collection = self.model.collection
-        if collection is None:
-            return None
-
-        def work(report: Report) -> Any:
-            from napari_monusac.io.doctor import examine
-
-            return examine(collection.root, progress=lambda fraction, message: report(fraction, message))
-
-        task = Task(work)
-        task.done.connect(self._diagnosed)
-        return self.progress.follow(task, "Examining…")
-
-    def _diagnosed(self, report: Any) -> None:
-        found = list(report.findings)
-        worst = [f for f in found if f.severity in ("error", "warning")]
-        if not found:
-            self.verdict.say("Nothing wrong was found in this folder.", "good")
-        else:
-            kinds: dict[str, int] = {}
-            for f in found:
-                kinds[f.code] = kinds.get(f.code, 0) + 1
-            words = ", ".join(
-                f"{code.replace('-', ' ')} ({n})" for code, n in sorted(kinds.items(), key=lambda k: -k[1])[:5]
-            )
-            self.verdict.say(
-                f"{len(found)} findings, {len(worst)} that matter: {words}. Click a row to see it.",
-                "warning" if worst else "hint",
-            )
-        self.findings.setRowCount(len(found))
-        for i, f in enumerate(found):
-            mark = {"error": "\u2716", "warning": "\u25b2"}.get(f.severity, "\u2022")
-            for column, text in enumerate((mark, f.image or f.patient or "", f.message)):
-                item = QTableWidgetItem(text)
-                item.setToolTip(
-                    "\n".join(
-                        t for t in (f.message, getattr(f, "effect", ""), f"Mend: {f.mend}" if f.mend else "") if t
-                    )
-                )
-                item.setData(_CROP, f)
-                if column == 0:
-                    item.setForeground(QColor({"error": "#d55e00", "warning": "#e69f00"}.get(f.severity, "#7f8c9b")))
-                self.findings.setItem(i, column, item)
-        self.findings.setColumnWidth(0, 24)
-        self.findings.setColumnWidth(1, 110)
-        self.findings.setVisible(bool(found))
-
-    def _go_to_finding(self, item: QTableWidgetItem) -> None:
-        finding = item.data(_CROP)
-        collection = self.model.collection
-        crop = (
-            next((c for c in collection.crops if finding.image and finding.image in (c.name, str(c.image))), None)
-            if collection
-            else None
-        )
-        if crop is None or crop.image is None:
-            return
-
-        def move() -> None:
-            layer = canvas.find_layer(self.viewer, "image")
-            if finding.at is not None and layer is not None:
-                y, x = finding.at
-                canvas.center_on(self.viewer, layer, y, x, times=40)
-
-        if self.model.crop is not None and self.model.crop.name == crop.name:
-            move()
-        elif self.model.may_leave_crop() and (task := self.open_crop(crop)) is not None:
-            task.finished.connect(move)
 
 
 def _icon(picture: Any) -> QIcon:
