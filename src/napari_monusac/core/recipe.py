@@ -27,6 +27,8 @@ BoundaryWidth = Literal[1, 3, 5, 7]
 BOUNDARY_WIDTHS: tuple[int, ...] = get_args(BoundaryWidth)
 
 _DESCRIPTIVE = {"name", "title", "note", "reported"}
+#: Fields that came after checkpoints were in use: at this value they stay out of the fingerprint, so those still load.
+_ADDED_LATER = {"start_from": ""}
 
 
 class Reported(BaseModel):
@@ -209,6 +211,7 @@ class TrainingRecipe(BaseModel):
     def fingerprint(self) -> str:
         """SHA-256 (first 16 hex digits) over every value that changes what training does; names and notes do not count."""
         values = self.model_dump(mode="json", exclude=_DESCRIPTIVE)
+        values = {k: v for k, v in values.items() if k not in _ADDED_LATER or v != _ADDED_LATER[k]}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def with_values(self, **values: Any) -> TrainingRecipe:
