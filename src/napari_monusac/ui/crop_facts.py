@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
@@ -12,7 +12,11 @@ from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.widgets import Note, row
 from napari_monusac.ui.work import error_line
 
-_ORDERS = {"decided by the stain": "auto", "right as stored": "rgb", "swapped in the file": "bgr"}
+_ORDERS: dict[str, Literal["auto", "rgb", "bgr"]] = {
+    "decided by the stain": "auto",
+    "right as stored": "rgb",
+    "swapped in the file": "bgr",
+}
 
 
 class CropFacts(QWidget):

@@ -35,11 +35,6 @@ class Progress:
 class Report(Protocol):
     """What a task's function calls to say how far it is; raises `Cancelled` once the user has asked to stop."""
 
-    def abandon(self) -> None:
-        """Ask the function to stop and tell nobody of its end: the widgets that wait for it are going away."""
-        self._stopping = True
-        self.blockSignals(True)
-
     def __call__(self, fraction: float | None = None, message: str = "", payload: Any = None) -> None:
         """Report progress."""
 
