@@ -124,6 +124,7 @@ def show_legend(
         Corner, as napari names it.
     """
     overlays = viewer.canvas.overlays
+    setattr(viewer.canvas.overlay_tiling, position, "vertical")
     wanted = {legend + key for key, _, _ in entries}
     for name in [n for n in overlays if n.startswith(legend) and n not in wanted]:
         del overlays[name]

@@ -21,14 +21,14 @@ from napari_monusac.ui.work import Report, Task
 if TYPE_CHECKING:
     from napari_monusac.ui.review_data import CropReview
 
-#: The ways: name, word on the button, key, what it shows.
-WAYS: tuple[tuple[str, str, str, str], ...] = (
-    ("layers", "Layers", "", "The layers as they are; hold B to blink truth and prediction in turn"),
-    ("outlines", "Outlines", "", "Both on the tissue: truth with solid lines, prediction with dashed ones"),
-    ("difference", "Difference", "", "Pixels by what became of their nucleus: right, missed, spurious, wrong class, edge"),
-    ("swipe", "Swipe (W)", "W", "A curtain that follows the mouse: truth left of it, prediction right of it"),
-    ("beside", "Side by side", "", "Truth in this view, prediction in a second one; both move together"),
-    ("doubt", "Doubt", "", "Where the model is in doubt: its two heads contradict each other, or the class wavers"),
+#: The ways: name, word on the button, what it shows.
+WAYS: tuple[tuple[str, str, str], ...] = (
+    ("layers", "Layers", "The layers as they are; hold B to blink truth and prediction in turn"),
+    ("outlines", "Outlines", "Both on the tissue: truth with solid lines, prediction with dashed ones"),
+    ("difference", "Difference", "Pixels by what became of their nucleus: right, missed, spurious, wrong class, edge"),
+    ("swipe", "Swipe (W)", "A curtain that follows the mouse: truth left of it, prediction right of it"),
+    ("beside", "Side by side", "Truth in this view, prediction in a second one; both move together"),
+    ("doubt", "Doubt", "Where the model is in doubt: its two heads contradict each other, or the class wavers"),
 )  # fmt: skip
 _LEGEND = "monusac_looking_"
 _BLINK_MS = 400

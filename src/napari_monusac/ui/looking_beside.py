@@ -53,9 +53,8 @@ class SecondView(QObject):
         first = self.model.layers[0]
         comparing.put_labels(self.model, comparing.PREDICTED, outlines, first, offset_px, colormap, 1.0)
         self.view = QtViewer(self.model, show_welcome_screen=False)
-        self._dock = self.viewer.window.add_dock_widget(
-            self.view, name=_TITLE, area="right", add_vertical_stretch=False
-        )
+        self.viewer.window.add_dock_widget(self.view, name=_TITLE, area="right", add_vertical_stretch=False)
+        self._dock = _dock_of(self.view)
         self._dock.installEventFilter(self)
         self._place()
         canvas.show_legend(

@@ -143,13 +143,14 @@ class ErrorsView(QWidget):
         keep_calm(self.table)
         self.table.setModel(self.model)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSortingEnabled(True)
+        # findings come sorted by type, largest first: no column sorts them until it is clicked
         self.table.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        self.table.setSortingEnabled(True)
         self.table.horizontalHeader().setHighlightSections(False)
         self.table.setFixedHeight((_ROWS_HIGH + 1) * (self.table.fontMetrics().height() + 9))
         header = self.table.horizontalHeader()
         header.setMinimumSectionSize(20)
-        for i, width in enumerate((88, 0, 62, 42, 44)):
+        for i, width in enumerate((88, 0, 72, 42, 44)):
             header.setSectionResizeMode(
                 i, QHeaderView.ResizeMode.Interactive if i != 1 else QHeaderView.ResizeMode.Stretch
             )

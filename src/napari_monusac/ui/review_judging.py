@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QGridLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.core.errors import SessionError
@@ -65,6 +65,8 @@ class Judging(QWidget):
             button.clicked.connect(lambda _=False, v=verdict: self.judge(v))
             self.verdicts[verdict] = button
             grid.addWidget(button, at // 3, at % 3)
+        for i in range(3):
+            grid.setColumnStretch(i, 1)
         self.undo_button = calm(QPushButton("Undo"))
         self.undo_button.setToolTip("Take back the last judgement or edit that was made here")
         self.undo_button.clicked.connect(self.undo)
@@ -93,6 +95,8 @@ class Judging(QWidget):
         mend.setSpacing(3)
         for at, button in enumerate(self.mend.values()):
             mend.addWidget(button, at // 3, at % 3)
+        for i in range(3):
+            mend.setColumnStretch(i, 1)
         self.score = Note()
         self.message = Note()
         self.write = calm(QPushButton("Write the corrected truth (XML)"))
@@ -108,7 +112,10 @@ class Judging(QWidget):
         box.addWidget(row(self.right_class, self.note))
         box.addWidget(Note("Or mend the labels of this crop at once (as in Annotate):"))
         box.addLayout(mend)
-        for widget in (self.score, self.message, row(self.reader, self.write, stretch_first=True), self.progress):
+        reader = QLabel("Reader")
+        reader.setToolTip(self.reader.toolTip())
+        line = row(reader, self.reader)
+        for widget in (self.score, self.message, line, self.write, self.progress):
             box.addWidget(widget)
         self.reader.editingFinished.connect(lambda: reading.set_reader(self.reader.text()))
         reading.said.connect(self.message.say)

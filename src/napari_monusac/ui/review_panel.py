@@ -89,7 +89,7 @@ class ReviewPanel(QWidget):
         group = QButtonGroup(self)
         grid = QGridLayout()
         grid.setSpacing(3)
-        for at, (name, words, _, tip) in enumerate(WAYS):
+        for at, (name, words, tip) in enumerate(WAYS):
             button = calm(QPushButton(words))
             button.setCheckable(True)
             button.setToolTip(tip)
@@ -97,6 +97,7 @@ class ReviewPanel(QWidget):
             group.addButton(button)
             self.ways[name] = button
             grid.addWidget(button, at // 3, at % 3)
+            grid.setColumnStretch(at % 3, 1)
         self.ways["layers"].setChecked(True)
         looking = QWidget()
         looking.setLayout(grid)
@@ -339,7 +340,7 @@ class ReviewPanel(QWidget):
         self.judging.show_finding(self._finding_of(finding))
 
     def _is_elsewhere(self, place: Any) -> bool:
-        """Whether a nucleus lies in another crop than the open one; that is opened then, and the nucleus shown after."""
+        """Whether a nucleus lies in another crop; that one is opened then, and the nucleus shown after."""
         here, collection = self.model.crop, self.model.collection
         if not place.crop or here is None or place.crop == here.name or collection is None:
             return False
