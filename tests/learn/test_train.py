@@ -404,3 +404,56 @@ def test_the_time_lapse_has_a_frame_an_epoch(tiny_recipe, make_run):
     assert frames.semantic.dtype == np.uint8
     assert frames.semantic.max() < 5
     assert frames.ternary.max() < 3
+
+
+def test_a_validation_that_is_not_finite_saves_nothing(tiny_recipe, make_run, monkeypatch):
+    from napari_monusac.learn import validate
+
+    true = validate.Validator.run
+    calls = [0]
+
+    def poisoned(self, *args):
+        calls[0] += 1
+        found = true(self, *args)
+        if calls[0] == 2:
+            found.losses = type(found.losses)(float("nan"), 0.0, 0.0)
+        return found
+
+    monkeypatch.setattr(validate.Validator, "run", poisoned)
+    run = make_run(tiny_recipe)
+    assert "the validation loss became nan in epoch 2" in _failed(_play(tiny_recipe, run))
+    from napari_monusac.learn.checkpoint import read_metadata
+
+    assert read_metadata(run.last).epoch == 1
+
+
+def test_the_end_frees_memory_and_leaves_torch_as_it_was(tiny_recipe, make_run):
+    import gc
+    import threading
+
+    import torch
+
+    from napari_monusac.learn.network import DualHeadUnet
+
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    before = threading.active_count()
+    run = make_run(tiny_recipe)
+    from napari_monusac.learn.loop import train
+
+    for event in train(tiny_recipe, run, loader_threads=3, threads=1):
+        if event.kind == "run-ended":
+            assert not run.is_alive, "the folder is free before the last event goes out"
+            alive = [o for o in gc.get_objects() if isinstance(o, DualHeadUnet)]
+            assert not alive
+    assert threading.active_count() == before
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+def test_the_folder_keeps_the_recipe_that_was_really_trained(tiny_recipe, make_run):
+    from napari_monusac.io.runs import RunFolder
+
+    run = make_run(tiny_recipe)
+    other = tiny_recipe.with_values(max_steps=1)
+    _play(other, run)
+    assert RunFolder.open(run.path).recipe == other

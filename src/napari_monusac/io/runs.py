@@ -183,6 +183,12 @@ class RunFolder:
         self.info = RunInfo.model_validate({**self.info.model_dump(), **values})
         atomic_write_text(self.path / "run.json", self.info.model_dump_json(indent=1))
 
+    def update_recipe(self, recipe: TrainingRecipe) -> None:
+        """Write the recipe that is really trained, where it is not the one the folder was made with."""
+        if recipe != load_recipe(self.path / "recipe.toml"):
+            atomic_write_text(self.path / "recipe.toml", recipe.to_toml())
+        self.recipe = recipe
+
     def record_environment(self, **more: Any) -> None:
         """Write versions, machine and commit, with `more` (device, threads, precision) beside them."""
         values = {**self.environment, **describe_environment(), **more}

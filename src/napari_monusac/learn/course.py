@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from enum import IntEnum
 
-from napari_monusac.core.errors import Cancelled
+from napari_monusac.core.errors import Cancelled, TrainingError
 from napari_monusac.core.events import (
     BatchEnded,
     CheckpointSaved,
@@ -154,6 +155,11 @@ class Course:
 
     def _epoch_ended(self, t: Training, found: Validation) -> Iterator[TrainEvent]:
         p = t.progress
+        if not math.isfinite(found.losses.total):
+            # Before anything is saved: the last checkpoint stays the sound one of the epoch before.
+            raise TrainingError(
+                f"the validation loss became {found.losses.total} in epoch {p.epoch}", "lower lr and start again"
+            )
         p.seconds += found.seconds
         t.clock = 0.0
         t.note_left_out(found.left_out)

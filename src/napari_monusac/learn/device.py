@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import numpy as np
@@ -104,6 +105,17 @@ def _step_seconds(network: DualHeadUnet, recipe: TrainingRecipe, device: str, pr
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return min(times[1:])
+
+
+@contextmanager
+def torch_kept() -> Iterator[None]:
+    """Put torch's random state and number of threads back when the block ends: they belong to the whole process."""
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        torch.set_num_threads(threads)
 
 
 def memory_in_use(device: str = "cpu") -> tuple[float, float | None]:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from napari_monusac.core.errors import Cancelled, MonusacError, TrainingError
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.runs import RunFolder
-from napari_monusac.learn.device import free_gpu_memory, memory_in_use
+from napari_monusac.learn.device import free_gpu_memory, memory_in_use, torch_kept
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.setup import Options, Training, set_up
 from napari_monusac.learn.validate import Validator
 
 _STEPS = 2
-_HEAD_ROOM = 0.9
 
 Told = Callable[[float, str], object]
 
@@ -119,6 +118,13 @@ def dry_run(
     tell, stop = progress or (lambda _fraction, _line: None), should_stop or (lambda: False)
     crops = len(run.split.training) + len(run.split.validation)
     tell(0.0, "Building the network")
+    with torch_kept():
+        return _dry_run(recipe, run, device, crops, tell, stop)
+
+
+def _dry_run(
+    recipe: TrainingRecipe, run: RunFolder, device: str, crops: int, tell: Told, stop: Callable[[], bool]
+) -> DryRunReport:
     try:
         training = set_up(recipe, run, Options(device=device), Ranks(), writes=False)
     except (MonusacError, OSError) as error:

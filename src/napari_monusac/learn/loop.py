@@ -14,9 +14,10 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.runs import RunFolder
 from napari_monusac.learn.caught import caught_warnings
 from napari_monusac.learn.course import Course
-from napari_monusac.learn.device import free_gpu_memory
+from napari_monusac.learn.device import free_gpu_memory, torch_kept
 from napari_monusac.learn.distributed import Ranks, is_lost_rank
 from napari_monusac.learn.setup import Options
+from napari_monusac.learn.step import is_out_of_memory
 
 
 def train(
@@ -26,7 +27,7 @@ def train(
     *,
     device: str = "auto",
     threads: int | None = None,
-    loader_threads: int = 2,
+    loader_threads: int | None = None,
     memory_budget_bytes: int | None = None,
 ) -> Iterator[TrainEvent]:
     """Train, and tell what happens.
@@ -48,8 +49,8 @@ def train(
     threads : int, optional
         Threads of torch; by default all cores, but in a background thread (inside napari) one less. A resumed run
         keeps those it had.
-    loader_threads : int
-        Threads that cut and augment patches. They change no result.
+    loader_threads : int, optional
+        Threads that cut and augment patches; by default half the cores, 2 to 8. They change no result.
     memory_budget_bytes : int, optional
         For crops kept in memory; by default four tenths of what is free, 8 GiB at most.
 
@@ -113,6 +114,7 @@ class _Player:
             self.stack.enter_context(self.run.lock())
             self.record = self.stack.enter_context(self.run.recorder())
             self.run.clear_requests()
+        self.stack.enter_context(torch_kept())
         self._warnings = self.stack.enter_context(caught_warnings())
         self.stack.callback(self.course.close)
 
@@ -123,6 +125,8 @@ class _Player:
     def _fault(self, error: Exception) -> str:
         if isinstance(error, OSError):
             return f"{error.filename or self.run.path}: {error.strerror or error} — mend this, then resume the run"
+        if is_out_of_memory(error):
+            return f"memory ran out ({str(error).splitlines()[0]}) — close other programs, then resume the run"
         if self.ranks.count > 1 and is_lost_rank(error):
             reason = str(error).splitlines()[0]
             return f"another process of this run is gone ({reason}) — resume from the last checkpoint"

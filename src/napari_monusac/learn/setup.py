@@ -103,7 +103,7 @@ class Options:
 
     device: str = "auto"
     threads: int | None = None
-    loader_threads: int = 2
+    loader_threads: int | None = None
     memory_budget_bytes: int | None = None
 
 
@@ -146,7 +146,7 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
         stepper=stepper,
         rate=LearningRate(recipe),
         sampler=sampler,
-        loader=PatchLoader(store, sampler, options.loader_threads, part=ranks.rank, parts=ranks.count),
+        loader=PatchLoader(store, sampler, _loader_threads(options), part=ranks.rank, parts=ranks.count),
         validator=Validator(stepper, store, run.split.validation, choose_pinned(run, run.split.validation)),
         store=store,
         progress=progress,
@@ -160,7 +160,12 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
     if writes and ranks.writes:
         run.record_environment(device=device, device_reason=reason, precision=precision, threads=progress.threads)
         run.update_info(data_fingerprint=data_fingerprint(store.collection, _names(run)))
+        run.update_recipe(recipe)
     return training
+
+
+def _loader_threads(options: Options) -> int:
+    return options.loader_threads or max(2, min(8, (os.cpu_count() or 2) // 2))
 
 
 def _names(run: RunFolder) -> tuple[str, ...]:
