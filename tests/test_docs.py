@@ -25,10 +25,12 @@ FENCE = re.compile(r"^```[ ]*(?:(\w+)|\{([^}]*)\})?[^\n]*\n(.*?)^```", re.MULTIL
 TINY = [
     *(f"--set={s}" for s in (
         "epochs=1", "steps_per_epoch=2", "patch_size=64", "batch_size=2", "precision=float32", "warmup_epochs=0",
-        "schedule=constant", "encoder=resnet18", "encoder_weights=none", "decoder_channels=[16, 8, 8, 8, 8]",
+        "schedule=constant", "encoder_weights=none",
     )),
     "--device=cpu",
 ]  # fmt: skip
+SMALLEST = ["--set=encoder=tu-test_efficientnet", "--set=decoder_channels=[16, 16, 16, 16, 16]"]
+OF_FIRST = ["--set=encoder=resnet18", "--set=decoder_channels=[16, 8, 8, 8, 8]"]
 #: Why a block is not run here, by page and the first words of the block.
 NOT_RUN = {
     ("README.md", "make demo"): "sets up an environment of its own; CI runs both",
@@ -44,6 +46,7 @@ NOT_RUN = {
     ("docs/guide/watch.md", "tensorboard"): "a server, and an extra",
     ("docs/guide/cluster.md", "torchrun"): "several processes; tests/learn trains with two ranks",
     ("docs/guide/cluster.md", "#!/bin/bash"): "a Slurm script",
+    ("docs/guide/cluster.md", "napari-monusac predict"): "worker processes; tests/infer/test_batch.py starts them",
     ("docs/guide/cluster.md", "dask scheduler"): "servers of a cluster",
     ("docs/guide/cluster.md", "export HF_HUB_OFFLINE=1"): "changes the environment of the shell",
     ("docs/troubleshooting.md", "python -c"): "shell quoting; the statement itself needs no test",
@@ -139,11 +142,10 @@ def test_every_block_of_a_page_runs(page: Path, desk: Path) -> None:
             continue
         for program, *words in _commands(block.text):
             assert program == "napari-monusac", f"{block.page}: {program} cannot be run here: mark the block .norun"
-            extra = (
-                TINY if words[0] in ("train", "study") and "--resume" not in words and "--dry-run" not in words else []
-            )
-            if "--dry-run" in words:
-                extra = TINY
+            trains = words[0] in ("train", "study") and "--resume" not in words
+            # a run that starts from another's weights needs its network
+            network = OF_FIRST if any("start_from" in w for w in words) else SMALLEST
+            extra = [*TINY, *network] if trains else []
             assert _call([*words, *extra]) == 0, f"{block.page}: {' '.join(words)}"
 
 
