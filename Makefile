@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
+CODE   := src tests benchmarks examples
 STAMP  := $(VENV)/.installed
 # Nothing of ours calls home.
 export NO_ALBUMENTATIONS_UPDATE := 1
@@ -31,8 +32,8 @@ check: setup lint types contracts ## fast: lint, types, contracts, tests without
 	$(PY) -m pytest -m "not torch and not gui"
 
 lint: setup
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
+	$(PY) -m ruff check $(CODE)
+	$(PY) -m ruff format --check $(CODE)
 
 types: setup
 	$(PY) -m mypy

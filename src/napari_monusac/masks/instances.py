@@ -211,7 +211,9 @@ def _rescue(grown: NDArray[np.int32], extent: NDArray[np.bool_], count: int, rea
     if not left.any():
         return grown
     number, pieces = components(left, connectivity=4)
-    core = cv2.erode(left.view(np.uint8), CROSS, iterations=max(2, reach), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    core = cv2.erode(
+        left.view(np.uint8), CROSS, iterations=max(2, reach), borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
     beside = cv2.dilate((grown > 0).view(np.uint8), CROSS)
     own = np.ones(number + 1, bool)
     own[pieces[beside > 0]] = False

@@ -9,6 +9,7 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui.widgets import Heading, Note, TaskRow
 from napari_monusac.ui.work import Report, Task
 
@@ -74,6 +75,8 @@ class ReportButton(QWidget):
             if review is not None and scores is None:
                 scores, found = of_crop(review, annotation, latest)
                 name = f"report-{review.pair.crop.replace('/', '_')}.html"
+            if scores is None:
+                raise MonusacError("there is nothing to report", "compare a crop, or score the folder first")
             lines, agreement = log_of(where)
             return write_report(scores, where / name, evidence=found, review=lines, agreement=agreement)[0]
 
