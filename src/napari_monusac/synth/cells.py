@@ -104,7 +104,7 @@ def shape_cell(rng: np.random.Generator, kind: NucleusClass, y: float, x: float,
     if kind is NucleusClass.NEUTROPHIL:
         return _neutrophil(rng, y, x, radius)
     elongation = {NucleusClass.EPITHELIAL: 0.30, NucleusClass.LYMPHOCYTE: 0.08, NucleusClass.MACROPHAGE: 0.22}[kind]
-    waves = {NucleusClass.EPITHELIAL: 0.035, NucleusClass.LYMPHOCYTE: 0.02, NucleusClass.MACROPHAGE: 0.05}[kind]
+    waves = {NucleusClass.EPITHELIAL: 0.035, NucleusClass.LYMPHOCYTE: 0.02, NucleusClass.MACROPHAGE: 0.032}[kind]
     outline = _oval(rng, y, x, radius, elongation, waves)
     parts: list[tuple[float, float, float]] = []
     if kind is NucleusClass.EPITHELIAL:
