@@ -118,17 +118,17 @@ def test_predict_then_review(opened, viewer, qtbot, tiny_run, settle):
         assert tuple(layer.scale) == tuple(image.scale)
         assert layer.units == image.units
     assert canvas.find_layer(viewer, "predicting") is None
-    scores = dict(review.review.scores)
-    assert 0 <= float(scores["Combo"]) <= 1
+    assert 0 <= review.review.evaluation.pixels.combo <= 1
     assert review.errors.rowCount() == len(review.review.findings)
-    review.outlines.setChecked(True)
+    opened.show_panel("Review")
+    review.ways["outlines"].click()
     truth, predicted = (canvas.find_layer(viewer, n) for n in (comparing.TRUTH, comparing.PREDICTED))
     assert truth.data.any()
     assert predicted is not None
-    review.difference.setChecked(True)
+    review.ways["difference"].click()
     assert canvas.find_layer(viewer, comparing.DIFFERENCE) is not None
-    review.outlines.setChecked(False)
     assert canvas.find_layer(viewer, comparing.TRUTH) is None
+    review.ways["layers"].click()
     if review.errors.rowCount():
         review.step(1)
         y, x = review.review.findings[0].centre

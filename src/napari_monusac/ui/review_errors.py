@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QAbstractItemView, QComboBox, QHeaderView, QTableView
 
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.ui.annotate_parts import calm
-from napari_monusac.ui.review_widgets import class_words, keep_calm, number
+from napari_monusac.ui.review_widgets import class_words, keep_calm, narrow, number
 from napari_monusac.ui.widgets import Note, row
 
 if TYPE_CHECKING:
@@ -131,8 +131,7 @@ class ErrorsView(QWidget):
         self.counts = Note()
         self.kind, self.class_, self.sure = calm(QComboBox()), calm(QComboBox()), calm(QComboBox())
         for combo in (self.kind, self.class_, self.sure):
-            combo.setMinimumContentsLength(8)
-            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            narrow(combo)
         self.kind.addItem("All errors", None)
         self.class_.addItem("All classes", None)
         for c in CLASSES:

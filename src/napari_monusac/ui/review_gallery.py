@@ -57,11 +57,8 @@ def places_of(nuclei: Any, most: int = MOST) -> list[Place]:
     places = []
     for r in nuclei.head(most).to_dict("records"):
         true, predicted = str(r["class"]), str(r["predicted_class"])
-        words = (
-            SHORT.get(true, true)
-            if true == predicted
-            else f"{SHORT.get(true, true)} → {SHORT.get(predicted, predicted)}"
-        )
+        names = SHORT.get(true, true), SHORT.get(predicted, predicted)
+        words = names[0] if true == predicted else f"{names[0]} →\n{names[1]}"
         ids = [None if r[k] is None or r[k] != r[k] else int(r[k]) for k in ("truth_id", "prediction_id")]
         box = (int(r["y0"]), int(r["x0"]), int(r["y1"]), int(r["x1"]))
         places.append(Place(str(r["crop"]), (float(r["y"]), float(r["x"])), box, ids[0], ids[1], words))
@@ -91,7 +88,7 @@ class Gallery(QWidget):
         self.list.setResizeMode(QListView.ResizeMode.Adjust)
         self.list.setMovement(QListView.Movement.Static)
         self.list.setIconSize(QSize(_ICON_PX, _ICON_PX))
-        self.list.setGridSize(QSize(_ICON_PX + 8, _ICON_PX + self.fontMetrics().height() + 10))
+        self.list.setGridSize(QSize(_ICON_PX + 8, _ICON_PX + 2 * self.fontMetrics().height() + 8))
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.list.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.list.setFixedHeight(_HEIGHT_PX)
@@ -117,7 +114,7 @@ class Gallery(QWidget):
         for place in places:
             item = QListWidgetItem(place.words)
             item.setData(_PLACE, place)
-            item.setToolTip(f"{place.words}, {place.crop}")
+            item.setToolTip(f"{place.words.replace(chr(10), ' ')}, {place.crop}")
             item.setTextAlignment(Qt.AlignmentFlag.AlignHCenter)
             self.list.addItem(item)
         self.list.setVisible(bool(places))

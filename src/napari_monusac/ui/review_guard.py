@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _HINT = "Two models on the same crops: choose for each a folder of predictions, a run folder, or a checkpoint file."
 _ROWS_HIGH = 8
-_OF_CLASS = ("Class", "PQ", "Fixed", "Broken", "Spur. –", "Spur. +")
+_OF_CLASS = ("Class", "PQ", "Fixed", "Broken", "Gone", "New")
 _OF_CLASS_TIPS = (
     "", "PQ per patient, before → after", "Right now, wrong before", "Wrong now, right before",
     "Spurious nuclei that are gone", "Spurious nuclei that are new",
@@ -111,6 +111,7 @@ class GuardView(QWidget):
         self.table = QTableView()
         keep_calm(self.table)
         self.table.setModel(self.changes)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setFixedHeight((_ROWS_HIGH + 1) * (self.table.fontMetrics().height() + 9))
         header = self.table.horizontalHeader()
@@ -159,7 +160,7 @@ class GuardView(QWidget):
         self.verdict.say(f"{guard.verdict.capitalize()}. {guard.reason}" + (f"\n{notes}" if notes else ""), kind)
         self.by_class.fill(
             [
-                (name, f"{number(c.pq_before)} → {number(c.pq_after)}",
+                (name, f"{number(c.pq_before)}→{number(c.pq_after)}",
                  *map(str, (c.fixed, c.broken, c.spurious_gone, c.spurious_new)))
                 for name, c in guard.by_class.items()
             ]

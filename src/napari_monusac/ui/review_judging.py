@@ -75,6 +75,7 @@ class Judging(QWidget):
         self.right_class.addItem("Right class: –", None)
         for c in CLASSES:
             self.right_class.addItem(c.label, int(c))
+        self.right_class.setMinimumContentsLength(8)
         self.right_class.setToolTip("The class that the nucleus should have, for the corrected truth")
         self.note = QLineEdit()
         self.note.setPlaceholderText("Note (kept with the judgement)")

@@ -237,7 +237,9 @@ class ReviewPanel(QWidget):
             self._arrived()
 
     def _say_what_next(self) -> None:
-        if predicted_layer(self.viewer) is None:
+        if self._awaited is not None:
+            self.hint.say("Opening the crop of this nucleus…")
+        elif predicted_layer(self.viewer) is None:
             self.hint.say(
                 "Predict this crop (Predict), or choose a folder of predictions: then its scores and errors stand here."
                 if self.model.crop is not None
@@ -354,6 +356,7 @@ class ReviewPanel(QWidget):
         place, here = self._awaited, self.model.crop
         if place is not None and here is not None and place.crop == here.name:
             self._awaited = None
+            self._say_what_next()
             QTimer.singleShot(0, lambda: self.go_to(place))
 
     def _finding_of(self, place: Any) -> Finding | None:

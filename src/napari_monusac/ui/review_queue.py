@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_monusac.ui.annotate_parts import ReaderName, calm
-from napari_monusac.ui.review_widgets import SHORT, class_words, keep_calm, number
+from napari_monusac.ui.review_widgets import SHORT, class_words, keep_calm, narrow, number
 from napari_monusac.ui.widgets import Note, TaskRow, column, row
 from napari_monusac.ui.work import Task
 
@@ -116,12 +116,14 @@ class QueueView(QWidget):
             self.order.addItem(words, order)
         for words, kinds in _KINDS:
             self.kind.addItem(words, kinds)
-        self.rare = calm(QCheckBox("Rare classes: a neutrophil or macrophage as second choice"))
+        self.rare = calm(QCheckBox("Rare classes as second choice"))
+        self.rare.setToolTip("Nuclei that the model nearly called a neutrophil or a macrophage")
         self.open_only = calm(QCheckBox("Only what I have not looked at"))
         self.items = ItemsModel()
         self.table = QTableView()
         keep_calm(self.table)
         self.table.setModel(self.items)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # crops of a patient differ in their last letters
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setFixedHeight((_ROWS_HIGH + 1) * (self.table.fontMetrics().height() + 9))
         header = self.table.horizontalHeader()
@@ -144,7 +146,7 @@ class QueueView(QWidget):
 
     def _connect(self) -> None:
         for combo in (self.order, self.kind):
-            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            narrow(combo)
             combo.currentIndexChanged.connect(lambda _: self._filter())
         for check in (self.rare, self.open_only):
             check.toggled.connect(lambda _: self._filter())

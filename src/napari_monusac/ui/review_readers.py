@@ -8,7 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.ui.review_widgets import Table, class_words
+from napari_monusac.ui.review_widgets import Table, class_words, narrow
 from napari_monusac.ui.widgets import Heading, Note, TaskRow, column, row
 from napari_monusac.ui.work import Report, Task
 
@@ -38,7 +38,7 @@ class ReadersView(QWidget):
         self.hint = Note()
         self.first, self.second = QComboBox(), QComboBox()
         for combo in (self.first, self.second):
-            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            narrow(combo)
         self.start = QPushButton("Compare the readers")
         self.start.setToolTip("Shows the answers of both: do it when both are done")
         self.start.clicked.connect(self.compare)
@@ -62,12 +62,14 @@ class ReadersView(QWidget):
         from napari_monusac.session.adjudication import readers_of
 
         names = list(readers_of(self.reading.folder))
-        for combo, at in ((self.first, 0), (self.second, 1)):
+        for combo in (self.first, self.second):
             chosen = combo.currentText()
             if [combo.itemText(i) for i in range(combo.count())] != names:
                 combo.clear()
                 combo.addItems(names)
-                combo.setCurrentIndex(names.index(chosen) if chosen in names else min(at, len(names) - 1))
+                combo.setCurrentText(chosen)
+        if len(names) > 1 and self.first.currentIndex() == self.second.currentIndex():
+            self.second.setCurrentIndex((self.first.currentIndex() + 1) % len(names))
         self.start.setEnabled(len(names) > 1)
         self.hint.say(_BLIND if len(names) < 2 else "")
 

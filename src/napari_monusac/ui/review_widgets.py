@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QSizePolicy, QTableView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHeaderView,
+    QSizePolicy,
+    QTableView,
+    QTableWidget,
+    QTableWidgetItem,
+)
 
 from napari_monusac.core.classes import NucleusClass
 
@@ -33,6 +41,13 @@ def class_words(truth: NucleusClass | None, predicted: NucleusClass | None, *, s
     if len(set(names)) < 2:
         return names[0] if names else ""
     return " → ".join(SHORT[n] for n in names) if short else " → ".join(names)
+
+
+def narrow(combo: QComboBox) -> None:
+    """Let a choice be as wide as there is room, and no wider."""
+    combo.setMinimumContentsLength(6)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
 
 def keep_calm(table: QTableView) -> None:

@@ -1,0 +1,94 @@
+"""Review over a folder: its scores, the queue across crops, what another model fixed and broke."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_monusac.core.prediction import Prediction
+from napari_monusac.io.collection import open_collection
+from napari_monusac.io.store import write_prediction
+from napari_monusac.masks.rasterize import label_maps
+from napari_monusac.scoring.predictions import PredictedNuclei
+from napari_monusac.ui import canvas
+from napari_monusac.ui.review_data import predicted_layer
+from napari_monusac.ui.review_folder import _certain, _table
+
+
+@pytest.fixture
+def predictions(tissue_folder, tmp_path):
+    """Two models' predictions of two crops of two patients: the first misses a nucleus of each that the second finds."""
+    collection = open_collection(tissue_folder)
+    crops = [
+        next(c for c in collection.crops if c.patient == p) for p in sorted({c.patient for c in collection.crops})[:2]
+    ]
+    for crop in crops:
+        annotation = collection.annotation(crop)
+        with collection.open(crop) as slide:
+            truth = label_maps(annotation, slide.shape).instances
+        classes = {k: int(n.nucleus_class) for k, n in enumerate(annotation.nuclei, 1)}
+        for model, lost in (("first", 1), ("second", 0)):
+            instances = np.where(truth == lost, 0, truth).astype(np.int32)
+            kept = {k: c for k, c in classes.items() if k != lost}
+            found = PredictedNuclei(instances, kept, {k: 0.4 if k == 2 else 0.9 for k in kept})
+            write_prediction(
+                Prediction(*_certain(found), um_per_px=0.25), tmp_path / model / f"{crop.name}.zarr",
+                instances=instances, table=_table(found, 0.25),
+            )  # fmt: skip
+    return tmp_path, crops
+
+
+def test_folder_queue_and_guard(opened, viewer, qtbot, settle, predictions, monkeypatch):
+    monkeypatch.setattr("napari_monusac.ui.annotate_settings.reader", lambda: "Weber")
+    folder, crops = predictions
+    panel = opened.panels["Review"]
+    opened.show_panel("Review")
+    panel.predictions.set_path(folder / "first")
+    panel.predictions.changed.emit(str(folder / "first"))
+    settle()
+    if opened.model.crop.name in {c.name for c in crops}:
+        assert predicted_layer(viewer) is not None, "the stored prediction of the open crop is shown by itself"
+    panel.folder.start.click()
+    settle()
+    assert len(panel.folder.evaluation.crops) == 2
+    assert panel.folder.patients.rowCount() == 2
+    assert "–" in panel.folder.view.scorings.item(1, 3).text(), "an interval over patients"
+    panel.tables.scope.setCurrentIndex(1)
+    panel.tables.by_patient.cellClicked.emit(1, 0)
+    settle()
+    assert panel.tables.gallery.list.count() > 0
+    # the queue leads from crop to crop; its place is kept
+    panel.tabs.setCurrentIndex(3)
+    panel.queue.start.click()
+    settle()
+    queue = panel.reading.session.queue
+    assert {i.finding.type.value for i in queue.items.values() if i.kind == "error"} == {"missed"}
+    seen = set()
+    for _ in range(len(queue.shown)):
+        if len(seen) == 2:
+            break
+        panel.step(1)
+        qtbot.waitUntil(lambda: panel._awaited is None, timeout=30_000)
+        settle()
+        seen.add(opened.model.crop.name)
+        assert panel.judging.finding.crop == opened.model.crop.name
+    assert seen == {c.name for c in crops}
+    panel.judging.verdicts["truth right"].click()
+    settle()
+    assert queue.progress[0] == 1
+    panel.queue.open_only.setChecked(True)
+    assert panel.queue.items.rowCount() == len(queue.items) - 1
+    # the second model found what the first missed
+    panel.tabs.setCurrentIndex(4)
+    panel.guard.before.set_path(folder / "first")
+    panel.guard.after_path.set_path(folder / "second")
+    panel.guard.start.click()
+    settle()
+    assert panel.guard.guard.verdict in ("better", "no clear difference")
+    assert [c.kind.value for c in panel.guard.guard.changes] == ["fixed", "fixed"]
+    change = panel.guard.changes.shown[0]
+    panel.guard._clicked(panel.guard.changes.index(0, 0))
+    qtbot.waitUntil(lambda: opened.model.crop.name == change.crop and panel._awaited is None, timeout=30_000)
+    settle()
+    scale = canvas.find_layer(viewer, "image").scale[-1]
+    assert viewer.scene.camera.center[-2:] == pytest.approx([c * scale for c in change.centre], abs=0.5)
