@@ -137,6 +137,7 @@ class AnnotatePanel(QWidget):
         self.keys.step, self.keys.mend = self.stepping.step, self.stepping.mend
         self.keys.toggle_fill, self.keys.done = self.seeing.toggle_fill, self.saving.done
         controller.session_changed.connect(self._session_changed)
+        controller.class_changed.connect(self._show_class)
         controller.settled.connect(self._settled)
         controller.changed.connect(lambda _: self._buttons())
         controller.said.connect(self.message.say)
@@ -223,12 +224,14 @@ class AnnotatePanel(QWidget):
             self.question.ask(None)
             self.message.say("")
         self.keys.bind(shown=self.isVisible())
-        if session is not None:
-            self.classes.set_current(session.current_class)
-            self.seeing.apply_look()
+        self._show_class()
         self._settled()
         self._buttons()
         self._predicted()
+
+    def _show_class(self) -> None:
+        if self.controller.session is not None:
+            self.classes.set_current(self.controller.session.current_class)
 
     def _show_again(self) -> None:
         image = canvas.find_layer(self.viewer, "image")

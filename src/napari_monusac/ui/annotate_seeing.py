@@ -63,6 +63,7 @@ class Seeing(QWidget):
         self.contrast.valueChanged.connect(lambda _: self._stain_changed())
         self.stain_view.gone.connect(self._view_gone)
         controller.session_changed.connect(self._session_changed)
+        controller.class_changed.connect(self.apply_look)
         self.colour_blind.setChecked(controller.model.palette == "colour-blind")
         self._session_changed()
 

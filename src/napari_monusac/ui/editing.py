@@ -42,7 +42,8 @@ class EditingController(QObject):
 
     Signals
     -------
-    session_changed() : another session, or none.
+    session_changed() : another session, or none; or its layers came or went.
+    class_changed() : new nuclei get another class.
     changed(SessionChange) : after each change of the session.
     settled() : tables and counts are up to date (a moment after the last edit).
     said(str, str) : a line for the reader, and its kind.
@@ -51,6 +52,7 @@ class EditingController(QObject):
     """
 
     session_changed = Signal()
+    class_changed = Signal()
     changed = Signal(object)
     settled = Signal()
     said = Signal(str, str)

@@ -103,7 +103,7 @@ class Commands:
         session.current_class = key
         if self.controller.layers is not None:
             self.controller.layers.set_new_class(session.current_class)
-        self.controller.session_changed.emit()
+        self.controller.class_changed.emit()
 
     def delete(self) -> None:
         """Delete the nuclei meant."""

@@ -48,6 +48,7 @@ class Toolbox(QObject):
         self._watched: list[Labels] = []
         commands.choose_tool = self.set_tool
         controller.session_changed.connect(self._session_changed)
+        controller.class_changed.connect(self._apply)
         controller.changed.connect(lambda _: self._describe())
 
     # -- in hand
@@ -78,6 +79,7 @@ class Toolbox(QObject):
         double.remove(self._double)
         double.extend(self._zoomers)
         self._zoomers = []
+        self._let_go()
         self._unwatch()
         for layer in canvas.our_layers(self.viewer):
             if getattr(layer, "mode", "") == "pan_zoom":
@@ -85,7 +87,6 @@ class Toolbox(QObject):
                 layer.cursor = "standard"
             elif isinstance(layer, Labels):
                 layer.mode = "pan_zoom"
-        self.clear_marks()
 
     def _session_changed(self) -> None:
         self._unwatch()
@@ -106,10 +107,17 @@ class Toolbox(QObject):
 
     def set_tool(self, tool: str) -> None:
         """Take a tool in hand (one of `TOOLS`)."""
+        self._let_go()
         self.tool = tool
-        self.clear_marks()
         self._apply()
         self.tool_changed.emit(tool)
+
+    def _let_go(self) -> None:
+        """Put the tool in hand down: no stroke is left on the canvas, and napari's bucket may fill nuclei again."""
+        self.clear_marks()
+        if self.tool in ("brush", "polygon"):
+            for layer in self._watched:
+                layer.preserve_labels = False
 
     def target(self) -> Labels | None:
         """The layer that is painted on: the nuclei, or the Ambiguous regions when that is what new ones are."""
@@ -160,9 +168,10 @@ class Toolbox(QObject):
         mode = str(event.mode)
         tool = names.get(mode, "pick" if mode == "pan_zoom" else "")
         if tool != self.tool:
+            self._let_go()
             self.tool = tool
-            self.clear_marks()
-            self._apply() if tool else None
+            if tool:
+                self._apply()
             self.tool_changed.emit(tool)
 
     def clear_marks(self) -> None:

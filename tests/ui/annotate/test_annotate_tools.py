@@ -2,191 +2,18 @@
 
 from __future__ import annotations
 
-import gc
-import shutil
-import time
-
 import numpy as np
 import pytest
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
-from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtCore import Qt
 
-from napari_monusac.ui import annotate_settings, canvas
+from napari_monusac.ui import canvas
 
-LEFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
-
-
-class Hand:
-    """A hand on the mouse and the keyboard of the canvas. Points are (y, x) in px of the nuclei."""
-
-    def __init__(self, studio, viewer, qtbot):
-        self.studio, self.viewer, self.qtbot = studio, viewer, qtbot
-        self.panel = studio.panels["Annotate"]
-        self.controller = self.panel.controller
-        window = studio.window()
-        self.canvas = next(w for w in window.findChildren(QWidget) if type(w).__name__.startswith("CanvasBackend"))
-        self.canvas.setFocus()
-
-    @property
-    def session(self):
-        return self.controller.session
-
-    def at(self, point):
-        layer = canvas.find_layer(self.viewer, "nuclei") or canvas.find_layer(self.viewer, "image")
-        world = np.asarray(layer.data_to_world(point))
-        camera = self.viewer.scene.camera
-        offset = (world - np.asarray(camera.center[-2:])) * camera.zoom
-        return QPoint(round(self.canvas.width() / 2 + offset[1]), round(self.canvas.height() / 2 + offset[0]))
-
-    def _send(self, kind, where, button, buttons, modifiers):
-        position = QPointF(where)
-        event = QMouseEvent(kind, position, self.canvas.mapToGlobal(where).toPointF(), button, buttons, modifiers)
-        QApplication.sendEvent(self.canvas, event)
-        self.qtbot.wait(13)  # vispy drops moves that come faster
-
-    def hover(self, point):
-        self._send(QEvent.Type.MouseMove, self.at(point), Qt.MouseButton.NoButton, Qt.MouseButton.NoButton, NONE)
-
-    def drag(self, path, modifiers=NONE):
-        self._send(QEvent.Type.MouseButtonPress, self.at(path[0]), LEFT, LEFT, modifiers)
-        for point in path[1:]:
-            self._send(QEvent.Type.MouseMove, self.at(point), Qt.MouseButton.NoButton, LEFT, modifiers)
-        self._send(QEvent.Type.MouseButtonRelease, self.at(path[-1]), LEFT, Qt.MouseButton.NoButton, modifiers)
-        self.qtbot.wait(5)
-
-    def click(self, point, modifiers=NONE, slip=(0, 0)):
-        where = self.at(point)
-        self._send(QEvent.Type.MouseButtonPress, where, LEFT, LEFT, modifiers)
-        if slip != (0, 0):
-            where = where + QPoint(*slip)
-            self._send(QEvent.Type.MouseMove, where, Qt.MouseButton.NoButton, LEFT, modifiers)
-        self._send(QEvent.Type.MouseButtonRelease, where, LEFT, Qt.MouseButton.NoButton, modifiers)
-        self.qtbot.wait(5)
-
-    def double_click(self, point):
-        self.click(point)
-        self._send(QEvent.Type.MouseButtonDblClick, self.at(point), LEFT, LEFT, NONE)
-        self._send(QEvent.Type.MouseButtonRelease, self.at(point), LEFT, Qt.MouseButton.NoButton, NONE)
-        self.qtbot.wait(5)
-
-    def key(self, key, modifiers=NONE):
-        QTest.keyClick(self.canvas, key, modifiers)
-        self.qtbot.wait(5)
-
-    def tool(self, name):
-        self.panel.tools.buttons[name].click()
-        assert self.panel.toolbox.tool == name
-
-    def centre(self, label):
-        top, left, bottom, right = self.session.maps.boxes[label]
-        mask = self.session.maps.instances[top:bottom, left:right] == label
-        y, x = np.nonzero(mask)
-        k = int(np.argmin((y - y.mean()) ** 2 + (x - x.mean()) ** 2))
-        return float(y[k] + top), float(x[k] + left)
-
-    def free(self, radius=9):
-        """The middle of a free place of that radius."""
-        from scipy import ndimage
-
-        distance = ndimage.distance_transform_edt(np.pad(self.session.maps.instances == 0, 1))[1:-1, 1:-1]
-        y, x = np.unravel_index(int(distance.argmax()), distance.shape)
-        assert distance[y, x] > radius, "the crop has no free place"
-        return float(y), float(x)
-
-    def in_step(self):
-        """The layers show the session's maps, and these are those of the whole frame worked out anew."""
-        from napari_monusac.masks.ternary import ternary_map
-
-        self.controller.adopt()
-        maps = self.session.maps
-        for role, name in (("nuclei", "instances"), ("semantic", "semantic"), ("ternary", "ternary")):
-            layer = canvas.find_layer(self.viewer, role)
-            assert layer is None or layer.data is getattr(maps, name)
-        assert (maps.ternary == ternary_map(maps.instances, maps.boundary_width)).all()
-        classes = np.zeros(max(self.session.rows) + 1, np.uint8)
-        for k, row in self.session.rows.items():
-            classes[k] = 0 if row.plane == "ambiguous" else row.class_id
-        assert (maps.semantic == classes[maps.instances]).all()
-        return True
 
 
 def circle(centre, radius, n=24):
     angles = np.linspace(0, 2 * np.pi, n)
     return [(centre[0] + radius * np.sin(a), centre[1] + radius * np.cos(a)) for a in angles]
-
-
-@pytest.fixture(scope="module")
-def bench(tissue_folder, tmp_path_factory):
-    """One window with the Studio for all tests of this file, on a folder of its own: opening one takes seconds."""
-    from napari import Viewer
-    from qtpy.QtCore import QCoreApplication
-
-    from napari_monusac.ui import model, work
-    from napari_monusac.ui.studio import Studio
-
-    folder = tmp_path_factory.mktemp("annotate") / "Gewebe"
-    shutil.copytree(tissue_folder, folder)
-    viewer = Viewer(show=True)
-    with pytest.MonkeyPatch.context() as patch:
-        # settings are the test's own, nothing of the user's is read
-        patch.setattr(annotate_settings, "_section", lambda: None)
-        state = model.studio_model(viewer)
-        state.runs_folder = folder.parent / "runs"
-        studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
-        assert isinstance(studio, Studio)
-        viewer.window.resize(1280, 900)
-        studio.panels["Slides"].open_folder(folder)
-        studio.show_panel("Annotate")
-        yield studio, viewer
-        work.stop_all()
-        until(lambda: not work._RUNNING)
-        model.forget(viewer)
-        viewer.close()
-        del studio, viewer
-        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-        gc.collect()
-
-
-def until(true, seconds=30):
-    """Run the event loop until something is true."""
-    end = time.monotonic() + seconds
-    while not true():
-        QTest.qWait(10)
-        assert time.monotonic() < end, "waited in vain"
-
-
-@pytest.fixture
-def viewer(bench):
-    """The window."""
-    return bench[1]
-
-
-@pytest.fixture
-def hand(bench, qtbot):
-    """Annotate on the first crop as its file has it: edits of the test before are put aside."""
-    studio, viewer = bench
-    found = Hand(studio, viewer, qtbot)
-    controller, state = found.controller, studio.model
-    until(lambda: state.collection is not None and state.crop is not None and not controller.opening)
-    first = state.collection.crops[0]
-    if controller.session is not None:
-        controller.session.close(discard=True)
-    shutil.rmtree(first.annotation.parent / ".monusac", ignore_errors=True)
-    state.may_leave_crop, kept = (lambda: True), state.may_leave_crop
-    state.ask_for_crop(first)
-    state.may_leave_crop = kept
-    old = controller.session
-    until(lambda: controller.session is not None and controller.session is not old)
-    studio.show_panel("Annotate")
-    found.panel.toolbox.set_tool("pick")
-    found.panel.question.ask(None)
-    found.session.current_class = 1
-    viewer.reset_view()
-    qtbot.wait(60)
-    return found
 
 
 def test_the_panel_counts_and_the_layers_are_views(hand, viewer):
@@ -307,8 +134,8 @@ def test_napari_s_bucket_and_code_are_taken_over(hand, viewer, qtbot):
     nuclei = canvas.find_layer(viewer, "nuclei")
     label = min(hand.session.maps.boxes)
     nuclei.fill([int(v) for v in hand.centre(label)], 60_000)
-    qtbot.wait(10)
-    assert label not in hand.session.maps.boxes
+    qtbot.waitUntil(lambda: hand.session.can_undo)
+    assert label not in hand.session.maps.boxes, hand.panel.message.text()
     new = max(hand.session.maps.boxes)
     assert new < 60_000, "numbers are the session's own"
     hand.controller.run(lambda s: s.undo())
@@ -350,7 +177,7 @@ def test_erase(hand, qtbot):
 
 def test_split_by_a_stroke_and_merge_by_a_stroke(hand):
     label = max(hand.session.maps.boxes, key=lambda k: hand.session.facts(k).area_px)
-    top, left, bottom, right = hand.session.maps.boxes[label]
+    _, left, _, right = hand.session.maps.boxes[label]
     y, x = hand.centre(label)
     number = len(hand.session.rows)
     hand.tool("split")
@@ -384,7 +211,7 @@ def clump(hand):
 
 
 def test_the_suggested_split_is_taken_with_one_key(hand):
-    label, (y, x) = clump(hand)
+    _, (y, x) = clump(hand)
     number = len(hand.session.rows)
     hand.hover((y, x - 4))
     hand.key(Qt.Key.Key_S)

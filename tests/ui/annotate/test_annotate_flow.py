@@ -1,0 +1,460 @@
+"""The life of a crop in Annotate: restored, saved, left, done, trained on; and what napari gets back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+from napari_monusac.ui import annotate_settings, canvas
+
+SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
+
+
+def edit(hand, number=1):
+    """Some finished edits."""
+    label = min(hand.session.maps.boxes)
+    for k in range(number):
+        hand.controller.run(lambda s, k=k: s.set_class(1 + (s.row(label).class_id + k) % 4, [label]))
+    return label
+
+
+def reopened(hand, until, **how):
+    old = hand.session
+    hand.controller.open_again(**how)
+    until(lambda: hand.session is not None and hand.session is not old)
+
+
+def answer(hand, words):
+    button = next(b for b in hand.panel.question.buttons if b.text().startswith(words))
+    button.click()
+
+
+def test_unsaved_edits_come_back_and_it_says_so(hand, until):
+    label = edit(hand, 3)
+    wanted = hand.session.row(label).class_id
+    reopened(hand, until)
+    assert hand.session.row(label).class_id == wanted
+    assert "3 edits that were not saved came back" in hand.panel.message.text()
+    assert hand.studio.unsaved.text()
+    assert hand.in_step()
+    features = canvas.find_layer(hand.viewer, "nuclei").features.set_index("index")
+    assert features.loc[label, "class_id"] == wanted
+
+
+def test_paint_that_no_event_told_of_is_in_the_journal_when_the_crop_is_left(hand, until):
+    nuclei = canvas.find_layer(hand.viewer, "nuclei")
+    y, x = (int(v) for v in hand.free())
+    nuclei.data[y - 3 : y + 3, x - 3 : x + 3] = 4000
+    reopened(hand, until)
+    assert hand.session.maps.instances[y, x]
+
+
+def test_saving_keeps_the_version_before(hand, until):
+    edit(hand)
+    path = hand.session.path
+    before = path.read_bytes()
+    hand.panel.save.click()
+    until(lambda: not hand.session.unsaved and not hand.controller.busy)
+    assert path.read_bytes() != before
+    assert hand.session.earlier_versions()[-1].read_bytes() == before
+    assert "Saved as" in hand.panel.message.text()
+    assert not hand.studio.unsaved.text()
+    assert not hand.panel.save.isEnabled()
+    path.write_bytes(before)
+
+
+def test_keys_pressed_during_a_saving_are_not_lost(hand, until):
+    label = edit(hand)
+    before = hand.session.path.read_bytes()
+    hand.panel.saving.save()
+    assert hand.controller.busy
+    assert not canvas.find_layer(hand.viewer, "nuclei").editable
+    hand.panel.commands.set_class(4, [label])
+    until(lambda: not hand.controller.busy)
+    assert hand.session.row(label).class_id == 4
+    assert hand.session.unsaved
+    assert canvas.find_layer(hand.viewer, "nuclei").editable
+    hand.session.path.write_bytes(before)
+
+
+def test_somebody_else_s_version_is_not_overwritten(hand, until):
+    edit(hand)
+    path = hand.session.path
+    mine, theirs = path.read_bytes(), path.read_bytes() + b"\n<!-- theirs -->\n"
+    path.write_bytes(theirs)
+    hand.panel.save.click()
+    until(lambda: hand.panel.question.buttons and not hand.controller.busy)
+    assert path.read_bytes() == theirs
+    assert "Nothing was overwritten" in hand.panel.question.text.text()
+    answer(hand, "Save mine as")
+    until(lambda: "compare" in hand.panel.message.text())
+    assert path.read_bytes() == theirs
+    for copy in path.parent.glob(f"{path.stem}.mine*"):
+        copy.unlink()
+    path.write_bytes(mine)
+
+
+def test_leaving_asks_and_each_answer_does_what_it_says(hand, until, settle):
+    model = hand.studio.model
+    first = model.crop
+    second = model.collection.crops[1]
+    label = edit(hand)
+    wanted = hand.session.row(label).class_id
+    QTest.keyClick(hand.canvas, Qt.Key.Key_PageDown)
+    assert model.crop is first
+    assert "unsaved edits" in hand.panel.question.text.text()
+    answer(hand, "Stay")
+    assert model.crop is first
+    hand.studio.next.click()
+    answer(hand, "Leave")
+    until(lambda: model.crop is second and hand.session is not None)
+    assert not hand.studio.unsaved.text()
+    model.ask_for_crop(first)
+    until(lambda: model.crop is first and hand.session is not None)
+    assert hand.session.row(label).class_id == wanted
+    before = hand.session.path.read_bytes()
+    hand.studio.next.click()
+    answer(hand, "Save and go on")
+    until(lambda: model.crop is second and hand.session is not None)
+    path = first.annotation
+    assert path.read_bytes() != before
+    path.write_bytes(before)
+
+
+def test_closing_the_window_asks_and_nothing_is_lost(hand, until):
+    edit(hand)
+    asked = []
+    hand.controller.asked.connect(asked.append)
+    event = QCloseEvent()
+    assert not event.spontaneous()
+
+    class FromTheReader(QCloseEvent):
+        def spontaneous(self):
+            return True
+
+    assert hand.panel.eventFilter(hand.panel.window(), FromTheReader())
+    assert asked
+    assert "come back" in asked[-1].text
+    answer(hand, "Stay")
+
+
+def test_done_saves_marks_and_goes_on(hand, until):
+    from napari_monusac.session.progress import Progress
+
+    model = hand.studio.model
+    first = model.crop
+    edit(hand)
+    before = first.annotation.read_bytes()
+    hand.key(Qt.Key.Key_D)
+    until(lambda: model.crop is not first and hand.session is not None)
+    assert first.annotation.read_bytes() != before
+    marks = Progress(model.collection.root)
+    assert marks.mark_of(first.name).mark == "done"
+    assert "1 of" in hand.panel.progress.text()
+    marks.set_mark(first.name, None)
+    first.annotation.write_bytes(before)
+
+
+def test_a_prediction_is_accepted_by_click_key_and_region(hand, viewer, qtbot):
+    from napari_monusac.core.prediction import Prediction
+
+    label = min(hand.session.maps.boxes)
+    y, x = hand.centre(label)
+    predicted = hand.session.maps.instances.copy()
+    ids = np.unique(predicted)[1:]
+    table = pd.DataFrame(
+        {"label": ids, "class_id": 2, "class": "Lymphocyte", "confidence": np.linspace(0.4, 0.99, ids.size)}
+    )
+    hand.controller.run(lambda s: s.delete([int(k) for k in ids]))
+    assert len(hand.session.maps.boxes) == 0
+    nuclei = type("Nuclei", (), {"instances": predicted, "table": table})()
+    prediction = type("P", (), {"offset_px": (0, 0)})()
+    assert Prediction is not None
+    hand.studio.model.last_prediction = (prediction, nuclei)
+    hand.controller.prediction_set = False
+    hand.panel._predicted()
+    hand.hover((y, x))
+    hand.key(Qt.Key.Key_A)
+    assert len(hand.session.maps.boxes) == 1
+    row = hand.session.row(max(hand.session.maps.boxes))
+    assert (row.provenance, row.class_id) == ("model", 2)
+    hand.tool("accept")
+    other = int(ids[-1])
+    top, left, bottom, right = (v for v in _box(predicted, other))
+    middle = ((top + bottom) / 2, (left + right) / 2)
+    hand.click(_inside(predicted, other, middle))
+    assert len(hand.session.maps.boxes) == 2
+    hand.panel.confidence.setValue(0.7)
+    assert f"{int((table.confidence >= 0.7).sum())} of {len(table)}" in hand.panel.accept_hint.text()
+    hand.panel.accept_view.click()
+    accepted = {r.confidence for r in hand.session.rows.values()}
+    assert {c for c in table.confidence if c >= 0.7} <= accepted
+    hand.panel.confidence.setValue(0.0)
+    height, width = hand.session.shape
+    hand.drag([(1, 1), (1, width - 2), (height - 2, width - 2), (height - 2, 1)])
+    assert len(hand.session.maps.boxes) == ids.size
+    hand.key(Qt.Key.Key_Z, CONTROL)
+    assert len(hand.session.maps.boxes) < ids.size
+    assert hand.in_step()
+    hand.studio.model.last_prediction = None
+
+
+def _box(labels, k):
+    y, x = np.nonzero(labels == k)
+    return y.min(), x.min(), y.max() + 1, x.max() + 1
+
+
+def _inside(labels, k, near):
+    y, x = np.nonzero(labels == k)
+    i = int(np.argmin((y - near[0]) ** 2 + (x - near[1]) ** 2))
+    return float(y[i]), float(x[i])
+
+
+def test_n_and_p_step_through_nuclei(hand):
+    ids = hand.panel.stepping.sequence(hand.session)
+    hand.key(Qt.Key.Key_N)
+    assert hand.session.selected == {ids[0]}
+    hand.key(Qt.Key.Key_N)
+    assert hand.session.selected == {ids[1]}
+    hand.key(Qt.Key.Key_P)
+    hand.key(Qt.Key.Key_P)
+    assert hand.session.selected == {ids[-1]}
+    hand.key(Qt.Key.Key_3)
+    assert hand.session.row(ids[-1]).class_id == 3, (
+        "a key means the nucleus that was stepped to, wherever the pointer is"
+    )
+    assert str(ids[-1]) in hand.panel.pointer.text()
+
+
+def test_the_audit_lists_and_mends(hand, until):
+    y, x = hand.free(12)
+    hand.controller.run(lambda s: s.draw_brush([(y, x - 6), (y, x + 6)], 7))
+    label = max(hand.session.rows)
+    hand.controller.run(lambda s: s.erase_brush([(y, x)], 3, ids=[label]))
+    hand.panel.stepping.look.click()
+    stepping = hand.panel.stepping
+    until(lambda: stepping.list.count() and stepping.progress.task is None)
+    number = stepping.list.count()
+    hand.key(Qt.Key.Key_N)
+    hand.key(Qt.Key.Key_N)
+    assert stepping.list.currentRow() == 1
+    found = [i for i in range(number) if stepping.list.item(i).text().startswith("Hole")]
+    stepping.list.setCurrentRow(found[0])
+    assert "background inside" in stepping.words.text()
+    area = hand.session.facts(label).area_px
+    hand.key(Qt.Key.Key_F)
+    assert hand.session.facts(label).area_px > area
+    assert stepping.list.count() < number
+    hand.panel.classes.buttons[2].click()
+    assert stepping.list.count(), "choosing a class leaves the list alone"
+
+
+def test_seeing(hand, viewer, until):
+    nuclei = canvas.find_layer(viewer, "nuclei")
+    seeing = hand.panel.seeing
+    hand.key(Qt.Key.Key_O)
+    assert nuclei.contour == 0
+    hand.key(Qt.Key.Key_O)
+    assert nuclei.contour == 2
+    seeing.opacity.setValue(40)
+    assert nuclei.opacity == pytest.approx(0.4)
+    a = min(hand.session.maps.boxes)
+    hand.controller.run(lambda s: s.set_class(3, [a]))
+    blue = nuclei.colormap.map(np.array([a]))[0]
+    seeing.colour_blind.setChecked(True)
+    other = nuclei.colormap.map(np.array([a]))[0]
+    assert not np.allclose(blue, other)
+    hand.panel.classes.buttons[1].click()
+    seeing.only.setChecked(True)
+    shown = nuclei.colormap.map(np.array(sorted(hand.session.maps.boxes)))[:, 3] > 0
+    classes = [hand.session.row(k).class_id == hand.session.current_class for k in sorted(hand.session.maps.boxes)]
+    assert shown.tolist() == classes
+    seeing.only.setChecked(False)
+    seeing.colour_blind.setChecked(False)
+    image = canvas.find_layer(viewer, "image").data.copy()
+    seeing.stain.setCurrentText("Haematoxylin")
+    until(lambda: canvas.find_layer(viewer, "view") is not None)
+    assert (canvas.find_layer(viewer, "image").data == image).all(), "the image itself is never changed"
+    viewer.layers.remove(canvas.find_layer(viewer, "view"))
+    assert seeing.stain.currentText() == "H&E"
+    seeing.contrast.setValue(2.0)
+    until(lambda: canvas.find_layer(viewer, "view") is not None)
+    assert canvas.find_layer(viewer, "view").data.mean() < image[..., :3].mean()
+    seeing.contrast.setValue(1.0)
+    assert canvas.find_layer(viewer, "view") is None
+
+
+def test_napari_s_own_keys_and_double_click_come_back(hand, viewer):
+    nuclei = canvas.find_layer(viewer, "nuclei")
+    viewer.layers.selection.active = nuclei
+    hand.key(Qt.Key.Key_2)
+    assert nuclei.mode == "pan_zoom", "2 is a class while Annotate is shown"
+    assert not any(f.__name__ == "double_click_to_zoom" for f in viewer.mouse_double_click_callbacks)
+    edit(hand)
+    hand.studio.show_panel("Masks")
+    hand.canvas.setFocus()
+    assert any(f.__name__ == "double_click_to_zoom" for f in viewer.mouse_double_click_callbacks)
+    hand.key(Qt.Key.Key_2)
+    assert nuclei.mode == "paint", "2 is napari's brush otherwise"
+    hand.key(Qt.Key.Key_Z, CONTROL)
+    assert not hand.session.can_undo, "undo stays ours"
+    hand.studio.show_panel("Annotate")
+    hand.canvas.setFocus()
+    hand.key(Qt.Key.Key_V)
+    assert nuclei.mode == "pan_zoom"
+
+
+def test_keys_work_while_the_dock_has_the_focus(hand):
+    label = min(hand.session.maps.boxes)
+    hand.session.select([label])
+    hand.panel.commands.stepped()
+    QTest.keyClick(hand.panel, Qt.Key.Key_4)
+    assert hand.session.row(label).class_id == 4
+    QTest.keyClick(hand.panel, Qt.Key.Key_Z, CONTROL)
+    assert hand.session.row(label).class_id != 4
+
+
+def test_space_moves_the_slide_with_any_tool(hand, viewer):
+    hand.tool("lasso")
+    nuclei = canvas.find_layer(viewer, "nuclei")
+    assert not nuclei.mouse_pan
+    QTest.keyPress(hand.canvas, Qt.Key.Key_Space)
+    assert nuclei.mouse_pan
+    QTest.keyRelease(hand.canvas, Qt.Key.Key_Space)
+    assert not nuclei.mouse_pan
+    assert hand.panel.toolbox.tool == "lasso"
+
+
+def test_the_key_map_opens_and_closes(hand, qtbot):
+    from napari_monusac.ui.keymap import GROUPS
+
+    hand.panel.show_keymap()
+    window = hand.panel._keymap
+    assert window.isVisible()
+    assert not window.isModal()
+    QTest.keyClicks(window, "?")
+    assert not window.isVisible()
+    shown = {k for _, lines in GROUPS for keys, _ in lines for k in keys.replace("   ", " ").split()}
+    for key in hand.panel.keys.actions():
+        assert key.replace("Control-", "Ctrl+").replace("Shift-", "Shift+").replace("Delete", "Del") in shown | {
+            "Shift+A"
+        }
+
+
+def test_deleted_layers_break_nothing(hand, viewer, qtbot):
+    label = edit(hand)
+    viewer.layers.remove(canvas.find_layer(viewer, "semantic"))
+    viewer.layers.remove(canvas.find_layer(viewer, "ternary"))
+    hand.controller.run(lambda s: s.grow([label]))
+    viewer.layers.remove(canvas.find_layer(viewer, "nuclei"))
+    qtbot.wait(20)
+    hand.controller.run(lambda s: s.shrink([label]))
+    for key in (Qt.Key.Key_N, Qt.Key.Key_O, Qt.Key.Key_S):
+        hand.key(key)
+    hand.controller.settle()
+    assert hand.panel.show_again.isVisible()
+    hand.panel.show_again.click()
+    qtbot.wait(20)
+    assert not hand.panel.show_again.isVisible()
+    assert hand.in_step()
+    hand.controller.run(lambda s: s.grow([label]))
+    assert hand.in_step()
+
+
+def test_the_reader_is_asked_once_and_stands_on_edits(hand):
+    hand.panel.reader.setVisible(True)
+    hand.panel.reader.field.setText(" Dr. Blau ")
+    hand.panel.reader.keep.click()
+    assert annotate_settings.reader() == "Dr. Blau"
+    assert not hand.panel.reader.isVisible()
+    label = edit(hand)
+    assert hand.session.row(label).author == "Dr. Blau"
+    annotate_settings.set_reader("")
+
+
+def test_corrected_crops_go_back_into_training(hand, until, settle):
+    model = hand.studio.model
+    asked = []
+    model.train_asked.connect(lambda folder, checkpoint: asked.append((folder, checkpoint)))
+    edit(hand)
+    before = model.crop.annotation.read_bytes()
+    hand.panel.train.click()
+    until(lambda: bool(asked))
+    folder, checkpoint = asked[0]
+    assert checkpoint is None
+    assert [p.suffix for p in folder.rglob("*.xml")] == [".xml"]
+    assert hand.studio.tabs.tabText(hand.studio.tabs.currentIndex()) == "Train"
+    assert hand.studio.panels["Train"].form.data.path == folder
+    model.crop.annotation.write_bytes(before)
+    hand.studio.show_panel("Annotate")
+
+
+def test_a_crop_without_labels_is_begun_by_a_button(hand, viewer, until, tmp_path):
+    model = hand.studio.model
+    crop = model.crop
+    hidden = crop.annotation.rename(crop.annotation.with_suffix(".aside"))
+    try:
+        bare = type(crop)(**{**{f: getattr(crop, f) for f in crop.__dataclass_fields__}, "annotation": None})
+        hand.session.close(discard=True)
+        model.may_leave_crop, kept = (lambda: True), model.may_leave_crop
+        model.ask_for_crop(bare)
+        model.may_leave_crop = kept
+        until(lambda: model.crop is bare and hand.session is None)
+        until(lambda: hand.panel.begin.isVisible())
+        assert "Nobody has outlined" in hand.panel.hint.text()
+        hand.panel.begin.click()
+        until(lambda: hand.session is not None)
+        assert len(hand.session.rows) == 0
+        hand.tool("lasso")
+        height, width = hand.session.shape
+        middle = (height / 2, width / 2)
+        hand.drag([(middle[0] + dy, middle[1] + dx) for dy, dx in ((-9, -9), (-9, 9), (9, 9), (9, -9), (-9, -8))])
+        assert len(hand.session.rows) == 1
+        assert hand.in_step()
+        hand.panel.save.click()
+        until(lambda: not hand.session.unsaved and not hand.controller.busy)
+        assert crop.annotation.is_file()
+    finally:
+        hidden.replace(crop.annotation)
+
+
+def test_a_folder_that_cannot_be_written(hand, until, tmp_path, monkeypatch):
+    from napari_monusac.ui import editing_opening
+
+    monkeypatch.setenv("MONUSAC_WORK", str(tmp_path / "work"))
+    monkeypatch.setattr(editing_opening, "writable", lambda folder: tmp_path in (folder, *folder.parents))
+    before = hand.studio.model.crop.annotation.read_bytes()
+    hand.controller.place = None
+    reopened(hand, until)
+    assert "cannot be written" in hand.panel.message.text()
+    edit(hand)
+    hand.panel.save.click()
+    until(lambda: not hand.session.unsaved and not hand.controller.busy)
+    assert hand.session.path.is_relative_to(tmp_path)
+    assert hand.studio.model.crop.annotation.read_bytes() == before
+    assert not (hand.studio.model.crop.annotation.parent / ".monusac").exists()
+
+
+def test_a_journal_that_does_not_fit_is_a_question(hand, until):
+    edit(hand, 2)
+    path = hand.session.path
+    before = path.read_bytes()
+    hand.session.close()
+    path.write_bytes(before + b"\n<!-- another hand -->\n")
+    hand.controller.open_again()
+    until(lambda: bool(hand.panel.question.buttons))
+    assert "changed by somebody else" in hand.panel.question.text.text()
+    answer(hand, "Bring the edits back")
+    until(lambda: hand.session is not None)
+    assert hand.session.unsaved
+    path.write_bytes(before)
+
+
+def test_close_events_of_other_kinds_pass(hand):
+    assert not hand.panel.eventFilter(hand.panel.window(), QEvent(QEvent.Type.WindowActivate))
+    assert QApplication.instance() is not None
