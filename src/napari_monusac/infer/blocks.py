@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Side of a block and of the halo around it, px.
-BLOCK_PX, HALO_PX = 2048, 256
+BLOCK_PX, HALO_PX = 1536, 256
 
 
 def separate_store(

@@ -1,0 +1,70 @@
+"""Prediction of one crop into a store, at the crop's own scale where it fits into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_monusac.infer.predict import Progress, predict
+from napari_monusac.infer.slide import predict_slide
+from napari_monusac.io.store import write_prediction
+from napari_monusac.masks.instances import instances_from_maps
+
+if TYPE_CHECKING:
+    from napari_monusac.io.slides import Slide
+
+#: Larger images are predicted piece by piece, in memory that does not grow with them, and stored at the network's scale.
+WHOLE_PX = 4096 * 4096
+
+
+def predict_crop(
+    slide: Slide,
+    model: Any,
+    out: Path,
+    *,
+    flips: bool = False,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Callable[[Progress], object] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> tuple[str, ...]:
+    """Predict a crop and its nuclei, and write both as OME-Zarr.
+
+    Parameters
+    ----------
+    slide : Slide
+        The open image. Up to 4096 x 4096 px the store has the image's own pixels, so that it fits the truth.
+    model : LoadedModel or path
+    out : Path
+        The ``.zarr`` folder to write.
+    flips, device, overwrite, progress, should_stop
+        See `napari_monusac.infer.slide.predict_slide`.
+
+    Returns
+    -------
+    tuple of str
+        What the user should be told.
+
+    Raises
+    ------
+    Cancelled
+        `should_stop` said so.
+    StoreError, SlideError, CheckpointError, ShapeError
+        As their names say.
+    """
+    if slide.shape[0] * slide.shape[1] > WHOLE_PX:
+        predict_slide(
+            slide, model, out, overwrite=overwrite, flips=flips, device=device, progress=progress, should_stop=should_stop
+        )  # fmt: skip
+        return ()
+    prediction = predict(slide, model, flips=flips, device=device, progress=progress, should_stop=should_stop)
+    nuclei = instances_from_maps(
+        prediction.semantic,
+        prediction.ternary,
+        boundary_width=prediction.boundary_width,
+        um_per_px=prediction.um_per_px,
+    )
+    image = str(Path(slide.path).absolute())
+    write_prediction(prediction, out, instances=nuclei.instances, table=nuclei.table, image=image)
+    return prediction.notes
