@@ -57,6 +57,25 @@ def test_the_empty_studio_says_what_to_do(studio):
     assert not studio.presets[40].isEnabled()
 
 
+def test_a_slide_that_is_open_already_is_taken(viewer, qtbot, tissue_folder, settle, monkeypatch, tmp_path):
+    """`napari PATH -w napari-monusac` opens the file before it docks the Studio."""
+    from napari_monusac.ui import model
+
+    monkeypatch.setenv("MONUSAC_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("MONUSAC_PANEL", "review")
+    image = sorted(tissue_folder.rglob("*.svs"))[1]
+    viewer.open(str(image.parent), plugin="napari-monusac")
+    _, studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")
+    qtbot.waitUntil(lambda: studio.model.crop is not None, timeout=30_000)
+    assert studio.where.text() == studio.model.crop.name
+    assert studio.tabs.tabText(studio.tabs.currentIndex()) == "Review"
+    assert studio.model.runs_folder == tmp_path / "runs"
+    settle()
+    if studio.model.editing is not None and studio.model.editing.session is not None:
+        studio.model.editing.session.close(discard=True)
+    model.forget(viewer)
+
+
 def test_magnification_presets(opened, viewer):
     um = canvas.um_per_px(canvas.find_layer(viewer, "image"))
     assert um == pytest.approx(0.25)

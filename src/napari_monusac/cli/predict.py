@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from napari_monusac.infer.batch import SlideResult
     from napari_monusac.io.collection import Collection, Crop
 
-#: Up to this many pixels an image is predicted in memory, and its maps are stored at its own scale.
-_WHOLE_PX = 4096 * 4096
 Step = Callable[[float, str], None]
 
 
@@ -148,31 +146,20 @@ def _one_by_one(
 
 
 def _predict_one(task: _Task, model: Any, options: dict[str, Any], stopping: Callable[[], bool], step: Step) -> None:
-    from napari_monusac.infer.predict import predict as predict_image
-    from napari_monusac.infer.slide import predict_slide
-    from napari_monusac.io.store import write_prediction
-    from napari_monusac.masks.instances import instances_from_maps
+    from napari_monusac.infer.crop import predict_crop
 
-    common = {
-        "flips": options["flips"],
-        "device": options["device"],
-        "should_stop": stopping,
-        "progress": lambda p: step(float(p), task.crop.name),
-    }
     with task.collection.open(task.crop) as slide:
-        if slide.shape[0] * slide.shape[1] > _WHOLE_PX:
-            predict_slide(slide, model, task.out, overwrite=options["overwrite"], **common)
-            return
-        prediction = predict_image(slide, model, **common)
-    nuclei = instances_from_maps(
-        prediction.semantic,
-        prediction.ternary,
-        boundary_width=prediction.boundary_width,
-        um_per_px=prediction.um_per_px,
-    )
-    image = str(task.crop.image.absolute())
-    write_prediction(prediction, task.out, instances=nuclei.instances, table=nuclei.table, image=image)
-    for note in prediction.notes:
+        notes = predict_crop(
+            slide,
+            model,
+            task.out,
+            flips=options["flips"],
+            device=options["device"],
+            overwrite=options["overwrite"],
+            progress=lambda p: step(float(p), task.crop.name),
+            should_stop=stopping,
+        )
+    for note in notes:
         tell(f"{task.crop.name}: {note}")
 
 

@@ -14,7 +14,7 @@ from napari_monusac.masks.instances import instances_from_maps
 if TYPE_CHECKING:
     from napari_monusac.io.slides import Slide
 
-#: Larger images are predicted piece by piece, in memory that does not grow with them, and stored at the network's scale.
+#: Larger images are predicted piece by piece, in constant memory, and stored at the network's scale.
 WHOLE_PX = 4096 * 4096
 
 
@@ -55,7 +55,8 @@ def predict_crop(
     """
     if slide.shape[0] * slide.shape[1] > WHOLE_PX:
         predict_slide(
-            slide, model, out, overwrite=overwrite, flips=flips, device=device, progress=progress, should_stop=should_stop
+            slide, model, out, overwrite=overwrite, flips=flips, device=device, progress=progress,
+            should_stop=should_stop,
         )  # fmt: skip
         return ()
     prediction = predict(slide, model, flips=flips, device=device, progress=progress, should_stop=should_stop)

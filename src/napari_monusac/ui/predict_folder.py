@@ -23,7 +23,7 @@ class FolderPrediction(QWidget):
     checkpoint : callable
         Gives the chosen checkpoint or None, on the Qt thread.
     options : callable
-        Gives further parameters of `napari_monusac.infer.slide.predict_slide`.
+        Gives further parameters of `napari_monusac.infer.crop.predict_crop`.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ def predict_crops(
         One line for each crop that failed.
     """
     from napari_monusac.infer.batch import output_paths
-    from napari_monusac.infer.slide import predict_slide
+    from napari_monusac.infer.crop import predict_crop
     from napari_monusac.learn.checkpoint import load_checkpoint
     from napari_monusac.scoring.density import count_nuclei, density_table, write_density_table
 
@@ -106,7 +106,7 @@ def predict_crops(
         target = targets[Path(crop.image)]
         try:
             if not target.exists():
-                predict_slide(collection.open(crop), loaded, target, should_stop=lambda: report.stopping, **options)
+                predict_crop(collection.open(crop), loaded, target, should_stop=lambda: report.stopping, **options)
             table, shape, um = stored_nuclei(target)
             counts.append(count_nuclei(table, shape, um, name=crop.name, patient=crop.patient))
         except MonusacError as error:

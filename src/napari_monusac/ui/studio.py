@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
@@ -67,6 +69,9 @@ class Studio(QWidget):
         canvas.show_magnification(napari_viewer)
         self._connect()
         self._layers_changed()
+        self._take_hints()
+        # napari opens files before it docks the Studio: take what is there already
+        QTimer.singleShot(0, self._adopt_open_layers)
 
     def _build(self) -> None:
         self.setMinimumWidth(380)
@@ -192,14 +197,30 @@ class Studio(QWidget):
     def _inserted(self, event: Any) -> None:
         """A layer came in, perhaps by File > Open or a drop: list its collection, show its crop."""
         show_outlines(event.value)
-        about = event.value.metadata.get("monusac", {})
+        self._take_layer(event.value)
+        self._layers_changed()
+
+    def _take_layer(self, layer: Any) -> None:
+        about = layer.metadata.get("monusac", {})
         if about.get("role") == "image" and about.get("collection"):
             root = str(about["collection"])
             if self.model.collection is None or str(self.model.collection.root) != root:
                 QTimer.singleShot(0, lambda: self._list(root, str(about.get("crop") or "")))
             elif self.model.crop is None or self.model.crop.name != about.get("crop"):
                 self._adopt(str(about.get("crop") or ""))
-        self._layers_changed()
+
+    def _adopt_open_layers(self) -> None:
+        image = canvas.find_layer(self.viewer, "image")
+        if image is not None and self.model.crop is None:
+            self._take_layer(image)
+
+    def _take_hints(self) -> None:
+        """What the command line wants to be shown: where the runs are, and which panel."""
+        if os.environ.get("MONUSAC_RUNS"):
+            self.model.runs_folder = Path(os.environ["MONUSAC_RUNS"])
+            self.panels["Train"].runs.refresh()
+            self.panels["Predict"].list_models()
+        self.show_panel(os.environ.get("MONUSAC_PANEL", "Slides").capitalize())
 
     def _list(self, root: str, crop_name: str) -> None:
         slides = self.panels["Slides"]
