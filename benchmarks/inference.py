@@ -6,7 +6,7 @@
 
 Images: real crops, and a mosaic of them (noise where the shared data is not at hand). Weights are random: they cost
 what trained ones cost. The rival is MONAI's `SlidingWindowInferer` with Gaussian blending, the same tiles and
-overlap, the same weights in float32; and the bare forward pass over the same tiles, in the precision of ours, without reading,
+overlap, the same weights in float32; and the bare forward pass over the same tiles, in our precision, without reading,
 normalising, softmax or blending. Aims: 2 times MONAI with torch, 3 times with OpenVINO, 90 % of the bare pass. With
 ``--memory`` a network of one layer stands in: memory is about tiling.
 """
