@@ -33,8 +33,8 @@ def caught_warnings() -> Iterator[deque[str]]:
         if threading.get_ident() != own and not threading.current_thread().name.startswith(_LOADER_PREFIX):
             before(message, category, filename, lineno, file, line)
             return
-        if issubclass(category, DeprecationWarning | PendingDeprecationWarning):
-            return  # for the developers of those libraries
+        if issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning):
+            return  # about code, for its developers
         text = f"{category.__name__}: {str(message).splitlines()[0]}" if str(message) else category.__name__
         if text not in seen:
             seen.add(text)
