@@ -17,7 +17,7 @@ from napari_monusac.ui.review_folder import _certain, _table
 
 @pytest.fixture
 def predictions(tissue_folder, tmp_path):
-    """Two models' predictions of two crops of two patients: the first misses a nucleus of each that the second finds."""
+    """Predictions of two models, two crops each: the first model misses a nucleus of each, the second finds it."""
     collection = open_collection(tissue_folder)
     crops = [
         next(c for c in collection.crops if c.patient == p) for p in sorted({c.patient for c in collection.crops})[:2]

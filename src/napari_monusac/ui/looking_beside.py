@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from napari.components import ViewerModel
@@ -37,6 +38,7 @@ class SecondView(QObject):
         self.view: Any = None
         self._dock: Any = None
         self._linking = False
+        self._neighbour: tuple[QDockWidget, int] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -84,6 +86,7 @@ class SecondView(QObject):
         if others:
             window.splitDockWidget(others[0], self._dock, Qt.Orientation.Horizontal)
             window.splitDockWidget(self._dock, others[0], Qt.Orientation.Horizontal)
+        self._neighbour = (others[0], others[0].width()) if others else None
         QTimer.singleShot(0, lambda: self._share(window, others))
 
     def _share(self, window: QMainWindow, others: list[QDockWidget]) -> None:
@@ -142,6 +145,15 @@ class SecondView(QObject):
             self.viewer.window.remove_dock_widget(view)
         except (LookupError, RuntimeError):  # napari's own close button was faster
             dock.deleteLater()
+        if self._neighbour is not None:
+            QTimer.singleShot(0, partial(_take_width, *self._neighbour))
+
+
+def _take_width(dock: QDockWidget, width: int) -> None:
+    """Give a dock the width again that it had: Qt lets it grow into the room of the one that is gone."""
+    window = dock.window()
+    if isinstance(window, QMainWindow):
+        window.resizeDocks([dock], [width], Qt.Orientation.Horizontal)
 
 
 def _dock_of(widget: Any) -> Any:

@@ -25,7 +25,7 @@ _TIPS = (
     "How sure the model is of its nucleus",
 )
 #: Choices of confidence: words, lowest, highest.
-_SURE = (("Any confidence", 0.0, 1.01), ("Sure: 0.8 up", 0.8, 1.01), ("0.5 to 0.8", 0.5, 0.8), ("Under 0.5", 0.0, 0.5))
+_SURE = (("Sure: any", 0.0, 1.01), ("0.8 and up", 0.8, 1.01), ("0.5 to 0.8", 0.5, 0.8), ("under 0.5", 0.0, 0.5))
 _ROWS_HIGH = 9
 
 
@@ -158,7 +158,7 @@ class ErrorsView(QWidget):
         filters = row(self.kind, self.class_, self.sure)
         filters.layout().setSpacing(4)
         for i in range(3):
-            filters.layout().setStretch(i, 1)
+            filters.layout().setStretch(i, 3 if i else 4)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.counts, filters, self.table):

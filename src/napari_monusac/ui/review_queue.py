@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _HEADERS = ("", "What", "Class", "Doubt", "Crop")
 _ORDERS = (("Most doubtful first", "doubt"), ("Largest fault first", "size"), ("Crop by crop", "crop"))
-_KINDS = (("Errors and doubtful nuclei", ()), ("Errors", ("error",)), ("Doubtful nuclei", ("doubtful",)))
+_KINDS = (("Errors, doubtful", ()), ("Only errors", ("error",)), ("Only doubtful", ("doubtful",)))
 _ROWS_HIGH = 9
 
 
