@@ -121,8 +121,12 @@ def prepare(model: LoadedModel, tiles: NDArray[np.uint8]) -> Tensor:
 
 def as_probabilities(semantic: Tensor, ternary: Tensor) -> NDArray[np.float32]:
     """Logits of both heads to probabilities, float32 (b, 8, y, x), in C order on the CPU."""
-    out = torch.cat([semantic.float().softmax(1), ternary.float().softmax(1)], 1)
-    return np.asarray(out.contiguous().cpu().numpy(), np.float32)
+    count = semantic.shape[1]
+    out = torch.empty(len(semantic), count + ternary.shape[1], *semantic.shape[2:], device=semantic.device)
+    # to planes first: softmax over interleaved channels is slow
+    torch.softmax(semantic.contiguous().float(), 1, out=out[:, :count])
+    torch.softmax(ternary.contiguous().float(), 1, out=out[:, count:])
+    return np.asarray(out.cpu().numpy(), np.float32)
 
 
 def tile_multiple(network: Any) -> int:
