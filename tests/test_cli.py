@@ -161,6 +161,8 @@ def test_a_reader_that_goes_away_is_no_crash() -> None:
 def test_ctrl_c_ends_without_a_trace(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
+        # a background shell starts its children with SIGINT ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import napari_monusac.io.collection as c\n"
         "c.open_collection = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT) or signal.pause()\n"
         "from napari_monusac.cli import main\n"
