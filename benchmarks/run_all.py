@@ -164,16 +164,28 @@ def training(r: dict[str, Any]) -> Iterator[Line]:
 
 
 def by_names(r: Any, path: str = "") -> Iterator[Line]:
-    """Read a benchmark without a reader of its own: numbers with `ratio` in their name, the aim from `aim_NAME`."""
+    """Read a benchmark without a reader of its own: numbers that have `ratio` in their name, or an `aim_NAME` beside."""
     if isinstance(r, list):
         for k, item in enumerate(r):
-            yield from by_names(item, f"{path}[{item.get('name', k) if isinstance(item, dict) else k}]")
+            yield from by_names(item, f"{path}[{_name_of(item, k)}]")
     elif isinstance(r, dict):
         for key, value in r.items():
+            aim = r.get(f"aim_{key}")
+            what = f"{path} {key}".strip().replace("_", " ")
             if isinstance(value, dict | list):
                 yield from by_names(value, f"{path} {key}")
-            elif isinstance(value, int | float) and ("ratio" in key or "faster" in key) and not key.startswith("aim"):
-                yield _ratio(f"{path} {key}".strip().replace("_", " "), "", "", float(value), r.get(f"aim_{key}"))
+            elif not isinstance(value, int | float) or key.startswith("aim"):
+                continue
+            elif "ratio" in key:
+                yield _ratio(what, "", "", float(value), aim)
+            elif aim is not None:
+                yield Line(what, f"{value:.4g}", aim=f">= {aim:g}", met=value >= aim)
+
+
+def _name_of(item: Any, k: int) -> str:
+    """What tells an item of a list from the others: its texts, or its place."""
+    words = [v for v in item.values() if isinstance(v, str) and len(v) < 40] if isinstance(item, dict) else []
+    return ", ".join(words[:2]) or str(k)
 
 
 READERS: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
