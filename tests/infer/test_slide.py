@@ -119,3 +119,19 @@ def test_region_and_scale(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> 
     assert finer.um_per_px == 0.25
     assert finer.boundary_width == 3
     assert any("resampled" in n for n in finer.notes)
+
+
+def test_two_processes_do_not_write_the_same_store(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> None:
+    import json
+
+    def again(progress: float) -> None:
+        if progress == 1.0:
+            return
+        with pytest.raises(StoreError, match="another process"):
+            predict_slide(tissue, stand_in, tmp_path / "s.zarr", **OPTIONS)
+
+    predict_slide(tissue, stand_in, tmp_path / "s.zarr", progress=again, nuclei=False, **OPTIONS)
+    lock = tmp_path / "t.zarr.lock"
+    lock.write_text(json.dumps({"pid": 1, "started": 0.0, "host": "a dead worker of another machine"}))
+    predict_slide(tissue, stand_in, tmp_path / "t.zarr", nuclei=False, **OPTIONS)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.zarr", "t.zarr"]

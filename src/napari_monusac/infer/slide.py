@@ -6,7 +6,8 @@ import json
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_monusac.core.errors import StoreError
+from napari_monusac.core.errors import RunLockedError, StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
 from napari_monusac.infer.blocks import separate_store
 from napari_monusac.infer.engines import Engine, LoadedModel, Precision, as_model, checkpoint_name
@@ -23,6 +24,7 @@ from napari_monusac.infer.plan import OVERLAP_PX, TILE_PX, Plan, plan_prediction
 from napari_monusac.infer.predict import Progress, skips_glass
 from napari_monusac.infer.run import run_tiles
 from napari_monusac.infer.tiles import Blender, Box
+from napari_monusac.io._locks import RunLock, is_of_this_machine, read_holder
 from napari_monusac.io.store import PredictionStore, StoreInfo, move_into_place
 
 #: Part of the progress that separating the nuclei takes.
@@ -96,30 +98,51 @@ def predict_slide(
         tile_px=tile_px, overlap_px=overlap_px,
     )  # fmt: skip
     info = _info(plan, model.recipe.fingerprint(), checkpoint_name(checkpoint, model), model.recipe.boundary_width)
-    work = _Work.begin(out, plan, info, _key(plan, model, flips))
-    skip = skips_glass(plan, skip_glass)
-    started, total = time.perf_counter(), len(plan.grid)
-    blender = work.blender()
-    for index, box, values in run_tiles(
-        plan,
-        flips=flips,
-        batch_size=batch_size,
-        skip_glass=skip,
-        first=work.done,
-        blender=blender,
-        should_stop=should_stop,
-    ):
-        work.write(index, plan.cut(box, values), blender)
+    key = _key(plan, model, flips)
+    with _alone(out):
+        work = _Work.begin(out, plan, info, key)
+        skip = skips_glass(plan, skip_glass)
+        started, total = time.perf_counter(), len(plan.grid)
+        blender = work.blender()
+        for index, box, values in run_tiles(
+            plan,
+            flips=flips,
+            batch_size=batch_size,
+            skip_glass=skip,
+            first=work.done,
+            blender=blender,
+            should_stop=should_stop,
+        ):
+            work.write(index, plan.cut(box, values), blender)
+            if progress is not None:
+                progress(_progress(index + 1, work.first, total, time.perf_counter() - started, nuclei))
+        if nuclei:
+            separate_store(work.store.path, should_stop=should_stop, settings=settings)
+        else:
+            work.store.add_pyramid()
+        work.finish()
         if progress is not None:
-            progress(_progress(index + 1, work.first, total, time.perf_counter() - started, nuclei))
-    if nuclei:
-        separate_store(work.store.path, should_stop=should_stop, settings=settings)
-    else:
-        work.store.add_pyramid()
-    work.finish()
-    if progress is not None:
-        progress(Progress.of(total, total, time.perf_counter() - started))
+            progress(Progress.of(total, total, time.perf_counter() - started))
     return out
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other processes of this machine off the unfinished work; a lock of another machine is a dead worker's."""
+    path = out.with_name(f"{out.name}.lock")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    holder = read_holder(path)
+    if holder is not None and not is_of_this_machine(holder):
+        path.unlink(missing_ok=True)
+    lock = RunLock(path)
+    try:
+        lock.__enter__()
+    except RunLockedError as error:
+        raise StoreError(out, "is being predicted by another process", "wait for it, or stop it") from error
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
 
 
 def _progress(done: int, first: int, total: int, seconds: float, nuclei: bool) -> Progress:
