@@ -142,7 +142,7 @@ def test_thresholds_act_without_predicting_again(opened, viewer, qtbot, settle):
     shape = image.data.shape[:2]
     semantic, ternary = np.zeros((5, *shape), np.float32), np.zeros((3, *shape), np.float32)
     semantic[0], ternary[0] = 1, 1
-    for y, sure in ((20, 0.97), (70, 0.8)):
+    for y, sure in ((20, 1.0), (70, 0.8)):
         part = (slice(y, y + 20), slice(30, 50))
         semantic[(0, *part)], semantic[(2, *part)] = 1 - sure, sure
         ternary[(0, *part)], ternary[(1, *part)] = 1 - sure, sure
@@ -151,7 +151,7 @@ def test_thresholds_act_without_predicting_again(opened, viewer, qtbot, settle):
     predict._predicted(image, LivePrediction(viewer, image, shape, (0, 0)), prediction, nuclei)
     layer = canvas.find_layer(viewer, "predicted nuclei")
     assert len(np.unique(layer.data)) == 3
-    predict.confidence.setValue(0.9)
+    predict.confidence.setValue(0.85)
     qtbot.waitUntil(lambda: len(np.unique(layer.data)) == 2, timeout=10_000)
     assert predict.prediction is prediction
     predict.confidence.setValue(0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -139,7 +140,9 @@ _RUNNING: set[Task] = set()
 def stop_all() -> None:
     """Ask every running task to stop; none of them is heard of again (the window is closing)."""
     for task in tuple(_RUNNING):
-        task.abandon()
+        # when the interpreter ends, Qt may have taken the task's object away before us
+        with suppress(RuntimeError):
+            task.abandon()
 
 
 def seconds_left(started_at: float, fraction: float | None) -> float | None:
