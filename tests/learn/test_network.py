@@ -73,8 +73,10 @@ def test_dropout_drops_the_same_channels_for_both_heads(small):
 def test_scse_and_other_encoders_can_be_chosen(small):
     from napari_monusac.learn.network import DualHeadUnet
 
-    names = {type(m).__name__ for m in DualHeadUnet(small.with_values(decoder_attention="scse")).modules()}
-    assert "SCSEModule" in names
+    scse = small.with_values(decoder_attention="scse", decoder_channels=(16,) * 5)
+    assert "SCSEModule" in {type(m).__name__ for m in DualHeadUnet(scse).modules()}
+    with pytest.raises(RecipeError, match="16 decoder channels or more"):
+        small.with_values(decoder_attention="scse")
     net = DualHeadUnet(small.with_values(encoder="resnet18", decoder_channels=(16, 8, 8), patch_size=64))
     assert net.stride == 8
 
@@ -219,6 +221,25 @@ def test_the_hub_s_cache_is_used_without_a_network(network, small, monkeypatch):
     monkeypatch.setattr(weights, "why_offline", lambda: "nothing may ask")
     DualHeadUnet(small.with_values(encoder_weights="imagenet"))
     assert asked == [True]
+
+
+def test_a_download_is_announced_only_where_there_will_be_one(small, monkeypatch):
+    import huggingface_hub
+
+    from napari_monusac.learn import weights
+
+    assert weights.download_notice(small) == ""
+    recipe = small.with_values(encoder="resnet34", encoder_weights="imagenet")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", _nothing_cached)
+    monkeypatch.setattr(weights, "why_offline", lambda: "offline")
+    assert weights.download_notice(recipe) == ""
+    monkeypatch.setattr(weights, "why_offline", lambda: "")
+    size = type("Metadata", (), {"size": 87_300_000})
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: size)
+    notice = weights.download_notice(recipe)
+    assert notice == "downloading ImageNet weights of resnet34: 87 MB from huggingface.co/smp-hub/resnet34.imagenet"
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: "cached")
+    assert weights.download_notice(recipe) == ""
 
 
 def test_hub_addresses():
