@@ -218,9 +218,9 @@ class AnnotatePanel(QWidget):
         self.form.setVisible(session is not None)
         bare = session is None and self.controller.place is not None and not self.controller.opening
         self.hint.say("" if session is not None or self.controller.opening else _BARE if bare else _NOTHING)
-        self.begin.setVisible(bare and not self.question.isVisible())
+        self.begin.setVisible(bare and not self.question.buttons)
         self.show_again.setVisible(deleted)
-        if session is None and not bare:
+        if self.controller.place is None:
             self.question.ask(None)
             self.message.say("")
         self.keys.bind(shown=self.isVisible())

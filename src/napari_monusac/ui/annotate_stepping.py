@@ -229,7 +229,8 @@ class Stepping(QWidget):
 
     def _changed(self, change: SessionChange) -> None:
         """Findings about nuclei that were changed are done with; Undo brings none back: the audit is quick."""
-        if change.kind in ("edit", "undo", "redo") and change.box is not None and self.list.count():
+        shaped = change.kind in ("edit", "undo", "redo") and change.name not in ("class", "note")
+        if shaped and self.list.count():
             found = (self.list.item(i).data(_FINDING) for i in range(self.list.count()))
             self._drop({f for f in found if change.ids & set(f.ids)})
 

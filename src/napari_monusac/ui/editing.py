@@ -79,7 +79,7 @@ class EditingController(QObject):
         self._paint = Paint(self)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
-        self.model.crop_changed.connect(self._look_soon)
+        self.model.crop_changed.connect(self._look_now)
         self.model.predicted.connect(self._predicted)
         self.model.palette = annotate_settings.palette()
         self._looking.start()
@@ -101,9 +101,14 @@ class EditingController(QObject):
         if self.session is not None and self.layers is not None and self.layers.get("nuclei") is None:
             self.session_changed.emit()
 
-    def _look_soon(self, _: object = None) -> None:
+    def _look_soon(self) -> None:
         if not self.closed:
             self._looking.start()
+
+    def _look_now(self, _: object) -> None:
+        # the Studio has put all layers of another crop in: no edit may go to the former one
+        self._looking.stop()
+        self._look()
 
     def _found_place(self) -> Place | None:
         image, nuclei = canvas.find_layer(self.viewer, "image"), canvas.find_layer(self.viewer, "nuclei")
@@ -228,7 +233,7 @@ class EditingController(QObject):
         self.closed = True
         self.viewer.layers.events.inserted.disconnect(self._inserted)
         self.viewer.layers.events.removed.disconnect(self._removed)
-        self.model.crop_changed.disconnect(self._look_soon)
+        self.model.crop_changed.disconnect(self._look_now)
         self.model.predicted.disconnect(self._predicted)
         self.deleteLater()  # what is connected to our signals is let go of
 

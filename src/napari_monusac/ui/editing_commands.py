@@ -62,6 +62,10 @@ class Commands:
         """The pointer is here now."""
         self.pointer, self._moved = point, True
 
+    def left(self) -> None:
+        """The pointer is off the canvas, or the crop is another one: keys mean the selection alone."""
+        self.pointer, self._moved = None, False
+
     def stepped(self) -> None:
         """The reader stepped to a nucleus: keys mean that one until the pointer moves."""
         self._moved = False
@@ -194,11 +198,11 @@ class Commands:
             marks.show("cut", outlines_of([session.predicted[label].stamp] if label else []))
 
     def describe(self) -> str | None:
-        """Return what is under the pointer in words; None where nothing has changed since the last time."""
+        """Return what was pointed at or stepped to in words; None where nothing has changed since the last time."""
         session = self.session
-        if session is None or self.pointer is None:
+        if session is None:
             return None
-        label = self.under()
+        label = self.under() if self._moved else min(session.selected, default=0)
         now = (label, session.state, id(session))
         if now == self._described:
             return None

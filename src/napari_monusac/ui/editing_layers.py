@@ -97,7 +97,7 @@ class SessionLayers:
         active = self.viewer.layers.selection.active
         for name in VIEWS:
             if self.get(name) is None:
-                self._layers[name] = self._add(name, image)
+                self._layers[name] = plain(self._add(name, image))
         top = self.get("nuclei")
         if active is None or canvas.role(active) in ("image", ""):
             self.viewer.layers.selection.active = top
@@ -213,6 +213,11 @@ class SessionLayers:
             layer = self.get(name)
             if layer is not None:
                 layer.editable = editable
+
+
+def plain(layer: Any) -> Any:
+    """Return a layer itself: what a plugin's viewer hands out is a proxy, which is not the layer in its list."""
+    return getattr(layer, "__wrapped__", layer)
 
 
 def semantic_colormap(palette: PaletteName) -> DirectLabelColormap:

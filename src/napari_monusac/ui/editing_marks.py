@@ -87,10 +87,12 @@ class Marks:
         if self._layer is None:
             active = self.viewer.layers.selection.active
             about = {**self._like.metadata.get("monusac", {}), "role": ROLE}
-            self._layer = self.viewer.add_vectors(
+            made = self.viewer.add_vectors(
                 np.zeros((0, 2, 2)), name=ROLE, scale=self._like.scale, translate=self._like.translate,
                 units=self._like.units, vector_style="line", edge_width=1.0, opacity=1.0, metadata={"monusac": about},
             )  # fmt: skip
+            # a plugin's viewer hands out a proxy
+            self._layer = getattr(made, "__wrapped__", made)
             self.viewer.layers.selection.active = active
         return self._layer
 

@@ -60,6 +60,7 @@ class Toolbox(QObject):
         self.active = True
         self.viewer.mouse_drag_callbacks.append(self._drag)
         self.viewer.mouse_move_callbacks.append(self._move)
+        self.viewer.events.mouse_over_canvas.connect(self._over_canvas)
         # napari zooms on a double click: two quick clicks are two clicks here
         double = self.viewer.mouse_double_click_callbacks
         self._zoomers = [f for f in double if getattr(f, "__name__", "") == "double_click_to_zoom"]
@@ -75,6 +76,7 @@ class Toolbox(QObject):
         self.active = False
         self.viewer.mouse_drag_callbacks.remove(self._drag)
         self.viewer.mouse_move_callbacks.remove(self._move)
+        self.viewer.events.mouse_over_canvas.disconnect(self._over_canvas)
         double = self.viewer.mouse_double_click_callbacks
         double.remove(self._double)
         double.extend(self._zoomers)
@@ -88,8 +90,13 @@ class Toolbox(QObject):
             elif isinstance(layer, Labels):
                 layer.mode = "pan_zoom"
 
+    def _over_canvas(self, event: Any) -> None:
+        if not event.value:
+            self.commands.left()
+
     def _session_changed(self) -> None:
         self._unwatch()
+        self.commands.left()
         layers = self.controller.layers
         if not self.active or layers is None:
             return
@@ -132,7 +139,7 @@ class Toolbox(QObject):
             return
         self._setting = True
         try:
-            if self.viewer.layers.selection.active is not layer:
+            if self.viewer.layers.selection.active != layer:
                 self.viewer.layers.selection.active = layer
             mode = NATIVE.get(self.tool, "pan_zoom")
             if layer.mode != mode:

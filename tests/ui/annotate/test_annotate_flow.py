@@ -161,8 +161,6 @@ def test_done_saves_marks_and_goes_on(hand, until):
 
 
 def test_a_prediction_is_accepted_by_click_key_and_region(hand, viewer, qtbot):
-    from napari_monusac.core.prediction import Prediction
-
     label = min(hand.session.maps.boxes)
     y, x = hand.centre(label)
     predicted = hand.session.maps.instances.copy()
@@ -174,7 +172,6 @@ def test_a_prediction_is_accepted_by_click_key_and_region(hand, viewer, qtbot):
     assert len(hand.session.maps.boxes) == 0
     nuclei = type("Nuclei", (), {"instances": predicted, "table": table})()
     prediction = type("P", (), {"offset_px": (0, 0)})()
-    assert Prediction is not None
     hand.studio.model.last_prediction = (prediction, nuclei)
     hand.controller.prediction_set = False
     hand.panel._predicted()
@@ -400,7 +397,7 @@ def test_a_crop_without_labels_is_begun_by_a_button(hand, viewer, until, tmp_pat
     hidden = crop.annotation.rename(crop.annotation.with_suffix(".aside"))
     try:
         bare = type(crop)(**{**{f: getattr(crop, f) for f in crop.__dataclass_fields__}, "annotation": None})
-        hand.session.close(discard=True)
+        hand.controller.leave()
         model.may_leave_crop, kept = (lambda: True), model.may_leave_crop
         model.ask_for_crop(bare)
         model.may_leave_crop = kept
