@@ -164,7 +164,7 @@ def training(r: dict[str, Any]) -> Iterator[Line]:
 
 
 def by_names(r: Any, path: str = "") -> Iterator[Line]:
-    """Read a benchmark without a reader of its own: numbers that have `ratio` in their name, or an `aim_NAME` beside."""
+    """Read a benchmark without a reader of its own: numbers with `ratio` in their name, or an `aim_NAME` beside."""
     if isinstance(r, list):
         for k, item in enumerate(r):
             yield from by_names(item, f"{path}[{_name_of(item, k)}]")

@@ -51,7 +51,8 @@ def example_run(example_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from napari_monusac.learn.loop import train
 
     recipe = load_recipe("quick").with_values(
-        decoder_channels=(16, 8, 8, 8, 8), epochs=1, steps_per_epoch=3, patch_size=64, batch_size=2,
+        encoder="tu-test_efficientnet", decoder_channels=(16, 16, 16, 16, 16), epochs=1,
+        steps_per_epoch=3, patch_size=64, batch_size=2,
         schedule="constant", warmup_epochs=0, precision="float32",
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("example-run") / "run"

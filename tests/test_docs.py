@@ -25,12 +25,11 @@ FENCE = re.compile(r"^```[ ]*(?:(\w+)|\{([^}]*)\})?[^\n]*\n(.*?)^```", re.MULTIL
 TINY = [
     *(f"--set={s}" for s in (
         "epochs=1", "steps_per_epoch=2", "patch_size=64", "batch_size=2", "precision=float32", "warmup_epochs=0",
-        "schedule=constant", "encoder_weights=none",
+        "schedule=constant", "encoder_weights=none", "encoder=tu-test_efficientnet",
+        "decoder_channels=[16, 16, 16, 16, 16]",
     )),
     "--device=cpu",
 ]  # fmt: skip
-SMALLEST = ["--set=encoder=tu-test_efficientnet", "--set=decoder_channels=[16, 16, 16, 16, 16]"]
-OF_FIRST = ["--set=encoder=resnet18", "--set=decoder_channels=[16, 8, 8, 8, 8]"]
 #: Why a block is not run here, by page and the first words of the block.
 NOT_RUN = {
     ("README.md", "make demo"): "sets up an environment of its own; CI runs both",
@@ -143,10 +142,7 @@ def test_every_block_of_a_page_runs(page: Path, desk: Path) -> None:
         for program, *words in _commands(block.text):
             assert program == "napari-monusac", f"{block.page}: {program} cannot be run here: mark the block .norun"
             trains = words[0] in ("train", "study") and "--resume" not in words
-            # a run that starts from another's weights needs its network
-            network = OF_FIRST if any("start_from" in w for w in words) else SMALLEST
-            extra = [*TINY, *network] if trains else []
-            assert _call([*words, *extra]) == 0, f"{block.page}: {' '.join(words)}"
+            assert _call([*words, *(TINY if trains else [])]) == 0, f"{block.page}: {' '.join(words)}"
 
 
 # ---------------------------------------------------------------- links and names
