@@ -195,10 +195,15 @@ def test_offline_never_hangs_and_offers_a_way(small, monkeypatch, tmp_path):
         for proxy in ("HTTPS_PROXY", "https_proxy"):
             monkeypatch.delenv(proxy, raising=False)
         assert re.search("cannot be reached|did not answer", weights.why_offline())
-    monkeypatch.setattr(weights.socket, "create_connection", lambda *_, **__: time.sleep(30))
+    monkeypatch.setattr(weights.socket, "create_connection", _hanging)
     start = time.monotonic()
     assert "did not answer" in weights.why_offline()
     assert time.monotonic() - start < 10
+
+
+def _hanging(*_, **__):
+    time.sleep(15)
+    raise OSError("at last")
 
 
 def _nothing_cached(*_, **__):

@@ -202,6 +202,10 @@ class TrainingRecipe(BaseModel):
             raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
         if self.patch_size % 2 ** len(self.decoder_channels):
             raise ValueError(f"patch_size = {self.patch_size} must be a multiple of {2 ** len(self.decoder_channels)}")
+        if self.decoder_attention == "scse" and min(self.decoder_channels) < 16:
+            raise ValueError(
+                f"scSE attention needs 16 decoder channels or more in every block, not {min(self.decoder_channels)}"
+            )
         if self.patch_size == 2 ** len(self.decoder_channels) and self.batch_size < 2 * self.accumulate:
             raise ValueError(
                 f"patch_size = {self.patch_size} with one patch a micro-batch leaves batch norm one pixel: use more of either"
