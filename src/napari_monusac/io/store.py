@@ -73,7 +73,8 @@ def write_prediction(
         raise ShapeError(f"instances {instances.shape}, maps {prediction.shape}", "pass nuclei of this prediction")
     info = StoreInfo(
         um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, boundary_width=prediction.boundary_width,
-        fingerprint=prediction.fingerprint, checkpoint=prediction.checkpoint, notes=prediction.notes, image=image, engine=prediction.engine,
+        fingerprint=prediction.fingerprint, checkpoint=prediction.checkpoint, notes=prediction.notes, image=image,
+        engine=prediction.engine,
         settings=settings or {},
     )  # fmt: skip
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
@@ -132,7 +133,8 @@ def read_prediction(path: str | Path) -> Prediction:
     info = store.info
     return Prediction(
         semantic=maps[:5], ternary=maps[5:], um_per_px=info.um_per_px, offset_px=info.offset_px,
-        boundary_width=info.boundary_width, fingerprint=info.fingerprint, checkpoint=info.checkpoint, notes=info.notes, engine=info.engine,
+        boundary_width=info.boundary_width, fingerprint=info.fingerprint, checkpoint=info.checkpoint, notes=info.notes,
+        engine=info.engine,
     )  # fmt: skip
 
 
