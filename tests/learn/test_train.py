@@ -476,3 +476,19 @@ def test_ours_with_every_option_trains_and_resumes(tiny_recipe, make_run, stain)
     from napari_monusac.learn.checkpoint import read_metadata
 
     assert set(read_metadata(one.best).stain) == {"mean", "std"}
+
+
+def test_fine_tuning_starts_from_another_run_and_not_from_the_hub(tiny_recipe, make_run):
+    first = make_run(tiny_recipe, "first")
+    _play(tiny_recipe, first)
+    recipe = tiny_recipe.with_values(start_from=str(first.path), encoder_weights="imagenet", lr=1e-12, weight_decay=0)
+    second = make_run(recipe, "second")
+    events = _play(recipe.with_values(max_steps=1), second)
+    assert events[-1].reason == "completed", events[-1].message
+    assert not [e for e in events if e.kind == "warned"]
+    a, b = _weights(first.best), _weights(second.last)
+    for key, value in a.items():
+        if value.is_floating_point() and "running" not in key:
+            np.testing.assert_allclose(b[key].numpy(), value.numpy(), atol=1e-6)
+    lost = tiny_recipe.with_values(start_from="/nowhere")
+    assert "no such file" in _failed(_play(lost, make_run(lost, "lost")))

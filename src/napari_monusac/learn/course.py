@@ -67,7 +67,8 @@ class Course:
         MonusacError
             Training cannot begin or go on.
         """
-        if not self.run.last.is_file() and (notice := download_notice(self.recipe)):
+        fresh = not self.run.last.is_file() and not self.recipe.start_from
+        if fresh and (notice := download_notice(self.recipe)):
             yield Warned(message=notice)
         t = self.training = set_up(self.recipe, self.run, self.options, ranks)
         p = t.progress
