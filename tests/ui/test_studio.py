@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QAbstractButton, QLabel
 
 from napari_monusac.ui import canvas
 
-PANELS = {"Slides", "Masks", "Train", "Predict", "Review"}
+PANELS = {"Slides", "Annotate", "Masks", "Train", "Predict", "Review"}
 
 
 def test_the_manifest_counts_what_the_plugin_offers():
@@ -38,7 +38,7 @@ def test_every_command_of_the_manifest_can_be_imported():
             assert callable(getattr(import_module(module), name))
 
 
-@pytest.mark.parametrize("name", ["Slides", "Boundary masks", "Train", "Predict", "Review"])
+@pytest.mark.parametrize("name", ["Slides", "Annotate", "Boundary masks", "Train", "Predict", "Review"])
 def test_each_panel_also_stands_alone(viewer, qtbot, name, settle):
     from napari_monusac.ui import model
 

@@ -28,6 +28,7 @@ _SHAPES = (
     ("Fill holes", "", "fill_holes"),
 )  # fmt: skip
 _NOTHING = "Open a crop (Slides): its nuclei can then be outlined, classified and mended here."
+_POINT = "Point at a nucleus."
 _BARE = "Nobody has outlined nuclei in this crop yet."
 
 
@@ -66,7 +67,9 @@ class AnnotatePanel(QWidget):
         self.show_again = calm(QPushButton("Show the layers of nuclei again"))
         self.question = QuestionBar()
         self.message = Note()
-        self.pointer = Note("Point at a nucleus.")
+        self.pointer = Note(_POINT)
+        # two lines, always: the buttons below must not move while the pointer does
+        self.pointer.setFixedHeight(2 * self.pointer.fontMetrics().lineSpacing() + 10)
         self.classes = ClassButtons()
         self.tools = ToolButtons()
         self.shapes: dict[str, QPushButton] = {}
@@ -99,15 +102,19 @@ class AnnotatePanel(QWidget):
         self.stepping = Stepping(self.controller, self.commands)
         self.form = column(
             self.pointer, self.classes, self.tools,
-            row(*self.shapes.values()),
-            row(self.undo, self.redo, self.save, self.done),
+            row(*self.shapes.values()), row(self.undo, self.redo, self.save, self.done), spacing=5,
+        )  # fmt: skip
+        self.more = column(
             Section("From the prediction", self.accepting),
             Section("Step through", self.stepping), Section("Seeing", self.seeing),
             row(self.train, self.help), self.progress, spacing=5,
         )  # fmt: skip
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
-        for widget in (self.reader, self.hint, self.begin, self.show_again, self.question, self.message, self.form):
+        # messages stand below the buttons: what is being clicked must not move
+        for widget in (
+            self.reader, self.hint, self.begin, self.show_again, self.question, self.form, self.message, self.more,
+        ):  # fmt: skip
             box.addWidget(widget)
         box.addStretch(1)
 
@@ -146,7 +153,8 @@ class AnnotatePanel(QWidget):
         self.model.palette_changed.connect(self.classes.set_palette)
         self.model.predicted.connect(self._predicted)
         self.viewer.layers.events.inserted.connect(self._layers_changed)
-        self.destroyed.connect(controller.close)
+        controller.users += 1
+        self.destroyed.connect(controller.release)
         self.classes.set_palette(self.model.palette)
 
     # -- shown and hidden
@@ -216,6 +224,7 @@ class AnnotatePanel(QWidget):
         session, layers = self.controller.session, self.controller.layers
         deleted = session is not None and layers is not None and layers.get("nuclei") is None
         self.form.setVisible(session is not None)
+        self.more.setVisible(session is not None)
         bare = session is None and self.controller.place is not None and not self.controller.opening
         self.hint.say("" if session is not None or self.controller.opening else _BARE if bare else _NOTHING)
         self.begin.setVisible(bare and not self.question.buttons)
@@ -267,7 +276,7 @@ class AnnotatePanel(QWidget):
             self.commands.set_class(key, sorted(session.selected))
 
     def _describe(self, words: str) -> None:
-        self.pointer.say(words or "Point at a nucleus.")
+        self.pointer.say(words or _POINT)
 
     # -- from the prediction
 
@@ -293,16 +302,16 @@ class AnnotatePanel(QWidget):
             "Model output, research use."
         )
 
-    def accept_in_view(self) -> int:
-        """Accept the predicted nuclei that the window shows, above the confidence; return how many."""
+    def accept_in_view(self) -> None:
+        """Accept the predicted nuclei that the window shows, above the confidence."""
         layers = self.controller.layers
         layer = layers.get("nuclei") if layers is not None else None
         if layer is None:
-            return 0
+            return
         try:
             y, x, height, width = chosen_region(self.viewer, layer, VIEW)
         except MonusacError as error:
             self.controller.said.emit(str(error), "warning")
-            return 0
+            return
         corners = [(y, x), (y, x + width - 1), (y + height - 1, x + width - 1), (y + height - 1, x)]
-        return self.commands.accept_all(corners)
+        self.commands.accept_all(corners)

@@ -68,8 +68,6 @@ class Stepping(QWidget):
         self.list = QListWidget()
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.list.setMinimumHeight(110)
-        self.list.setMaximumHeight(150)
         self.words = Note()
         self.mend_button = calm(QPushButton("Mend (F)"))
         box = QVBoxLayout(self)
@@ -197,9 +195,12 @@ class Stepping(QWidget):
     def _show_list(self) -> None:
         there = self.list.count() > 0
         self.list.setVisible(there)
+        line = self.list.sizeHintForRow(0) if there else 0
+        self.list.setFixedHeight(min(8, max(3, self.list.count())) * max(14, line) + 8)
         self.mend_button.setVisible(there and self.list.currentItem() is not None)
         self.words.say("" if not there else self.words.text())
-        self.look.setText(f"Audit this crop ({self.list.count()} findings)" if there else "Audit this crop")
+        number = f"{self.list.count()} findings" if self.list.count() != 1 else "1 finding"
+        self.look.setText(f"Audit this crop ({number})" if there else "Audit this crop")
 
     def _chosen(self, item: QListWidgetItem | None) -> None:
         session = self.controller.session

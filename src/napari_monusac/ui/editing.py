@@ -74,6 +74,9 @@ class EditingController(QObject):
         self._waiting: list[Callable[[], object]] = []
         self._late: list[SessionChange] = []
         self.closed = False
+        #: how many panels share this controller, and the tools of the one that has the mouse
+        self.users = 0
+        self.toolbox: Any = None
         self._looking = self._timer(0, self._look)
         self._settling = self._timer(_SETTLE_MS, self.settle)
         self._paint = Paint(self)
@@ -207,7 +210,7 @@ class EditingController(QObject):
         layers, self.layers = self.layers, None
         marks, self.marks = self.marks, None
         if session is None:
-            if self.place is not None:
+            if self.place is not None and not self.closed:
                 self.place = None
                 self.session_changed.emit()
             return
@@ -216,21 +219,28 @@ class EditingController(QObject):
         self._paint.unwatch()
         self._settling.stop()
         self._waiting.clear()
-        if session.unsaved and self.place is not None:
+        if session.unsaved and self.place is not None and not self.closed:
             self.model.tell(f"Unsaved edits of {self.place.name} are kept and come back when it is opened.", "hint")
         session.close()
-        if marks is not None:
-            marks.close()
         self.place = None
-        self.model.set_unsaved(False)
-        self.session_changed.emit()
+        if not self.closed:
+            if marks is not None:
+                marks.close()
+            self.model.set_unsaved(False)
+            self.session_changed.emit()
+
+    def release(self) -> None:
+        """Let go of the session when the last of the panels that share it is gone."""
+        self.users -= 1
+        if self.users <= 0:
+            self.close()
 
     def close(self) -> None:
-        """The window closes: nothing is lost, what was not saved comes back next time."""
+        """The window closes: nothing is lost, what was not saved comes back next time. Nobody is told any more."""
         if self.closed:
             return
-        self.leave()
         self.closed = True
+        self.leave()
         self.viewer.layers.events.inserted.disconnect(self._inserted)
         self.viewer.layers.events.removed.disconnect(self._removed)
         self.model.crop_changed.disconnect(self._look_now)

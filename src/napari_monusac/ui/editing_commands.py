@@ -11,12 +11,15 @@ from napari_monusac.core.errors import MonusacError, SessionError
 from napari_monusac.ui import annotate_settings
 from napari_monusac.ui.editing import EditingController
 from napari_monusac.ui.editing_marks import boundary_of, outlines_of
+from napari_monusac.ui.work import error_line
 
 if TYPE_CHECKING:
     from napari_monusac.session.session import EditingSession
 
 Point = tuple[float, float]
 _SHAPING = ("grow", "shrink", "smooth", "fill_holes")
+#: More predicted nuclei than these are accepted in the background.
+_AT_ONCE = 200
 _WHO = {"file": "from the file", "model": "found by the model"}
 
 
@@ -148,18 +151,27 @@ class Commands:
             return
         self.controller.run(lambda s: s.accept(label, replace=replace))
 
-    def accept_all(self, region: Any = None) -> int:
-        """Accept all predicted nuclei above the confidence, in a polygon (y, x) or everywhere; return how many."""
-        if self.session is None or not self.controller.ready_prediction():
-            self.controller.said.emit("Predict this crop first (Predict); then its nuclei can be accepted.", "hint")
-            return 0
-        before = len(self.session.rows)
-        done = self.controller.run(lambda s: s.accept_all(self.min_confidence, region))
-        number = len(self.session.rows) - before
-        if done and not self.controller.busy:
-            words = f"{number} predicted nuclei accepted." if number else "Nothing left to accept here."
-            self.controller.said.emit(words, "good" if number else "hint")
-        return number
+    def accept_all(self, region: Any = None) -> None:
+        """Accept all predicted nuclei above the confidence, in a polygon (y, x) or everywhere; many in a worker."""
+        session, controller = self.session, self.controller
+        if session is None or not controller.ready_prediction():
+            controller.said.emit("Predict this crop first (Predict); then its nuclei can be accepted.", "hint")
+            return
+        least, before = self.min_confidence, len(session.rows)
+        if len(session.predicted) <= _AT_ONCE or controller.busy:
+            if controller.run(lambda s: s.accept_all(least, region)) and not controller.busy:
+                self._say_accepted(len(session.rows) - before)
+            return
+        task = controller.exclusively(lambda s: s.accept_all(least, region))
+        if task is not None:
+            controller.said.emit("Accepting…", "hint")
+            task.failed.connect(lambda error: controller.said.emit(error_line(error), "error"))
+            task.done.connect(lambda _: self._say_accepted(len(session.rows) - before))
+            task.start()
+
+    def _say_accepted(self, number: int) -> None:
+        words = f"{number} predicted nuclei accepted." if number else "Nothing left to accept here."
+        self.controller.said.emit(words, "good" if number else "hint")
 
     def undo(self) -> None:
         """Take the last edit back."""

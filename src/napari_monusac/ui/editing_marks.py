@@ -17,7 +17,7 @@ ROLE = "marks"
 #: Width of a line and length of a dash on the screen, px.
 _LINE_PX, _DASH_PX = 2.0, 6.0
 #: No more dashes than these: outlines of very many nuclei are drawn with longer ones.
-_MOST = 4000
+_MOST = 1500
 _DARK, _LIGHT = (0.05, 0.05, 0.08, 1.0), (1.0, 1.0, 1.0, 1.0)
 
 Path = NDArray[np.float64]

@@ -57,6 +57,9 @@ class Toolbox(QObject):
         """Annotate is shown: the mouse is ours."""
         if self.active:
             return
+        if self.controller.toolbox is not None:
+            self.controller.toolbox.close()  # of another panel on the same session: one hand on the mouse is enough
+        self.controller.toolbox = self
         self.active = True
         self.viewer.mouse_drag_callbacks.append(self._drag)
         self.viewer.mouse_move_callbacks.append(self._move)
@@ -74,6 +77,7 @@ class Toolbox(QObject):
         if not self.active:
             return
         self.active = False
+        self.controller.toolbox = None
         self.viewer.mouse_drag_callbacks.remove(self._drag)
         self.viewer.mouse_move_callbacks.remove(self._move)
         self.viewer.events.mouse_over_canvas.disconnect(self._over_canvas)

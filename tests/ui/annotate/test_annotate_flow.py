@@ -452,6 +452,24 @@ def test_a_journal_that_does_not_fit_is_a_question(hand, until):
     path.write_bytes(before)
 
 
+def test_two_panels_share_one_session_and_one_hand(hand, viewer, until, qtbot):
+    label = min(hand.session.maps.boxes)
+    second, panel = viewer.window.add_plugin_dock_widget("napari-monusac", "Annotate")
+    qtbot.wait(50)
+    assert panel.controller is hand.controller
+    assert not hand.panel.toolbox.active
+    hand.click(hand.centre(label), SHIFT)
+    assert hand.session.selected == {label}, "toggled once"
+    viewer.window.remove_dock_widget(second)
+    qtbot.wait(50)
+    assert hand.session is not None
+    hand.studio.show_panel("Slides")
+    hand.studio.show_panel("Annotate")
+    hand.click(hand.centre(label), SHIFT)
+    assert not hand.session.selected
+    assert hand.in_step()
+
+
 def test_close_events_of_other_kinds_pass(hand):
     assert not hand.panel.eventFilter(hand.panel.window(), QEvent(QEvent.Type.WindowActivate))
     assert QApplication.instance() is not None
