@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from qtpy.QtCore import Qt
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.ui import canvas
 from napari_monusac.ui.chips import COUNTS_ROLE
+from napari_monusac.ui.slides_panel import crop_status
 
 
 def crop_items(panel):
@@ -159,7 +161,7 @@ def test_an_unknown_scale_is_asked_for(studio, viewer, swapped_folder, settle):
     assert not facts.scale.isVisibleTo(facts)
 
 
-def test_status_is_shown_and_filtered(opened, settle):
+def test_status_is_shown_and_filtered(opened, settle, tmp_path):
     from napari_monusac.session.progress import Progress
 
     panel, crop = opened.panels["Slides"], opened.model.crop
@@ -172,5 +174,11 @@ def test_status_is_shown_and_filtered(opened, settle):
         assert panel._items[crop.name].toolTip(2) == "reviewed"
         panel.filter.setCurrentText("Not reviewed yet")
         assert panel._items[crop.name].isHidden()
+        # a crop without labels that has a stored prediction
+        bare = dataclasses.replace(crop, annotation=None, name="bare")
+        (tmp_path / f"{crop.image.stem}.zarr").mkdir()
+        marks.set_mark(crop.name, None)
+        assert crop_status(SimpleNamespace(root=tmp_path, crops=[bare]), tmp_path) == {"bare": "predicted"}
+        assert crop_status(SimpleNamespace(root=tmp_path, crops=[bare])) == {"bare": "unlabelled"}
     finally:
         marks.set_mark(crop.name, None)

@@ -25,7 +25,7 @@ from napari_monusac.ui.crop_facts import CropFacts
 from napari_monusac.ui.doctor_view import DoctorView
 from napari_monusac.ui.model import StudioModel, studio_model
 from napari_monusac.ui.opening import opening_task, replace_crop
-from napari_monusac.ui.widgets import Note, PathPicker, TaskRow
+from napari_monusac.ui.widgets import Note, PathPicker, TaskRow, settings
 from napari_monusac.ui.work import Progress, Report, Task
 
 if TYPE_CHECKING:
@@ -43,14 +43,32 @@ _THUMBNAIL = 40
 _STATUS_COLORS = {"labelled": "#56b4e9", "predicted": "#e69f00", "reviewed": "#009e73"}
 
 
-def crop_status(collection: Collection) -> dict[str, str]:
-    """What is done with each crop: unlabelled, labelled, predicted, reviewed (reads files: not for the Qt thread)."""
+def crop_status(collection: Collection, predictions: Path | None = None) -> dict[str, str]:
+    """What is done with each crop: unlabelled, labelled, predicted, reviewed (reads files: not for the Qt thread).
+
+    Parameters
+    ----------
+    collection : Collection
+    predictions : Path, optional
+        Folder of stored predictions, one ``.zarr`` a crop.
+    """
     from napari_monusac.session.progress import Progress
     from napari_monusac.ui.editing_opening import work_folder, writable
 
     root = Path(collection.root)
     marks = Progress(root) if writable(root) else Progress(work_folder(root), work=True)
-    return {c.name: marks.status(c.name, annotated=c.annotation is not None) for c in collection.crops}
+    stored = {p.stem for p in predictions.glob("*.zarr")} if predictions is not None and predictions.is_dir() else set()
+    return {
+        c.name: marks.status(c.name, annotated=c.annotation is not None, predicted=c.image.stem in stored)
+        for c in collection.crops
+    }
+
+
+def predictions_folder() -> Path | None:
+    """Where predictions of a folder were written last, or None."""
+    value = settings().value("paths/predictions", [])
+    folders = [value] if isinstance(value, str) else list(value or [])
+    return Path(folders[0]) if folders else None
 
 
 class SlidesPanel(QWidget):
@@ -241,7 +259,8 @@ class SlidesPanel(QWidget):
         collection = self.model.collection
         if collection is None:
             return
-        task = Task(lambda _: crop_status(collection))
+        predictions = predictions_folder()
+        task = Task(lambda _: crop_status(collection, predictions))
         task.done.connect(self._show_status)
         task.start()
 
