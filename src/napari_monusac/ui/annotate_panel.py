@@ -7,20 +7,19 @@ from typing import Any
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
-from superqt import QLabeledDoubleSlider
 
-from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui import annotate_settings, canvas
+from napari_monusac.ui.annotate_accepting import Accepting
 from napari_monusac.ui.annotate_parts import ClassButtons, QuestionBar, ReaderName, ToolButtons, calm
 from napari_monusac.ui.annotate_saving import Saving
 from napari_monusac.ui.annotate_seeing import Seeing
 from napari_monusac.ui.annotate_stepping import Stepping
-from napari_monusac.ui.editing import Question, controller_of
+from napari_monusac.ui.editing import controller_of
 from napari_monusac.ui.editing_commands import Commands
 from napari_monusac.ui.editing_keys import Keys
+from napari_monusac.ui.editing_running import Question
 from napari_monusac.ui.editing_tools import Toolbox
 from napari_monusac.ui.keymap import KeyMap
-from napari_monusac.ui.regions import VIEW, chosen_region
 from napari_monusac.ui.widgets import Note, Section, column, row
 
 _SHAPES = (
@@ -88,16 +87,7 @@ class AnnotatePanel(QWidget):
         self.train.setToolTip("Gather the crops that were corrected and saved, and train the last model on them")
         self.help = calm(QPushButton("Keys (?)"))
         self.progress = Note()
-        self.confidence = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self.confidence.setRange(0.0, 1.0)
-        self.confidence.setSingleStep(0.05)
-        self.confidence.setDecimals(2)
-        self.confidence.setValue(0.5)
-        self.confidence.setToolTip("Predicted nuclei that the network is less sure of stay out")
-        self.accept_view = calm(QPushButton("Accept all in view"))
-        self.accept_view.setToolTip("Take over every predicted nucleus in the window that is at least this sure")
-        self.accept_hint = Note()
-        self.accepting = column(row(self.confidence, self.accept_view, stretch_first=True), self.accept_hint)
+        self.accepting = Accepting(self.controller, self.commands)
         self.seeing = Seeing(self.controller)
         self.stepping = Stepping(self.controller, self.commands)
         self.form = column(
@@ -137,8 +127,6 @@ class AnnotatePanel(QWidget):
         self.done.clicked.connect(self.saving.done)
         self.train.clicked.connect(self.saving.train)
         self.help.clicked.connect(self.show_keymap)
-        self.confidence.valueChanged.connect(self._confidence_moved)
-        self.accept_view.clicked.connect(self.accept_in_view)
         self.stepping.stepped.connect(self._describe)
         self.saving.progressed.connect(self.progress.say)
         self.keys.step, self.keys.mend = self.stepping.step, self.stepping.mend
@@ -151,7 +139,6 @@ class AnnotatePanel(QWidget):
         controller.asked.connect(self.question.ask)
         controller.busy_changed.connect(lambda _: self._buttons())
         self.model.palette_changed.connect(self.classes.set_palette)
-        self.model.predicted.connect(self._predicted)
         self.viewer.layers.events.inserted.connect(self._layers_changed)
         controller.users += 1
         self.destroyed.connect(controller.release)
@@ -236,7 +223,6 @@ class AnnotatePanel(QWidget):
         self._show_class()
         self._settled()
         self._buttons()
-        self._predicted()
 
     def _show_class(self) -> None:
         if self.controller.session is not None:
@@ -251,7 +237,6 @@ class AnnotatePanel(QWidget):
     def _settled(self) -> None:
         session = self.controller.session
         self.classes.set_counts(session.counts() if session is not None else {})
-        self._count_candidates()
 
     def _buttons(self) -> None:
         session, busy = self.controller.session, self.controller.busy
@@ -277,41 +262,3 @@ class AnnotatePanel(QWidget):
 
     def _describe(self, words: str) -> None:
         self.pointer.say(words or _POINT)
-
-    # -- from the prediction
-
-    def _predicted(self, _: object = None) -> None:
-        there = self.model.last_prediction is not None
-        self.accept_view.setEnabled(there)
-        self.confidence.setEnabled(there)
-        self._count_candidates()
-
-    def _confidence_moved(self, value: float) -> None:
-        self.commands.min_confidence = float(value)
-        self._count_candidates()
-
-    def _count_candidates(self) -> None:
-        latest = self.model.last_prediction
-        if latest is None:
-            self.accept_hint.say("Predict this crop first (Predict).")
-            return
-        table = latest[1].table
-        sure = int((table["confidence"] >= self.commands.min_confidence).sum()) if "confidence" in table else len(table)
-        self.accept_hint.say(
-            f"{sure} of {len(table)} predicted nuclei are that sure; those that are outlined already stay as they are. "
-            "Model output, research use."
-        )
-
-    def accept_in_view(self) -> None:
-        """Accept the predicted nuclei that the window shows, above the confidence."""
-        layers = self.controller.layers
-        layer = layers.get("nuclei") if layers is not None else None
-        if layer is None:
-            return
-        try:
-            y, x, height, width = chosen_region(self.viewer, layer, VIEW)
-        except MonusacError as error:
-            self.controller.said.emit(str(error), "warning")
-            return
-        corners = [(y, x), (y, x + width - 1), (y + height - 1, x + width - 1), (y + height - 1, x)]
-        self.commands.accept_all(corners)

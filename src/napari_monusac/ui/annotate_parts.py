@@ -22,7 +22,7 @@ from superqt import QLabeledSlider
 
 from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, Rgb
 from napari_monusac.session.rows import AMBIGUOUS_ID
-from napari_monusac.ui.editing import Question
+from napari_monusac.ui.editing_running import Question
 from napari_monusac.ui.editing_tools import TOOLS
 from napari_monusac.ui.widgets import Note, row
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_monusac.ui.editing import EditingController, Question
+from napari_monusac.ui.editing import EditingController
 from napari_monusac.ui.editing_opening import work_folder, writable
+from napari_monusac.ui.editing_running import Question
 from napari_monusac.ui.work import Report, Task, error_line
 
 if TYPE_CHECKING:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
 from superqt import QLabeledDoubleSlider
 
 from napari_monusac.core.classes import PaletteName
 from napari_monusac.session.rows import AMBIGUOUS_ID
-from napari_monusac.ui import annotate_settings
+from napari_monusac.ui import annotate_settings, canvas
 from napari_monusac.ui.annotate_parts import calm, slider
 from napari_monusac.ui.annotate_stain import COLOUR, STAINS, StainView
 from napari_monusac.ui.editing import EditingController
+from napari_monusac.ui.editing_layers import recolour_predicted
 from napari_monusac.ui.widgets import row
 
 _OUTLINE_PX = 2
@@ -62,6 +63,7 @@ class Seeing(QWidget):
         self.stain.currentTextChanged.connect(lambda _: self._stain_changed())
         self.contrast.valueChanged.connect(lambda _: self._stain_changed())
         self.stain_view.gone.connect(self._view_gone)
+        controller.viewer.layers.events.inserted.connect(self._inserted)
         controller.session_changed.connect(self._session_changed)
         controller.class_changed.connect(self.apply_look)
         self.colour_blind.setChecked(controller.model.palette == "colour-blind")
@@ -70,6 +72,12 @@ class Seeing(QWidget):
     def _nuclei(self) -> Any:
         layers = self.controller.layers
         return layers.get("nuclei") if layers is not None else None
+
+    def _inserted(self, event: Any) -> None:
+        palette = self.controller.model.palette
+        if palette != "imagescope" and canvas.role(event.value).startswith("predicted"):
+            # after the panel that made it has given it its table
+            QTimer.singleShot(0, lambda: recolour_predicted(event.value, palette))
 
     def _session_changed(self) -> None:
         layer = self._nuclei()
@@ -103,6 +111,8 @@ class Seeing(QWidget):
             annotate_settings.set_palette(palette)
             self.controller.model.palette = palette
             self.controller.model.palette_changed.emit(palette)
+            for layer in self.controller.viewer.layers:
+                recolour_predicted(layer, palette)
         self.apply_look()
 
     def apply_look(self) -> None:

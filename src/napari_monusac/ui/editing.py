@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
-from qtpy.QtCore import QObject, QThread, QTimer, Signal
+from qtpy.QtCore import QTimer, Signal
 
-from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui import annotate_settings, canvas
 from napari_monusac.ui.editing_layers import PAINTED, SessionLayers
 from napari_monusac.ui.editing_marks import Marks, outlines_of
 from napari_monusac.ui.editing_opening import Place, SessionOpener, how_it_opened, place_of
 from napari_monusac.ui.editing_paint import Paint
+from napari_monusac.ui.editing_running import Question, Running
 from napari_monusac.ui.model import StudioModel, studio_model
-from napari_monusac.ui.work import Report, Task, error_line
+from napari_monusac.ui.work import error_line
 
 if TYPE_CHECKING:
     from napari_monusac.session.history import SessionChange
@@ -28,16 +27,7 @@ _SETTLE_MS = 120
 _MOST_OUTLINED = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Something the reader must decide, shown in the panel with one button an answer; nothing waits for it."""
-
-    text: str
-    answers: tuple[tuple[str, Callable[[], object]], ...]
-    kind: str = "warning"
-
-
-class EditingController(QObject):
+class EditingController(Running):
     """Keeps session, layers and marks of one viewer in step. Panels and tools talk to it; it knows none of them.
 
     Signals
@@ -46,33 +36,26 @@ class EditingController(QObject):
     class_changed() : new nuclei get another class.
     changed(SessionChange) : after each change of the session.
     settled() : tables and counts are up to date (a moment after the last edit).
-    said(str, str) : a line for the reader, and its kind.
     asked(Question or None) : a decision to offer, or to take back.
-    busy_changed(bool) : edits wait while the session is being saved.
+    said, busy_changed : see `Running`.
     """
 
     session_changed = Signal()
     class_changed = Signal()
     changed = Signal(object)
     settled = Signal()
-    said = Signal(str, str)
     asked = Signal(object)
-    busy_changed = Signal(bool)
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.viewer = viewer
         self.model: StudioModel = studio_model(viewer)
-        self.session: EditingSession | None = None
         self.place: Place | None = None
         self.layers: SessionLayers | None = None
         self.marks: Marks | None = None
-        self.busy = False
         self.prediction_set = False
         self._refused: Place | None = None
         self._opener = SessionOpener(self._opened, self._not_opened)
-        self._waiting: list[Callable[[], object]] = []
-        self._late: list[SessionChange] = []
         self.closed = False
         #: how many panels share this controller, and the tools of the one that has the mouse
         self.users = 0
@@ -170,7 +153,7 @@ class EditingController(QObject):
             session.close()
             return
         self.session = session
-        session.listen(self._heard)
+        session.listen(self.heard)
         self.layers = SessionLayers(self.viewer, session, self.model.palette)
         image = canvas.find_layer(self.viewer, "image")
         if canvas.find_layer(self.viewer, "nuclei") is None:
@@ -181,7 +164,10 @@ class EditingController(QObject):
         self.marks = Marks(self.viewer, nuclei) if nuclei is not None else None
         self.prediction_set = False
         self.settle()
-        self.said.emit(*how_it_opened(place, session))
+        words, kind = how_it_opened(place, session)
+        self.said.emit(words, kind)
+        if session.restored is not None or session.in_use:
+            self.model.tell(f"{place.name}: {words}", kind)  # the reader may be looking at another panel
         self.session_changed.emit()
 
     def _not_opened(self, place: Place, error: Exception) -> None:
@@ -218,7 +204,7 @@ class EditingController(QObject):
             self._paint.adopt_from(session, layers)
         self._paint.unwatch()
         self._settling.stop()
-        self._waiting.clear()
+        self.forget_waiting()
         if session.unsaved and self.place is not None and not self.closed:
             self.model.tell(f"Unsaved edits of {self.place.name} are kept and come back when it is opened.", "hint")
         session.close()
@@ -249,10 +235,10 @@ class EditingController(QObject):
 
     # -- following
 
-    def _heard(self, change: SessionChange) -> None:
-        if QThread.currentThread() is not self.thread():
-            self._late.append(change)  # a saving in the background: shown when it is through
-            return
+    def heard(self, change: SessionChange) -> None:
+        """Show a change of the session."""
+        if self.put_off(change):
+            return  # a saving in the background: shown when it is through
         if self.layers is not None and change.kind in ("edit", "undo", "redo", "boundary"):
             self.layers.follow(change.box, change.ids)
             self._settling.start()
@@ -291,59 +277,17 @@ class EditingController(QObject):
             self.marks = Marks(self.viewer, nuclei)
         self.session_changed.emit()
 
-    def adopt(self) -> None:
-        """Make commands of what napari's own tools have painted."""
-        self._paint.adopt()
+    def adopt(self, *, only_if_told: bool = False) -> None:
+        """Make commands of what napari's own tools have painted; by default it looks at every pixel."""
+        if self._paint.pending or not only_if_told:
+            self._paint.adopt()
 
-    # -- commands
-
-    def run(self, command: Callable[[EditingSession], object]) -> bool:
-        """Run a command on the session now, or after the saving that is under way; False where it could not be done."""
-        if self.session is None:
-            self.said.emit("Open a crop first (Slides).", "hint")
-            return False
-        if self.busy:
-            session = self.session
-            self._waiting.append(lambda: self.run(command) if self.session is session else None)
-            return True
-        self.adopt()
-        try:
-            command(self.session)
-        except MonusacError as error:
-            self.said.emit(error_line(error), "warning")
-            return False
-        self.said.emit("", "hint")
-        return True
-
-    def exclusively(self, work: Callable[[EditingSession], Any]) -> Task | None:
-        """Run something long on the session in the background; edits wait until it is through. Not started yet."""
-        session = self.session
-        if session is None or self.busy:
-            return None
-        self.adopt()
-        self._set_busy(True)
-
-        def in_thread(_: Report) -> Any:
-            return work(session)
-
-        task = Task(in_thread)
-        task.finished.connect(self._free)
-        return task
-
-    def _free(self) -> None:
-        self._set_busy(False)
-        late, self._late = self._late, []
-        for change in late:
-            self._heard(change)
-        waiting, self._waiting = self._waiting, []
-        for command in waiting:
-            command()
-
-    def _set_busy(self, busy: bool) -> None:
-        self.busy = busy
+    def freed(self) -> None:
+        """Let napari's tools paint, or not, as `busy` says."""
         if self.layers is not None:
-            self.layers.set_editable(not busy)
-        self.busy_changed.emit(busy)
+            self.layers.set_editable(not self.busy)
+
+    # -- prediction
 
     def ready_prediction(self) -> bool:
         """Hand the newest prediction to the session; False where there is none."""

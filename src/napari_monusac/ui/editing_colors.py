@@ -58,9 +58,10 @@ class ClassColormap(DirectLabelColormap):
             grown = np.full(max(top + 2, 2 * len(self._table)), self._new, np.uint8)
             grown[: len(self._table)] = self._table
             self._table = grown
+        table, new = self._table, self._new  # each look at an attribute of a pydantic model takes microseconds
         for label, number in classes.items():
             if label > 0:
-                self._table[label] = self._new if number is None else _PLACES.get(number, self._new)
+                table[label] = new if number is None else _PLACES.get(number, new)
 
     def set_new_class(self, number: int, used: Iterable[int] = ()) -> None:
         """Show labels that nobody has named yet in the colour of this class; `used` are those with a name."""

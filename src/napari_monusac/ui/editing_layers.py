@@ -53,6 +53,8 @@ class SessionLayers:
             if isinstance(found, Labels) and tuple(found.data.shape) == session.shape:
                 self._layers[name] = found
                 self._attach(name, found)
+        if palette != "imagescope":
+            self.set_look(palette, None)
         # what the painted maps held when the session last knew: a stroke of napari's own tools is the difference
         self._known = {name: self._array(name).copy() for name in PAINTED}
 
@@ -213,6 +215,16 @@ class SessionLayers:
             layer = self.get(name)
             if layer is not None:
                 layer.editable = editable
+
+
+def recolour_predicted(layer: Any, palette: PaletteName) -> None:
+    """Give a layer of a prediction the class colours that were chosen; other layers are left alone."""
+    if canvas.role(layer) == "predicted semantic":
+        layer.colormap = semantic_colormap(palette)
+    elif canvas.role(layer) == "predicted nuclei" and "class_id" in layer.features:
+        table = layer.features
+        classes = dict(zip(table["index"].tolist(), table["class_id"].tolist(), strict=True))
+        layer.colormap = ClassColormap.of({int(k): int(v) for k, v in classes.items()}, palette)
 
 
 def plain(layer: Any) -> Any:

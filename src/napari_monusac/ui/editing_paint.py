@@ -55,6 +55,11 @@ class Paint:
             layer.events.set_data.disconnect(self._soon)
         self._layers.clear()
 
+    @property
+    def pending(self) -> bool:
+        """Whether napari has told of paint that is not taken over yet."""
+        return bool(self._timer.isActive())
+
     def _soon(self, _: object = None) -> None:
         # napari tells of a polygon before it has painted it: look when it is through
         self._timer.start()

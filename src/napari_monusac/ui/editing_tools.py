@@ -14,6 +14,7 @@ from napari_monusac.session.rows import AMBIGUOUS_ID
 from napari_monusac.ui import annotate_settings, canvas
 from napari_monusac.ui.editing import EditingController
 from napari_monusac.ui.editing_commands import Commands, Point
+from napari_monusac.ui.editing_strokes import Strokes
 
 #: Tools that napari's Labels layer has itself, and its name for them. What they paint becomes a command.
 NATIVE = {"brush": "paint", "erase": "erase", "polygon": "polygon"}
@@ -39,6 +40,7 @@ class Toolbox(QObject):
         super().__init__(parent)
         self.controller, self.commands = controller, commands
         self.viewer = controller.viewer
+        self.strokes = Strokes(controller, commands)
         self.tool = "pick"
         self.active = False
         self.over = False
@@ -227,7 +229,7 @@ class Toolbox(QObject):
     def _double(self, _viewer: Any, event: Any) -> None:
         # Qt sends a double click in place of the second press
         if self._ours() and event.button == 1 and self.tool not in NATIVE and self.tool:
-            self._clicked(self.point_of(event), frozenset(event.modifiers))
+            self.strokes.clicked(self.tool, self.point_of(event), frozenset(event.modifiers))
 
     def _drag(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
         if not self._ours() or event.button != 1 or not self.tool:
@@ -248,15 +250,15 @@ class Toolbox(QObject):
             slipped = max(slipped, float(np.abs(np.asarray(event.pos, float) - pressed).max()))
             if slipped > annotate_settings.tolerance_px() and time.monotonic() - drawn > _REDRAW_S:
                 drawn = time.monotonic()
-                self._show_stroke(path, modifiers)
+                self.strokes.show(self.tool, path, modifiers)
             yield
         if self.controller.marks is not None:
             self.controller.marks.show("stroke", [])
         if slipped <= annotate_settings.tolerance_px():
-            self._clicked(start, modifiers)
+            self.strokes.clicked(self.tool, start, modifiers)
         else:
             path.append(self.point_of(event))
-            self._stroked(path, modifiers)
+            self.strokes.stroked(self.tool, path, modifiers, over=self.over)
 
     def _prepare(self, layer: Labels, start: Point | None) -> None:
         """Tell napari's own tool which nucleus it draws: the one where the stroke begins, or a new one."""
@@ -271,63 +273,3 @@ class Toolbox(QObject):
         into = here if here and session.rows[here].plane == plane else 0
         layer.selected_label = into or session.next_id
         layer.preserve_labels = not self.over
-
-    def _show_stroke(self, path: list[Point], modifiers: frozenset[str]) -> None:
-        marks = self.controller.marks
-        if marks is None or (self.tool == "pick" and not modifiers):
-            return
-        if self.tool == "pick" and "Control" in modifiers:
-            path = _corners(path[0], path[-1])
-        closed = self.tool in ("lasso", "accept", "pick")
-        marks.show("stroke", [[*path, path[0]] if closed else path])
-
-    def _clicked(self, point: Point, modifiers: frozenset[str]) -> None:
-        commands, session = self.commands, self.controller.session
-        if session is None:
-            return
-        label = commands.under(point)
-        if self.tool == "accept":
-            commands.accept(point, replace="Shift" in modifiers)
-        elif self.tool == "split" and label:
-            self.controller.run(lambda s: s.split_as_suggested(label))
-            commands.show_cut(0)
-        elif self.tool == "merge" and label and len(session.selected) == 1 and label not in session.selected:
-            ids = [*session.selected, label]
-            self.controller.run(lambda s: s.merge(ids=ids))
-        else:
-            many = bool(modifiers & {"Shift", "Control"})
-            self.controller.run(lambda s: s.select([label] if label else [], "toggle" if many else "replace"))
-
-    def _stroked(self, path: list[Point], modifiers: frozenset[str]) -> None:
-        run = self.controller.run
-        if self.tool == "lasso":
-            self._draw(path, modifiers)
-        elif self.tool == "split":
-            run(lambda s: s.split(path))
-            self.commands.show_cut(0)
-        elif self.tool == "merge":
-            run(lambda s: s.merge(path))
-        elif self.tool == "accept":
-            self.commands.accept_all(path)
-        elif self.tool == "pick" and "Control" in modifiers:
-            run(lambda s: s.select_lasso(_corners(path[0], path[-1])))
-        elif self.tool == "pick" and "Shift" in modifiers:
-            run(lambda s: s.select_lasso(path))
-
-    def _draw(self, path: list[Point], modifiers: frozenset[str]) -> None:
-        """Draw a nucleus around; with Shift, add to the selected one."""
-        session = self.controller.session
-        chosen = sorted(session.selected) if session is not None else []
-        into = chosen[0] if len(chosen) == 1 and "Shift" in modifiers else None
-        over = "all" if self.over else "free"
-
-        def draw(s: Any) -> None:
-            change = s.draw_polygon(path, into=into, over=over)
-            if change is not None and change.created:
-                s.select(change.created[:1])
-
-        self.controller.run(draw)
-
-
-def _corners(first: Point, last: Point) -> list[Point]:
-    return [first, (first[0], last[1]), last, (last[0], first[1])]

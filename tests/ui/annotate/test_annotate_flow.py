@@ -174,7 +174,7 @@ def test_a_prediction_is_accepted_by_click_key_and_region(hand, viewer, qtbot):
     prediction = type("P", (), {"offset_px": (0, 0)})()
     hand.studio.model.last_prediction = (prediction, nuclei)
     hand.controller.prediction_set = False
-    hand.panel._predicted()
+    hand.panel.accepting.count()
     hand.hover((y, x))
     hand.key(Qt.Key.Key_A)
     assert len(hand.session.maps.boxes) == 1
@@ -186,12 +186,12 @@ def test_a_prediction_is_accepted_by_click_key_and_region(hand, viewer, qtbot):
     middle = ((top + bottom) / 2, (left + right) / 2)
     hand.click(_inside(predicted, other, middle))
     assert len(hand.session.maps.boxes) == 2
-    hand.panel.confidence.setValue(0.7)
-    assert f"{int((table.confidence >= 0.7).sum())} of {len(table)}" in hand.panel.accept_hint.text()
-    hand.panel.accept_view.click()
+    hand.panel.accepting.confidence.setValue(0.7)
+    assert f"{int((table.confidence >= 0.7).sum())} of {len(table)}" in hand.panel.accepting.hint.text()
+    hand.panel.accepting.in_view.click()
     accepted = {r.confidence for r in hand.session.rows.values()}
     assert {c for c in table.confidence if c >= 0.7} <= accepted
-    hand.panel.confidence.setValue(0.0)
+    hand.panel.accepting.confidence.setValue(0.0)
     height, width = hand.session.shape
     hand.drag([(1, 1), (1, width - 2), (height - 2, width - 2), (height - 2, 1)])
     assert len(hand.session.maps.boxes) == ids.size
