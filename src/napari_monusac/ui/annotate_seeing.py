@@ -18,6 +18,8 @@ from napari_monusac.ui.editing_layers import recolour_predicted
 from napari_monusac.ui.widgets import row
 
 _OUTLINE_PX = 2
+#: Filled nuclei would hide the tissue at the opacity of an outline, in per cent.
+_FILLED_OPACITY = 40
 
 
 class Seeing(QWidget):
@@ -32,6 +34,9 @@ class Seeing(QWidget):
     def __init__(self, controller: EditingController) -> None:
         super().__init__()
         self.controller = controller
+        self._other_opacity = _FILLED_OPACITY  # of the way of drawing that is not chosen now
+        self._chosen = False
+        self._seen: Any = None
         self.stain_view = StainView(controller.viewer, self)
         self.fill = calm(QCheckBox("Filled (O)"))
         self.fill.setToolTip("Nuclei filled, or as outlines: key O")
@@ -87,6 +92,11 @@ class Seeing(QWidget):
         self.stain.setEnabled(possible)
         self.contrast.setEnabled(possible)
         if layer is not None:
+            if self._chosen and layer is not self._seen:
+                # what the reader chose on the crop before holds here, too
+                layer.contour = 0 if self.fill.isChecked() else _OUTLINE_PX
+                layer.opacity = self.opacity.value() / 100
+            self._seen = layer
             _quietly(self.fill, lambda: self.fill.setChecked(layer.contour == 0))
             _quietly(self.opacity, lambda: self.opacity.setValue(round(100 * layer.opacity)))
             self.apply_look()
@@ -98,11 +108,16 @@ class Seeing(QWidget):
     def _fill_toggled(self, filled: bool) -> None:
         layer = self._nuclei()
         if layer is not None:
+            self._chosen = True
             layer.contour = 0 if filled else _OUTLINE_PX
+            now = self.opacity.value()
+            self.opacity.setValue(self._other_opacity)
+            self._other_opacity = now
 
     def _opacity_moved(self, percent: int) -> None:
         layer = self._nuclei()
         if layer is not None:
+            self._chosen = True
             layer.opacity = percent / 100
 
     def _palette_toggled(self, on: bool) -> None:

@@ -136,10 +136,25 @@ def outlines_of(stamps: Iterable[Stamp]) -> list[Path]:
 
 
 def boundary_of(labels: NDArray[Any]) -> list[Path]:
-    """Return short paths along the inner borders between labels of a small map (a suggested cut), (y, x) in its px."""
-    paths = []
-    rows, columns = np.nonzero((labels[1:] != labels[:-1]) & (labels[1:] > 0) & (labels[:-1] > 0))
-    paths += [np.array([(y + 0.5, x - 0.5), (y + 0.5, x + 0.5)]) for y, x in zip(rows, columns, strict=True)]
-    rows, columns = np.nonzero((labels[:, 1:] != labels[:, :-1]) & (labels[:, 1:] > 0) & (labels[:, :-1] > 0))
-    paths += [np.array([(y - 0.5, x + 0.5), (y + 0.5, x + 0.5)]) for y, x in zip(rows, columns, strict=True)]
-    return paths
+    """Return the lines between the nuclei of a small map (a suggested cut), one a pair that touches, (y, x) in its px."""
+    down = (labels[1:] != labels[:-1]) & (labels[1:] > 0) & (labels[:-1] > 0)
+    across = (labels[:, 1:] != labels[:, :-1]) & (labels[:, 1:] > 0) & (labels[:, :-1] > 0)
+    y0, x0 = np.nonzero(down)
+    y1, x1 = np.nonzero(across)
+    points = np.concatenate([np.stack([y0 + 0.5, x0], 1), np.stack([y1, x1 + 0.5], 1)]).astype(np.float64)
+    pairs = np.concatenate(
+        [
+            np.stack([labels[:-1][down], labels[1:][down]], 1),
+            np.stack([labels[:, :-1][across], labels[:, 1:][across]], 1),
+        ]
+    )
+    pairs.sort(axis=1)
+    return [_line(points[(pairs == pair).all(1)]) for pair in np.unique(pairs, axis=0)] if len(points) else []
+
+
+def _line(points: Path) -> Path:
+    """Order the points of a cut along it, and lengthen it by half a pixel: a single one is a line too."""
+    middle = points.mean(axis=0)
+    along = np.linalg.svd(points - middle)[2][0] if len(points) > 1 else np.array([0.0, 1.0])
+    ordered = points[np.argsort((points - middle) @ along)]
+    return np.concatenate([ordered[:1] - 0.5 * along, ordered, ordered[-1:] + 0.5 * along])

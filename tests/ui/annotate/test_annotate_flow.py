@@ -256,6 +256,7 @@ def test_seeing(hand, viewer, until):
     seeing = hand.panel.seeing
     hand.key(Qt.Key.Key_O)
     assert nuclei.contour == 0
+    assert nuclei.opacity < 0.6, "filled nuclei let the tissue through"
     hand.key(Qt.Key.Key_O)
     assert nuclei.contour == 2
     seeing.opacity.setValue(40)
@@ -473,3 +474,17 @@ def test_two_panels_share_one_session_and_one_hand(hand, viewer, until, qtbot):
 def test_close_events_of_other_kinds_pass(hand):
     assert not hand.panel.eventFilter(hand.panel.window(), QEvent(QEvent.Type.WindowActivate))
     assert QApplication.instance() is not None
+
+
+def test_a_suggested_cut_is_one_line_along_the_border():
+    from napari_monusac.ui.editing_marks import boundary_of, dashes
+
+    labels = np.zeros((12, 20), int)
+    labels[1:11, 1:10], labels[1:11, 10:19] = 3, 7
+    (line,) = boundary_of(labels)
+    assert np.allclose(line[:, 1], 9.5)
+    assert sorted((line[0, 0], line[-1, 0])) == [0.5, 10.5]
+    segments, colors = dashes([line], 2.0)
+    assert len(segments) == 5
+    assert len({tuple(c) for c in colors}) == 2, "seen on dark and on light"
+    assert boundary_of(np.zeros((4, 4), int)) == []
