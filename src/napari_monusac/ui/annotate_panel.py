@@ -52,6 +52,7 @@ class AnnotatePanel(QWidget):
         self._keymap: KeyMap | None = None
         self._watched = 0  # the window whose closing is watched, by its number: a reference would keep it alive
         self._closing = False
+        self._has_key = False
         self._build()
         self._connect()
         self._session_changed()
@@ -155,10 +156,18 @@ class AnnotatePanel(QWidget):
         if window is not None and id(window) != self._watched:
             self._watched = id(window)
             window.installEventFilter(self)
-            shortcut = QShortcut(QKeySequence("?"), self)
-            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
-            shortcut.activated.connect(self.show_keymap)
+        if not self._has_key:
+            self.open_keymap_from(self)  # a panel of its own, not in the Studio
         self._layers_changed()
+
+    def open_keymap_from(self, widget: QWidget) -> None:
+        """Let `?` open the key map wherever in the window the keyboard is, while `widget` is shown."""
+        self._has_key = True
+        shortcut = QShortcut(QKeySequence("?"), widget)
+        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+        # the Studio and a panel of its own in one window both hear the key
+        for heard in (shortcut.activated, shortcut.activatedAmbiguously):
+            heard.connect(self.show_keymap)
 
     def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Give napari its mouse and keys back; undo stays ours."""

@@ -38,7 +38,7 @@ class Keys:
         self.mend: Callable[[], object] = lambda: None
         self.toggle_fill: Callable[[], object] = lambda: None
         self.done: Callable[[], object] = lambda: None
-        self._bound: list[tuple[Layer, str]] = []
+        self._bound: list[tuple[Layer, str, Callable[..., Any]]] = []
 
     def actions(self) -> dict[str, Callable[[], object]]:
         """Return what each key does, by napari's name of the key."""
@@ -74,16 +74,19 @@ class Keys:
         for layer in canvas.our_layers(self.viewer):
             for key, action in actions.items():
                 if shown or key in (UNDO, REDO):
-                    layer.bind_key(key, _quiet(action), overwrite=True)
-                    self._bound.append((layer, key))
+                    self._bind(layer, key, _quiet(action))
             if shown:
-                layer.bind_key("Space", self._pan, overwrite=True)
-                self._bound.append((layer, "Space"))
+                self._bind(layer, "Space", self._pan)
+
+    def _bind(self, layer: Layer, key: str, function: Callable[..., Any]) -> None:
+        layer.bind_key(key, function, overwrite=True)
+        self._bound.append((layer, key, function))
 
     def unbind(self) -> None:
-        """Take our keys off; napari's own work again."""
-        for layer, key in self._bound:
-            layer.bind_key(key, None)
+        """Take our keys off, unless another panel has bound them meanwhile; napari's own work again."""
+        for layer, key, function in self._bound:
+            if function in layer.keymap.values():
+                layer.bind_key(key, None)
         self._bound = []
 
     def _pan(self, layer: Any) -> Generator[None, None, None]:

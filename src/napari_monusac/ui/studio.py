@@ -105,6 +105,7 @@ class Studio(QWidget):
         for name, panel in _PANELS:
             self.panels[name] = panel(self.viewer)
             self.tabs.addTab(scrolling(self.panels[name]), name)
+        self.panels["Annotate"].open_keymap_from(self)
         self.notice = Note()
         self.device = QLabel("")
         self.job = QToolButton()

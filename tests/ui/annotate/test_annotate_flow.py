@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QCloseEvent
+from qtpy.QtGui import QCloseEvent, QShortcut
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -331,9 +331,13 @@ def test_space_moves_the_slide_with_any_tool(hand, viewer):
 def test_the_key_map_opens_and_closes(hand, qtbot):
     from napari_monusac.ui.keymap import GROUPS
 
-    hand.panel.show_keymap()
+    hand.studio.show_panel("Slides")
+    (shortcut,) = hand.studio.findChildren(QShortcut)
+    assert shortcut.key().toString() == "?"
+    shortcut.activated.emit()
     window = hand.panel._keymap
-    assert window.isVisible()
+    assert window.isVisible(), "from any panel"
+    hand.studio.show_panel("Annotate")
     assert not window.isModal()
     QTest.keyClicks(window, "?")
     assert not window.isVisible()
