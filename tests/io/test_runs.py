@@ -99,6 +99,19 @@ def test_status_follows_from_the_folder(run):
         assert run.can_resume == (reason != "completed")
 
 
+def test_a_child_that_has_said_its_end_is_not_starting(run):
+    assert run.status == "new"
+    sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        run.record_child(sleeper.pid)
+        assert run.status == "starting"
+        _record(run, _started(), _batch(1, 1), RunEnded(reason="stopped"))
+        assert run.status == "stopped", "the child is still closing its files"
+    finally:
+        sleeper.communicate(b"\n")
+    assert run.status == "stopped"
+
+
 def test_only_one_process_may_write(run):
     code = (
         "import sys, time\nfrom napari_monusac.io.runs import RunFolder\n"
@@ -189,7 +202,7 @@ def test_the_time_lapse_is_read_as_a_stack(run):
     frames = read_timelapse(run, "b_1")
     assert frames.epochs == (1, 2, 10)
     assert frames.semantic.shape == (3, 4, 5)
-    assert frames.semantic[:, 0, 0].tolist() == [1, 2, 10]
+    assert np.asarray(frames.semantic)[:, 0, 0].tolist() == [1, 2, 10]
     assert frames.origin_px == (3, 7)
     (run.timelapse / "epoch-0011.npz").write_bytes(b"broken")
     with pytest.raises(RunError, match="damaged"):

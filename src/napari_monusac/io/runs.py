@@ -212,7 +212,7 @@ class RunFolder:
 
     def epochs(self) -> list[EpochEnded]:
         """Every finished epoch once, in order."""
-        return [e for e in self.read_events() if isinstance(e, EpochEnded)]
+        return [e for e in read_events(self.events_file, batches=False) if isinstance(e, EpochEnded)]
 
     # ------------------------------------------------------------------ status and control
 
@@ -221,9 +221,13 @@ class RunFolder:
         """What the folder says: new, starting, running, paused, stopped, completed, failed or interrupted."""
         if self.is_alive:
             return "paused" if self.is_paused() else "running"
-        if _is_held(self.path / "child.json"):
-            return "starting"
         event = last_event(self.events_file)
+        child = read_holder(self.path / "child.json")
+        if child is not None and process_is_alive(child):
+            # a child that has said its end needs a moment to go: what it said is the status
+            ended = isinstance(event, RunEnded) and event.time > float(child.get("started", 0))
+            if not ended:
+                return "starting"
         if isinstance(event, RunEnded):
             return event.reason
         return "new" if event is None and not (self.path / "lock").exists() else "interrupted"

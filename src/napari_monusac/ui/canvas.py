@@ -108,7 +108,12 @@ def legend_entries(counts: Mapping[int, int], palette: PaletteName) -> list[tupl
 
 
 def show_legend(
-    viewer: Any, entries: list[tuple[str, str, Rgb]], *, legend: str = _LEGEND, position: str = "top_left"
+    viewer: Any,
+    entries: list[tuple[str, str, Rgb]],
+    *,
+    legend: str = _LEGEND,
+    position: str = "top_left",
+    mark: str = "\u25a0 ",
 ) -> None:
     """Show lines of coloured text in a corner of the canvas; an empty list takes the legend away.
 
@@ -122,6 +127,8 @@ def show_legend(
         Which legend: each has a name of its own.
     position : str
         Corner, as napari names it.
+    mark : str
+        What stands before each text, in its colour.
     """
     overlays = viewer.canvas.overlays
     setattr(viewer.canvas.overlay_tiling, position, "vertical")
@@ -134,7 +141,7 @@ def show_legend(
             overlays[name] = TextOverlay(
                 position=position, font_size=11, box=True, box_color=(0.08, 0.08, 0.1, 0.85), visible=True
             )
-        overlays[name].text = f"\u25a0 {text}"
+        overlays[name].text = f"{mark}{text}"
         overlays[name].color = (*(_readable(v) for v in rgb), 1.0)
 
 

@@ -13,7 +13,17 @@ from napari_monusac.core.events import BatchEnded, EpochEnded, TrainEvent
 
 #: Okabe-Ito colours: they stay apart for colour-blind eyes and on both themes.
 _BLUE, _ORANGE, _GREEN, _PINK, _GREY = "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#8a8f98"
-_RUNS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442", "#0072b2")
+#: One colour a run where several are compared.
+RUN_COLORS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442", "#0072b2")
+
+
+def style_plot(plot: Any) -> None:
+    """Give a plot the look of all our plots: faint grid, plain numbers, no menu."""
+    plot.showGrid(x=True, y=True, alpha=0.15)
+    plot.setMenuEnabled(False)
+    plot.hideButtons()
+    plot.getAxis("left").setWidth(58)
+    plot.getAxis("left").enableAutoSIPrefix(False)
 
 
 class CurvesView(QWidget):
@@ -34,11 +44,7 @@ class CurvesView(QWidget):
         self.graphics.ci.layout.setRowStretchFactor(2, 2)
         for plot, name in ((self.losses, "Loss"), (self.scores, "Score"), (self.rates, "lr")):
             plot.setLabel("left", name)
-            plot.showGrid(x=True, y=True, alpha=0.15)
-            plot.setMenuEnabled(False)
-            plot.hideButtons()
-            plot.getAxis("left").setWidth(58)
-            plot.getAxis("left").enableAutoSIPrefix(False)
+            style_plot(plot)
         for plot in (self.losses, self.scores):
             plot.getAxis("bottom").setStyle(showValues=False)
         self.rates.setLabel("bottom", "Epoch")
@@ -102,6 +108,11 @@ class CurvesView(QWidget):
             self.scores.addItem(self._reference)
         self.scores.setYRange(0, 1, padding=0.02)
 
+    @property
+    def has_points(self) -> bool:
+        """Whether there is anything to see."""
+        return any(x for x, _ in self._data.values())
+
     def add(self, event: TrainEvent, steps_per_epoch: int = 0) -> None:
         """Take an event into the curves; draw later with `draw`."""
         if steps_per_epoch:
@@ -129,26 +140,6 @@ class CurvesView(QWidget):
             # a long run's steps are thinned: the eye sees no more than the plot's width
             step = max(1, len(x) // 1500)
             self._curves[key].setData(x[::step], y[::step])
-
-    def compare(
-        self,
-        histories: Sequence[tuple[str, Sequence[float], Sequence[float]]],
-        reported: Sequence[tuple[str, float]] = (),
-    ) -> None:
-        """Lay the combos of several runs over each other: (name, epochs, combos); reported values dashed."""
-        self.clear()
-        for i, (name, epochs, combos) in enumerate(histories):
-            self.scores.plot(list(epochs), list(combos), pen=pg.mkPen(_RUNS[i % len(_RUNS)], width=2), name=name)
-        for i, (name, value) in enumerate(reported):
-            self.scores.addItem(
-                pg.InfiniteLine(
-                    pos=value,
-                    angle=0,
-                    pen=pg.mkPen(_RUNS[i % len(_RUNS)], width=1, style=Qt.PenStyle.DashLine),
-                    label=name,
-                    labelOpts={"position": 0.15 + 0.2 * (i % 4)},
-                )
-            )
 
     def _append(self, key: str, x: float, y: float | None) -> None:
         if y is not None and y == y:  # a NaN has no place on a plot

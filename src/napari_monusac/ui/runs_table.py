@@ -24,6 +24,8 @@ from napari_monusac.ui.work import Report, Task
 if TYPE_CHECKING:
     from napari_monusac.io.runs import RunFolder
 
+#: Rows that are seen without scrolling.
+_ROWS = 8
 _RUN = int(Qt.ItemDataRole.UserRole)
 
 
@@ -38,7 +40,7 @@ class RunsTable(QWidget):
 
     Signals
     -------
-    resume_asked(RunFolder), watch_asked(RunFolder), timelapse_asked(RunFolder), compare_asked(list of RunFolder)
+    resume_asked(RunFolder), watch_asked(RunFolder), timelapse_asked(RunFolder or None), compare_asked(list of RunFolder)
     """
 
     resume_asked = Signal(object)
@@ -49,6 +51,7 @@ class RunsTable(QWidget):
     def __init__(self, model: StudioModel) -> None:
         super().__init__()
         self.model = model
+        self._lapse_shown = False
         self.table = QTableWidget(0, 4)
         self.table.setHorizontalHeaderLabels(["Run", "Status", "Epoch", "Combo"])
         self.table.verticalHeader().hide()
@@ -58,13 +61,14 @@ class RunsTable(QWidget):
         self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column, width in ((1, 80), (2, 62), (3, 56)):
             self.table.setColumnWidth(column, width)
-        self.table.setMinimumHeight(130)
         self.resume = QPushButton("Resume")
         self.resume.setToolTip("Go on with a stopped or interrupted run from its last checkpoint")
         self.watch = QPushButton("Watch")
         self.watch.setToolTip("Follow a run that another process is training, and stop it from here")
         self.compare = QPushButton("Compare")
-        self.compare.setToolTip("Lay the curves of the selected runs over each other")
+        self.compare.setToolTip(
+            "Select runs (Ctrl+click): their curves over each other, and where their recipes differ"
+        )
         self.timelapse = QPushButton("Time-lapse")
         self.timelapse.setToolTip("See how the pinned crops were predicted after each epoch, with napari's slider")
         self.folder = QPushButton("Folder")
@@ -82,9 +86,17 @@ class RunsTable(QWidget):
         self.table.itemSelectionChanged.connect(self._selected)
         self.resume.clicked.connect(lambda: self._emit(self.resume_asked))
         self.watch.clicked.connect(lambda: self._emit(self.watch_asked))
-        self.timelapse.clicked.connect(lambda: self._emit(self.timelapse_asked))
+        self.timelapse.clicked.connect(self._timelapse_clicked)
         self.compare.clicked.connect(lambda: self.compare_asked.emit(self.selected()))
         self.folder.clicked.connect(self._show_folder)
+        self._selected()
+
+    def timelapse_shown(self, shown: bool) -> None:
+        """Say on the button what it does now."""
+        self._lapse_shown = shown
+        self.timelapse.setText("Close time-lapse" if shown else "Time-lapse")
+        if not shown:
+            self.note.say("")
         self._selected()
 
     def selected(self) -> list[RunFolder]:
@@ -121,6 +133,9 @@ class RunsTable(QWidget):
                 item.setToolTip(f"{run.path}\nrecipe {run.recipe.name}, data {run.data}")
                 self.table.setItem(i, column, item)
                 item.setSelected(run.path in chosen)
+        shown = min(max(len(runs), 2), _ROWS)
+        header = self.table.horizontalHeader().sizeHint().height()
+        self.table.setFixedHeight(header + shown * self.table.verticalHeader().defaultSectionSize() + 4)
         self.note.say("" if runs else f"No run yet in {self.model.runs_folder}.")
         self._selected()
 
@@ -130,21 +145,19 @@ class RunsTable(QWidget):
         status = one.status if one is not None else ""
         self.resume.setEnabled(status in ("stopped", "interrupted", "failed", "new"))
         self.watch.setEnabled(status in ("running", "paused"))
-        self.compare.setEnabled(len(runs) > 0)
+        self.compare.setEnabled(len(runs) > 1)
         self.folder.setEnabled(one is not None)
-        self.timelapse.setEnabled(one is not None)
-        if len(runs) == 2:
-            changes = runs[0].recipe.changes(runs[1].recipe)
-            self.note.say(
-                "Differences: " + "; ".join(f"{k.replace('_', ' ')} {a} / {b}" for k, (a, b) in changes.items())
-                if changes
-                else "Same recipe."
-            )
+        self.timelapse.setEnabled(one is not None or self._lapse_shown)
 
     def _emit(self, signal: Any) -> None:
         runs = self.selected()
         if len(runs) == 1:
             signal.emit(runs[0])
+
+    def _timelapse_clicked(self) -> None:
+        runs = self.selected()
+        if runs or self._lapse_shown:
+            self.timelapse_asked.emit(runs[0] if runs else None)
 
     def _show_folder(self) -> None:
         for run in self.selected():

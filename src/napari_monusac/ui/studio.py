@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QApplication,
     QDockWidget,
     QHBoxLayout,
     QLabel,
     QMainWindow,
-    QPushButton,
     QTabWidget,
     QToolButton,
     QVBoxLayout,
@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_monusac.ui import canvas
+from napari_monusac.ui.activity import Activity
 from napari_monusac.ui.annotate_panel import AnnotatePanel
 from napari_monusac.ui.masks_panel import MasksPanel
 from napari_monusac.ui.model import studio_model
@@ -34,6 +35,7 @@ from napari_monusac.ui.train_panel import TrainPanel
 from napari_monusac.ui.training import RunProgress
 from napari_monusac.ui.widgets import Note, scrolling
 from napari_monusac.ui.work import spoken_duration, stop_all
+from napari_monusac.ui.zoom_bar import ZoomBar
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection import Collection, Crop
@@ -64,6 +66,7 @@ class Studio(QWidget):
         self.model = studio_model(napari_viewer)
         self.panels: dict[str, QWidget] = {}
         self._sized = False
+        self._activity: Activity | None = None
         self._build()
         canvas.show_scale(napari_viewer)
         canvas.show_magnification(napari_viewer)
@@ -80,37 +83,26 @@ class Studio(QWidget):
         self.previous = _arrow("\u25c0", "Previous crop (Page Up)")
         self.next = _arrow("\u25b6", "Next crop (Page Down)")
         self.place = QLabel("")
+        self.place.setToolTip("Which crop of the folder this is")
         head = QHBoxLayout()
         head.addWidget(self.previous)
         head.addWidget(self.where, 1)
         head.addWidget(self.place)
         head.addWidget(self.next)
-        zoom = QHBoxLayout()
-        zoom.setSpacing(4)
-        zoom.addWidget(QLabel("Magnification"))
-        self.presets = {}
-        for times in canvas.MAGNIFICATIONS:
-            button = QPushButton(f"{times}x")
-            button.setToolTip(f"Zoom to {times}x (a screen pixel shows {10 / times:g} µm)")
-            button.clicked.connect(lambda _=False, t=times: canvas.set_magnification(self.viewer, t))
-            self.presets[times] = button
-            zoom.addWidget(button)
-        fit = QPushButton("Fit")
-        fit.setToolTip("Show the whole image")
-        fit.clicked.connect(lambda: self.viewer.reset_view())
-        zoom.addWidget(fit)
-        zoom.addStretch(1)
+        self.zoom = ZoomBar(self.viewer)
+        self.presets = self.zoom.presets
         self.tabs = QTabWidget()
         self.tabs.setUsesScrollButtons(True)
-        for name, panel in _PANELS:
+        for at, (name, panel) in enumerate(_PANELS):
             self.panels[name] = panel(self.viewer)
             self.tabs.addTab(scrolling(self.panels[name]), name)
+            self.tabs.setTabToolTip(at, f"{name} (Alt+{at + 1})")
+            keys = QShortcut(QKeySequence(f"Alt+{at + 1}"), self)
+            keys.activated.connect(lambda n=name: self.show_panel(n))
         self.panels["Annotate"].open_keymap_from(self)
         self.notice = Note()
-        self.device = QLabel("")
         self.job = QToolButton()
         self.job.setAutoRaise(True)
-        self.job.setToolTip("The running training: click to see it")
         self.job.hide()
         self.unsaved = QLabel("")
         self.unsaved.setToolTip("Edits that no file has yet. They are kept: even after a crash they come back.")
@@ -120,7 +112,7 @@ class Studio(QWidget):
         box = QVBoxLayout(self)
         box.setContentsMargins(6, 6, 6, 6)
         box.addLayout(head)
-        box.addLayout(zoom)
+        box.addWidget(self.zoom)
         box.addWidget(self.tabs, 1)
         box.addWidget(self.notice)
         box.addLayout(foot)
@@ -135,7 +127,7 @@ class Studio(QWidget):
         self.model.crop_changed.connect(self._crop_changed)
         self.model.collection_changed.connect(self._collection_changed)
         self.model.run_progressed.connect(self._run_progressed)
-        self.model.run_ended.connect(lambda _: self.job.hide())
+        self.model.run_ended.connect(lambda _: self._run_ended())
         self.model.told.connect(self._told)
         self.model.panel_asked.connect(self.show_panel)
         self.model.unsaved_changed.connect(lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
@@ -165,8 +157,15 @@ class Studio(QWidget):
 
     def _take_width(self) -> None:
         dock, window = self.parent(), self.window()
-        if isinstance(dock, QDockWidget) and isinstance(window, QMainWindow):
-            window.resizeDocks([dock], [_WIDTH_PX], Qt.Orientation.Horizontal)
+        if not (isinstance(dock, QDockWidget) and isinstance(window, QMainWindow)):
+            return
+        room, size = window.screen().availableGeometry(), window.frameGeometry()
+        if not (window.isMaximized() or window.isFullScreen()) and not room.contains(size):
+            # the dock has pushed the window over the edge of a small screen
+            edges = size.size() - window.size()
+            window.resize(window.size().boundedTo(room.size() - edges))
+            window.move(room.topLeft())
+        window.resizeDocks([dock], [_WIDTH_PX], Qt.Orientation.Horizontal)
 
     # -- getting about
 
@@ -242,14 +241,13 @@ class Studio(QWidget):
             canvas.legend_entries(class_counts(self.viewer), self.model.palette) if isinstance(nuclei, Labels) else []
         )
         canvas.show_legend(self.viewer, entries)
-        known = canvas.magnification(self.viewer) is not None
-        for button in self.presets.values():
-            button.setEnabled(known)
+        self.zoom.refresh()
 
     def _theme_changed(self, _: object = None) -> None:
         theme = get_theme(self.viewer.theme)
         train = self.panels["Train"]
-        train.curves.set_theme(theme.background.as_hex(), theme.text.as_hex())
+        for plots in (train.curves, train.compared):
+            plots.set_theme(theme.background.as_hex(), theme.text.as_hex())
 
     # -- the foot
 
@@ -264,17 +262,30 @@ class Studio(QWidget):
                 f"{self.model.run.recipe.name}: epoch {progress.epoch}/{progress.epochs}"
                 f"{f', {left} left' if left else ''}"
             )
+            self.job.setToolTip(f"The running training{progress.device and f', on {progress.device}'}: click to see it")
             self.job.show()
+            if self._activity is None:
+                self._activity = Activity(f"Training {self.model.run.recipe.name}", self.panels["Train"].training.stop)
+            self._activity.update(progress.fraction, f"{left} left" if left else "")
+
+    def _run_ended(self) -> None:
+        self.job.hide()
+        activity, self._activity = self._activity, None
+        if activity is not None:
+            activity.close()
 
     def _closing(self) -> None:
         """Tell a run in our thread to save and end before napari waits for it."""
         self.panels["Train"].training.release()
+        self._run_ended()
         stop_all()
 
 
 def _arrow(text: str, tooltip: str) -> QToolButton:
     button = QToolButton()
     button.setText(text)
+    button.setAccessibleName(tooltip)
+    button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     button.setToolTip(tooltip)
     button.setEnabled(False)
     return button

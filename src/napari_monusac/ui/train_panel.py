@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from napari_monusac.core.events import CheckpointSaved, EpochEnded, RunEnded, Ru
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.ui.curves import CurvesView
 from napari_monusac.ui.model import studio_model
+from napari_monusac.ui.runs_compare import ComparedRun, RunsCompare
 from napari_monusac.ui.runs_table import RunsTable
-from napari_monusac.ui.timelapse import show_timelapse
+from napari_monusac.ui.timelapse import TimelapseView
 from napari_monusac.ui.train_form import TrainForm
 from napari_monusac.ui.training import Training
 from napari_monusac.ui.widgets import Note, Section, TaskRow, row
@@ -37,11 +39,14 @@ class TrainPanel(QWidget):
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
         self.training = Training(self)
-        self._paused = False
+        self.lapse = TimelapseView(napari_viewer, self)
+        self._paused = self._opening = False
         self._steps_per_epoch = 1
         self._build()
         self._connect()
         self.curves.clear(self.form.reported_combo)
+        # until something is trained the room belongs to the runs
+        self.curves.hide()
         self._collection_changed(self.model.collection)
         self._idle()
 
@@ -59,13 +64,15 @@ class TrainPanel(QWidget):
         self.bar.setMaximumHeight(10)
         self.status = Note()
         self.curves = CurvesView()
+        self.compared = RunsCompare()
+        self.compared.hide()
         self.runs = RunsTable(self.model)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
         box.addWidget(self.form)
         box.addWidget(self.running)
         box.addWidget(row(self.check, self.start, self.pause, self.stop))
-        for widget in (self.checking, self.bar, self.status, self.curves):
+        for widget in (self.checking, self.bar, self.status, self.curves, self.compared):
             box.addWidget(widget)
         box.addWidget(Section("Runs", self.runs, opened=True))
         box.addStretch(1)
@@ -83,7 +90,9 @@ class TrainPanel(QWidget):
         self.runs.resume_asked.connect(self.resume)
         self.runs.watch_asked.connect(self.watch)
         self.runs.compare_asked.connect(self._compare)
-        self.runs.timelapse_asked.connect(self._show_timelapse)
+        self.runs.timelapse_asked.connect(self._timelapse_clicked)
+        self.lapse.closed.connect(lambda: self.runs.timelapse_shown(False))
+        self.compared.back_asked.connect(self._close_comparison)
         self.model.collection_changed.connect(self._collection_changed)
         self.model.train_asked.connect(self.form.start_from)
 
@@ -92,6 +101,7 @@ class TrainPanel(QWidget):
     def _recipe_chosen(self, recipe: TrainingRecipe) -> None:
         if not self.training.running:
             self.curves.clear(recipe.reported.combo)
+            self.curves.hide()
 
     def _form_changed(self) -> None:
         self.start.setEnabled(self.form.recipe is not None and not self.training.running)
@@ -153,27 +163,52 @@ class TrainPanel(QWidget):
         self.status.say(error_line(error), "error")
         self._idle()
 
-    def _go(self, run: RunFolder, where: str, device: str) -> None:
-        self._begin_view(run)
-        self.training.start(run, where, device)
-
-    def resume(self, run: RunFolder) -> None:
+    def resume(self, run: RunFolder) -> Task | None:
         """Go on with a stopped or interrupted run."""
-        if not self.training.running:
-            run.request_resume()
-            self._go(run, self.form.where_value, self.form.device.currentText())
+        where, device = self.form.where_value, self.form.device.currentText()
 
-    def watch(self, run: RunFolder) -> None:
+        def go(history: list[TrainEvent]) -> None:
+            run.request_resume()
+            self._go(run, where, device, history)
+
+        return self._with_history(run, go)
+
+    def watch(self, run: RunFolder) -> Task | None:
         """Follow a run that another process is training."""
-        if not self.training.running:
-            self._begin_view(run)
+
+        def follow(history: list[TrainEvent]) -> None:
+            self._begin_view(run, history)
             self.training.attach(run)
 
-    def _begin_view(self, run: RunFolder) -> None:
+        return self._with_history(run, follow)
+
+    def _with_history(self, run: RunFolder, then: Any) -> Task | None:
+        """Read what a run has written so far in a worker (a long run has megabytes of it), then go on with it."""
+        if self.training.running or self._opening:
+            return None
+        self._opening = True
+        self._buttons(running=False)
+        self.status.say(f"Opening {run.path.name}…")
+        task = Task(lambda _: run.read_events())
+        task.done.connect(then)
+        task.failed.connect(self._not_started)
+        task.finished.connect(self._opened)
+        return task.start()
+
+    def _opened(self) -> None:
+        self._opening = False
+        self._buttons(running=self.training.running)
+
+    def _go(self, run: RunFolder, where: str, device: str, history: Sequence[TrainEvent] = ()) -> None:
+        self._begin_view(run, history)
+        self.training.start(run, where, device)
+
+    def _begin_view(self, run: RunFolder, history: Sequence[TrainEvent]) -> None:
         self.model.run = run
         self.model.run_changed.emit(run)
+        self._close_comparison()
         self.curves.clear(run.recipe.reported.combo)
-        history = run.read_events()
+        self.curves.show()
         started = [e for e in history if isinstance(e, RunStarted)]
         if started:
             self._steps_per_epoch = started[-1].steps_per_epoch
@@ -247,7 +282,7 @@ class TrainPanel(QWidget):
         self.runs.refresh()
 
     def _buttons(self, *, running: bool) -> None:
-        self.start.setEnabled(not running and self.form.recipe is not None)
+        self.start.setEnabled(not running and not self._opening and self.form.recipe is not None)
         self.check.setEnabled(not running)
         self.pause.setEnabled(running)
         self.stop.setEnabled(running)
@@ -256,24 +291,43 @@ class TrainPanel(QWidget):
         self.form.setVisible(not running)
         self.running.setVisible(running)
 
-    def _compare(self, runs: list[RunFolder]) -> None:
-        histories, reported = [], []
-        for run in runs:
-            epochs = [e for e in run.read_events() if isinstance(e, EpochEnded)]
-            histories.append((run.path.name, [e.epoch for e in epochs], [e.scores.combo for e in epochs]))
-            if run.recipe.reported.combo is not None:
-                reported.append((f"source {run.recipe.name}", run.recipe.reported.combo))
-        self.curves.compare(histories, reported)
+    # -- looking at runs
 
-    def _show_timelapse(self, run: RunFolder) -> None:
-        """Show how the pinned crops looked after each epoch, for napari's slider."""
-
-        def read(_: Report) -> list[Any]:
-            from napari_monusac.io.timelapse import read_timelapse, timelapse_crops
-
-            return [read_timelapse(run, crop) for crop in timelapse_crops(run)]
-
-        task = Task(read)
-        task.done.connect(lambda found: self.status.say(show_timelapse(self.viewer, run, found)))
+    def _compare(self, runs: list[RunFolder]) -> Task:
+        """Lay runs over each other, in the place of the live curves."""
+        task = Task(lambda _: [ComparedRun.read(run) for run in runs])
+        task.done.connect(self._show_comparison)
         task.failed.connect(lambda error: self.status.say(error_line(error), "error"))
-        task.start()
+        return task.start()
+
+    def _show_comparison(self, runs: list[ComparedRun]) -> None:
+        self.compared.show_runs(runs)
+        self.curves.hide()
+        self.compared.show()
+
+    def _close_comparison(self) -> None:
+        self.compared.hide()
+        self.curves.setVisible(self.curves.has_points or self.training.running)
+
+    def _timelapse_clicked(self, run: RunFolder | None) -> Task | None:
+        """Show how the pinned crops looked after each epoch, or take that away again."""
+        if self.lapse.shown:
+            self.lapse.close()
+            return None
+        if run is None:
+            return None
+        palette = self.model.palette
+
+        def build(_: Report) -> Any:
+            from napari_monusac.plugin.timelapse import timelapse_scene
+
+            return timelapse_scene(run, palette)
+
+        task = Task(build)
+        task.done.connect(self._show_timelapse)
+        task.failed.connect(lambda error: self.runs.note.say(error_line(error), "warning"))
+        return task.start()
+
+    def _show_timelapse(self, scene: Any) -> None:
+        self.runs.note.say(self.lapse.show(scene))
+        self.runs.timelapse_shown(True)
