@@ -22,13 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Remembered folders go to a file of the test's own."""
-    from qtpy.QtCore import QSettings
-
-    from napari_monusac.ui import widgets
-
-    monkeypatch.setattr(
-        widgets, "settings", lambda: QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
-    )
+    monkeypatch.setenv("MONUSAC_SETTINGS", str(tmp_path / "settings.ini"))
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,6 @@ from napari_monusac.ui.chips import COUNTS_ROLE
 from napari_monusac.ui.slides_panel import crop_status
 
 
-def crop_items(panel):
-    return dict(panel._items)
-
-
 def test_the_first_crop_opens_with_all_its_layers(opened, viewer):
     names = [layer.name for layer in viewer.layers]
     assert names[0] == "image"
@@ -28,7 +24,7 @@ def test_the_first_crop_opens_with_all_its_layers(opened, viewer):
 
 def test_counts_and_thumbnails_arrive_for_every_crop(opened):
     panel = opened.panels["Slides"]
-    for name, item in crop_items(panel).items():
+    for name, item in panel.crops.items.items():
         crop = opened.model.collection.crop(name)
         truth = {int(k): v for k, v in opened.model.collection.annotation(crop).counts().items()}
         assert {int(k): v for k, v in item.data(1, COUNTS_ROLE).items()} == truth
@@ -39,9 +35,9 @@ def test_a_click_opens_another_crop_and_the_keys_walk(opened, viewer, qtbot, set
     panel = opened.panels["Slides"]
     before = np.array(viewer.layers["image"].data)
     second = opened.model.neighbour(1)
-    item = panel._items[second.name]
-    rect = panel.tree.visualItemRect(item)
-    qtbot.mouseClick(panel.tree.viewport(), Qt.MouseButton.LeftButton, pos=rect.center())
+    item = panel.crops.items[second.name]
+    rect = panel.crops.tree.visualItemRect(item)
+    qtbot.mouseClick(panel.crops.tree.viewport(), Qt.MouseButton.LeftButton, pos=rect.center())
     qtbot.waitUntil(lambda: opened.model.crop.name == second.name, timeout=30_000)
     assert not np.array_equal(before, viewer.layers["image"].data)
     assert len([la for la in viewer.layers if la.name == "image"]) == 1
@@ -61,12 +57,12 @@ def test_layers_of_others_stay_when_the_crop_changes(opened, viewer, qtbot):
 
 def test_search_and_filter(opened, qtbot):
     panel = opened.panels["Slides"]
-    some = next(iter(panel._items))
-    panel.search.setText(some)
-    assert [n for n, i in panel._items.items() if not i.isHidden()] == [some]
-    panel.search.clear()
-    panel.filter.setCurrentText(f"With {CLASSES[1].label.lower()}s")
-    shown = {n for n, i in panel._items.items() if not i.isHidden()}
+    some = next(iter(panel.crops.items))
+    panel.crops.search.setText(some)
+    assert [n for n, i in panel.crops.items.items() if not i.isHidden()] == [some]
+    panel.crops.search.clear()
+    panel.crops.filter.setCurrentText(f"With {CLASSES[1].label.lower()}s")
+    shown = {n for n, i in panel.crops.items.items() if not i.isHidden()}
     wanted = {
         c.name
         for c in opened.model.collection.crops
@@ -165,15 +161,15 @@ def test_status_is_shown_and_filtered(opened, settle, tmp_path):
     from napari_monusac.session.progress import Progress
 
     panel, crop = opened.panels["Slides"], opened.model.crop
-    assert panel._items[crop.name].toolTip(2) == "labelled"
+    assert panel.crops.items[crop.name].toolTip(2) == "labelled"
     marks = Progress(opened.model.collection.root)
     marks.set_mark(crop.name, "reviewed", author="test")
     try:
         panel.show_status()
         settle()
-        assert panel._items[crop.name].toolTip(2) == "reviewed"
-        panel.filter.setCurrentText("Not reviewed yet")
-        assert panel._items[crop.name].isHidden()
+        assert panel.crops.items[crop.name].toolTip(2) == "reviewed"
+        panel.crops.filter.setCurrentText("Not reviewed yet")
+        assert panel.crops.items[crop.name].isHidden()
         # a crop without labels that has a stored prediction
         bare = dataclasses.replace(crop, annotation=None, name="bare")
         (tmp_path / f"{crop.image.stem}.zarr").mkdir()

@@ -5,42 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSize, Qt, QTimer
-from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPixmap
-from qtpy.QtWidgets import (
-    QComboBox,
-    QHBoxLayout,
-    QHeaderView,
-    QLineEdit,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from napari_monusac.core.classes import CLASSES
 from napari_monusac.ui import canvas
-from napari_monusac.ui.chips import COUNTS_ROLE, ChipsDelegate
 from napari_monusac.ui.crop_facts import CropFacts
+from napari_monusac.ui.crop_list import THUMBNAIL, CropList
 from napari_monusac.ui.doctor_view import DoctorView
 from napari_monusac.ui.model import StudioModel, studio_model
 from napari_monusac.ui.opening import opening_task, replace_crop
-from napari_monusac.ui.widgets import Note, PathPicker, TaskRow, settings
+from napari_monusac.ui.widgets import Note, PathPicker, TaskRow, column, settings
 from napari_monusac.ui.work import Progress, Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection import Collection, Crop
 
-_CROP = int(Qt.ItemDataRole.UserRole)
-_FILTERS = (
-    "All crops",
-    "With labels",
-    "Without labels",
-    "Not reviewed yet",
-    *(f"With {c.label.lower()}s" for c in CLASSES),
+_BEGIN = (
+    "Choose a folder: MoNuSAC's training or testing root, the folder that holds both, one patient, "
+    "or any folder of .svs or .tif images with ImageScope .xml files. Dropping it on the window works too."
 )
-_THUMBNAIL = 40
-_STATUS_COLORS = {"labelled": "#56b4e9", "predicted": "#e69f00", "reviewed": "#009e73"}
 
 
 def crop_status(collection: Collection, predictions: Path | None = None) -> dict[str, str]:
@@ -84,9 +67,6 @@ class SlidesPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model: StudioModel = studio_model(napari_viewer)
-        self._counts: dict[str, dict[int, int]] = {}
-        self._items: dict[str, QTreeWidgetItem] = {}
-        self._status: dict[str, str] = {}
         self._opening: Task | None = None
         self._counting: Task | None = None
         # the open crop comes first, then the counts
@@ -99,8 +79,7 @@ class SlidesPanel(QWidget):
         self.model.crop_asked.connect(self.open_crop)
         self.model.crop_changed.connect(self._mark_open)
         self.model.crop_changed.connect(lambda _: self.show_status())
-        if self.model.collection is not None:
-            self._show_collection(self.model.collection)
+        self._show_collection(self.model.collection)
 
     def _build(self) -> None:
         self.folder = PathPicker(
@@ -108,53 +87,30 @@ class SlidesPanel(QWidget):
             "folder",
             tooltip="A MoNuSAC folder, one patient's folder, or a folder of images with their .xml",
             placeholder="Choose a folder of slides…",
+            remember=False,
         )
-        self.hint = Note(
-            "Choose a folder: MoNuSAC's training or testing root, the folder that holds both, one patient, "
-            "or any folder of .svs or .tif images "
-            "with ImageScope .xml files. Dropping it on the window works too."
-        )
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Search patient or crop")
-        self.search.setClearButtonEnabled(True)
-        self.filter = QComboBox()
-        self.filter.addItems(_FILTERS)
-        self.tree = QTreeWidget()
-        self.tree.setHeaderLabels(["Crop", "Nuclei", ""])
-        self.tree.setIconSize(QSize(_THUMBNAIL, _THUMBNAIL))
-        self.tree.setUniformRowHeights(False)
-        self.tree.setItemDelegateForColumn(1, ChipsDelegate(self.tree))
-        header = self.tree.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(2, QHeaderView.ResizeMode.Fixed)
-        header.resizeSection(2, 22)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Fixed)
-        header.resizeSection(1, 138)
-        self.tree.setTextElideMode(Qt.TextElideMode.ElideLeft)
-        self.tree.setMinimumHeight(260)
-        self.progress = TaskRow()
         self.opening = TaskRow()
-        self.doctor = DoctorView(self)
+        self.hint = Note(_BEGIN)
+        self.again = QPushButton()
+        self.again.clicked.connect(lambda: self.open_folder(self.again.toolTip()))
+        self.sample = QPushButton("Try it on synthetic tissue")
+        self.sample.setToolTip("Four made-up patients with exact outlines; nothing is downloaded")
+        self.sample.clicked.connect(lambda: self.open_sample())
+        self.begin = column(self.again, self.sample)
+        self.crops = CropList()
         self.facts = CropFacts(self.viewer, self.model)
+        self.progress = TaskRow()
+        self.doctor = DoctorView(self)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
-        box.addWidget(self.folder)
-        box.addWidget(self.hint)
-        line = QHBoxLayout()
-        line.addWidget(self.search, 1)
-        line.addWidget(self.filter)
-        box.addLayout(line)
-        box.addWidget(self.tree, 1)
-        box.addWidget(self.opening)
-        box.addWidget(self.facts)
-        box.addWidget(self.progress)
-        box.addWidget(self.doctor)
+        for widget in (self.folder, self.opening, self.hint, self.begin):
+            box.addWidget(widget)
+        box.addWidget(self.crops, 1)
+        for widget in (self.facts, self.progress, self.doctor):
+            box.addWidget(widget)
+        box.addStretch(0)
         self.folder.changed.connect(self.open_folder)
-        self.search.textChanged.connect(self._filter)
-        self.filter.currentIndexChanged.connect(self._filter)
-        self.tree.itemActivated.connect(self._activated)
-        self.tree.itemClicked.connect(self._activated)
+        self.crops.chosen.connect(self._chosen)
 
     # -- the folder
 
@@ -178,48 +134,53 @@ class SlidesPanel(QWidget):
         task.done.connect(done)
         return self.opening.follow(task, "Looking through the folder…")
 
+    def open_sample(self) -> Task:
+        """Make the sample collection of synthetic tissue (once), then list it."""
+
+        def make(_: Report) -> Path:
+            from napari_monusac.plugin.sample_data import sample_collection
+
+            return sample_collection()
+
+        task = Task(make)
+        # once this task has left the row: the row follows one task at a time
+        task.done.connect(lambda folder: QTimer.singleShot(0, lambda: self.open_folder(folder)))
+        return self.opening.follow(task, "Making synthetic tissue…")
+
     def _show_collection(self, collection: Collection | None) -> None:
         if self._counting is not None:
             self._counting.stop()
-        self.tree.clear()
-        self._items.clear()
-        self._counts.clear()
+        self.crops.clear()
         self.doctor.reset()
+        for widget in (self.crops, self.doctor):
+            widget.setVisible(collection is not None)
+        self.begin.setVisible(collection is None)
         if collection is None:
+            self.hint.say(_BEGIN)
+            self._offer_last()
             return
         self.folder.set_path(collection.root, remember=True)
-        crops = collection.crops
-        patients: dict[str, QTreeWidgetItem] = {}
-        for crop in crops:
-            if crop.patient not in patients:
-                parent = QTreeWidgetItem(self.tree, [crop.patient, ""])
-                parent.setFirstColumnSpanned(True)
-                parent.setExpanded(True)
-                parent.setFlags(Qt.ItemFlag.ItemIsEnabled)
-                patients[crop.patient] = parent
-            item = QTreeWidgetItem(patients[crop.patient], [_short(crop), ""])
-            item.setData(0, _CROP, crop)
-            item.setToolTip(0, f"{crop.name}\n{crop.image or 'no image'}\n{crop.annotation or 'no labels'}")
-            if crop.image is None:
-                item.setText(1, "no image")
-                item.setDisabled(True)
-            elif crop.annotation is None:
-                item.setText(1, "no labels")
-            self._items[crop.name] = item
-        for parent in patients.values():
-            parent.setText(0, f"{parent.text(0)}   ({parent.childCount()})")
-        labelled = sum(c.annotation is not None for c in crops)
+        number = self.crops.list(collection)
+        labelled = sum(c.annotation is not None for c in collection.crops)
         problems = f" {len(collection.problems)} files left out: see Check." if collection.problems else ""
         self.hint.say(
-            f"{len(patients)} patients, {len(crops)} crops, {labelled} with labels.{problems} Click a crop to open it."
+            f"{_many(number, 'patient')}, {_many(len(collection.crops), 'crop')}, {labelled} with labels.{problems} "
+            "Click a crop to open it."
         )
         self._mark_open(self.model.crop)
         self.show_status()
         self._soon.start()
 
+    def _offer_last(self) -> None:
+        """Offer the folder of the last time with one click; nothing opens unasked."""
+        last = self.folder.remembered()[:1]
+        self.again.setVisible(bool(last))
+        if last:
+            self.again.setText(f"Open again: {_end_of(last[0])}".replace("&", "&&"))
+            self.again.setToolTip(last[0])
+
     def _count(self) -> None:
         """Count nuclei and make thumbnails in the background, crop by crop."""
-
         collection = self.model.collection
         if collection is None:
             return
@@ -233,7 +194,7 @@ class SlidesPanel(QWidget):
                 if crop.annotation is not None:
                     annotation = collection.annotation(crop)
                     counts = {int(k): v for k, v in annotation.counts().items()}
-                picture = thumbnail(collection.open(crop), _THUMBNAIL * 2)
+                picture = thumbnail(collection.open(crop), THUMBNAIL * 2)
                 report((i + 1) / len(todo), f"Counting nuclei: {i + 1} of {len(todo)}", (crop.name, counts, picture))
 
         task = Task(work)
@@ -242,17 +203,8 @@ class SlidesPanel(QWidget):
         self.progress.follow(task, "Counting nuclei…")
 
     def _counted(self, progress: Progress) -> None:
-        if progress.payload is None:
-            return
-        name, counts, picture = progress.payload
-        item = self._items.get(name)
-        if item is None:
-            return
-        if counts is not None:
-            self._counts[name] = counts
-            item.setData(1, COUNTS_ROLE, counts)
-            item.setToolTip(1, ", ".join(f"{c.label}: {counts.get(int(c), 0)}" for c in CLASSES))
-        item.setIcon(0, _icon(picture))
+        if progress.payload is not None:
+            self.crops.show_crop(*progress.payload)
 
     def show_status(self) -> None:
         """Show which crops are unlabelled, labelled or reviewed (read in the background)."""
@@ -261,48 +213,13 @@ class SlidesPanel(QWidget):
             return
         predictions = predictions_folder()
         task = Task(lambda _: crop_status(collection, predictions))
-        task.done.connect(self._show_status)
+        task.done.connect(self.crops.show_status)
         task.start()
-
-    def _show_status(self, status: dict[str, str]) -> None:
-        self._status = status
-        for name, word in status.items():
-            item = self._items.get(name)
-            if item is not None:
-                item.setText(2, "\u25cf" if word in _STATUS_COLORS else "\u25cb")
-                item.setForeground(2, QColor(_STATUS_COLORS.get(word, "#7f8c9b")))
-                item.setToolTip(2, word)
-        self._filter()
-
-    def _filter(self) -> None:
-        words = self.search.text().casefold().split()
-        kind = self.filter.currentText()
-        for name, item in self._items.items():
-            crop = item.data(0, _CROP)
-            counts = self._counts.get(name, {})
-            fits = all(w in f"{crop.patient} {crop.name}".casefold() for w in words)
-            if kind == _FILTERS[1]:
-                fits &= crop.annotation is not None
-            elif kind == _FILTERS[2]:
-                fits &= crop.annotation is None
-            elif kind == _FILTERS[3]:
-                fits &= self._status.get(name) != "reviewed"
-            elif kind != _FILTERS[0]:
-                fits &= counts.get(int(CLASSES[_FILTERS.index(kind) - 4]), 0) > 0
-            item.setHidden(not fits)
-        for i in range(self.tree.topLevelItemCount()):
-            parent = self.tree.topLevelItem(i)
-            parent.setHidden(all(parent.child(k).isHidden() for k in range(parent.childCount())))
 
     # -- a crop
 
-    def _activated(self, item: QTreeWidgetItem) -> None:
-        crop = item.data(0, _CROP)
-        if (
-            crop is not None
-            and crop.image is not None
-            and (self.model.crop is None or crop.name != self.model.crop.name or not canvas.our_layers(self.viewer))
-        ):
+    def _chosen(self, crop: Crop) -> None:
+        if self.model.crop is None or crop.name != self.model.crop.name or not canvas.our_layers(self.viewer):
             self.model.ask_for_crop(crop)
 
     def open_crop(self, crop: Crop) -> Task | None:
@@ -324,32 +241,17 @@ class SlidesPanel(QWidget):
         return self.opening.follow(task, f"Opening {crop.name}…")
 
     def _mark_open(self, crop: Crop | None) -> None:
-        for name, item in self._items.items():
-            font = item.font(0)
-            font.setBold(crop is not None and name == crop.name)
-            item.setFont(0, font)
-            if font.bold():
-                self.tree.setCurrentItem(item)
-                self.tree.scrollToItem(item)
+        self.crops.mark_open(None if crop is None else str(crop.name))
 
 
-def _icon(picture: Any) -> QIcon:
-    """A thumbnail on a square, so that names stand in one column."""
-    height, width = picture.shape[:2]
-    side = max(height, width)
-    square = QPixmap(side, side)
-    square.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(square)
-    image = QImage(picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-    painter.drawImage((side - width) // 2, (side - height) // 2, image)
-    painter.end()
-    icon = QIcon(square)
-    # Qt would tint the picture of the selected row, and colour is what it is looked at for
-    icon.addPixmap(square, QIcon.Mode.Selected)
-    return icon
+def _many(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _short(crop: Crop) -> str:
-    """The part of a crop's name that its patient does not say already."""
-    name = str(crop.name)
-    return name.removeprefix(crop.patient).lstrip("_-") or name if name.startswith(crop.patient) else name
+def _end_of(path: str, length: int = 38) -> str:
+    """The end of a path that fits on a button, from a separator on where one is near."""
+    if len(path) <= length:
+        return path
+    end = path[-length + 2 :]
+    cut = max(end.find("/"), end.find("\\"))
+    return f"… {end[cut + 1 :] if 0 <= cut < length // 2 else end}"

@@ -12,6 +12,7 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
 from napari_monusac.core.errors import Cancelled, MonusacError
+from napari_monusac.ui.activity import Activity
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Task(QObject):
     function : callable
         Called as ``function(report)`` in the thread; ``report(fraction, message, payload)`` shows progress and raises
         `Cancelled` when the user asked to stop. ``report.stopping`` can be polled instead.
+    title : str
+        What is being done, for napari's activity dock; work without a title is not shown there.
 
     Notes
     -----
@@ -64,8 +67,10 @@ class Task(QObject):
     cancelled = Signal()
     finished = Signal()
 
-    def __init__(self, function: Callable[[Report], Any], *, throttle_s: float = 0.05) -> None:
+    def __init__(self, function: Callable[[Report], Any], *, title: str = "", throttle_s: float = 0.05) -> None:
         super().__init__()
+        self.title = title
+        self._activity: Activity | None = None
         self._function = function
         self._stopping = False
         self._throttle_s = throttle_s
@@ -88,6 +93,9 @@ class Task(QObject):
         """Start the thread."""
         _RUNNING.add(self)
         self.started_at = time.monotonic()
+        if self.title:
+            self._activity = Activity(self.title, self.stop)
+            self.progressed.connect(self._show_activity)
         self._worker = create_worker(self._run, _ignore_errors=True)
         self._worker.finished.connect(self._conclude)
         self._worker.start()
@@ -101,6 +109,7 @@ class Task(QObject):
         """Ask the function to stop and tell nobody of its end: the widgets that wait for it are going away."""
         self._stopping = True
         self.blockSignals(True)
+        self._end_activity()
 
     def __call__(self, fraction: float | None = None, message: str = "", payload: Any = None) -> None:
         """Report progress (called in the thread)."""
@@ -121,8 +130,19 @@ class Task(QObject):
         except Exception as error:  # noqa: BLE001 - a fault of ours must reach the user, not die in a thread
             self._outcome = ("failed", error)
 
+    def _show_activity(self, progress: Progress) -> None:
+        if self._activity is not None:
+            left = spoken_duration(seconds_left(self.started_at, progress.fraction))
+            self._activity.update(progress.fraction, f"{left} left" if left else "")
+
+    def _end_activity(self) -> None:
+        activity, self._activity = self._activity, None
+        if activity is not None:
+            activity.close()
+
     def _conclude(self) -> None:
         self._worker = None
+        self._end_activity()
         _RUNNING.discard(self)
         kind, value = self._outcome
         if kind == "done":

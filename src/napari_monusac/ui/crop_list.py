@@ -1,0 +1,222 @@
+"""The list of a folder's crops: patients, thumbnails, counts as chips, status; searched and filtered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPixmap
+from qtpy.QtWidgets import QComboBox, QHeaderView, QLineEdit, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
+
+from napari_monusac.core.classes import CLASSES
+from napari_monusac.ui.chips import COUNTS_ROLE, ChipsDelegate
+from napari_monusac.ui.widgets import row
+
+if TYPE_CHECKING:
+    from napari_monusac.io.collection import Collection, Crop
+
+_CROP = int(Qt.ItemDataRole.UserRole)
+_SPOKEN = int(Qt.ItemDataRole.AccessibleTextRole)
+_FILTERS = (
+    "All crops",
+    "With labels",
+    "Without labels",
+    "Not reviewed yet",
+    *(f"With {c.label.lower()}s" for c in CLASSES),
+)
+#: Side of a thumbnail in the list, in logical pixels.
+THUMBNAIL = 40
+_STATUS_COLORS = {"labelled": "#56b4e9", "predicted": "#e69f00", "reviewed": "#009e73"}
+_LEGEND = "Blue: labelled, orange: predicted, green: reviewed, ring: nothing yet"
+
+
+class CropList(QWidget):
+    """Patients and their crops.
+
+    Notes
+    -----
+    `chosen` is emitted with a crop that the user clicked, or moved to and pressed Enter.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[str, QTreeWidgetItem] = {}
+        self._counts: dict[str, dict[int, int]] = {}
+        self._status: dict[str, str] = {}
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("Search patient or crop")
+        self.search.setAccessibleName("Search patient or crop")
+        self.search.setClearButtonEnabled(True)
+        self.filter = QComboBox()
+        self.filter.addItems(_FILTERS)
+        self.filter.setToolTip("Which crops are listed")
+        self.filter.setAccessibleName("Which crops are listed")
+        self.tree = QTreeWidget()
+        self._arrange_tree()
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.addWidget(row(self.search, self.filter, stretch_first=True))
+        box.addWidget(self.tree, 1)
+        self.search.textChanged.connect(self._filter)
+        self.filter.currentIndexChanged.connect(self._filter)
+        self.tree.itemActivated.connect(self._choose)
+        self.tree.itemClicked.connect(self._choose)
+
+    def _arrange_tree(self) -> None:
+        self.tree.setAccessibleName("Patients and crops")
+        self.tree.setHeaderLabels(["Crop", "Nuclei", ""])
+        self.tree.headerItem().setToolTip(1, ", ".join(c.label for c in CLASSES))
+        self.tree.headerItem().setToolTip(2, _LEGEND)
+        self.tree.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
+        self.tree.setUniformRowHeights(False)
+        self.tree.setItemDelegateForColumn(1, ChipsDelegate(self.tree))
+        header = self.tree.header()
+        header.setStretchLastSection(False)
+        for column, mode in enumerate(("Stretch", "Fixed", "Fixed")):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode[mode])
+        header.resizeSection(1, 138)
+        header.resizeSection(2, 22)
+        self.tree.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        self.tree.setMinimumHeight(260)
+
+    # -- what is listed
+
+    def clear(self) -> None:
+        """List nothing."""
+        self.tree.clear()
+        self.items.clear()
+        self._counts.clear()
+        self._status.clear()
+
+    def list(self, collection: Collection) -> int:
+        """List the crops of a folder by patient; return how many patients there are."""
+        self.clear()
+        patients: dict[str, QTreeWidgetItem] = {}
+        for crop in collection.crops:
+            if crop.patient not in patients:
+                parent = QTreeWidgetItem(self.tree, [crop.patient, ""])
+                parent.setFirstColumnSpanned(True)
+                parent.setExpanded(True)
+                parent.setFlags(Qt.ItemFlag.ItemIsEnabled)
+                patients[crop.patient] = parent
+            self.items[crop.name] = _item(patients[crop.patient], crop)
+        for parent in patients.values():
+            parent.setText(0, f"{parent.text(0)}   ({parent.childCount()})")
+        return len(patients)
+
+    def show_crop(self, name: str, counts: dict[int, int] | None, picture: Any) -> None:
+        """Show a crop's thumbnail (uint8, (y, x, 3)), and its nuclei by class number where it has labels."""
+        item = self.items.get(name)
+        if item is None:
+            return
+        if counts is not None:
+            self._counts[name] = counts
+            spoken = ", ".join(f"{c.label}: {counts.get(int(c), 0)}" for c in CLASSES)
+            item.setData(1, COUNTS_ROLE, counts)
+            item.setToolTip(1, spoken)
+            item.setData(1, _SPOKEN, spoken)
+        item.setIcon(0, _icon(picture))
+
+    def show_status(self, status: Mapping[str, str]) -> None:
+        """Show what is done with each crop: unlabelled, labelled, predicted or reviewed."""
+        self._status = dict(status)
+        for name, word in status.items():
+            item = self.items.get(name)
+            if item is not None:
+                item.setIcon(2, _dot(_STATUS_COLORS.get(word)))
+                item.setToolTip(2, word)
+                item.setData(2, _SPOKEN, word)
+        self._filter()
+
+    def mark_open(self, name: str | None) -> None:
+        """Show which crop is on the canvas."""
+        for other, item in self.items.items():
+            font = item.font(0)
+            font.setBold(other == name)
+            item.setFont(0, font)
+            if font.bold():
+                self.tree.setCurrentItem(item)
+                self.tree.scrollToItem(item)
+
+    # -- what the user does
+
+    def _filter(self) -> None:
+        words = self.search.text().casefold().split()
+        for name, item in self.items.items():
+            crop = item.data(0, _CROP)
+            found = all(w in f"{crop.patient} {crop.name}".casefold() for w in words)
+            item.setHidden(not (found and self._fits(name, crop)))
+        for i in range(self.tree.topLevelItemCount()):
+            parent = self.tree.topLevelItem(i)
+            parent.setHidden(all(parent.child(k).isHidden() for k in range(parent.childCount())))
+
+    def _fits(self, name: str, crop: Crop) -> bool:
+        kind = self.filter.currentIndex()
+        if kind in (1, 2):
+            return bool((crop.annotation is not None) == (kind == 1))
+        if kind == 3:
+            return self._status.get(name) != "reviewed"
+        return kind == 0 or self._counts.get(name, {}).get(int(CLASSES[kind - 4]), 0) > 0
+
+    def _choose(self, item: QTreeWidgetItem) -> None:
+        crop = item.data(0, _CROP)
+        if crop is not None and crop.image is not None:
+            self.chosen.emit(crop)
+
+
+def _item(parent: QTreeWidgetItem, crop: Crop) -> QTreeWidgetItem:
+    item = QTreeWidgetItem(parent, [_short(crop), ""])
+    item.setData(0, _CROP, crop)
+    item.setToolTip(0, f"{crop.name}\n{crop.image or 'no image'}\n{crop.annotation or 'no labels'}")
+    if crop.image is None:
+        item.setText(1, "no image")
+        item.setDisabled(True)
+    elif crop.annotation is None:
+        item.setText(1, "no labels")
+    return item
+
+
+def _icon(picture: Any) -> QIcon:
+    """A thumbnail on a square, so that names stand in one column."""
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    square = QPixmap(side, side)
+    square.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(square)
+    image = QImage(picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+    painter.drawImage((side - width) // 2, (side - height) // 2, image)
+    painter.end()
+    return _as_it_is(square)
+
+
+def _dot(color: str | None) -> QIcon:
+    """A disc in a status colour, or a ring where nothing is done yet."""
+    square = QPixmap(THUMBNAIL, THUMBNAIL)
+    square.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(square)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    pen = painter.pen()
+    pen.setColor(QColor(color or "#7f8c9b"))
+    pen.setWidth(3)
+    painter.setPen(pen)
+    painter.setBrush(QColor(color) if color else Qt.BrushStyle.NoBrush)
+    middle, radius = THUMBNAIL // 2, THUMBNAIL // 5
+    painter.drawEllipse(middle - radius, middle - radius, 2 * radius, 2 * radius)
+    painter.end()
+    return _as_it_is(square)
+
+
+def _as_it_is(pixmap: QPixmap) -> QIcon:
+    """An icon that Qt does not tint in the selected row: colour is what it is looked at for."""
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)
+    return icon
+
+
+def _short(crop: Crop) -> str:
+    """The part of a crop's name that its patient does not say already."""
+    name = str(crop.name)
+    return name.removeprefix(crop.patient).lstrip("_-") or name if name.startswith(crop.patient) else name
