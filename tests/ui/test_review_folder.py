@@ -68,7 +68,7 @@ def test_folder_queue_and_guard(opened, viewer, qtbot, settle, predictions, monk
         if len(seen) == 2:
             break
         panel.step(1)
-        qtbot.waitUntil(lambda: panel._awaited is None, timeout=30_000)
+        qtbot.waitUntil(lambda: panel.going.awaited is None, timeout=30_000)
         settle()
         seen.add(opened.model.crop.name)
         assert panel.judging.finding.crop == opened.model.crop.name
@@ -88,7 +88,7 @@ def test_folder_queue_and_guard(opened, viewer, qtbot, settle, predictions, monk
     assert [c.kind.value for c in panel.guard.guard.changes] == ["fixed", "fixed"]
     change = panel.guard.changes.shown[0]
     panel.guard._clicked(panel.guard.changes.index(0, 0))
-    qtbot.waitUntil(lambda: opened.model.crop.name == change.crop and panel._awaited is None, timeout=30_000)
+    qtbot.waitUntil(lambda: opened.model.crop.name == change.crop and panel.going.awaited is None, timeout=30_000)
     settle()
     scale = canvas.find_layer(viewer, "image").scale[-1]
     assert viewer.scene.camera.center[-2:] == pytest.approx([c * scale for c in change.centre], abs=0.5)

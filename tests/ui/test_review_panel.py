@@ -223,7 +223,7 @@ def test_cells_open_their_nuclei_and_the_report_is_written(panel, viewer, qtbot,
     gallery = panel.tables.gallery
     assert gallery.list.count() == int(item.text()) == 1
     assert not gallery.list.item(0).icon().isNull()
-    assert canvas.find_layer(viewer, "marks") is not None
+    assert canvas.find_layer(viewer, "frames") is not None
     spurious = next(f for f in panel.review.findings if f.type.value == "spurious")
     gallery.list.itemClicked.emit(gallery.list.item(0))
     assert viewer.scene.camera.center[-2:] == pytest.approx([c * 0.25 for c in spurious.centre], abs=0.5)

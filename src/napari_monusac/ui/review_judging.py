@@ -12,7 +12,7 @@ from napari_monusac.core.classes import CLASSES
 from napari_monusac.core.errors import SessionError
 from napari_monusac.ui.annotate_parts import calm
 from napari_monusac.ui.editing import controller_of
-from napari_monusac.ui.review_widgets import class_words, number
+from napari_monusac.ui.review_widgets import Line, class_words, number
 from napari_monusac.ui.widgets import Note, TaskRow, row
 from napari_monusac.ui.work import Task
 
@@ -29,6 +29,8 @@ _VERDICTS = (
     ("ambiguous", "Ambiguous", "The nucleus becomes an Ambiguous region: left out of training and of scores"),
     ("skip", "Skip", "No answer; it comes later"),
 )
+
+_CHOOSE = "Choose an error in the list: N and P step through."
 
 
 class Judging(QWidget):
@@ -55,7 +57,7 @@ class Judging(QWidget):
         self.finding: Finding | None = None
         self.review: CropReview | None = None
         self._done: list[str] = []  # what Undo takes back: "edit" or "judgement"
-        self.about = Note("Choose an error in the list: N and P step through.")
+        self.about = Line(_CHOOSE)
         self.verdicts: dict[str, QPushButton] = {}
         grid = QGridLayout()
         grid.setSpacing(3)
@@ -141,7 +143,7 @@ class Judging(QWidget):
         """Say what is judged now."""
         self.finding = finding
         if finding is None:
-            self.about.say("Choose an error in the list: N and P step through.")
+            self.about.say(_CHOOSE)
         else:
             f = finding
             size = f"{f.size_um2:.0f} µm²" if f.size_um2 is not None else f"{f.size_px:.0f} px"

@@ -10,15 +10,14 @@ from typing import Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QTabBar, QVBoxLayout, QWidget
 
-from napari_monusac.scoring.finding import Finding
 from napari_monusac.ui import canvas
 from napari_monusac.ui.annotate_parts import calm
-from napari_monusac.ui.editing_marks import Marks
 from napari_monusac.ui.looking import WAYS, Looking
 from napari_monusac.ui.model import studio_model
 from napari_monusac.ui.review_data import CropReview, compare, pair_of_layers, predicted_layer, truth_layer
 from napari_monusac.ui.review_errors import ErrorsView
 from napari_monusac.ui.review_folder import FolderScores, StoredPrediction
+from napari_monusac.ui.review_going import Going
 from napari_monusac.ui.review_guard import GuardView
 from napari_monusac.ui.review_judging import Judging
 from napari_monusac.ui.review_keys import ReviewKeys
@@ -34,10 +33,6 @@ from napari_monusac.ui.work import Report, Task
 _PAGES = ("Scores", "Errors", "Tables", "Queue", "Compare")
 #: After a threshold or an edit the scores follow this long after the last one.
 _SETTLE_MS = 150
-#: Side of a nucleus' surroundings that fills the window, in um, at least.
-_AROUND_TIMES = 40
-#: Nuclei of a table's cell that are framed on the slide, at most.
-_MOST_FRAMES = 400
 _CLASS_KEYS = ("1", "2", "3", "4")
 
 
@@ -57,10 +52,9 @@ class ReviewPanel(QWidget):
         self.review: CropReview | None = None
         self._stale = False
         self._comparing: Task | None = None
-        self._marks: Marks | None = None
-        self._awaited: Any = None  # a nucleus of another crop, to be shown when that one is open
         self.reading = Reading(self.model, self)
         self.looking = Looking(napari_viewer, self.model, self)
+        self.going = Going(napari_viewer, self.model, lambda: self.review, self)
         self._build()
         actions: dict[str, Callable[[], object]] = {
             "N": lambda: self.step(1),
@@ -154,12 +148,10 @@ class ReviewPanel(QWidget):
         self.looking.way_changed.connect(lambda way: self.ways[way].setChecked(True))
         self.previous.clicked.connect(lambda: self.step(-1))
         self.next.clicked.connect(lambda: self.step(1))
-        self.errors.chosen.connect(self.go_to)
-        self.tables.chosen.connect(self.go_to)
-        self.tables.cell_chosen.connect(self._show_cell)
-        self.queue.chosen.connect(self.go_to)
-        self.guard.chosen.connect(self.go_to)
-        self.readers.chosen.connect(self.go_to)
+        for view in (self.errors, self.tables, self.queue, self.guard, self.readers):
+            view.chosen.connect(self.going.go_to)
+        self.tables.cell_chosen.connect(self.going.show_cell)
+        self.going.shown.connect(self.judging.show_finding)
         self.judging.judged.connect(lambda: self.step(1))
         self.reading.changed.connect(self._changed)
         self.reading.predictions_changed.connect(self._show_page)
@@ -230,14 +222,14 @@ class ReviewPanel(QWidget):
         self.looking.set_review(None)
         self.judging.set_review(None)
         self.judging.forget()
-        self._forget_marks()
+        self.going.forget()
         self._say_what_next()
         self._show_page()
         if self.stored.look() is None:
-            self._arrived()
+            self._arrive()
 
     def _say_what_next(self) -> None:
-        if self._awaited is not None:
+        if self.going.awaited is not None:
             self.hint.say("Opening the crop of this nucleus…")
         elif predicted_layer(self.viewer) is None:
             self.hint.say(
@@ -317,7 +309,7 @@ class ReviewPanel(QWidget):
 
     def _stored_shown(self) -> None:
         self._say_what_next()
-        self._arrived()
+        self._arrive()
 
     # -- getting about
 
@@ -328,70 +320,7 @@ class ReviewPanel(QWidget):
         else:
             self.errors.step(by)
 
-    def go_to(self, finding: Any) -> None:
-        """Show a nucleus: the camera centres and zooms, a frame marks it; another crop is opened first."""
-        if self._is_elsewhere(finding):
-            return
-        image = canvas.image_layer(self.viewer)
-        if image is None:
-            return
-        offset = self.review.offset_px if self.review is not None else (0, 0)
-        y, x = (c + o for c, o in zip(finding.centre, offset, strict=True))
-        canvas.center_on(self.viewer, image, y, x, times=_zoom_for(self.viewer, image, finding.box))
-        self._frame(image, "error", [finding.box], offset)
-        self.judging.show_finding(self._finding_of(finding))
-
-    def _is_elsewhere(self, place: Any) -> bool:
-        """Whether a nucleus lies in another crop; that one is opened then, and the nucleus shown after."""
-        here, collection = self.model.crop, self.model.collection
-        if not place.crop or here is None or place.crop == here.name or collection is None:
-            return False
-        self._awaited = place
-        if not self.model.ask_for_crop(collection.crop(place.crop)):
-            self._awaited = None
-        return True
-
-    def _arrived(self) -> None:
-        """The crop that was asked for is open: show the nucleus."""
-        place, here = self._awaited, self.model.crop
-        if place is not None and here is not None and place.crop == here.name:
-            self._awaited = None
+    def _arrive(self) -> None:
+        """Another crop is open: show the nucleus that was waited for."""
+        if self.going.arrived():
             self._say_what_next()
-            QTimer.singleShot(0, lambda: self.go_to(place))
-
-    def _finding_of(self, place: Any) -> Finding | None:
-        """The error that a picture or a change shows; None for what is right."""
-        if isinstance(place, Finding):
-            return place
-        for f in self.review.findings if self.review is not None else ():
-            if place.truth_id in f.truth_ids or (place.truth_id is None and place.prediction_id in f.prediction_ids):
-                return f
-        return None
-
-    def _show_cell(self, nuclei: Any) -> None:
-        """Frame the nuclei of a cell that lie in the open crop."""
-        image, crop = canvas.image_layer(self.viewer), self.model.crop
-        if image is None or crop is None or self.review is None:
-            return
-        mine = nuclei[nuclei["crop"] == crop.name].head(_MOST_FRAMES)
-        boxes = mine[["y0", "x0", "y1", "x1"]].to_numpy().tolist()
-        self._frame(image, "cell", boxes, self.review.offset_px)
-
-    def _frame(self, image: Any, what: str, boxes: Any, offset: tuple[int, int]) -> None:
-        if self._marks is None:
-            self._marks = Marks(self.viewer, image)
-        (y, x), margin = offset, 3
-        corners = [(b[0] + y - margin, b[1] + x - margin, b[2] + y + margin, b[3] + x + margin) for b in boxes]
-        self._marks.show(what, [[(y0, x0), (y0, x1), (y1, x1), (y1, x0), (y0, x0)] for y0, x0, y1, x1 in corners])
-
-    def _forget_marks(self) -> None:
-        if self._marks is not None:
-            self._marks.close()
-            self._marks = None
-
-
-def _zoom_for(viewer: Any, image: Any, box: tuple[int, int, int, int]) -> float:
-    """40x, or less where the nucleus would not fit into the window."""
-    side_um = max(box[2] - box[0], box[3] - box[1]) * float(image.scale[-1]) * 2
-    room_px = float(min(viewer.canvas.size))
-    return min(float(_AROUND_TIMES), 10 * room_px / max(side_um, 1e-6))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QTableView,
     QTableWidget,
     QTableWidgetItem,
+    QWidget,
 )
 
 from napari_monusac.core.classes import NucleusClass
@@ -123,3 +124,46 @@ class Table(QTableWidget):
         shown = min(self._rows_at_most, max(1, self.rowCount()))
         rows = sum(self.rowHeight(i) for i in range(min(shown, self.rowCount())))
         self.setFixedHeight(self.horizontalHeader().sizeHint().height() + rows + 4)
+
+
+class Line(QWidget):
+    """Text in a place of fixed height: another text moves nothing around it and lays nothing out anew.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    lines : int
+        Lines that there is room for; more ends in an ellipsis, and all of it stands in the tooltip.
+    """
+
+    def __init__(self, text: str = "", lines: int = 2) -> None:
+        super().__init__()
+        self._text, self._lines = "", lines
+        self.setFixedHeight(lines * self.fontMetrics().lineSpacing() + 8)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.say(text)
+
+    def text(self) -> str:
+        """What stands there."""
+        return self._text
+
+    def say(self, text: str) -> None:
+        """Show another text."""
+        if text != self._text:
+            self._text = text
+            self.setToolTip(text)
+            self.setAccessibleName(text)
+            self.update()
+
+    def paintEvent(self, _: Any) -> None:  # noqa: N802 - Qt's name
+        """Draw the text, wrapped, beside an edge like that of a note."""
+        painter = QPainter(self)
+        painter.fillRect(0, 0, 3, self.height(), QColor("#7f8c9b"))
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        room = self.rect().adjusted(9, 4, -4, -4)
+        text = self._text
+        flags = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignVCenter
+        while text and painter.boundingRect(room, flags, text).height() > room.height():
+            text = text[: -2 if text.endswith("…") else -1].rstrip() + "…"
+        painter.drawText(room, flags, text)
