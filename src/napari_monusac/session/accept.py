@@ -56,7 +56,7 @@ class Accepting(Tools):
         table : pandas.DataFrame
             One row a nucleus: ``label``, ``class_id`` or ``class``, ``confidence``. Missing ones are unclassified.
         offset_px : tuple of int
-            (y, x) of the map's first pixel in the image.
+            (y, x) of the map's first pixel in the image. Of a slide whose part is edited, that part is taken.
 
         Raises
         ------
@@ -66,6 +66,10 @@ class Accepting(Tools):
         self._found = MappingProxyType({})
         if instances is None:
             return
+        if instances.ndim == 2 and self.frame.region:
+            instances, offset_px = self._in_frame(instances, offset_px)
+            if not instances.size:
+                return
         y, x = offset_px
         if instances.ndim != 2 or y < 0 or x < 0 or (
             y + instances.shape[0] > self.shape[0] or x + instances.shape[1] > self.shape[1]
@@ -83,6 +87,15 @@ class Accepting(Tools):
                 mask = np.asarray(instances[found] == label)
                 nuclei[label] = Found(label, class_id, confidence, Stamp(box, mask))
         self._found = MappingProxyType(nuclei)
+
+    def _in_frame(
+        self, instances: NDArray[np.integer], offset_px: tuple[int, int]
+    ) -> tuple[NDArray[np.integer], tuple[int, int]]:
+        """Cut a map of the slide to the part that is edited; return it and its place there."""
+        low = [max(0, f - o) for f, o in zip(self.frame.offset_px, offset_px, strict=True)]
+        high = [f + n - o for f, n, o in zip(self.frame.offset_px, self.shape, offset_px, strict=True)]
+        place = [max(0, o - f) for f, o in zip(self.frame.offset_px, offset_px, strict=True)]
+        return instances[low[0] : max(0, high[0]), low[1] : max(0, high[1])], (place[0], place[1])
 
     @property
     def predicted(self) -> Mapping[int, Found]:

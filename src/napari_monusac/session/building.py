@@ -12,6 +12,7 @@ from napari_monusac.core.geometry import Outline
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.masks.polygons import polygons_from_instances
 from napari_monusac.masks.scanline import fill_polygons
+from napari_monusac.session.frame import outline_beyond
 from napari_monusac.session.rows import AMBIGUOUS_ID, NucleusRow, class_name
 from napari_monusac.session.state import SessionState
 
@@ -27,7 +28,7 @@ class Built:
     annotation : Annotation
         Regions layer by layer, as ImageScope draws them.
     pairs : tuple of (Nucleus, NucleusRow or None)
-        Each region with its row; degenerate regions have none.
+        Each region with its row; degenerate regions, and those outside the frame, have none.
     redrawn : frozenset of int
         Ids whose outline was made from pixels.
     trimmed : frozenset of int
@@ -82,6 +83,8 @@ def _assembled(state: SessionState, redraw: set[int], layered: bool) -> tuple[An
             continue
         row = by_source.get(index)
         if row is None:
+            if index in state.outside:
+                own.append((region, None))
             continue
         made = _made(state.source, region, row, outlines if row.id in redraw else None)
         if made is not None:
@@ -97,11 +100,20 @@ def _assembled(state: SessionState, redraw: set[int], layered: bool) -> tuple[An
 
 def _outlines(state: SessionState, wanted: Iterable[int]) -> dict[int, Outline]:
     out: dict[int, Outline] = {}
+    wanted, offset = list(wanted), np.array(state.frame.offset_px)
     for plane in ("nuclei", "ambiguous"):
         labels = [k for k in wanted if state.rows[k].plane == plane]
         if labels:
-            frame = state.maps.instances if plane == "nuclei" else state.maps.ambiguous
-            out.update(polygons_from_instances(frame, labels=labels, fragments=True).polygons)
+            whole = [k for k in labels if k not in state._beyond]
+            found = polygons_from_instances(state.maps.plane(plane), labels=whole, fragments=True).polygons
+            out.update({k: outline + offset for k, outline in found.items()} if offset.any() else found)
+    for k in state._beyond & set(wanted):
+        row = state.rows[k]
+        if row.source is not None:
+            seen = state.maps.plane(row.plane) == k
+            outline = outline_beyond(state.source.regions[row.source].vertices, seen, state.frame)
+            if outline is not None:
+                out[k] = outline
     return out
 
 
@@ -160,7 +172,8 @@ def _spilling(state: SessionState, pairs: tuple[Placed, ...], redrawn: set[int])
     intact = [(region, k) for region, k in order if k not in redrawn]
     ids = np.array([k for _, k in intact], np.int32)
     top = np.zeros(state.shape[0] * state.shape[1], np.int32)
-    for pixels, polygon in fill_polygons([region.vertices for region, _ in intact], state.shape):
+    offset = np.array(state.frame.offset_px)
+    for pixels, polygon in fill_polygons([region.vertices - offset for region, _ in intact], state.shape):
         top[pixels] = ids[polygon]  # a later one lies over an earlier one
     owner = state.maps.instances.reshape(-1)
     where = np.flatnonzero((top != 0) & (top != owner))

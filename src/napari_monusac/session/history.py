@@ -63,9 +63,10 @@ class EditHistory(SessionState):
     """The edits of one crop, in memory or with a journal. `EditingSession` adds the tools."""
 
     def __init__(
-        self, annotation: Annotation, shape: tuple[int, int], *, author: str = "", boundary_width: int = 3
-    ) -> None:
-        super().__init__(annotation, shape, author=author, boundary_width=boundary_width)
+        self, annotation: Annotation, shape: tuple[int, int], *, author: str = "", boundary_width: int = 3,
+        offset_px: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(annotation, shape, author=author, boundary_width=boundary_width, offset_px=offset_px)
         self._done: list[Edit] = []
         self._undone: list[Edit] = []
         self._numbered = 0
@@ -205,8 +206,10 @@ class EditHistory(SessionState):
             row = self._rows.get(label)
             if row is None:
                 rows[label] = self._new_row(label, plane, time, parents.get(label))
-            elif self.maps.stamp(plane, label).area_px - losses.get(label, 0) + gains.get(label, 0) <= 0:
-                rows[label] = None
+            elif label not in self._beyond and (
+                self.maps.stamp(plane, label).area_px - losses.get(label, 0) + gains.get(label, 0) <= 0
+            ):
+                rows[label] = None  # one that goes on outside the frame still has its pixels there
             else:
                 rows[label] = row.model_copy(
                     update={"intact": False, "provenance": "man", "author": self.author, "time": time}

@@ -86,8 +86,13 @@ def read_provenance(annotation: Path) -> ProvenanceFile | None:
         ) from error
 
 
-def write_provenance(annotation: Path, savings: Iterable[Saving], pairs: Iterable[tuple[Nucleus, NucleusRow]]) -> Path:
-    """Write the sidecar of an annotation, whole or not at all; return its path.
+def write_provenance(
+    annotation: Path,
+    savings: Iterable[Saving],
+    pairs: Iterable[tuple[Nucleus, NucleusRow]],
+    kept: Iterable[Entry] = (),
+) -> Path:
+    """Write the sidecar of an annotation, whole or not at all; return its path. `kept` are entries of other nuclei.
 
     Raises
     ------
@@ -105,7 +110,7 @@ def write_provenance(annotation: Path, savings: Iterable[Saving], pairs: Iterabl
         if row.author or row.note or row.provenance != "file" or row.class_provenance != "file"
     )
     path = sidecar_of(annotation)
-    content = ProvenanceFile(annotation=annotation.name, savings=tuple(savings), nuclei=entries)
+    content = ProvenanceFile(annotation=annotation.name, savings=tuple(savings), nuclei=(*kept, *entries))
     atomic_write_text(path, content.model_dump_json(indent=1) + "\n")
     return path
 

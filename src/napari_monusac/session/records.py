@@ -80,7 +80,8 @@ class Header(_Record):
     format: int = FORMAT
     annotation: str = Field(description="Name of the annotation file")
     sha256: str = Field(description="Of the annotation file as it was opened; of nothing where there was none")
-    shape: tuple[int, int] = Field(description="Height and width of the image, px")
+    shape: tuple[int, int] = Field(description="Height and width of the image or the edited part of it, px")
+    offset_px: tuple[int, int] | None = Field(default=None, description="(y, x) of a part's first pixel in the image")
     host: str = ""
     author: str = ""
     time: str = ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_monusac.core.errors import SessionError
+from napari_monusac.session.frame import Frame, OtherRegion
 from napari_monusac.session.journal import Journal
 from napari_monusac.session.records import Edit, Header, Record, Saved, Step
 from napari_monusac.session.workplace import Workplace, content_of, sha256
@@ -51,7 +52,7 @@ def _is_saved(records: Sequence[Record], disk: str) -> bool:
 
 
 def find_unsaved(
-    place: Workplace, disk: str, restore: RestorePolicy, shape: tuple[int, int]
+    place: Workplace, disk: str, restore: RestorePolicy, frame: Frame
 ) -> tuple[Unsaved | None, tuple[Path, ...], tuple[Path, ...]]:
     """Look through the journals of an annotation; those without unsaved edits are put aside.
 
@@ -63,8 +64,8 @@ def find_unsaved(
         SHA-256 of the annotation file as it is now.
     restore : {"auto", "base", "discard"}
         As in `EditingSession.open`.
-    shape : tuple of int
-        Height and width of the image, px.
+    frame : Frame
+        The part of the image that is edited.
 
     Returns
     -------
@@ -90,11 +91,11 @@ def find_unsaved(
             waiting.append(path)
         else:
             journal.close()
-            found = _opened(place, path, disk, restore, shape)
+            found = _opened(place, path, disk, restore, frame)
     return found, tuple(waiting), tuple(in_use)
 
 
-def _opened(place: Workplace, path: Path, disk: str, restore: RestorePolicy, shape: tuple[int, int]) -> Unsaved | None:
+def _opened(place: Workplace, path: Path, disk: str, restore: RestorePolicy, frame: Frame) -> Unsaved | None:
     resumed = Journal.resume(path)
     if resumed is None:
         return None
@@ -104,21 +105,25 @@ def _opened(place: Workplace, path: Path, disk: str, restore: RestorePolicy, sha
         place.put_aside(path, with_base=False)
         return None
     try:
-        return _fitting(place, journal, records, disk, restore, shape)
+        return _fitting(place, journal, records, disk, restore, frame)
     except SessionError:
         journal.close()
         raise
 
 
 def _fitting(
-    place: Workplace, journal: Journal, records: list[Record], disk: str, restore: RestorePolicy, shape: tuple[int, int]
+    place: Workplace, journal: Journal, records: list[Record], disk: str, restore: RestorePolicy, frame: Frame
 ) -> Unsaved:
     header = records[0]
-    if not isinstance(header, Header) or tuple(header.shape) != tuple(shape):
-        made = header.shape if isinstance(header, Header) else "unknown"
-        raise SessionError(
-            f"{journal.path}: was made for an image of {made} px, this one has {tuple(shape)}",
-            "open the right image, or discard these edits",
+    if not isinstance(header, Header):
+        raise SessionError(f"{journal.path}: does not begin as a journal does", "discard these edits")
+    made = Frame.of(header.shape, header.offset_px)
+    if made != frame:
+        at = f" at {made.offset_px}" if made.region else ""
+        raise OtherRegion(
+            f"{journal.path}: was made for an image of {made.shape} px{at}, this one has {tuple(frame.shape)}",
+            "open the right image or region, or discard these edits",
+            made,
         )
     if disk not in _known_hashes(records) and restore == "auto":
         edits = sum(isinstance(r, Edit) for r in records)

@@ -17,7 +17,14 @@ from napari_monusac.session.accept import Accepting
 from napari_monusac.session.building import Built, build_annotation
 from napari_monusac.session.history import SessionChange, now
 from napari_monusac.session.locking import exclusive
-from napari_monusac.session.provenance import Saving, read_provenance, write_provenance
+from napari_monusac.session.provenance import (
+    Entry,
+    ProvenanceFile,
+    Saving,
+    outline_key,
+    read_provenance,
+    write_provenance,
+)
 from napari_monusac.session.records import Saved
 from napari_monusac.session.workplace import Workplace, content_of, sha256
 
@@ -172,11 +179,18 @@ class SavingSession(Accepting):
         savings = (*(known.savings if known else ()), Saving(author=self.author, time=now(), sha256=digest))
         pairs = ((region, row) for region, row in built.pairs if row is not None)
         try:
-            write_provenance(target, savings, pairs)
+            write_provenance(target, savings, pairs, kept=self._known_outside(known))
         except OSError as error:
             raise SessionError(
                 f"{target}: was saved, but who drew what could not be written ({error.strerror})", "save once more"
             ) from error
+
+    def _known_outside(self, known: ProvenanceFile | None) -> tuple[Entry, ...]:
+        """Return what the sidecar knows about nuclei outside the edited part."""
+        if known is None or not known.nuclei or not self.outside:
+            return ()
+        keys = {outline_key(self.source.regions[i].vertices) for i in self.outside}
+        return tuple(entry for entry in known.nuclei if entry.outline in keys)
 
     def _conflict(self, target: Path) -> SaveConflict:
         known = read_provenance(target)

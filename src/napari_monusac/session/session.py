@@ -11,6 +11,7 @@ from typing import Self
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.io.annotations import read_annotation
+from napari_monusac.session.frame import Frame
 from napari_monusac.session.history import now
 from napari_monusac.session.journal import Journal
 from napari_monusac.session.provenance import read_provenance, with_provenance
@@ -59,9 +60,10 @@ class EditingSession(SavingSession):
     _closed: bool = False
 
     def __init__(
-        self, annotation: Annotation, shape: tuple[int, int], *, author: str = "", boundary_width: int = 3
-    ) -> None:
-        super().__init__(annotation, shape, author=author, boundary_width=boundary_width)
+        self, annotation: Annotation, shape: tuple[int, int], *, author: str = "", boundary_width: int = 3,
+        offset_px: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(annotation, shape, author=author, boundary_width=boundary_width, offset_px=offset_px)
         self._saved = {0: ""}
 
     @classmethod
@@ -75,6 +77,7 @@ class EditingSession(SavingSession):
         work: str | Path | None = None,
         boundary_width: int = 3,
         restore: RestorePolicy = "auto",
+        offset_px: tuple[int, int] | None = None,
     ) -> Self:
         """Open an annotation for editing; unsaved edits of a session that was killed come back.
 
@@ -83,7 +86,7 @@ class EditingSession(SavingSession):
         path : str or Path
             The annotation. It need not exist: saving then makes it.
         shape : tuple of int
-            Height and width of the image, px.
+            Height and width of the image, px, or of the part of it that is edited.
         author : str
             The reader's name, which stands on every edit.
         um_per_px : float, optional
@@ -96,23 +99,27 @@ class EditingSession(SavingSession):
             Unsaved edits in a journal: ``"auto"`` brings them back, and refuses if somebody else changed the file
             since; ``"base"`` brings them back on the version that they were made on (saving will then say so);
             ``"discard"`` puts the journal aside, into the history.
+        offset_px : tuple of int, optional
+            (y, x) of the first pixel of the part that is edited; everything outside it stays as the file has it. By
+            default the whole image is edited.
 
         Raises
         ------
         AnnotationError
             The annotation cannot be read.
         SessionError
-            A journal is damaged, made for another image shape, or does not fit the file.
+            A journal is damaged, made for another image shape, or does not fit the file. `OtherRegion`: it was made
+            for another part of the image.
         """
         path = Path(path)
         place = Workplace(path, None if work is None else Path(work))
         content = content_of(path)
-        found, waiting, in_use = find_unsaved(place, sha256(content), restore, shape)
+        found, waiting, in_use = find_unsaved(place, sha256(content), restore, Frame.of(shape, offset_px))
         base = content if found is None else found.base
         annotation = _read(path, place, content, found)
         if annotation.um_per_px is None and um_per_px is not None:
             annotation = replace(annotation, um_per_px=um_per_px)
-        session = cls(annotation, shape, author=author, boundary_width=boundary_width)
+        session = cls(annotation, shape, author=author, boundary_width=boundary_width, offset_px=offset_px)
         session.path, session._place, session._base = path, place, base
         session._disk_sha = sha256(content) if found is None else found.known_sha(sha256(content))
         session._saved = {0: sha256(base)}
@@ -145,6 +152,7 @@ class EditingSession(SavingSession):
     def _start_journal(self, place: Workplace) -> None:
         header = Header(
             annotation=place.annotation.name, sha256=sha256(self._base), shape=self.shape,
+            offset_px=self.frame.offset_px if self.frame.region else None,
             host=platform.node(), author=self.author, time=now(),
         )  # fmt: skip
         journal = None

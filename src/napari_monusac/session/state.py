@@ -14,10 +14,11 @@ from napari_monusac.core.nuclei import Annotation
 from napari_monusac.masks.change import Change
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.strokes import Box, window
+from napari_monusac.session.frame import Frame, crossing
 from napari_monusac.session.maps import LiveMaps
 from napari_monusac.session.records import Edit
-from napari_monusac.session.rows import NucleusRow, Plane
-from napari_monusac.session.source import SourceOutlines, rows_of
+from napari_monusac.session.rows import AMBIGUOUS_ID, NucleusRow, Plane, class_name
+from napari_monusac.session.source import SourceOutlines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,18 +35,25 @@ class SessionState:
         Whose name stands on the edits from now on.
     um_per_px : float or None
         Micrometres per px.
+    frame : Frame
+        The part of the image that is edited: maps and boxes are in its px.
+    outside : frozenset of int
+        Places of those regions of `source` that are not in the frame: they stay as they are.
     maps : LiveMaps
         The four arrays, changed in place.
     """
 
     def __init__(
-        self, annotation: Annotation, shape: tuple[int, int], *, author: str = "", boundary_width: int = 3
-    ) -> None:
+        self, annotation: Annotation, shape: tuple[int, int], *, author: str = "", boundary_width: int = 3,
+        offset_px: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
         self.source, self.author = annotation, author
         self.um_per_px = annotation.um_per_px
-        self._outlines = SourceOutlines(annotation, shape)
-        self._rows = rows_of(annotation)
-        instances = label_maps(annotation, shape).instances
+        self.frame = Frame.of(shape, offset_px)
+        local, self._rows, self.outside = self.frame.split(annotation)
+        self._beyond = crossing(annotation, self._rows, self.frame)
+        self._outlines = SourceOutlines(local, shape)
+        instances = label_maps(local, shape).instances
         classes = {k: r.class_id for k, r in self._rows.items() if r.plane == "nuclei"}
         self.maps = LiveMaps(instances, self._outlines.ambiguous_map(), classes, boundary_width)
         self._next_id = max(self._rows, default=0) + 1
@@ -90,20 +98,15 @@ class SessionState:
         """
         import pandas as pd
 
-        names = (
-            "id",
-            "class_name",
-            "class_id",
-            "provenance",
-            "class_provenance",
-            "confidence",
-            "note",
-            "author",
-            "time",
-        )
-        rows = [self._rows[k] for k in sorted(self._rows) if self._rows[k].plane == plane]
-        columns = {n: [getattr(r, n) for r in rows] for n in (*names, "time")}
-        table = pd.DataFrame(columns).rename(columns={"id": "index", "class_name": "class"})
+        names = ("id", "class_id", "provenance", "class_provenance", "confidence", "note", "author", "time")
+        # looking through the instances' own dicts: a property of a pydantic model costs a microsecond each
+        rows = [
+            vars(row) for _, row in sorted(self._rows.items()) if (row.class_id == AMBIGUOUS_ID) == (plane != "nuclei")
+        ]
+        columns: dict[str, list[object]] = {n: [row[n] for row in rows] for n in names}
+        classes = {k: class_name(k) for k in {row["class_id"] for row in rows}}
+        columns = {"index": columns.pop("id"), "class": [classes[row["class_id"]] for row in rows], **columns}
+        table = pd.DataFrame(columns)
         return table.astype({"index": "int64", "class_id": "int64", "confidence": "float64"})
 
     def same_as(self, other: SessionState) -> bool:

@@ -1,0 +1,216 @@
+"""Predictions on disk for the crop that is corrected: found by its name, read at its scale and place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_monusac.core.errors import MonusacError, StoreError
+from napari_monusac.core.prediction import Prediction
+from napari_monusac.masks.instances import Nuclei, instances_from_maps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_monusac.io.store import PredictionStore
+
+#: Folders in a folder of predictions that are looked into, at most: it may be somebody's home.
+_MOST_FOLDERS = 200
+#: Scales this close are the same: files round them.
+_SAME_SCALE = 0.01
+_MEND = "choose the prediction of this crop, or predict it again"
+_Part = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPrediction:
+    """A stored prediction that bears the name of a crop.
+
+    Attributes
+    ----------
+    path : Path
+        The ``.zarr`` folder.
+    model : str
+        The checkpoint's name, for people; empty where the store does not say.
+    modified : float
+        When it was written, seconds since 1970.
+    """
+
+    path: Path
+    model: str
+    modified: float
+
+
+def find_stored(folders: Iterable[Path], names: Iterable[str]) -> tuple[StoredPrediction, ...]:
+    """Find the stored predictions of a crop, newest first.
+
+    Parameters
+    ----------
+    folders : iterable of Path
+        Where to look: in each of them, and in the folders that lie in it.
+    names : iterable of str
+        What the crop's store may be called (without ``.zarr``).
+    """
+    wanted, found = list(dict.fromkeys(names)), {}
+    for folder in dict.fromkeys(Path(f) for f in folders):
+        for place in _and_inside(folder):
+            for name in wanted:
+                path = place / f"{name}.zarr"
+                if path.is_dir() and path.resolve() not in found:
+                    one = _stored(path)
+                    if one is not None:
+                        found[path.resolve()] = one
+    return tuple(sorted(found.values(), key=lambda one: -one.modified))
+
+
+def _and_inside(folder: Path) -> Iterator[Path]:
+    yield folder
+    try:
+        inside = [p for p in folder.iterdir() if p.suffix != ".zarr" and not p.name.startswith(".") and p.is_dir()]
+    except OSError:  # no such folder, or not ours to look into
+        return
+    yield from sorted(inside)[:_MOST_FOLDERS]
+
+
+def _stored(path: Path) -> StoredPrediction | None:
+    from napari_monusac.io.store import PredictionStore
+
+    try:
+        info = PredictionStore.open(path).info
+    except MonusacError:  # a .zarr folder of somebody else
+        return None
+    model = Path(info.checkpoint)
+    name = model.parent.name if model.stem in ("best", "last") else model.stem
+    return StoredPrediction(path, name, path.stat().st_mtime)
+
+
+def read_stored(
+    path: Path, shape: tuple[int, int], um_per_px: float | None = None, part: _Part | None = None
+) -> tuple[Prediction, Nuclei]:
+    """Read a stored prediction at the scale and place of a crop.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.zarr`` folder. Its maps may have another scale than the crop, and cover a part of it.
+    shape : tuple of int
+        Height and width of the crop, px.
+    um_per_px : float, optional
+        Scale of the crop.
+    part : (y, x, height, width), optional
+        Read no more than this part of the crop, px.
+
+    Returns
+    -------
+    Prediction, Nuclei
+        In px of the crop, with `offset_px` there; nuclei are numbered 1..n.
+
+    Raises
+    ------
+    StoreError
+        The store is missing, foreign or damaged, or does not fit the crop.
+    """
+    from napari_monusac.io.store import PredictionStore
+
+    store = PredictionStore.open(path)
+    factor = _factor(store.info.um_per_px, um_per_px)
+    y, x, height, width = _covered(store, factor, shape, part)
+    rows = _along(y, height, store.info.offset_px[0], factor, store.shape[0])
+    columns = _along(x, width, store.info.offset_px[1], factor, store.shape[1])
+    box = int(rows[0]), int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+    maps = _probabilities(store, box)[:, (rows - rows[0])[:, None], columns - columns[0]]
+    info = store.info
+    prediction = Prediction(
+        semantic=maps[:5], ternary=maps[5:], um_per_px=um_per_px or info.um_per_px, offset_px=(y, x),
+        boundary_width=info.boundary_width, fingerprint=info.fingerprint, checkpoint=info.checkpoint,
+        notes=info.notes, engine=info.engine,
+    )  # fmt: skip
+    stored, table = store.labels("instances"), store.read_table()
+    if stored is None or table is None:
+        return prediction, instances_from_maps(
+            prediction.semantic, prediction.ternary, boundary_width=info.boundary_width,
+            um_per_px=prediction.um_per_px, offset_px=(y, x),
+        )  # fmt: skip
+    labels = np.asarray(stored[box[0] : box[0] + box[2], box[1] : box[1] + box[3]], np.int32)
+    labels = labels[(rows - rows[0])[:, None], columns - columns[0]]
+    return prediction, _nuclei(labels, table, prediction.um_per_px, (y, x))
+
+
+def _factor(stored_um: float | None, um_per_px: float | None) -> float:
+    """Return how many px of the crop a px of the maps is wide."""
+    if not stored_um or not um_per_px:
+        return 1.0
+    factor = stored_um / um_per_px
+    return 1.0 if abs(factor - 1) < _SAME_SCALE else factor
+
+
+def _covered(store: PredictionStore, factor: float, shape: tuple[int, int], part: _Part | None) -> _Part:
+    """Return the part of the crop that the maps cover, within `part`."""
+    low = store.info.offset_px
+    # the last pixel of resampled maps may reach a little further than the crop
+    slack = 0 if factor == 1 else int(np.ceil(factor)) + 1
+    high = [o + round(n * factor) for o, n in zip(low, store.shape, strict=True)]
+    if min(low) < 0 or any(h > n + slack for h, n in zip(high, shape, strict=True)):
+        at = f" at ({low[0]}, {low[1]})" if any(low) else ""
+        scaled = "" if factor == 1 else f" ({store.shape[0]} x {store.shape[1]} px, each {factor:.2f} px of the crop)"
+        raise StoreError(
+            store.path,
+            f"does not fit this crop: it covers {high[0] - low[0]} x {high[1] - low[1]} px{at}{scaled}, the crop has "
+            f"{shape[0]} x {shape[1]}",
+            _MEND,
+        )
+    # resampled maps of a whole crop may also end a pixel early: their last pixel then stands for it
+    high = [n if o == 0 and abs(h - n) <= slack else h for o, h, n in zip(low, high, shape, strict=True)]
+    wanted = part or (0, 0, *shape)
+    y, x = max(low[0], wanted[0]), max(low[1], wanted[1])
+    height, width = min(high[0], wanted[0] + wanted[2]) - y, min(high[1], wanted[1] + wanted[3]) - x
+    if height < 1 or width < 1:
+        raise StoreError(store.path, "covers another part of this slide", "predict this region, or edit that one")
+    return y, x, height, width
+
+
+def _along(start: int, length: int, offset: int, factor: float, size: int) -> NDArray[np.intp]:
+    """Return which row of the maps holds the centre of each row of the crop."""
+    centres = np.arange(start, start + length) + 0.5 - offset
+    return np.asarray(np.clip(np.floor(centres / factor), 0, size - 1), np.intp)
+
+
+def _probabilities(store: PredictionStore, box: _Part) -> NDArray[np.float32]:
+    import psutil
+
+    needed, free = 60 * box[2] * box[3], psutil.virtual_memory().available
+    if needed > free:
+        raise StoreError(
+            store.path, f"needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free", "edit a smaller region"
+        )
+    coded = store.read_maps(box)
+    maps = coded.astype(np.float32)
+    return maps / np.float32(255) if coded.dtype == np.uint8 else maps
+
+
+def _nuclei(
+    labels: NDArray[np.int32], table: pd.DataFrame, um_per_px: float | None, offset_px: tuple[int, int]
+) -> Nuclei:
+    """Number the nuclei that are there 1..n, and bring places and sizes of the table to the crop's px."""
+    areas = np.bincount(labels.ravel(), minlength=int(table["label"].max() if len(table) else 0) + 1)
+    table = table[[0 < int(k) < areas.size and areas[int(k)] > 0 for k in table["label"]]].reset_index(drop=True)
+    old = table["label"].to_numpy(np.intp)
+    numbers = np.zeros(areas.size, np.int32)
+    numbers[old] = np.arange(1, len(old) + 1)
+    instances = numbers[labels]
+    table = table.assign(label=np.arange(1, len(old) + 1), area_px=areas[old])
+    if "area_um2" in table:
+        table["area_um2"] = areas[old] * um_per_px**2 if um_per_px else np.nan
+    for axis, name in enumerate(("centroid_y", "centroid_x")):
+        if name in table and len(old):
+            places = np.broadcast_to(
+                np.arange(labels.shape[axis]).reshape((-1, 1) if axis == 0 else (1, -1)), labels.shape
+            )
+            sums = np.bincount(instances.ravel(), places.ravel(), len(old) + 1)
+            table[name] = sums[1:] / areas[old]
+    return Nuclei(instances, table, um_per_px, offset_px)
