@@ -363,6 +363,63 @@ def test_study_compares_and_goes_on(run, example_data: Path, tmp_path: Path) -> 
     assert "lr" in other.err
 
 
+def _study(data: Path, out: Path) -> list[str]:
+    recipes = ["--recipe", "quick", "--recipe", "run-3"]
+    common = ["--set=encoder=resnet18", "--set=encoder_weights=none", *TINY]
+    return ["study", "--data", str(data), "--out", str(out), *recipes, *common]
+
+
+def test_a_signal_stops_the_whole_study(run, example_data: Path, tmp_path: Path) -> None:
+    """SIGTERM to a real process: the run at work is saved, the next one not begun; the same command goes on."""
+    import subprocess
+    import time
+
+    out = tmp_path / "study"
+    command = [sys.executable, "-m", "napari_monusac", *_study(example_data, out), "--set=steps_per_epoch=2000"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    events = out / "quick" / "events.jsonl"
+    until = time.monotonic() + 200
+    while not (events.is_file() and "batch-ended" in events.read_text("utf-8")):
+        assert child.poll() is None, child.communicate()[1]
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    child.send_signal(signal.SIGTERM)
+    said = child.communicate(timeout=120)[1]
+    assert child.returncode == 130, said
+    assert "no other run begins" in said
+    assert "the same command goes on" in said
+    stopped = RunFolder.open(out / "quick")
+    assert stopped.status == "stopped"
+    assert stopped.last.is_file()
+    assert sum(isinstance(e, RunEnded) for e in stopped.read_events()) == 1
+    assert not (out / "run-3").exists()
+    assert "stopped" in (out / "comparison.csv").read_text("utf-8")
+
+
+def test_a_signal_at_the_end_of_a_run_begins_no_other(
+    run, example_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_monusac.cli import console
+
+    out = tmp_path / "study"
+
+    def take(self, event) -> None:
+        if isinstance(event, RunEnded):
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(console._View, "take", take)
+        result = run(*_study(example_data, out))
+    assert result.code == 130, result.err
+    assert RunFolder.open(out / "quick").status == "completed"
+    assert not (out / "run-3").exists()
+    again = run(*_study(example_data, out), "--json")
+    assert again.code == 0, again.err
+    assert [r["status"] for r in again.json["runs"]] == ["completed", "completed"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_demo_without_a_window(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_monusac.cli import demo
 

@@ -176,3 +176,36 @@ def test_a_scheduler_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(distributed, "Client", silent)
     with pytest.raises(batch.MonusacError, match="tcp://nowhere"):
         dask_executor("tcp://nowhere:1")
+
+
+def test_workers_take_the_channels_that_the_patient_has(
+    stand_in: Any, tissue: np.ndarray, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crop too pale to tell goes with its patient's swapped ones, with workers as without."""
+    from napari_monusac.cli.app import main
+    from napari_monusac.io.collection import open_collection
+    from napari_monusac.synth import synthesize
+    from napari_monusac.synth.slides import write_swapped_tif
+
+    folder = tmp_path / "data" / "TCGA-5P-A9K0-01Z-00-DX1"
+    folder.mkdir(parents=True)
+    pale = np.full((64, 64, 3), (236, 222, 240), np.uint8)
+    for number, image in ((1, synthesize((160, 192), seed=3).image), (2, pale)):
+        write_swapped_tif(image, folder / f"{folder.name}_{number}.tif")
+    monkeypatch.setattr(batch, "_processes", lambda workers: lambda: ThreadPoolExecutor(workers))
+    for name, more in (("one", []), ("two", ["--workers", "2"])):
+        argv = ["predict", folder.parent, "--checkpoint", checkpoint, "--device", "cpu", "--out", tmp_path / name]
+        with pytest.raises(SystemExit) as end:
+            main([*map(str, argv), *more])
+        assert not end.value.code
+    stores = sorted(p.name for p in (tmp_path / "one").iterdir())
+    assert len(stores) == 2
+    for name in stores:
+        first, second = (PredictionStore.open(tmp_path / k / name) for k in ("one", "two"))
+        np.testing.assert_array_equal(first.read_maps(), second.read_maps())
+    collection = open_collection(folder.parent)
+    crop = next(c for c in collection.crops if c.name.endswith("_2"))
+    assert collection.channels_swapped(crop)  # the majority's word ...
+    from napari_monusac.io.slides import open_slide
+
+    assert not open_slide(crop.image).channels_swapped  # ... against its own

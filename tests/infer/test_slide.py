@@ -114,7 +114,7 @@ def test_region_and_scale(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> 
     assert part.offset_px == (100, 200)
     assert np.abs(_both(part) - whole[:, 100:250, 200:330]).max() < 4e-3
     path = predict_slide(tissue, stand_in, tmp_path / "u.zarr", **{**OPTIONS, "um_per_px": 0.5})
-    finer = read_prediction(path)
+    finer = read_prediction(path, as_stored=True)
     assert finer.shape == (840, 1220)  # at the network's scale
     assert finer.um_per_px == 0.25
     assert finer.boundary_width == 3
@@ -135,3 +135,66 @@ def test_two_processes_do_not_write_the_same_store(stand_in: Any, tissue: np.nda
     lock.write_text(json.dumps({"pid": 1, "started": 0.0, "host": "a dead worker of another machine"}))
     predict_slide(tissue, stand_in, tmp_path / "t.zarr", nuclei=False, **OPTIONS)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.zarr", "t.zarr"]
+
+
+def test_a_slide_of_another_scale_scores_as_predicted_in_memory(stand_in: Any, tmp_path: Path) -> None:
+    """A network that reads the truth off the colours: what is stored at its scale must fit the image's truth."""
+    import torch
+    from torch import nn
+
+    from napari_monusac.infer.blocks import read_nuclei
+    from napari_monusac.masks.instances import instances_from_maps
+    from napari_monusac.masks.ternary import ternary_map
+    from napari_monusac.scoring.panoptic import panoptic_quality
+    from napari_monusac.scoring.predictions import read_store
+
+    class Colours(nn.Module):
+        stride = 32
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            red, green, _ = images.clamp(1e-3, 1 - 1e-3).split(1, 1)
+            low = torch.full_like(red, -20.0)
+            nucleus, inside, edge = red.logit(), green.logit(), (red * (1 - green)).clamp(1e-3, 1 - 1e-3).logit()
+            return torch.cat([-nucleus, low, nucleus, low, low], 1), torch.cat([-nucleus, inside, edge], 1)
+
+    truth = np.zeros((300, 420), np.int32)
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[: truth.shape[0], : truth.shape[1]]
+    for k, centre in enumerate(((i, j) for i in range(20, 290, 30) for j in range(20, 410, 30)), 1):
+        rows, columns = 8 + 4 * rng.random(2)
+        truth[((y - centre[0]) / rows) ** 2 + ((x - centre[1]) / columns) ** 2 < 1] = k
+    image = np.zeros((*truth.shape, 3), np.uint8)
+    ternary = ternary_map(truth, boundary_width=3)
+    image[..., 0] = 255 * ((truth > 0) | (ternary > 0))
+    image[..., 1] = 255 * (ternary == 1)
+    model = type(stand_in)(Colours(), stand_in.recipe)
+    for um, region in ((0.5, None), (0.17, (31, 57, 203, 251))):
+        options = {**OPTIONS, "um_per_px": um, "region": region}
+        path = predict_slide(image, model, tmp_path / f"{um}.zarr", **options)
+        whole = predict(image, model, **options)
+        assert PredictionStore.open(path).shape != whole.shape  # stored at the network's scale
+        back = read_prediction(path)
+        assert (back.shape, back.um_per_px, back.offset_px) == (whole.shape, um, whole.offset_px)
+        assert back.boundary_width == whole.boundary_width
+        difference = np.abs(_both(back) - _both(whole))
+        assert difference[:, 3:-3, 3:-3].max() < 0.02  # the store ends where the region does
+        assert difference.mean() < 0.005
+        part = truth if region is None else truth[31:234, 57:308]
+        here = instances_from_maps(
+            whole.semantic, whole.ternary, boundary_width=whole.boundary_width, um_per_px=um
+        ).instances
+        stored = read_store(path)
+        in_memory, on_disk = (panoptic_quality(part, i) for i in (here, stored.instances))
+        assert in_memory.pq > 0.75
+        assert on_disk.pq > in_memory.pq - 0.05  # the maps are coarser or finer than the image
+        assert on_disk.fp <= in_memory.fp + 1
+        assert on_disk.fn <= in_memory.fn + 1  # slivers of nuclei that the region cuts
+        nuclei = read_nuclei(path)
+        assert nuclei.um_per_px == um
+        found = nuclei.table.sort_values("label")
+        ys, xs = np.nonzero(nuclei.instances)
+        counts = np.bincount(nuclei.instances[ys, xs])
+        np.testing.assert_array_equal(found["area_px"], counts[counts > 0])
+        for name, place in (("centroid_y", ys), ("centroid_x", xs)):
+            means = np.bincount(nuclei.instances[ys, xs], place)[counts > 0] / counts[counts > 0]
+            assert np.abs(found[name].to_numpy() - means).max() <= 0.55

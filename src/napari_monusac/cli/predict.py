@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from napari_monusac.cli.shell import Device, Json, answer, answer_json, bar_on_stderr, stop_on_signal, table, tell
-from napari_monusac.core.errors import Cancelled, FileProblem, MonusacError
+from napari_monusac.core.errors import Cancelled, FileProblem, MonusacError, SlideError
 
 if TYPE_CHECKING:
-    from napari_monusac.infer.batch import SlideResult
+    from napari_monusac.infer.batch import SlideJob, SlideResult
     from napari_monusac.io.collection import Collection, Crop
 
 Step = Callable[[float, str], None]
@@ -174,11 +175,11 @@ def _many(
     from napari_monusac.infer.batch import dask_executor, predict_many
 
     executor = dask_executor(scheduler) if scheduler is not None else None
-    # Workers may run in another folder, or on another machine that sees the same disk.
-    targets = {str(t.crop.image.absolute()): t for t in tasks}
+    jobs = [_job(task, finished=task.out.exists() and not options["overwrite"]) for task in tasks]
+    targets = {job.out: task for job, task in zip(jobs, tasks, strict=True)}
     folder = tasks[0].out.parent.absolute() if tasks else Path()
     found = predict_many(
-        list(targets),
+        jobs,
         checkpoint.absolute(),
         folder,
         executor=executor,
@@ -187,7 +188,22 @@ def _many(
         should_stop=stopping,
     )
     for result in found:
-        yield _of_slide(result, targets[result.image])
+        task = targets[result.out]
+        for note in result.notes:
+            tell(f"{task.crop.name}: {note}")
+        yield _of_slide(result, task)
+
+
+def _job(task: _Task, *, finished: bool) -> SlideJob:
+    """What a worker needs to know; the order of the channels is the collection's word, which asks the patient's others."""
+    from napari_monusac.infer.batch import SlideJob
+
+    order: Literal["auto", "rgb", "bgr"] = "auto"
+    if not finished:
+        with suppress(SlideError):  # the worker meets it again, and reports it for this image
+            order = "bgr" if task.collection.channels_swapped(task.crop) else "rgb"
+    # whole paths: a worker may run in another folder, or on another machine that sees the same disk
+    return SlideJob(image=str(task.crop.image.absolute()), out=str(task.out.absolute()), channel_order=order)
 
 
 def _of_slide(result: SlideResult, task: _Task) -> dict[str, Any]:

@@ -128,9 +128,15 @@ def progress(total: float, what: str) -> Iterator[Callable[[float, str], None]]:
         yield step
 
 
+#: The wish to stop of the `stop_on_signal` that is entered, in the main thread.
+_WISHES: list[threading.Event] = []
+
+
 @contextmanager
 def stop_on_signal(note: str) -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C (or SIGTERM) into a wish that a loop asks for; the second one interrupts at once.
+
+    Inside another one it asks for the same wish: a signal stops both loops, whichever runs when it comes.
 
     Parameters
     ----------
@@ -142,6 +148,9 @@ def stop_on_signal(note: str) -> Iterator[Callable[[], bool]]:
     callable
         Whether to stop.
     """
+    if _WISHES and threading.current_thread() is threading.main_thread():
+        yield _WISHES[-1].is_set
+        return
     wished = threading.Event()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
@@ -154,9 +163,11 @@ def stop_on_signal(note: str) -> Iterator[Callable[[], bool]]:
         yield wished.is_set  # signals reach the main thread only; a caller in a thread has a stop of its own
         return
     before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    _WISHES.append(wished)
     try:
         yield wished.is_set
     finally:
+        _WISHES.remove(wished)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from napari_monusac.cli.shell import STOPPED, Device, Json, answer_json, existing_folder, table, tell
+from napari_monusac.cli.shell import STOPPED, Device, Json, answer_json, existing_folder, stop_on_signal, table, tell
 from napari_monusac.core.errors import RunError
 from napari_monusac.core.recipe import load_recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_monusac.core.recipe import TrainingRecipe
     from napari_monusac.io.runs import RunFolder
     from napari_monusac.io.splits import Split
@@ -37,31 +39,18 @@ def study(
 ) -> None:
     """Train several recipes on the same split, one after another, and compare them.
 
-    Started again, it goes on: finished runs are kept, an unfinished one is resumed.
+    Ctrl-C or SIGTERM saves the run at work, begins no other one, and ends with exit code 130. Started again, it goes
+    on: finished runs are kept, an unfinished one is resumed.
     """
-    from napari_monusac.cli.train import follow
-
     existing_folder(data)
     chosen = {name: load_recipe(name).with_settings(settings or []) for name in recipes or _DEFAULT}
     names = _folder_names(list(chosen))
     out.mkdir(parents=True, exist_ok=True)
     common = _split(data, split, seed)
-    runs: list[RunFolder] = []
-    failed = False
-    for name, recipe in chosen.items():
-        run = _run(out / names[name], data, common, recipe)
-        runs.append(run)
-        if run.status != "completed":
-            tell(f"{name} ({len(runs)} of {len(chosen)})")
-            end = follow(run, device=device, threads=threads)
-            if end.reason == "failed":
-                failed = True
-                tell(f"{name} failed: {end.message}")
-        rows = [_row(r) for r in runs]
-        _write(out, rows, runs)
-        if run.status == "stopped":
-            tell("stopped; the same command goes on")
-            raise typer.Exit(STOPPED)
+    note = "stopping: the model is saved after this batch, no other run begins (Ctrl-C again ends at once)"
+    with stop_on_signal(note) as asked:
+        runs, failed = _train_all(chosen, names, data, out, common, device, threads, asked)
+    rows = [_row(r) for r in runs]
     if as_json:
         answer_json({"split": common, "runs": rows, "table": out / "comparison.csv", "figure": out / "comparison.svg"})
     else:
@@ -69,6 +58,54 @@ def study(
         tell("source_combo is what the source reports: another split, no target")
     if failed:
         raise typer.Exit(1)
+
+
+def _train_all(
+    chosen: dict[str, TrainingRecipe],
+    names: dict[str, str],
+    data: Path,
+    out: Path,
+    split: Split,
+    device: str,
+    threads: int | None,
+    asked: Callable[[], bool],
+) -> tuple[list[RunFolder], bool]:
+    """Train one recipe after another; table and figure are written after each.
+
+    Returns
+    -------
+    list of RunFolder, bool
+        The runs, and whether one of them failed.
+
+    Raises
+    ------
+    typer.Exit
+        The study was stopped: the run at work is saved, the next one is not begun.
+    """
+    from napari_monusac.cli.train import follow
+
+    runs: list[RunFolder] = []
+    failed = False
+    for name, recipe in chosen.items():
+        if asked():
+            _stopped()
+        run = _run(out / names[name], data, split, recipe)
+        runs.append(run)
+        if run.status != "completed":
+            tell(f"{name} ({len(runs)} of {len(chosen)})")
+            end = follow(run, device=device, threads=threads, should_stop=asked)
+            if end.reason == "failed":
+                failed = True
+                tell(f"{name} failed: {end.message}")
+        _write(out, [_row(r) for r in runs], runs)
+        if run.status == "stopped":
+            _stopped()
+    return runs, failed
+
+
+def _stopped() -> NoReturn:
+    tell("stopped; the same command goes on")
+    raise typer.Exit(STOPPED)
 
 
 def _folder_names(recipes: list[str]) -> dict[str, str]:

@@ -52,6 +52,8 @@ class SlideResult(BaseModel):
         *skipped*: it was finished already.
     message : str
         What went wrong and how to mend it.
+    notes : tuple of str
+        What the user should be told of it.
     attempts : int
         How often it was started (more than once when a worker died).
     seconds : float
@@ -64,6 +66,7 @@ class SlideResult(BaseModel):
     out: str
     status: Literal["done", "skipped", "failed"]
     message: str = ""
+    notes: tuple[str, ...] = ()
     attempts: int = 1
     seconds: float = 0.0
 
@@ -110,7 +113,7 @@ def predict_many(
     attempts : int
         Starts of one slide before it counts as failed.
     options : mapping, optional
-        Further parameters of `predict_slide`.
+        Further parameters of `napari_monusac.infer.crop.predict_crop`.
     should_stop : callable, optional
         Asked each half second.
 
@@ -225,7 +228,7 @@ def _died(started: _Started, error: BaseException) -> SlideResult:
 
 def predict_one(job: SlideJob, checkpoint: str, options: dict[str, Any]) -> SlideResult:
     """Predict one slide, in whatever process: errors come back as a result, not as an exception."""
-    from napari_monusac.infer.slide import predict_slide
+    from napari_monusac.infer.crop import predict_crop
     from napari_monusac.io.slides import open_slide
 
     start = time.perf_counter()
@@ -235,14 +238,15 @@ def predict_one(job: SlideJob, checkpoint: str, options: dict[str, Any]) -> Slid
 
     try:
         with open_slide(job.image, channel_order=job.channel_order, um_per_px=job.um_per_px) as slide:
-            predict_slide(slide, _model(checkpoint, _stamp(checkpoint)), job.out, **options)
+            notes = predict_crop(slide, _model(checkpoint, _stamp(checkpoint)), Path(job.out), **options)
     except Cancelled:
         raise
     except MonusacError as error:
         return failed(str(error))
     except Exception as error:  # noqa: BLE001 - one slide must not take the others with it
         return failed(f"{job.image}: {type(error).__name__}: {error}")
-    return SlideResult(image=job.image, out=job.out, status="done", seconds=time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return SlideResult(image=job.image, out=job.out, status="done", notes=notes, seconds=seconds)
 
 
 def _stamp(checkpoint: str) -> float:

@@ -144,7 +144,7 @@ def _taken(labels: NDArray[np.int32], written: NDArray[np.int32], count: int) ->
 
 
 def read_nuclei(path: str | Path) -> Nuclei:
-    """The nuclei of a stored prediction, in memory.
+    """The nuclei of a stored prediction, in memory, at the pixels of its image.
 
     Raises
     ------
@@ -155,4 +155,5 @@ def read_nuclei(path: str | Path) -> Nuclei:
     if found is None:
         raise StoreError(path, "its nuclei are not separated yet", "run separate_store on it, or predict it to its end")
     info = PredictionStore.open(path).info
-    return Nuclei(found[0], found[1], info.um_per_px, info.offset_px)
+    offset = info.offset_px if info.frame is None else info.frame.offset_px
+    return Nuclei(found[0], found[1], info.image_um_per_px, offset)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_monusac.infer.predict import Progress, predict
+from napari_monusac.infer.predict import predict
 from napari_monusac.infer.slide import predict_slide
-from napari_monusac.io.store import write_prediction
+from napari_monusac.io.store import PredictionStore, write_prediction
 from napari_monusac.masks.instances import instances_from_maps
 
 if TYPE_CHECKING:
@@ -23,11 +22,8 @@ def predict_crop(
     model: Any,
     out: Path,
     *,
-    flips: bool = False,
-    device: str = "auto",
     overwrite: bool = False,
-    progress: Callable[[Progress], object] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    **options: Any,
 ) -> tuple[str, ...]:
     """Predict a crop and its nuclei, and write both as OME-Zarr.
 
@@ -38,8 +34,10 @@ def predict_crop(
     model : LoadedModel or path
     out : Path
         The ``.zarr`` folder to write.
-    flips, device, overwrite, progress, should_stop
-        See `napari_monusac.infer.slide.predict_slide`.
+    overwrite : bool
+        Predict again a large image whose store is finished; that of a smaller one is always replaced.
+    **options
+        Further parameters of `napari_monusac.infer.predict.predict`: flips, device, progress, should_stop ...
 
     Returns
     -------
@@ -54,12 +52,9 @@ def predict_crop(
         As their names say.
     """
     if slide.shape[0] * slide.shape[1] > WHOLE_PX:
-        predict_slide(
-            slide, model, out, overwrite=overwrite, flips=flips, device=device, progress=progress,
-            should_stop=should_stop,
-        )  # fmt: skip
-        return ()
-    prediction = predict(slide, model, flips=flips, device=device, progress=progress, should_stop=should_stop)
+        predict_slide(slide, model, out, overwrite=overwrite, **options)
+        return PredictionStore.open(out).info.notes
+    prediction = predict(slide, model, **options)
     nuclei = instances_from_maps(
         prediction.semantic,
         prediction.ternary,

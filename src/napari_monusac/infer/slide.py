@@ -25,7 +25,7 @@ from napari_monusac.infer.predict import Progress, skips_glass
 from napari_monusac.infer.run import run_tiles
 from napari_monusac.infer.tiles import Blender, Box
 from napari_monusac.io._locks import RunLock, is_of_this_machine, read_holder
-from napari_monusac.io.store import PredictionStore, StoreInfo, move_into_place
+from napari_monusac.io.store import ImageFrame, PredictionStore, StoreInfo, move_into_place
 
 #: Part of the progress that separating the nuclei takes.
 _NUCLEI_PART = 0.05
@@ -57,7 +57,8 @@ def predict_slide(
     Unfinished work lies in ``OUT.partial``. Started again with the same image, checkpoint and options it goes on after
     the last finished tile; the store takes its name only when it is whole. A finished store is left as it is.
 
-    The maps are stored at the scale of the network: where the image was resampled, ``um_per_px`` of the store says so.
+    The maps are stored at the scale of the network: where the image was resampled, ``um_per_px`` of the store says so,
+    and `io.store.read_prediction` brings them to the pixels of the image.
 
     Parameters
     ----------
@@ -165,7 +166,20 @@ def _info(plan: Plan, fingerprint: str, checkpoint: str, boundary_width: int) ->
         image=str(plan.source.path or ""),
         notes=plan.notes,
         engine=plan.engine.name,
+        frame=_frame(plan),
     )
+
+
+def _frame(plan: Plan) -> ImageFrame | None:
+    """How the maps lie on the image; None where they have its pixels."""
+    if plan.factor == 1.0:
+        return None
+    inner = plan.inner
+    shift = [s * plan.factor - start for s, start in zip(plan.shift, inner[:2], strict=True)]
+    return ImageFrame(
+        shape=plan.region[2:], offset_px=plan.region[:2], um_per_px=plan.um_per_px, factor=plan.factor,
+        origin=(shift[0], shift[1]),
+    )  # fmt: skip
 
 
 @dataclass(eq=False)

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from napari_monusac.core.classes import CLASSES, PALETTES, SEMANTIC_NAMES, TERNARY_NAMES, NucleusClass
 from napari_monusac.core.errors import StoreError
 from napari_monusac.io._pyramid import add_levels
+from napari_monusac.io.rescale import ImageFrame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ class StoreInfo(BaseModel):
     um_per_px : float or None
         Scale of the stored maps.
     offset_px : (y, x)
-        First pixel of the maps in the image, px of the image.
+        First pixel of the maps in the image, px of the maps.
     boundary_width : int
         Width of the boundary in px of the maps.
     fingerprint, checkpoint, image, engine : str
@@ -51,6 +52,8 @@ class StoreInfo(BaseModel):
         What the user should be told.
     settings : dict
         How the nuclei were separated; empty while there are none.
+    frame : ImageFrame or None
+        How the maps lie on the image, where they have another scale than the image.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -65,6 +68,12 @@ class StoreInfo(BaseModel):
     engine: str = ""
     notes: tuple[str, ...] = ()
     settings: dict[str, float] = {}
+    frame: ImageFrame | None = None
+
+    @property
+    def image_um_per_px(self) -> float | None:
+        """Scale of the image, to whose pixels `read_prediction` brings the maps."""
+        return self.um_per_px if self.frame is None else self.frame.um_per_px
 
 
 class PredictionStore:

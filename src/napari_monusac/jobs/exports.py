@@ -170,8 +170,9 @@ def from_prediction(path: Path) -> Exportable:
 
     found, info = read_store(path), PredictionStore.open(path).info
     image = _Image.of(info.image)
-    factor = info.um_per_px / image.um_per_px if image.um_per_px and info.um_per_px else 1.0
-    um_per_px = image.um_per_px or info.um_per_px
+    stored_um = info.image_um_per_px  # what was read has the pixels of the image as it was predicted
+    factor = stored_um / image.um_per_px if image.um_per_px and stored_um else 1.0
+    um_per_px = image.um_per_px or stored_um
     shape = image.shape or tuple(n + o for n, o in zip(found.instances.shape, found.offset_px, strict=True))
 
     def placed(values: NDArray[Any]) -> NDArray[Any]:
