@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -178,6 +180,30 @@ def test_a_child_outlives_its_parent_and_is_found_stopped_and_resumed(run):
     again = list(start_job(run, where="thread", device="cpu").events())
     assert again[0].first_step == seen[-1].step
     assert again[-1].reason == "completed", again[-1].message
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot stop a process and let it go on")
+def test_a_sleeping_laptop_is_not_a_dead_run(run):
+    """The child is frozen as a suspended machine is: whoever watches waits, and it goes on where it was."""
+    run.update_recipe(run.recipe.with_values(epochs=50))
+    job = start_job(run, where="child", device="cpu", threads=1)
+    pid, frozen, steps = job.pid, threading.Event(), []
+    for event in job.events():
+        if not isinstance(event, BatchEnded):
+            continue
+        steps.append(event.step)
+        if event.step == 2:
+            os.kill(pid, signal.SIGSTOP)
+            frozen.set()
+            threading.Timer(3, os.kill, (pid, signal.SIGCONT)).start()
+            assert job.is_running
+            assert RunFolder.open(run.path).status == "running"
+            assert attach_job(run).is_running
+        if event.step == 8:
+            job.stop()
+    assert frozen.is_set()
+    assert steps == list(range(1, len(steps) + 1))
+    assert run.read_events()[-1].reason == "stopped"
 
 
 def test_a_child_that_dies_is_told_with_its_last_words(run, monkeypatch):

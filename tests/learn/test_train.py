@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -301,6 +303,31 @@ def test_disk_full_is_told_and_the_run_resumes(tiny_recipe, make_run, reference,
     assert "resume" in message
     assert not [p for p in run.path.iterdir() if p.name.startswith(".")], "no half-written file stays"
     monkeypatch.setattr(checkpoint, "save_file", true)
+    assert _play(tiny_recipe, run)[-1].reason == "completed"
+    assert _same(_weights(run.last), reference[0])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
+def test_a_disk_that_really_takes_no_more_loses_nothing(tiny_recipe, make_run, reference):
+    """No file of the child may grow over 100 kB: the events still go in, a checkpoint does not."""
+    run = make_run(tiny_recipe)
+    code = (
+        "import resource, sys\n"
+        "from napari_monusac.io.runs import RunFolder\nfrom napari_monusac.learn.loop import train\n"
+        "run = RunFolder.open(sys.argv[1])\n"
+        "for event in train(run.recipe, run, loader_threads=1, threads=1, device='cpu'):\n"
+        "    if event.kind == 'epoch-ended' and event.epoch == 1:\n"
+        "        checkpoints_follow = True\n"
+        "    if event.kind == 'batch-ended' and event.epoch == 2:\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run.path)], check=True, timeout=300)
+    end = run.read_events()[-1]
+    assert (end.kind, end.reason) == ("run-ended", "failed")
+    assert "cannot be written" in end.message or "disk" in end.message
+    assert "\n" not in end.message
+    assert not [p for p in run.path.iterdir() if p.name.startswith(".")], "no half-written file stays"
+    assert run.can_resume
     assert _play(tiny_recipe, run)[-1].reason == "completed"
     assert _same(_weights(run.last), reference[0])
 
