@@ -6,12 +6,13 @@ import copy
 import time
 import weakref
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.fx.proxy import TraceError
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import TrainingRecipe
@@ -49,6 +50,15 @@ class Engine(Protocol):
 
     def run(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Uint8 (b, y, x, 3) to float32 (b, 8, y, x): five semantic and three ternary probabilities."""
+        ...
+
+
+@runtime_checkable
+class Logits(Protocol):
+    """An engine that can leave the softmax to another thread, which then runs beside the network."""
+
+    def logits(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Uint8 (b, y, x, 3) to logits, float32 (b, 8, y, x); None where `run` is the better way."""
         ...
 
 
@@ -99,34 +109,94 @@ class TorchEngine:
         self.name = f"torch {precision} on {device}"
         self.batch_size = 1 if device == "cpu" else 8
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        copied = copy.deepcopy(model.network).eval()
+        copied = _folded(model.network) if device == "cpu" else copy.deepcopy(model.network).eval()
         self._network = copied.to(device, self._dtype).to(memory_format=torch.channels_last)
 
     def run(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.run`."""
         with torch.inference_mode():
-            batch = prepare(self.model, tiles).to(self.device, self._dtype)
-            semantic, ternary = self._network(batch.contiguous(memory_format=torch.channels_last))
-            return as_probabilities(semantic, ternary)
+            semantic, ternary = self._forward(tiles)
+            if self.device == "cpu":
+                return softmaxed(_planes(semantic, ternary))
+            return _probabilities_there(semantic, ternary)
+
+    def logits(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """See `Logits.logits`; None off the CPU, where softmax is better done on the device."""
+        if self.device != "cpu":
+            return None
+        with torch.inference_mode():
+            return _planes(*self._forward(tiles))
+
+    def _forward(self, tiles: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        batch = prepare(self.model, tiles).to(self.device, self._dtype)
+        logits: tuple[Tensor, Tensor] = self._network(batch.contiguous(memory_format=torch.channels_last))
+        return logits
+
+
+def _folded(network: nn.Module) -> nn.Module:
+    """A copy for inference with batch norms folded into convolutions, where the network can be traced for that."""
+    from torch.fx.experimental.optimization import fuse
+
+    from napari_monusac.infer.openvino_engine import BareNetwork
+
+    if hasattr(network, "semantic_head"):
+        try:
+            folded: nn.Module = fuse(BareNetwork(network).eval()).eval()
+            return folded
+        except (TraceError, TypeError, RuntimeError, NotImplementedError, AttributeError):
+            pass  # some encoders decide by shapes as they run: they are as right unfolded, and a little slower
+    return copy.deepcopy(network).eval()
 
 
 def prepare(model: LoadedModel, tiles: NDArray[np.uint8]) -> Tensor:
-    """Normalise a batch as the network was trained: by its own `prepare` where it has one, else pixels / 255."""
-    own = getattr(model.network, "prepare", None)
-    if own is not None:
-        batch: Tensor = own(tiles)
-        return batch
-    return torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255
+    """Normalise a batch as the network was trained: by its own mean and deviation where it has them, else pixels / 255.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Its network may have the buffers `mean` and `std`, (1, 3, 1, 1), in units of a pixel.
+    tiles : uint8 (b, y, x, 3)
+        RGB.
+
+    Returns
+    -------
+    float32 (b, 3, y, x)
+        In channels-last memory, on the network's device.
+    """
+    network = model.network
+    mean, std = (getattr(network, n, None) for n in ("mean", "std"))
+    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
+        mean, std = torch.zeros(3), torch.full((3,), 255.0)
+    count, height, width, channels = tiles.shape
+    batch = torch.from_numpy(tiles).to(mean.device).float()
+    # whole rows at once: arithmetic that repeats every three values is several times as slow
+    rows = batch.view(count, height, width * channels)
+    scale = 1 / std.float().flatten()
+    rows.mul_(scale.repeat(width)).add_((-mean.float().flatten() * scale).repeat(width))
+    return batch.permute(0, 3, 1, 2)
 
 
-def as_probabilities(semantic: Tensor, ternary: Tensor) -> NDArray[np.float32]:
-    """Logits of both heads to probabilities, float32 (b, 8, y, x), in C order on the CPU."""
+def _planes(semantic: Tensor, ternary: Tensor) -> NDArray[np.float32]:
+    """Logits of both heads as one array of planes, float32 (b, 8, y, x), on the CPU."""
     count = semantic.shape[1]
-    out = torch.empty(len(semantic), count + ternary.shape[1], *semantic.shape[2:], device=semantic.device)
-    # to planes first: softmax over interleaved channels is slow
-    torch.softmax(semantic.contiguous().float(), 1, out=out[:, :count])
-    torch.softmax(ternary.contiguous().float(), 1, out=out[:, count:])
-    return np.asarray(out.cpu().numpy(), np.float32)
+    out = torch.empty(len(semantic), count + ternary.shape[1], *semantic.shape[2:])
+    out[:, :count], out[:, count:] = semantic, ternary
+    return out.numpy()
+
+
+def softmaxed(logits: NDArray[np.float32], semantic: int = 5) -> NDArray[np.float32]:
+    """Turn logits of both heads (b, 8, y, x) into probabilities, in place. Numpy: it runs beside the network."""
+    for heads in (logits[:, :semantic], logits[:, semantic:]):
+        heads -= heads.max(1, keepdims=True)
+        np.exp(heads, out=heads)
+        heads /= heads.sum(1, keepdims=True)
+    return logits
+
+
+def _probabilities_there(semantic: Tensor, ternary: Tensor) -> NDArray[np.float32]:
+    """Probabilities of both heads, float32 (b, 8, y, x), computed where the logits are."""
+    both = [torch.softmax(logits.contiguous().float(), 1) for logits in (semantic, ternary)]
+    return np.asarray(torch.cat(both, 1).cpu().numpy(), np.float32)
 
 
 def tile_multiple(network: Any) -> int:

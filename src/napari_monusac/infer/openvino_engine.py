@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from napari_monusac.infer.engines import LoadedModel, as_probabilities, prepare
+from napari_monusac.infer.engines import LoadedModel, prepare, softmaxed
 
 _CONVERTED: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()
 _LOCK = threading.Lock()
@@ -58,11 +58,14 @@ class OpenVinoEngine:
 
     def run(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.run`."""
+        return softmaxed(self.logits(tiles))
+
+    def logits(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Logits.logits`."""
         with torch.inference_mode():
             batch = prepare(self.model, tiles).cpu().contiguous().numpy()
-            compiled = self._for(batch.shape)
-            semantic, ternary = (torch.from_numpy(np.asarray(v)) for v in compiled(batch).values())
-            return as_probabilities(semantic, ternary)
+        found = list(self._for(batch.shape)(batch).values())
+        return np.concatenate(found, 1, dtype=np.float32)
 
     def _for(self, shape: tuple[int, ...]) -> Any:
         """The graph compiled for tiles of one shape (fixed shapes run faster)."""

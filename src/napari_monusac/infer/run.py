@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled
-from napari_monusac.infer.engines import Engine
+from napari_monusac.infer.engines import Engine, Logits, softmaxed
 from napari_monusac.infer.plan import Plan
 from napari_monusac.infer.tiles import Blender, Box
 from napari_monusac.infer.tissue import is_glass
@@ -27,7 +28,8 @@ def run_tiles(
 ) -> Iterator[tuple[int, Box, NDArray[np.float32]]]:
     """Predict tile after tile and blend them.
 
-    The next tiles are read in a second thread while the network works.
+    While the network works in a thread of its own, the next tiles are read in another, and what it gave before is
+    blended in this one.
 
     Parameters
     ----------
@@ -60,32 +62,82 @@ def run_tiles(
     blender = blender or Blender(grid)
     size = batch_size or plan.engine.batch_size
     batches = [range(k, min(k + size, len(grid))) for k in range(first, len(grid), size)]
-    with ThreadPoolExecutor(1, thread_name_prefix="monusac-read") as reader:
-        waiting = [reader.submit(_read, plan, batch) for batch in batches[:1]]
-        for number, batch in enumerate(batches):
-            if should_stop is not None and should_stop():
-                raise Cancelled(f"stopped after {batch.start} of {len(grid)} tiles")
-            tiles = waiting.pop().result()
-            if number + 1 < len(batches):
-                waiting.append(reader.submit(_read, plan, batches[number + 1]))
-            for index, values in zip(batch, _batch(plan.engine, tiles, flips, skip_glass), strict=True):
-                yield (index, *blender.add(index, values))
+    with _Ahead("monusac-read") as reader, _Ahead("monusac-network") as network:
+        for number, upcoming in enumerate([*batches, None]):
+            stopped = should_stop is not None and should_stop()
+            batch = None if stopped else upcoming
+            if batch is not None:
+                tiles = reader.take() if number else _read(plan, batch)
+                if number + 1 < len(batches):
+                    reader.begin(_read, plan, batches[number + 1])
+            found = network.take() if number else None
+            if batch is not None:
+                network.begin(_batch, plan.engine, tiles, flips, skip_glass)
+            if found is not None:  # what is at work is not thrown away by a stop
+                for index, values in zip(batches[number - 1], found(), strict=True):
+                    yield (index, *blender.add(index, values))
+            if stopped and upcoming is not None:
+                raise Cancelled(f"stopped after {upcoming.start} of {len(grid)} tiles")
+
+
+class _Ahead:
+    """One thread that works on the next thing while this one is being dealt with."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._future: Future[Any] | None = None
+
+    def __enter__(self) -> _Ahead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def begin(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Begin the next thing; what was begun before has been taken."""
+        self._future = self._pool.submit(function, *arguments)
+
+    def take(self) -> Any:
+        """Wait for what was begun."""
+        if self._future is None:
+            raise RuntimeError("nothing was begun")
+        return self._future.result()
 
 
 def _read(plan: Plan, batch: range) -> NDArray[np.uint8]:
     return np.stack([plan.source.padded(plan.grid.box(k)) for k in batch])
 
 
-def _batch(engine: Engine, tiles: NDArray[np.uint8], flips: bool, skip_glass: bool) -> NDArray[np.float32]:
-    """Probabilities of a batch, float32 (b, 8, y, x); glass is certain background."""
+def _batch(
+    engine: Engine, tiles: NDArray[np.uint8], flips: bool, skip_glass: bool
+) -> Callable[[], NDArray[np.float32]]:
+    """Run the network on a batch; what is given back finishes the probabilities, float32 (b, 8, y, x), in any thread.
+
+    Glass is certain background.
+    """
     asked = np.array([not (skip_glass and is_glass(tile)) for tile in tiles])
     if asked.all():
-        return probabilities(engine, tiles, flips)
-    out = np.zeros((len(tiles), 8, *tiles.shape[1:3]), np.float32)
-    out[:, (0, 5)] = 1.0
-    if asked.any():
-        out[asked] = probabilities(engine, tiles[asked], flips)
-    return out
+        return _unfinished(engine, tiles, flips)
+    rest = _unfinished(engine, tiles[asked], flips) if asked.any() else None
+
+    def finish() -> NDArray[np.float32]:
+        out = np.zeros((len(tiles), 8, *tiles.shape[1:3]), np.float32)
+        out[:, (0, 5)] = 1.0
+        if rest is not None:
+            out[asked] = rest()
+        return out
+
+    return finish
+
+
+def _unfinished(engine: Engine, tiles: NDArray[np.uint8], flips: bool) -> Callable[[], NDArray[np.float32]]:
+    """The network's part; where the engine gives logits, softmax is left for later."""
+    if not flips and isinstance(engine, Logits):
+        logits = engine.logits(tiles)
+        if logits is not None:
+            return lambda: softmaxed(logits)
+    values = probabilities(engine, tiles, flips)
+    return lambda: values
 
 
 def probabilities(engine: Engine, tiles: NDArray[np.uint8], flips: bool = False) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from napari_monusac.core.errors import RunLockedError, StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
 from napari_monusac.infer.blocks import separate_store
 from napari_monusac.infer.engines import Engine, LoadedModel, Precision, as_model, checkpoint_name
-from napari_monusac.infer.plan import OVERLAP_PX, TILE_PX, Plan, plan_prediction
+from napari_monusac.infer.plan import OVERLAP_PX, TILE_PX, Plan, in_region, plan_prediction
 from napari_monusac.infer.predict import Progress, skips_glass
 from napari_monusac.infer.run import run_tiles
 from napari_monusac.infer.tiles import Blender, Box
@@ -50,6 +50,7 @@ def predict_slide(
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: Callable[[Progress], object] | None = None,
+    on_tile: Callable[[Box, NDArray[np.float32], NDArray[np.float32]], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
     """Predict an image of any size into an OME-Zarr store, in memory that does not grow with the image.
@@ -73,7 +74,9 @@ def predict_slide(
     overwrite : bool
         Predict again although `out` is finished.
     progress : callable, optional
-        Called with a `Progress` after each tile and block.
+        Called with a `Progress` after each tile.
+    on_tile : callable, optional
+        See `predict`; tiles of an earlier start are not shown again.
     should_stop : callable, optional
         Asked before each batch.
 
@@ -115,6 +118,10 @@ def predict_slide(
             should_stop=should_stop,
         ):
             work.write(index, plan.cut(box, values), blender)
+            if on_tile is not None:
+                place, part = in_region(plan, box, values)
+                if part.size:
+                    on_tile(place, part[:5], part[5:])
             if progress is not None:
                 progress(_progress(index + 1, work.first, total, time.perf_counter() - started, nuclei))
         if nuclei:

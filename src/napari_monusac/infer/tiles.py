@@ -147,6 +147,17 @@ class Grid:
         return iter(range(len(self)))
 
 
+def _weigh(values: NDArray[np.float32], rows: Axis, row: int, columns: Axis, column: int) -> None:
+    """Multiply by the weights, in place: only where they are not 1."""
+    down, across = rows.weights(row), columns.weights(column)
+    for part in (slice(0, rows.overlap), slice(rows.stride, rows.tile)):
+        if (down[part] != 1).any():
+            values[:, part] *= down[part, None]
+    for part in (slice(0, columns.overlap), slice(columns.stride, columns.tile)):
+        if (across[part] != 1).any():
+            values[:, :, part] *= across[part]
+
+
 class Blender:
     """Adds tiles row by row and gives back what is final; keeps only the overlaps.
 
@@ -204,7 +215,7 @@ class Blender:
         rows, columns = self.grid.rows, self.grid.columns
         row, column = self.grid.position(index)
         last_row, last_column = row == rows.count - 1, column == columns.count - 1
-        values *= rows.weights(row)[:, None] * columns.weights(column)[None, :]
+        _weigh(values, rows, row, columns, column)
         if column > 0 and self.right is not None:
             values[:, :, : columns.overlap] += self.right
         owned = columns.tile if last_column else columns.stride

@@ -1,0 +1,92 @@
+"""A folder of predictions to compare: the folder itself, or what a checkpoint predicts on the labelled crops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection as Names
+from pathlib import Path
+
+from napari_monusac.core.errors import Cancelled
+from napari_monusac.io.collection import Collection, Crop
+
+#: Called with (fraction or None, what is being done).
+Report = Callable[[float | None, str], None]
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path is a checkpoint file or a run folder, not a folder of predictions."""
+    return path.is_file() or any((path / n).is_file() for n in ("best.safetensors", "last.safetensors"))
+
+
+def predictions_of(
+    path: str | Path,
+    collection: Collection,
+    cache: str | Path,
+    *,
+    crops: Names[str] | None = None,
+    report: Report | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Path:
+    """Return a folder of predictions: the path itself, or of a checkpoint what it predicts.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder of predictions, a run folder or a checkpoint file.
+    collection : Collection
+        Whose labelled crops a checkpoint predicts.
+    cache : str or Path
+        Where a checkpoint's predictions are kept, by the checkpoint's hash; those that are there are not made again.
+    crops : collection of str, optional
+        Names of the crops to predict; all that have labels by default.
+    report : callable, optional
+        Called before each crop.
+    should_stop : callable, optional
+        Asked before each crop and between tiles.
+
+    Raises
+    ------
+    MonusacError
+        The checkpoint cannot be read, or a crop cannot be predicted.
+    Cancelled
+        `should_stop` said so.
+    """
+    path, stop = Path(path), should_stop or (lambda: False)
+    if not is_checkpoint(path) and path.is_dir():
+        return path
+    from napari_monusac.learn.checkpoint import load_checkpoint, resolve_checkpoint
+    from napari_monusac.learn.device import choose_device
+    from napari_monusac.scoring.predictions import sha256_of
+
+    if report is not None:
+        report(None, f"Loading {path.name}")
+    weights = resolve_checkpoint(path)
+    folder = Path(cache) / sha256_of(weights)[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [c for c in collection.crops if c.annotation is not None and (crops is None or c.name in crops)]
+    missing = [c for c in wanted if not _store_of(folder, c).exists()]
+    loaded = load_checkpoint(weights, device=choose_device("auto")[0]) if missing else None
+    for done, crop in enumerate(missing):
+        if stop():
+            raise Cancelled("the prediction was stopped", "start it again: what is predicted is kept")
+        if report is not None:
+            report(done / len(missing), f"{path.name} predicts {crop.name}")
+        _predict(crop, collection, loaded, _store_of(folder, crop), stop)
+    return folder
+
+
+def _store_of(folder: Path, crop: Crop) -> Path:
+    return folder / f"{crop.name.replace('/', '_')}.zarr"
+
+
+def _predict(crop: Crop, collection: Collection, loaded: object, out: Path, should_stop: Callable[[], bool]) -> None:
+    from napari_monusac.infer.predict import predict
+    from napari_monusac.io.store import write_prediction
+    from napari_monusac.masks.instances import instances_from_maps
+
+    with collection.open(crop) as slide:
+        prediction = predict(slide, loaded, should_stop=should_stop)  # type: ignore[arg-type]
+    nuclei = instances_from_maps(
+        prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
+        um_per_px=prediction.um_per_px,
+    )  # fmt: skip
+    write_prediction(prediction, out, instances=nuclei.instances, table=nuclei.table, image=str(crop.image))
