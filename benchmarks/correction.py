@@ -3,9 +3,10 @@
     python benchmarks/correction.py [--truth CROP.xml --prediction STORE.ome.zarr] [--iou 0.7] [--json]
 
 A script plays the reader, who knows the truth. It is done when every true nucleus has its own with IoU >= 0.7 and the
-right class, and nothing is left over. Three ways:
+right class, and nothing is left over (`left over` 0); the panoptic quality that this comes to is told. Three ways:
 
-  tools      accept all, then split (suggested or a stroke), merge, delete, accept one, grow, shrink, smooth, class keys
+  tools      accept all above a confidence (the slider put where least is left to do), then split (suggested or a stroke),
+             merge, delete, accept one, grow, shrink, smooth, class keys, for one nucleus or for all in a box
   repaint    the same prediction; each faulty nucleus is rubbed out and outlined anew, class keys allowed
   outline    from an empty crop: every nucleus outlined
 
@@ -23,6 +24,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +36,13 @@ from napari_monusac.io.annotations import read_annotation
 from napari_monusac.masks.polygons import polygons_from_instances
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.matching import match_instances
+from napari_monusac.scoring.panoptic import panoptic_quality
 from napari_monusac.session.rows import NucleusRow
 from napari_monusac.session.session import EditingSession
 
 DECIDE, POINT, KEY, PRESS = 1.35, 1.1, 0.28, 0.1
+#: Where the reader may put the slider.
+CONFIDENCES = (0.5, 0.6, 0.7, 0.8)
 CM_PER_PX = 2 / 96 * 2.54
 
 
@@ -108,6 +113,21 @@ def give_class(session: EditingSession, task: Task, reader: Reader) -> None:
     for t, (s, _) in task.best(session)[0].items():
         if session.set_class(task.classes[t], [s]) is not None:
             reader.key("class")
+
+
+def give_classes_in_bulk(session: EditingSession, task: Task, reader: Reader) -> None:
+    """A box around everything and one class key, where that leaves fewer nuclei to be given a class one by one."""
+    pairs = {s: task.classes[t] for t, (s, _) in task.best(session)[0].items()}
+    wrong = {s: c for s, c in pairs.items() if session.rows[s].class_id != c}
+    if wrong:
+        common = Counter(wrong.values()).most_common(1)[0][0]
+        after = sum(c != common for c in pairs.values())
+        if after + 2 < len(wrong):
+            height, width = session.shape
+            reader.trace("box", np.array([(0, 0), (height, width)], float))
+            reader.key("class", at_nucleus=False)
+            session.set_class(common, list(pairs))
+    give_class(session, task, reader)
 
 
 def split_clumps(session: EditingSession, task: Task, reader: Reader) -> None:
@@ -212,14 +232,14 @@ def stamp_iou(session: EditingSession, label: int, truth: np.ndarray, t: int) ->
     return shared / max(1, stamp.area_px + np.count_nonzero(truth == t) - shared) if shared else 0.0
 
 
-def by_tools(session: EditingSession, task: Task, reader: Reader) -> None:
-    session.accept_all(0.5)
+def by_tools(session: EditingSession, task: Task, reader: Reader, least: float = 0.5) -> None:
+    session.accept_all(least)
     reader.key("accept all", at_nucleus=False)
     split_clumps(session, task, reader)
     merge_parts(session, task, reader)
     finish(session, task, reader, candidates=True)
     mend_edges(session, task, reader)
-    give_class(session, task, reader)
+    give_classes_in_bulk(session, task, reader)
     tidy(session, task, reader)
 
 
@@ -328,6 +348,22 @@ def load(given: argparse.Namespace) -> tuple[np.ndarray, dict[int, int], np.ndar
     return maps.instances, classes, *stored, f"{name}, predicted"
 
 
+def played(play, truth: np.ndarray, classes: dict[int, int], found: tuple, given) -> dict:
+    """Play one way from the start, and say what it took and how near the truth it ended."""
+    session = EditingSession(Annotation(), truth.shape)
+    session.set_prediction(*found)
+    task, reader = Task(truth, classes, given.iou), Reader(given.cm_per_s)
+    play(session, task, reader)
+    return {
+        "actions": sum(reader.actions.values()),
+        "seconds": reader.seconds,
+        "seconds_a_nucleus": reader.seconds / len(classes),
+        "left_over": task.left(session),
+        "pq": panoptic_quality(truth, session.maps.instances).pq,
+        "what": dict(reader.actions.most_common()),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--truth", help="annotation of the crop")
@@ -338,31 +374,28 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     truth, classes, instances, table, name = load(given)
-    summary: dict = {"crop": name, "nuclei": len(classes)}
-    for way, play in {"tools": by_tools, "repaint": by_repainting, "outline": by_outlining}.items():
-        session = EditingSession(Annotation(), truth.shape)
-        session.set_prediction(instances, table)
-        task, reader = Task(truth, classes, given.iou), Reader(given.cm_per_s)
+    before = panoptic_quality(truth, instances)
+    summary: dict = {"crop": name, "nuclei": len(classes), "predicted": len(table), "pq_before": before.pq}
+    tools = [partial(by_tools, least=c) for c in CONFIDENCES]
+    for way, plays in {"tools": tools, "repaint": [by_repainting], "outline": [by_outlining]}.items():
         start = time.perf_counter()
-        play(session, task, reader)
-        summary[way] = {
-            "actions": sum(reader.actions.values()),
-            "seconds": reader.seconds,
-            "seconds_a_nucleus": reader.seconds / len(classes),
-            "left_over": task.left(session),
-            "computer_s": time.perf_counter() - start,
-            "what": dict(reader.actions.most_common()),
-        }
+        results = [played(play, truth, classes, (instances, table), given) for play in plays]
+        best = min(results, key=lambda r: (r["left_over"], r["seconds"]))
+        summary[way] = {**best, "computer_s": time.perf_counter() - start}
     summary["ratio_repaint"] = summary["repaint"]["seconds"] / summary["tools"]["seconds"]
     summary["ratio_outline"] = summary["outline"]["seconds"] / summary["tools"]["seconds"]
     if given.json:
         print(json.dumps(summary))
         return
-    print(f"{summary['crop']}: {summary['nuclei']} nuclei")
-    print(f"{'way':8} {'actions':>8} {'seconds':>8} {'a nucleus':>10} {'left over':>10}")
+    print(
+        f"{summary['crop']}: {summary['nuclei']} nuclei, {summary['predicted']} predicted, PQ {summary['pq_before']:.2f}"
+    )
+    print(f"{'way':8} {'actions':>8} {'seconds':>8} {'a nucleus':>10} {'left over':>10} {'PQ':>6}")
     for way in ("tools", "repaint", "outline"):
         r = summary[way]
-        figures = f"{r['actions']:8} {r['seconds']:8.0f} {r['seconds_a_nucleus']:10.1f} {r['left_over']:10}"
+        figures = (
+            f"{r['actions']:8} {r['seconds']:8.0f} {r['seconds_a_nucleus']:10.1f} {r['left_over']:10} {r['pq']:6.2f}"
+        )
         print(f"{way:8} {figures}   {r['what']}")
     print(f"tools need 1/{summary['ratio_repaint']:.1f} of repainting, 1/{summary['ratio_outline']:.1f} of outlining")
 
