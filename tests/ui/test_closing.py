@@ -70,15 +70,26 @@ def test_a_run_of_its_own_goes_on_is_found_again_and_stopped(
     studio.model.runs_folder = tmp_path / "runs"
     panel.runs.refresh()
     qtbot.waitUntil(lambda: panel.runs.table.rowCount() == 1, timeout=30_000)
-    panel.runs.table.selectRow(0)
     qtbot.waitUntil(lambda: RunFolder.open(run.path).status == "running", timeout=60_000)
     panel.runs.refresh()
     settle()
+    # it is pointed at without a click
+    assert [r.path for r in panel.runs.selected()] == [run.path]
+    assert "another process" in panel.runs.note.text()
     assert panel.runs.watch.isEnabled()
     panel.runs.watch.click()
     qtbot.waitUntil(lambda: panel.training.progress.step > 0, timeout=60_000)
     panel.stop.click()
     qtbot.waitUntil(lambda: not panel.training.running, timeout=60_000)
     settle()
-    # its process takes a moment to go after its last word
-    qtbot.waitUntil(lambda: RunFolder.open(run.path).status == "stopped", timeout=60_000)
+    # its process takes a moment to go after its last word: the status does not wait for that
+    qtbot.waitUntil(lambda: not RunFolder.open(run.path).is_alive, timeout=60_000)
+    assert RunFolder.open(run.path).status == "stopped"
+    # and the same run is resumed, in this window now
+    done = panel.training.progress.step
+    panel.resume(run)
+    qtbot.waitUntil(lambda: panel.training.progress.step > done, timeout=120_000)
+    panel.stop.click()
+    qtbot.waitUntil(lambda: not panel.training.running, timeout=60_000)
+    settle()
+    assert RunFolder.open(run.path).status == "stopped"

@@ -136,8 +136,25 @@ class RunsTable(QWidget):
         shown = min(max(len(runs), 2), _ROWS)
         header = self.table.horizontalHeader().sizeHint().height()
         self.table.setFixedHeight(header + shown * self.table.verticalHeader().defaultSectionSize() + 4)
-        self.note.say("" if runs else f"No run yet in {self.model.runs_folder}.")
         self._selected()
+        self._say_what_trains(runs)
+
+    def _say_what_trains(self, runs: list[Any]) -> None:
+        """Point at a run that another process trains: napari may have been closed and opened again since it started."""
+        alive = [i for i, (_, status, *_) in enumerate(runs) if status in ("starting", "running", "paused")]
+        followed = self.model.run.path if self.model.run is not None else None
+        alive = [i for i in alive if runs[i][0].path != followed]
+        if not runs:
+            self.note.say(f"No run yet in {self.model.runs_folder}.")
+            return
+        if alive and not self.selected():
+            self.table.selectRow(alive[0])
+        chosen = {r.path for r in self.selected()}
+        names = [runs[i][0].path.name for i in alive if runs[i][0].path in chosen]
+        if names:
+            self.note.say(f"{names[0]} is being trained by another process: Watch shows and stops it.")
+        elif not self._lapse_shown:
+            self.note.say("")
 
     def _selected(self) -> None:
         runs = self.selected()
