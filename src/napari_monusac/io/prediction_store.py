@@ -180,6 +180,11 @@ class PredictionStore:
         """The zarr array of ``"instances"`` or ``"classes"``; None where the nuclei are not separated yet."""
         return self._group.get(f"labels/{name}/0")
 
+    def levels(self, name: str) -> list[Any]:
+        """The zarr arrays of ``"data"``, ``"labels/instances"`` or ``"labels/classes"``, largest first."""
+        group = self._group.get(name)
+        return [] if group is None else [group[key] for key in sorted(group.array_keys(), key=int)]
+
     def create_labels(self) -> tuple[Any, Any]:
         """Make empty arrays for instances (int32) and classes (uint8); older ones are replaced."""
         for old in ("labels", "table"):

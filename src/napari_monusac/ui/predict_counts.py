@@ -14,10 +14,14 @@ from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.widgets import Heading, plain_table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from napari_monusac.core.prediction import Prediction
     from napari_monusac.masks.instances import Nuclei
 
 DOUBT = "doubt"
+#: Regions of larger maps are drawn on a coarser grid: their area is then right to one of its px along the outline.
+_MASK_PX = 4096
 
 
 class CountsAndDoubt(QWidget):
@@ -33,7 +37,7 @@ class CountsAndDoubt(QWidget):
         super().__init__()
         self.viewer, self.model = viewer, model
         self._prediction: Prediction | None = None
-        self._nuclei: Nuclei | None = None
+        self._counted: tuple[pd.DataFrame, tuple[int, int], float | None, str] | None = None
         self._table: Any = None
         self.inside = QCheckBox("Only inside the region drawn last")
         self.inside.setToolTip("Draw a polygon in a Shapes layer (napari's own tools), then tick this")
@@ -52,20 +56,36 @@ class CountsAndDoubt(QWidget):
     def take(self, prediction: Prediction, nuclei: Nuclei) -> None:
         """Count these nuclei; keep the doubt layer in step with the prediction."""
         again = prediction is not self._prediction
-        self._prediction, self._nuclei = prediction, nuclei
-        self.refresh()
+        self._prediction = prediction
+        self._count(nuclei.table, prediction.shape, prediction.um_per_px, "predicted nuclei")
+        self.doubt.show()
         if again and self.doubt.isChecked():
             self._show_doubt(on=True)
 
+    def take_stored(self, table: pd.DataFrame, shape: tuple[int, int], um_per_px: float | None) -> None:
+        """Count the nuclei of a prediction on disk: table, shape and scale of its maps."""
+        self._prediction = None
+        self.doubt.hide()
+        self._count(table, shape, um_per_px, "stored classes")
+
+    def _count(self, table: pd.DataFrame, shape: tuple[int, int], um_per_px: float | None, role: str) -> None:
+        self._counted = (table, shape, um_per_px, role)
+        self.refresh()
+
     def refresh(self) -> None:
         """Count again."""
-        if self._prediction is None or self._nuclei is None:
+        if self._counted is None:
             return
         from napari_monusac.scoring.density import count_nuclei, density_table
 
+        nuclei, shape, um_per_px, role = self._counted
+        outline = self._outline(role)
+        region = None
+        if outline is not None:
+            nuclei, shape, um_per_px, region = _in_region(nuclei, shape, um_per_px, outline)
         crop = self.model.crop
         counts = count_nuclei(
-            self._nuclei.table, self._prediction.shape, self._prediction.um_per_px, region=self._region(),
+            nuclei, shape, um_per_px, region=region,
             name=crop.name if crop is not None else "", patient=crop.patient if crop is not None else "",
         )  # fmt: skip
         self._table = density_table([counts], summary=False)
@@ -83,17 +103,15 @@ class CountsAndDoubt(QWidget):
         height = self.table.horizontalHeader().height() + sum(self.table.rowHeight(i) for i in range(len(CLASSES) + 1))
         self.table.setFixedHeight(height + 4)
 
-    def _region(self) -> Any:
-        """The polygon drawn last as a mask of the prediction, or None."""
-        layer = canvas.find_layer(self.viewer, "predicted nuclei")
-        if not self.inside.isChecked() or layer is None or self._prediction is None:
+    def _outline(self, role: str) -> Any:
+        """The polygon drawn last, (y, x) in px of the maps, or None."""
+        layer = canvas.find_layer(self.viewer, role)
+        if not self.inside.isChecked() or layer is None:
             return None
-        from napari_monusac.scoring.density import region_mask
-
         for shapes in reversed(self.viewer.layers):
             if isinstance(shapes, Shapes) and len(shapes.data) and len(shapes.data[-1]) >= 3:
                 world = [shapes.data_to_world(p)[-2:] for p in shapes.data[-1]]
-                return region_mask([layer.world_to_data(w) for w in world], self._prediction.shape)
+                return np.array([layer.world_to_data(w) for w in world])
         self.model.tell("No region is drawn: add a Shapes layer and draw a polygon over the image.", "warning")
         return None
 
@@ -126,3 +144,16 @@ class CountsAndDoubt(QWidget):
         )  # fmt: skip
         if active in self.viewer.layers:
             self.viewer.layers.selection.active = active
+
+
+def _in_region(
+    table: pd.DataFrame, shape: tuple[int, int], um_per_px: float | None, outline: Any
+) -> tuple[pd.DataFrame, tuple[int, int], float | None, Any]:
+    """Table, shape, scale and mask of a region, on a grid that fits into memory."""
+    from napari_monusac.scoring.density import region_mask
+
+    step = -(-max(shape) // _MASK_PX)
+    coarse = (-(-shape[0] // step), -(-shape[1] // step))
+    places = {name: (table[name] + 0.5) / step - 0.5 for name in ("centroid_y", "centroid_x")}
+    mask = region_mask((outline + 0.5) / step - 0.5, coarse)
+    return table.assign(**places), coarse, um_per_px * step if um_per_px else None, mask

@@ -14,10 +14,17 @@ from napari_monusac.ui import canvas
 from napari_monusac.ui.model import studio_model
 from napari_monusac.ui.predict_counts import CountsAndDoubt
 from napari_monusac.ui.predict_folder import FolderPrediction
-from napari_monusac.ui.predicted_layers import LivePrediction, add_prediction_layers, update_nuclei_layer
+from napari_monusac.ui.predict_models import ModelChoice
+from napari_monusac.ui.predict_slide import SlideStore, stored_facts
+from napari_monusac.ui.predict_work import image_file, needs_store, predict_in_memory, predict_to_store
+from napari_monusac.ui.predicted_layers import (
+    LivePrediction,
+    add_prediction_layers,
+    add_stored_layers,
+    update_nuclei_layer,
+)
 from napari_monusac.ui.regions import REGIONS, chosen_region
-from napari_monusac.ui.runs_table import progress_of
-from napari_monusac.ui.widgets import Heading, Note, Section, TaskRow, column, row
+from napari_monusac.ui.widgets import Heading, Note, Section, TaskRow, column
 from napari_monusac.ui.work import Progress, Report, Task, error_line
 
 if TYPE_CHECKING:
@@ -40,7 +47,6 @@ class PredictPanel(QWidget):
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
         self.prediction: Prediction | None = None
-        self._loaded: tuple[str, float, Any] | None = None
         self._build()
         self.model.run_ended.connect(lambda _: self.list_models())
         self.model.crop_changed.connect(self._crop_changed)
@@ -49,10 +55,8 @@ class PredictPanel(QWidget):
         self.list_models()
 
     def _build(self) -> None:
-        self.models = QComboBox()
-        self.models.setToolTip("Trained models, newest first, with their best combo on their own validation crops")
-        self.browse = QPushButton("Browse…")
-        self.browse.clicked.connect(self._browse)
+        self.choice = ModelChoice(self.model)
+        self.models = self.choice.models
         self.region = QComboBox()
         self.region.addItems(REGIONS)
         self.region.setToolTip(
@@ -62,7 +66,10 @@ class PredictPanel(QWidget):
         self.start = QPushButton("Predict")
         self.progress = TaskRow()
         self.hint = Note()
+        self.engine = Note()
+        self.engine.setToolTip("What ran the network, where and how precisely: the faster one on this computer")
         self.notes = Note(kind="warning")
+        self.slide = SlideStore(self._thresholds, self._separated_again)
         self.inside = _slider(0.5, "How sure the network must be that a pixel is inside a nucleus")
         self.nucleus = _slider(0.5, "How sure the network must be that a pixel belongs to a nucleus at all")
         self.confidence = _slider(0.0, "Nuclei that the network is less sure of are left out; 0 keeps all")
@@ -79,17 +86,34 @@ class PredictPanel(QWidget):
         form.addRow("Confidence", self.confidence)
         form.addRow("Smallest", self.smallest)
         self.counts = CountsAndDoubt(self.viewer, self.model)
-        self.after = column(Heading("Thresholds (no new prediction needed)"), sliders, self.count, self.counts)
+        self.after = column(
+            Heading("Thresholds (no new prediction needed)"),
+            sliders,
+            self.slide.again,
+            self.slide.progress,
+            self.count,
+            self.counts,
+        )
         self.folder = FolderPrediction(self.model, self.models.currentData, lambda: {"flips": self.flips.isChecked()})
         self.after.hide()
         top = QWidget()
         fields = QFormLayout(top)
         fields.setContentsMargins(0, 0, 0, 0)
-        fields.addRow("Model", row(self.models, self.browse, stretch_first=True))
+        fields.addRow("Model", self.choice)
         fields.addRow("Region", self.region)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
-        for widget in (self.hint, top, self.flips, self.start, self.progress, self.notes, self.after):
+        for widget in (
+            self.hint,
+            top,
+            self.flips,
+            self.slide,
+            self.start,
+            self.progress,
+            self.engine,
+            self.notes,
+            self.after,
+        ):
             box.addWidget(widget)
         box.addWidget(Section("Whole folder", self.folder, opened=False))
         box.addStretch(1)
@@ -100,52 +124,15 @@ class PredictPanel(QWidget):
         self._debounce.timeout.connect(self._apply_thresholds)
         for control in (self.inside, self.nucleus, self.confidence, self.smallest):
             control.valueChanged.connect(lambda _: self._debounce.start())
-        self.models.currentIndexChanged.connect(lambda _: self._say_what_next())
-
-    # -- models
+        self.choice.changed.connect(self._say_what_next)
 
     def list_models(self) -> Task:
-        """Look for runs with a checkpoint, newest first, in the background; the newest is chosen."""
-        folder = self.model.runs_folder
-
-        def read(_: Report) -> list[tuple[str, str]]:
-            from napari_monusac.io.runs import find_runs
-
-            found = []
-            for run in find_runs(folder):
-                if run.best.is_file():
-                    combo = progress_of(run)[1]
-                    score = f", combo {combo:.2f}" if combo is not None else ""
-                    found.append((f"{run.path.name} ({run.recipe.name}{score})", str(run.path)))
-            return found
-
-        task = Task(read)
-        task.done.connect(self._show_models)
-        return task.start()
-
-    def _show_models(self, found: list[tuple[str, str]]) -> None:
-        files = [(self.models.itemText(i), self.models.itemData(i)) for i in range(self.models.count())]
-        chosen = self.models.currentData() if self.models.currentText().startswith("File: ") else None
-        self.models.clear()
-        for text, path in [*found, *(f for f in files if f[0].startswith("File: "))]:
-            self.models.addItem(text, path)
-        if chosen is not None:
-            self.models.setCurrentIndex(self.models.findData(chosen))
-        self._say_what_next()
+        """Look for trained models in the background; the newest is chosen."""
+        return self.choice.list_models()
 
     def add_checkpoint(self, path: str | Path) -> None:
         """Offer a checkpoint file or a run folder and choose it."""
-        self.models.addItem(f"File: {Path(path).name}", str(path))
-        self.models.setCurrentIndex(self.models.count() - 1)
-
-    def _browse(self) -> None:
-        from qtpy.QtWidgets import QFileDialog
-
-        chosen = QFileDialog.getOpenFileName(
-            self, "Choose a checkpoint", str(self.model.runs_folder), "Checkpoints (*.safetensors)"
-        )[0]
-        if chosen:
-            self.add_checkpoint(chosen)
+        self.choice.add_checkpoint(path)
 
     def _say_what_next(self) -> None:
         if self.models.count() == 0:
@@ -161,6 +148,9 @@ class PredictPanel(QWidget):
             self.progress.task.stop()
         self.prediction = None
         self.after.hide()
+        self.slide.hide()
+        self.slide.store = None
+        self.engine.say("")
         self.notes.say("")
 
     # -- predicting
@@ -178,66 +168,83 @@ class PredictPanel(QWidget):
             return None
         base = layer.data[0] if layer.multiscale else layer.data
         region = (y, x, height, width)
-        scale = canvas.um_per_px(layer)
-        flips = self.flips.isChecked()
+        options = {"um_per_px": canvas.um_per_px(layer), "region": region, "flips": self.flips.isChecked()}
+        out = None
+        if needs_store(region):
+            out = self.slide.target(layer, region, checkpoint, flips=options["flips"])
+            if out is None:
+                return None
+        else:
+            self.slide.hide()
         live = LivePrediction(self.viewer, layer, (height, width), (y, x))
+        file = image_file(layer)
 
         def work(report: Report) -> Any:
-            from napari_monusac.infer.predict import predict
-            from napari_monusac.masks.instances import instances_from_maps
-
             report(None, "Loading the model")
-            loaded = self._load(checkpoint)
+            loaded = self.choice.load(checkpoint)
             report(None, "Predicting")
-            prediction = predict(
-                base, loaded, um_per_px=scale, region=region, flips=flips,
-                progress=lambda done: report(float(done), "Predicting"),
-                on_tile=lambda box, semantic, ternary: report(None, "Predicting", (box, semantic, ternary)),
-                should_stop=lambda: report.stopping,
-            )  # fmt: skip
-            report(None, "Outlining nuclei")
-            nuclei = instances_from_maps(
-                prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width, um_per_px=scale
-            )
-            return prediction, nuclei
+            if out is not None:
+                return predict_to_store(report, base, file, loaded, out, live, options)
+            return predict_in_memory(report, base, loaded, live, options)
 
         task = Task(work)
         task.progressed.connect(lambda p: self._tile(live, p))
-        task.done.connect(lambda result: self._predicted(layer, live, *result))
+        task.done.connect(lambda result: self._done(layer, live, result))
         task.cancelled.connect(live.remove)
         task.failed.connect(lambda _: live.remove())
         task.finished.connect(self._say_what_next)
         self.start.setEnabled(False)
         self.notes.say("")
+        self.engine.say("")
         return self.progress.follow(task, "Starting…")
-
-    def _load(self, checkpoint: str) -> Any:
-        """Load a checkpoint once; again only when its file has changed. Called in the worker."""
-        from napari_monusac.learn.checkpoint import load_checkpoint
-        from napari_monusac.learn.device import choose_device
-
-        path = Path(checkpoint)
-        stamp = (path / "best.safetensors" if path.is_dir() else path).stat().st_mtime
-        if self._loaded is None or self._loaded[:2] != (checkpoint, stamp):
-            device, _ = choose_device("auto")
-            self._loaded = (checkpoint, stamp, load_checkpoint(path, device=device))
-        return self._loaded[2]
 
     def _tile(self, live: LivePrediction, progress: Progress) -> None:
         if progress.payload is not None:
             live.show(*progress.payload)
+
+    def _done(self, image: Any, live: LivePrediction, result: Any) -> None:
+        if not isinstance(result, Path):
+            self._predicted(image, live, *result)
+            return
+        live.remove()
+        if image in self.viewer.layers:
+            self._show_store(image, result)
 
     def _predicted(self, image: Any, live: LivePrediction, prediction: Prediction, nuclei: Any) -> None:
         live.remove()
         if image not in self.viewer.layers:
             return
         self.prediction = prediction
+        self.slide.again.hide()
         add_prediction_layers(self.viewer, image, prediction, nuclei)
-        self.notes.say("\n".join(prediction.notes), "warning")
+        self._say_how(prediction.engine, prediction.notes)
         self.after.show()
-        self._say_count(nuclei)
+        self._say_count(nuclei.table)
+        self.counts.take(prediction, nuclei)
         self.model.last_prediction = (prediction, nuclei)
         self.model.predicted.emit(prediction)
+
+    def _show_store(self, image: Any, path: Path) -> None:
+        """Show what was predicted to disk."""
+        table, shape, um_per_px, info = stored_facts(path)
+        self.prediction = None
+        add_stored_layers(self.viewer, image, path)
+        self._say_how(info.engine, info.notes)
+        self.slide.took(path)
+        self.slide.again.show()
+        self.after.show()
+        self._say_count(table)
+        self.counts.take_stored(table, shape, um_per_px)
+        self.slide.words.say(f"The prediction is in {path}.", "good")
+
+    def _separated_again(self, path: Path) -> None:
+        image = canvas.image_layer(self.viewer)
+        if image is not None:
+            self._show_store(image, path)
+
+    def _say_how(self, engine: str, notes: tuple[str, ...]) -> None:
+        self.engine.say(f"Ran on {engine}." if engine else "")
+        self.notes.say("\n".join(notes), "warning")
 
     # -- thresholds
 
@@ -248,24 +255,29 @@ class PredictPanel(QWidget):
 
         p = self.prediction
         nuclei = instances_from_maps(
-            p.semantic, p.ternary, boundary_width=p.boundary_width, um_per_px=p.um_per_px,
-            inside_threshold=self.inside.value(), nucleus_threshold=self.nucleus.value(),
-            min_confidence=self.confidence.value(), min_area_um2=self.smallest.value() if p.um_per_px else 0.0,
+            p.semantic, p.ternary, boundary_width=p.boundary_width, um_per_px=p.um_per_px, **self._thresholds()
         )  # fmt: skip
         update_nuclei_layer(self.viewer, nuclei)
-        self._say_count(nuclei)
+        self._say_count(nuclei.table)
+        self.counts.take(p, nuclei)
         self.model.last_prediction = (p, nuclei)
         self.model.predicted.emit(p)
 
-    def _say_count(self, nuclei: Any) -> None:
-        if self.prediction is not None:
-            self.counts.take(self.prediction, nuclei)
-        by_class = nuclei.table["class"].value_counts()
+    def _thresholds(self) -> dict[str, Any]:
+        scale = canvas.image_layer(self.viewer)
+        known = scale is not None and canvas.um_per_px(scale) is not None
+        return {
+            "inside_threshold": self.inside.value(),
+            "nucleus_threshold": self.nucleus.value(),
+            "min_confidence": self.confidence.value(),
+            "min_area_um2": self.smallest.value() if known else 0.0,
+        }
+
+    def _say_count(self, table: Any) -> None:
+        by_class = table["class"].value_counts()
         words = ", ".join(f"{n} {name.lower()}" for name, n in by_class.items())
         self.count.say(
-            f"{len(nuclei.table)} nuclei: {words}. Model output, research use."
-            if words
-            else "No nuclei at these thresholds."
+            f"{len(table)} nuclei: {words}. Model output, research use." if words else "No nuclei at these thresholds."
         )
 
 

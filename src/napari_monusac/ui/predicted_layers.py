@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from napari_monusac.ui.masks_panel import ternary_colormap
 
 if TYPE_CHECKING:
     from napari_monusac.core.prediction import Prediction
+    from napari_monusac.io.prediction_store import StoreInfo
     from napari_monusac.masks.instances import Nuclei
 
+#: Longest side of the layer that fills while tiles finish, px.
+_LIVE_PX = 4096
 ROLES = ("predicted semantic", "predicted ternary", "predicted nuclei")
 
 
@@ -63,6 +67,7 @@ def add_prediction_layers(viewer: Any, image: Image, prediction: Prediction, nuc
         "fingerprint": prediction.fingerprint,
         "offset_px": prediction.offset_px,
         "boundary_width": prediction.boundary_width,
+        "engine": prediction.engine,
     }
     classes = dict(zip(nuclei.table["label"].tolist(), nuclei.table["class_id"].tolist(), strict=True))
     wanted = {
@@ -97,14 +102,70 @@ def update_nuclei_layer(viewer: Any, nuclei: Nuclei) -> None:
     layer.data = nuclei.instances
 
 
+def add_stored_layers(viewer: Any, image: Image, path: Path) -> None:
+    """Show a stored prediction of any size over its image, as pyramids that are read as they are looked at.
+
+    The layers are *stored classes* (the class of the nucleus under each pixel), *stored nuclei* and *stored ternary*.
+    """
+    from napari_monusac.io.prediction_store import PredictionStore
+    from napari_monusac.ui.predict_slide import lazy_levels
+
+    info = PredictionStore.open(path).info
+    active = viewer.layers.selection.active
+    about = {"store": str(path), "checkpoint": info.checkpoint, "fingerprint": info.fingerprint, "engine": info.engine}
+    looks: dict[str, dict[str, Any]] = {
+        "ternary": {"colormap": ternary_colormap(), "opacity": 0.6, "visible": False},
+        "nuclei": {"opacity": 0.6, "visible": False},
+        "classes": {"colormap": semantic_colormap(), "opacity": 0.6, "visible": True},
+    }
+    levels = lazy_levels(path)
+    for name, look in looks.items():
+        role = f"stored {name}"
+        old = canvas.find_layer(viewer, role)
+        if old is not None:
+            viewer.layers.remove(old)
+        if levels[name]:
+            several = len(levels[name]) > 1
+            viewer.add_labels(
+                levels[name] if several else levels[name][0], multiscale=several, name=role,
+                metadata=_metadata(image, role, **about), **_stored_placing(image, info), **look,
+            )  # fmt: skip
+    if active in viewer.layers:
+        viewer.layers.selection.active = active
+
+
+def _stored_placing(image: Image, info: StoreInfo) -> dict[str, Any]:
+    """Scale, place and units of stored maps, which may be coarser or finer than the image."""
+    frame = info.frame
+    if frame is None:
+        return _placing(image, info.offset_px)
+    first = [o + (0.5 - shift) / frame.factor - 0.5 for o, shift in zip(frame.offset_px, frame.origin, strict=True)]
+    scale = np.asarray(image.scale[-2:]) / frame.factor
+    return {"scale": scale, "translate": np.asarray(image.data_to_world(first))[-2:], "units": image.units[-2:]}
+
+
 class LivePrediction:
-    """Two layers that fill while tiles finish."""
+    """A layer that fills while tiles finish; coarser than the image where that is large.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    image : Image
+        What is predicted.
+    shape : (height, width)
+        Of the region, px of the image.
+    offset_px : (y, x)
+        Its first pixel.
+    """
 
     def __init__(self, viewer: Any, image: Image, shape: tuple[int, int], offset_px: tuple[int, int]) -> None:
         self._viewer = viewer
         active = viewer.layers.selection.active
+        self._step = step = -(-max(shape) // _LIVE_PX)
         placing = _placing(image, offset_px)
-        self._ternary = np.zeros(shape, np.uint8)
+        placing["translate"] = placing["translate"] + (step - 1) / 2 * placing["scale"]
+        placing["scale"] = placing["scale"] * step
+        self._ternary = np.zeros([-(-n // step) for n in shape], np.uint8)
         self.layer: Labels = viewer.add_labels(
             self._ternary,
             name="predicting…",
@@ -116,10 +177,17 @@ class LivePrediction:
         if active in viewer.layers:
             viewer.layers.selection.active = active
 
-    def show(self, box: tuple[int, int, int, int], semantic: Any, ternary: Any) -> None:  # noqa: ARG002 - one form for both maps
-        """Put a finished tile on the canvas: box is (y, x, height, width) within the region."""
-        y, x, height, width = box
-        self._ternary[y : y + height, x : x + width] = ternary.argmax(0)
+    def small(self, box: tuple[int, int, int, int], ternary: Any) -> tuple[int, int, Any]:
+        """What of a finished tile is shown, with its place in the layer. Box is (y, x, height, width) in the region.
+
+        Called in the worker, so that little travels to the window.
+        """
+        (y, from_y), (x, from_x) = ((-(-n // self._step), -n % self._step) for n in box[:2])
+        return y, x, ternary[:, from_y :: self._step, from_x :: self._step].argmax(0).astype(np.uint8)
+
+    def show(self, y: int, x: int, values: Any) -> None:
+        """Put what `small` gave on the canvas."""
+        self._ternary[y : y + values.shape[0], x : x + values.shape[1]] = values
         self._refresh()
 
     @qthrottled(timeout=200)

@@ -1,0 +1,108 @@
+"""What the worker does when an image is predicted from the panel: in memory, or piece by piece to disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_monusac.core.errors import StoreError
+from napari_monusac.ui.work import Report
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_monusac.ui.predict_slide import Region
+    from napari_monusac.ui.predicted_layers import LivePrediction
+
+#: Regions of more pixels are predicted to disk (as `napari_monusac.infer.crop` does).
+MOST_PX = 4096 * 4096
+
+
+def needs_store(region: Region) -> bool:
+    """Whether a region is predicted to disk."""
+    return region[2] * region[3] > MOST_PX
+
+
+def image_file(image: Image) -> Path | None:
+    """The file that an image layer shows, where it says so and it is there."""
+    name = image.metadata.get("monusac", {}).get("image")
+    return Path(name) if name and Path(name).is_file() else None
+
+
+def predict_in_memory(report: Report, image: Any, loaded: Any, live: LivePrediction, options: dict[str, Any]) -> Any:
+    """Predict a region and its nuclei, in a worker.
+
+    Returns
+    -------
+    Prediction, Nuclei
+    """
+    from napari_monusac.infer.predict import predict
+    from napari_monusac.masks.instances import instances_from_maps
+
+    prediction = predict(
+        image, loaded, **options,
+        progress=lambda done: report(float(done), "Predicting"),
+        on_tile=lambda box, _, ternary: report(None, "Predicting", live.small(box, ternary)),
+        should_stop=lambda: report.stopping,
+    )  # fmt: skip
+    report(None, "Outlining nuclei")
+    nuclei = instances_from_maps(
+        prediction.semantic,
+        prediction.ternary,
+        boundary_width=prediction.boundary_width,
+        um_per_px=prediction.um_per_px,
+    )
+    return prediction, nuclei
+
+
+def predict_to_store(
+    report: Report, image: Any, path: Path | None, loaded: Any, out: Path, live: LivePrediction, options: dict[str, Any]
+) -> Path:
+    """Predict into a store in constant memory, in a worker; what was begun there before is gone on with.
+
+    Parameters
+    ----------
+    report : Report
+        Hears of every tile, with what it looks like.
+    image : array
+        Level 0, uint8 (y, x, 3).
+    path : Path or None
+        Its file, for the store's own record.
+    loaded : LoadedModel
+    out : Path
+        The store.
+    live : LivePrediction
+        Makes the small picture of a tile.
+    options : dict
+        um_per_px, region, flips.
+
+    Raises
+    ------
+    Cancelled
+        The user stopped it; what is done stays.
+    StoreError
+        Another model has written there, or the disk is full.
+    """
+    from napari_monusac.infer.engines import checkpoint_name
+    from napari_monusac.infer.slide import predict_slide
+    from napari_monusac.infer.source import as_source
+    from napari_monusac.io.prediction_store import PredictionStore
+
+    if out.exists() and PredictionStore.open(out).info.checkpoint != checkpoint_name(loaded, loaded):
+        raise StoreError(out, "holds a prediction of another model", "choose another folder, or remove it")
+    first: list[int] = []
+
+    def tell(progress: Any) -> None:
+        first[:] = first or [progress.done - 1]
+        # of this start alone: time left is told from it
+        left = max(1, progress.total - first[0])
+        report((progress.done - first[0]) / left, f"Predicting, tile {progress.done} of {progress.total}")
+
+    source = replace(as_source(image, options["um_per_px"]), path=path)
+    predict_slide(
+        source, loaded, out, region=options["region"], flips=options["flips"], progress=tell,
+        on_tile=lambda box, _, ternary: report(None, "", live.small(box, ternary)),
+        should_stop=lambda: report.stopping,
+    )  # fmt: skip
+    return out

@@ -1,0 +1,132 @@
+"""A region too large for the memory goes to disk and is shown from there; free-hand counts; what ran is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_monusac.io.store import PredictionStore
+from napari_monusac.ui import canvas, predict_work
+from napari_monusac.ui.predicted_layers import LivePrediction
+
+pytestmark = [pytest.mark.gui, pytest.mark.torch]
+
+
+@pytest.fixture
+def panel(opened, tiny_run, tmp_path, monkeypatch):
+    """The Predict panel, to which every image is too large."""
+    monkeypatch.setattr(predict_work, "MOST_PX", 100 * 100)
+    panel = opened.panels["Predict"]
+    panel.add_checkpoint(tiny_run)
+    return panel
+
+
+def test_a_large_image_is_predicted_to_disk(panel, viewer, settle, tmp_path):
+    image = canvas.find_layer(viewer, "image")
+    panel.slide.folder.set_path("")
+    assert panel.predict() is None
+    assert "choose a folder" in panel.slide.words.text()
+    panel.slide.folder.set_path(tmp_path / "Vorhersagen")
+    panel.predict()
+    settle()
+    (store,) = (tmp_path / "Vorhersagen").glob("*.zarr")
+    assert store.name.startswith(panel.model.crop.image.stem)
+    classes, nuclei = (canvas.find_layer(viewer, f"stored {n}") for n in ("classes", "nuclei"))
+    for layer in (classes, nuclei, canvas.find_layer(viewer, "stored ternary")):
+        np.testing.assert_allclose(layer.extent.world, image.extent.world[:, :2])
+        assert layer.units == image.units[:2]
+        assert layer.metadata["monusac"]["engine"].startswith(("torch", "OpenVINO"))
+        assert not isinstance(layer.data, np.ndarray)  # read as it is looked at
+    opened = PredictionStore.open(store)
+    np.testing.assert_array_equal(np.asarray(nuclei.data), opened.labels("instances")[:])
+    np.testing.assert_array_equal(
+        np.asarray(canvas.find_layer(viewer, "stored ternary").data), opened.read_maps()[5:].argmax(0)
+    )
+    assert "Ran on" in panel.engine.text()
+    assert panel.counts.table.item(4, 1).text() == str(len(opened.read_table()))
+    assert canvas.find_layer(viewer, "predicting") is None
+    # the thresholds, without the network
+    panel.confidence.setValue(0.95)
+    panel.slide.separate()
+    settle()
+    again = PredictionStore.open(store)
+    assert again.info.settings["min_confidence"] == pytest.approx(0.95)
+    assert panel.counts.table.item(4, 1).text() == str(len(again.read_table()))
+
+
+def test_a_stopped_one_goes_on(panel, viewer, settle, tmp_path, monkeypatch):
+    from napari_monusac.infer import slide
+
+    panel.slide.folder.set_path(tmp_path / "out")
+    true = slide.predict_slide
+    seen: list[int] = []
+
+    def small_tiles(*args, progress, should_stop, **options):
+        def told(done):
+            seen.append(done.done)
+            if len(seen) == 2:
+                panel.progress.task.stop()
+            progress(done)
+
+        return true(*args, progress=told, should_stop=should_stop, tile_px=64, overlap_px=16, **options)
+
+    monkeypatch.setattr(slide, "predict_slide", small_tiles)
+    panel.predict()
+    settle()
+    assert "topped" in panel.progress.label.text()
+    assert not list((tmp_path / "out").glob("*.zarr"))
+    assert canvas.find_layer(viewer, "predicting") is None
+    done = len(seen)
+    panel.predict()
+    settle()
+    assert seen[done] > 2  # finished tiles are not predicted again
+    assert canvas.find_layer(viewer, "stored classes") is not None
+
+
+def test_the_live_layer_of_a_large_image_is_coarse_and_in_its_place(opened, viewer, monkeypatch):
+    from napari_monusac.ui import predicted_layers
+
+    monkeypatch.setattr(predicted_layers, "_LIVE_PX", 50)
+    image = canvas.find_layer(viewer, "image")
+    live = LivePrediction(viewer, image, (130, 170), (10, 20))
+    assert live.layer.data.shape == (33, 43)
+    truth = np.random.default_rng(0).integers(0, 3, (130, 170))
+    for y in range(0, 130, 37):
+        for x in range(0, 170, 51):
+            part = truth[y : y + 37, x : x + 51]
+            live.show(*live.small((y, x, *part.shape), np.eye(3)[part].transpose(2, 0, 1)))
+    np.testing.assert_array_equal(live.layer.data, truth[::4, ::4])
+    low, high = live.layer.extent.world  # of the centres of the outermost px: each is four px of the image wide
+    np.testing.assert_allclose(low, (np.array([10, 20]) + 1.5) * image.scale[:2])
+    np.testing.assert_allclose(high, (np.array([10, 20]) + 1.5 + np.array([32, 42]) * 4) * image.scale[:2])
+    live.remove()
+
+
+def test_free_hand_counts_are_those_inside_the_outline(panel, viewer, settle, tmp_path, monkeypatch):
+    """A triangle over half the image, against shapely; table and CSV."""
+    from qtpy.QtWidgets import QFileDialog
+    from shapely import Point, Polygon
+
+    panel.slide.folder.set_path(tmp_path / "out")
+    panel.predict()
+    settle()
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"class_id": rng.integers(1, 5, 200), "centroid_y": rng.uniform(0, 159, 200)})
+    table["centroid_x"] = rng.uniform(0, 191, 200)
+    panel.counts.take_stored(table, (160, 192), 0.25)
+    corners = np.array([[0.0, 0.0], [150.0, 10.0], [80.0, 190.0]])
+    viewer.add_shapes([corners * 0.25], shape_type="polygon")
+    panel.counts.inside.setChecked(True)
+    outline = Polygon(corners)
+    inside = [outline.contains(Point(y, x)) for y, x in table[["centroid_y", "centroid_x"]].to_numpy()]
+    found = int(panel.counts.table.item(4, 1).text())
+    assert abs(found - sum(inside)) <= 2  # a centroid counts by its pixel
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "counts.csv"), ""))
+    panel.counts.save.click()
+    row = pd.read_csv(Path(tmp_path / "counts.csv")).iloc[0]
+    assert row["total"] == found
+    assert row["area_mm2"] == pytest.approx(outline.area * 0.25**2 * 1e-6, rel=0.02)
+    assert row["total_per_mm2"] == pytest.approx(found / row["area_mm2"], rel=1e-4)
