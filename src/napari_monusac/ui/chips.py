@@ -1,4 +1,4 @@
-"""Class counts as coloured chips in a list."""
+"""Class counts as coloured chips, and what is done with a crop as a dot, in a list."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from qtpy.QtWidgets import QStyledItemDelegate
 from napari_monusac.core.classes import CLASSES, PALETTES, NucleusClass
 
 COUNTS_ROLE = int(Qt.ItemDataRole.UserRole) + 1
+STATUS_ROLE = int(Qt.ItemDataRole.UserRole) + 2
+_STATUS_COLORS = {"labelled": "#56b4e9", "predicted": "#e69f00", "reviewed": "#009e73"}
+#: What the dots mean, in words.
+STATUS_LEGEND = "Blue: labelled, orange: predicted, green: reviewed, ring: nothing yet"
 _ORDER = (*CLASSES, NucleusClass.UNCLASSIFIED)
 
 
@@ -43,4 +47,23 @@ class ChipsDelegate(QStyledItemDelegate):
             painter.setPen(QColor("black") if 0.3 * r + 0.6 * g + 0.1 * b > 110 else QColor("white"))
             painter.drawText(QRect(x, y, width, height), int(Qt.AlignmentFlag.AlignCenter), text)
             x += width + 3
+        painter.restore()
+
+
+class StatusDelegate(QStyledItemDelegate):
+    """Paints the status of a crop (a word under `STATUS_ROLE`) as a dot; in the selected row too, where Qt would tint text."""
+
+    def paint(self, painter: QPainter, option: Any, index: Any) -> None:
+        """Draw a disc in the colour of the status, or a ring where nothing is done yet."""
+        super().paint(painter, option, index)
+        word = index.data(STATUS_ROLE)
+        if not word:
+            return
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        color = _STATUS_COLORS.get(word)
+        painter.setPen(QColor(color or "#7f8c9b"))
+        if color:
+            painter.setBrush(QColor(color))
+        painter.drawEllipse(option.rect.center(), 4, 4)
         painter.restore()

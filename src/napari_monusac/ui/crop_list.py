@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPixmap
+from qtpy.QtGui import QIcon, QImage, QPainter, QPixmap
 from qtpy.QtWidgets import QComboBox, QHeaderView, QLineEdit, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
 
 from napari_monusac.core.classes import CLASSES
-from napari_monusac.ui.chips import COUNTS_ROLE, ChipsDelegate
+from napari_monusac.ui.chips import COUNTS_ROLE, STATUS_LEGEND, STATUS_ROLE, ChipsDelegate, StatusDelegate
 from napari_monusac.ui.widgets import row
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ _FILTERS = (
 )
 #: Side of a thumbnail in the list, in logical pixels.
 THUMBNAIL = 40
-_STATUS_COLORS = {"labelled": "#56b4e9", "predicted": "#e69f00", "reviewed": "#009e73"}
-_LEGEND = "Blue: labelled, orange: predicted, green: reviewed, ring: nothing yet"
 
 
 class CropList(QWidget):
@@ -69,10 +67,11 @@ class CropList(QWidget):
         self.tree.setAccessibleName("Patients and crops")
         self.tree.setHeaderLabels(["Crop", "Nuclei", ""])
         self.tree.headerItem().setToolTip(1, ", ".join(c.label for c in CLASSES))
-        self.tree.headerItem().setToolTip(2, _LEGEND)
+        self.tree.headerItem().setToolTip(2, STATUS_LEGEND)
         self.tree.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
         self.tree.setUniformRowHeights(False)
         self.tree.setItemDelegateForColumn(1, ChipsDelegate(self.tree))
+        self.tree.setItemDelegateForColumn(2, StatusDelegate(self.tree))
         header = self.tree.header()
         header.setStretchLastSection(False)
         for column, mode in enumerate(("Stretch", "Fixed", "Fixed")):
@@ -126,7 +125,7 @@ class CropList(QWidget):
         for name, word in status.items():
             item = self.items.get(name)
             if item is not None:
-                item.setIcon(2, _dot(_STATUS_COLORS.get(word)))
+                item.setData(2, STATUS_ROLE, word)
                 item.setToolTip(2, word)
                 item.setData(2, _SPOKEN, word)
         self._filter()
@@ -189,30 +188,9 @@ def _icon(picture: Any) -> QIcon:
     image = QImage(picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
     painter.drawImage((side - width) // 2, (side - height) // 2, image)
     painter.end()
-    return _as_it_is(square)
-
-
-def _dot(color: str | None) -> QIcon:
-    """A disc in a status colour, or a ring where nothing is done yet."""
-    square = QPixmap(THUMBNAIL, THUMBNAIL)
-    square.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(square)
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    pen = painter.pen()
-    pen.setColor(QColor(color or "#7f8c9b"))
-    pen.setWidth(3)
-    painter.setPen(pen)
-    painter.setBrush(QColor(color) if color else Qt.BrushStyle.NoBrush)
-    middle, radius = THUMBNAIL // 2, THUMBNAIL // 5
-    painter.drawEllipse(middle - radius, middle - radius, 2 * radius, 2 * radius)
-    painter.end()
-    return _as_it_is(square)
-
-
-def _as_it_is(pixmap: QPixmap) -> QIcon:
-    """An icon that Qt does not tint in the selected row: colour is what it is looked at for."""
-    icon = QIcon(pixmap)
-    icon.addPixmap(pixmap, QIcon.Mode.Selected)
+    icon = QIcon(square)
+    # Qt would tint the picture of the selected row, and colour is what it is looked at for
+    icon.addPixmap(square, QIcon.Mode.Selected)
     return icon
 
 

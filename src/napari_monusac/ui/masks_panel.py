@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from magicgui.widgets import CheckBox, Container, PushButton, RadioButtons, create_widget
 from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QRadioButton, QVBoxLayout, QWidget
 from superqt.utils import qthrottled
 
-from napari_monusac.core.classes import TERNARY_COLORS, TERNARY_NAMES, TernaryClass
 from napari_monusac.core.recipe import BOUNDARY_WIDTHS
 from napari_monusac.ui import canvas
+from napari_monusac.ui.mask_amounts import MaskAmounts, amounts_of, ternary_colormap
 from napari_monusac.ui.model import studio_model
-from napari_monusac.ui.widgets import ClassSwatch, Heading, Note, PathPicker, TaskRow, column, row
+from napari_monusac.ui.widgets import Heading, Note, PathPicker, TaskRow
 from napari_monusac.ui.work import Report, Task
+
+__all__ = ["MasksPanel", "ternary_colormap"]
 
 #: Above this many pixels a full preview is computed in the background, so that the window stays alive.
 _DIRECT_PX = 2_000_000
+_EMPTY = "Open a crop with labels (Slides), or any labels layer with one number a nucleus."
+_WHAT = (
+    "Masks are what a network learns from: background, the inside of every nucleus, and a boundary that keeps "
+    "neighbours apart."
+)
 
 
 class MasksPanel(QWidget):
@@ -39,6 +46,7 @@ class MasksPanel(QWidget):
         self._watched: Labels | None = None
         self._preview: Labels | None = None
         self._task: Task | None = None
+        self._counting: Task | None = None
         self._build()
         self.model.crop_changed.connect(self._crop_changed)
         self.model.collection_changed.connect(self._collection_changed)
@@ -58,18 +66,13 @@ class MasksPanel(QWidget):
             value=False, text="Live preview", tooltip="Show the ternary map and let it follow every edit of the nuclei"
         )
         self.write: Any = PushButton(
-            text="Write ternary layer", tooltip="Put the map of this width into the layer 'ternary'"
+            text="Write ternary layer",
+            tooltip="Put background, inside and boundary at this width into the layer 'ternary'",
         )
         self.form = Container(widgets=[self.nuclei, self.width, self.live, self.write], labels=True)
         self.form.margins = (0, 0, 0, 0)
-        self.hint = Note("Open a crop with labels (Slides), or any labels layer with one number a nucleus.")
-        self.amounts = {c: QLabel("–") for c in TernaryClass}
-        lines = []
-        for member in TernaryClass:
-            rgb = TERNARY_COLORS.get(member, (60, 60, 60))
-            lines.append(
-                row(ClassSwatch(rgb), QLabel(TERNARY_NAMES[member]), self.amounts[member], stretch_first=False)
-            )
+        self.hint = Note(_EMPTY)
+        self.amounts = MaskAmounts()
         self.folder = PathPicker(
             "masks",
             "folder",
@@ -83,12 +86,15 @@ class MasksPanel(QWidget):
         box.addWidget(self.hint)
         box.addWidget(self.form.native)
         box.addWidget(Heading("Pixels"))
-        box.addWidget(column(*lines, spacing=2))
+        box.addWidget(self.amounts)
         box.addWidget(Heading("Whole folder"))
         box.addWidget(self.folder)
         box.addWidget(self.write_folder.native)
         box.addWidget(self.progress)
         box.addStretch(1)
+        stops = [self.nuclei.native, *self.width.native.findChildren(QRadioButton), self.live.native, self.write.native]
+        for before, after in pairwise(stops):
+            QWidget.setTabOrder(before, after)
         self.width.changed.connect(lambda _: self.refresh())
         self.nuclei.changed.connect(lambda _: self._watch())
         self.live.changed.connect(self._live_changed)
@@ -100,15 +106,9 @@ class MasksPanel(QWidget):
     def _nuclei_layers(self, _: object = None) -> list[Labels]:
         """Labels layers that can hold nuclei: not our class maps, not the preview; the crop's own nuclei first."""
         maps = (
-            "semantic",
-            "ternary",
-            "ambiguous",
-            "ternary preview",
-            "predicted semantic",
-            "predicted ternary",
-            "difference",
+            "semantic", "ternary", "ambiguous", "ternary preview", "predicted semantic", "predicted ternary", "difference",
             "outlines",
-        )
+        )  # fmt: skip
         layers = [la for la in self.viewer.layers if isinstance(la, Labels) and canvas.role(la) not in maps]
         return sorted(layers, key=lambda la: canvas.role(la) != "nuclei")
 
@@ -131,7 +131,7 @@ class MasksPanel(QWidget):
         layer = self.nuclei.value
         for widget in (self.write, self.live, self.width):
             widget.enabled = layer is not None
-        self.hint.setVisible(layer is None)
+        self.hint.say(_EMPTY if layer is None else _WHAT)
         if layer is self._watched:
             return
         if self._watched is not None:
@@ -147,6 +147,7 @@ class MasksPanel(QWidget):
     def _edited(self, event: Any) -> None:
         """Follow a stroke: only the changed box is computed again."""
         if self._preview is None or self._watched is None:
+            self._count_soon()
             return
         from napari_monusac.masks.ternary import update_ternary
 
@@ -156,7 +157,12 @@ class MasksPanel(QWidget):
         self._count_soon()
 
     def _edited_whole(self, _: object) -> None:
-        if self._preview is not None:
+        (self._count_soon if self._preview is None else self.refresh)()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Count pixels once they are looked at."""
+        super().showEvent(event)
+        if not self.live.value:
             self.refresh()
 
     # -- the map
@@ -166,7 +172,7 @@ class MasksPanel(QWidget):
         layer, width = self._watched, int(self.width.value or 3)
         self.write.text = f"Write ternary layer ({width} px)"
         if layer is None or not self.live.value:
-            self._show_amounts(None)
+            self._count_in_background()
             return
         if layer.data.size <= _DIRECT_PX:
             self._show(_ternary(layer.data, width))
@@ -203,11 +209,9 @@ class MasksPanel(QWidget):
         return layer
 
     def _live_changed(self, on: bool) -> None:
-        if on:
-            self.refresh()
-        else:
+        if not on:
             self._remove_preview()
-            self._show_amounts(None)
+        self.refresh()
 
     def _remove_preview(self) -> None:
         preview, self._preview = self._preview, None
@@ -218,14 +222,24 @@ class MasksPanel(QWidget):
     def _count_soon(self) -> None:
         if self._preview is not None:
             self._show_amounts(self._preview.data)
+        else:
+            self._count_in_background()
+
+    def _count_in_background(self) -> None:
+        """Count the pixels that a map of this width would have, while the panel is looked at."""
+        layer, width = self._watched, int(self.width.value or 3)
+        if layer is None or not self.isVisible():
+            self._show_amounts(None)
+            return
+        data = layer.data
+        task = Task(lambda _: amounts_of(_ternary(data, width)))
+        self._counting = task
+        task.done.connect(lambda found: self.amounts.show_amounts(found) if self._counting is task else None)
+        task.start()
 
     def _show_amounts(self, ternary: Any) -> None:
-        for member, label in self.amounts.items():
-            if ternary is None:
-                label.setText("–")
-                continue
-            number = int(np.count_nonzero(ternary == int(member)))
-            label.setText(f"{number:,} px   {100 * number / max(1, ternary.size):.1f} %".replace(",", "\u202f"))
+        self._counting = None
+        self.amounts.show_amounts(None if ternary is None else amounts_of(ternary))
 
     # -- writing
 
@@ -283,9 +297,3 @@ def _ternary(instances: Any, width: int) -> Any:
     from napari_monusac.masks.ternary import ternary_map
 
     return ternary_map(np.asarray(instances), boundary_width=width)
-
-
-def ternary_colormap() -> DirectLabelColormap:
-    """Colours of the ternary map: inside calm, boundary bright."""
-    colors: dict[int | None, Any] = {int(k): (*(v / 255 for v in rgb), 1.0) for k, rgb in TERNARY_COLORS.items()}
-    return DirectLabelColormap(color_dict={0: "transparent", None: "transparent", **colors})

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_monusac.ui import canvas
+from napari_monusac.ui.accessible import name_widgets
 from napari_monusac.ui.activity import Activity
 from napari_monusac.ui.annotate_panel import AnnotatePanel
 from napari_monusac.ui.masks_panel import MasksPanel
@@ -41,6 +42,12 @@ if TYPE_CHECKING:
     from napari_monusac.io.collection import Collection, Crop
 
 _WIDTH_PX = 410
+#: napari's themes do not show which control has the keyboard.
+_FOCUS = (
+    "QPushButton:focus, QComboBox:focus, QLineEdit:focus, QAbstractSpinBox:focus, QTreeWidget:focus, QTableWidget:focus, "
+    "QCheckBox:focus, QRadioButton:focus, QSlider:focus, QTabBar:focus, QToolButton:focus "
+    "{ border: 1px solid #56b4e9; }"
+)
 _PANELS: tuple[tuple[str, type[QWidget]], ...] = (
     ("Slides", SlidesPanel),
     ("Annotate", AnnotatePanel),
@@ -78,6 +85,7 @@ class Studio(QWidget):
 
     def _build(self) -> None:
         self.setMinimumWidth(380)
+        self.setStyleSheet(_FOCUS)
         self.where = QLabel("No slide is open")
         self.where.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.previous = _arrow("\u25c0", "Previous crop (Page Up)")
@@ -99,6 +107,7 @@ class Studio(QWidget):
             self.tabs.setTabToolTip(at, f"{name} (Alt+{at + 1})")
             keys = QShortcut(QKeySequence(f"Alt+{at + 1}"), self)
             keys.activated.connect(lambda n=name: self.show_panel(n))
+            name_widgets(self.panels[name])
         self.panels["Annotate"].open_keymap_from(self)
         self.notice = Note()
         self.job = QToolButton()
