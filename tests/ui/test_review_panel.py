@@ -124,9 +124,9 @@ def test_every_way_of_looking(panel, viewer, qtbot, settle):
     looking.toggle_swipe()
     data = canvas.find_layer(viewer, comparing.SWIPE).data
     for column in (150, 20, 90):
-        looking.swipe_to(column)
+        looking.curtain.to(column)
         edge = np.unique(np.nonzero(data == comparing.CURTAIN)[1])
-        assert np.abs(edge - column).max() <= looking._edge_px()
+        assert np.abs(edge - column).max() <= looking.curtain.edge_px()
         assert np.array_equal(data[:, : edge[0]], review.solid[:, : edge[0]])
         assert np.array_equal(data[:, edge[-1] + 1 :], review.dashed[:, edge[-1] + 1 :])
     looking.toggle_swipe()
@@ -188,7 +188,7 @@ def test_judging_by_two_readers(panel, opened, qtbot, settle):
     go(panel, "spurious")
     judging.verdicts["truth right"].click()
     settle()
-    judging.write.click()
+    judging.corrected.button.click()
     settle()
     written = panel.reading.folder / "corrected" / crop.patient / f"{crop.name}.xml"
     assert len(read_annotation(written).nuclei) == len(read_annotation(crop.annotation).nuclei) - 1
@@ -236,3 +236,54 @@ def test_cells_open_their_nuclei_and_the_report_is_written(panel, viewer, qtbot,
     assert "research use" in html.read_text("utf-8")
     assert html.with_suffix(".csv").is_file()
     assert [a.toLocalFile() for a in addresses] == [str(html)]
+
+
+def test_maps_that_are_compared(panel, viewer, settle):
+    from napari_monusac.masks.ternary import ternary_map
+
+    review, looking = panel.review, panel.looking
+    pair = review.pair
+    panel.ways["swipe"].click()
+    panel.ways_view.map.setCurrentIndex(panel.ways_view.map.findData("semantic"))
+    settle()
+    truth, predicted = looking._maps
+    for label, number in pair.truth_classes.items():
+        assert (truth[pair.truth == label] == number).all()
+    assert ((truth > 0) == (pair.truth > 0)).all()
+    assert np.array_equal(predicted, pair.semantic)
+    column = looking.curtain.column
+    data = canvas.find_layer(viewer, comparing.SWIPE).data
+    assert np.array_equal(data[:, : column - 3], truth[:, : column - 3])
+    panel.ways_view.map.setCurrentIndex(panel.ways_view.map.findData("ternary"))
+    settle()
+    assert np.array_equal(looking._maps[0], ternary_map(pair.truth.astype(np.int32), 3))
+    panel.ways_view.map.setCurrentIndex(panel.ways_view.map.findData("nuclei"))
+    settle()
+    truth, predicted = looking._maps
+    both = (pair.truth > 0) & (pair.prediction > 0)  # here a matched nucleus has the same pixels in both
+    assert np.array_equal(truth[both], predicted[both])
+    # blink shows the maps, and outlines come back
+    looking.blink(on=True)
+    assert np.array_equal(canvas.find_layer(viewer, comparing.TRUTH).data, truth)
+    looking.blink(on=False)
+    panel.ways_view.map.setCurrentIndex(0)
+    settle()
+    assert np.array_equal(canvas.find_layer(viewer, comparing.SWIPE).data[:, :3], review.solid[:, :3])
+
+
+def test_keys_that_review_covers_come_back(panel, opened, viewer, qtbot):
+    layer = canvas.find_layer(viewer, "nuclei")
+    by_name = lambda: {str(k): f for k, f in layer.keymap.items()}  # noqa: E731 - one line, used thrice
+    qtbot.waitUntil(lambda: "N" in by_name(), timeout=5000)
+    ours = by_name()
+    assert {"N", "P", "1", "2", "3", "4", "A", "X", "B", "W", "O", "Ctrl+Z"} <= set(ours)
+    filled = opened.model.editing.look.filled
+    ours["O"](layer)
+    assert opened.model.editing.look.filled != filled
+    assert canvas.find_layer(viewer, "predicted nuclei").contour == 0
+    ours["O"](layer)
+    assert opened.model.editing.look.filled <= filled
+    opened.show_panel("Slides")
+    assert "Ctrl+Z" in by_name(), "undo of edits stays, as it does wherever the Studio is"
+    assert by_name()["Ctrl+Z"] is not ours["Ctrl+Z"]
+    assert "N" not in by_name()

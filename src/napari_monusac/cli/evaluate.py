@@ -1,20 +1,39 @@
-"""``evaluate``: predictions against truth."""
+"""``evaluate``: predictions against truth, and against those of an earlier model."""
 
 from __future__ import annotations
 
+import shlex
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_monusac.cli.shell import Json, answer_json, existing_folder, progress, stop_on_signal, tell
+from napari_monusac.cli.shell import Json, answer_json, existing_folder, plain, progress, stop_on_signal, tell
+
+if TYPE_CHECKING:
+    from napari_monusac.scoring.evaluation import Evaluation
+    from napari_monusac.scoring.guard import Guard
+    from napari_monusac.scoring.pictures import Evidence
 
 
 def evaluate(
     truth: Annotated[Path, typer.Option("--truth", help="A MoNuSAC folder: images and annotations.")],
-    pred: Annotated[Path, typer.Option("--pred", help="Predictions: .zarr, label .tif, .xml, .geojson or n-ary .mat.")],
+    pred: Annotated[
+        Path,
+        typer.Option(
+            "--pred", help="Predictions (.zarr, label .tif, .xml, .geojson, n-ary .mat), a run folder or a checkpoint."
+        ),
+    ],
     report: Annotated[
         Path | None, typer.Option("--report", help="Write a self-contained HTML report (and a .csv beside it).")
+    ] = None,
+    before: Annotated[
+        Path | None,
+        typer.Option(
+            "--before", help="What an earlier model predicts: says which nuclei are fixed, which newly broken."
+        ),
     ] = None,
     crops: Annotated[
         list[str] | None, typer.Option("--crop", help="Only this crop; may be given several times.")
@@ -24,31 +43,104 @@ def evaluate(
         typer.Option("--ambiguous", help="Leave Ambiguous regions out, or forgive what is found there."),
     ] = "mask",
     boundary_width: Annotated[int, typer.Option("--boundary-width", help="For Dice inside and boundary, px.")] = 3,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Where a checkpoint's predictions are kept; else they are not.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score predictions: PQ in four ways, per class, patient and organ, detection F1, combo, with 95 % intervals."""
     from napari_monusac.scoring.folders import evaluate_folders
+    from napari_monusac.scoring.pictures import Evidence
 
     existing_folder(truth)
-    existing_folder(pred)
-    with stop_on_signal("stopping after this crop") as stopping, progress(1.0, "scoring") as step:
+    evidence = Evidence(ambiguous=ambiguous)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        stop_on_signal("stopping after this crop") as stopping,
+        progress(1.0, "") as step,
+    ):
+        where = cache or Path(scratch)
+        folders = [_predictions(p, truth, where, crops, step, stopping) for p in (pred, before) if p is not None]
         result = evaluate_folders(
             truth,
-            pred,
+            folders[0],
             crops=crops,
             ambiguous=ambiguous,
             boundary_width=boundary_width,
-            progress=lambda done, total, name: step(done / max(1, total), name),
+            progress=lambda done, total, name: step(done / max(1, total), f"scoring {name}"),
             should_stop=stopping,
+            each=evidence.add if report is not None else None,
+            command=_command(truth, pred, before, crops, ambiguous, boundary_width),
         )
-    if report is not None:
-        from napari_monusac.scoring.html import write_report
+        guard = _compare(truth, folders, crops, step)
+        if report is not None:
+            _write_report(result, report, evidence, folders[0])
+    _answer(result, guard, as_json)
 
-        html, csv = write_report(result, report)
-        tell(f"report: {html}, numbers: {csv}")
+
+def _command(
+    truth: Path, pred: Path, before: Path | None, crops: list[str] | None, ambiguous: str, boundary_width: int
+) -> str:
+    """What to type to get the same numbers again."""
+    words = ["napari-monusac", "evaluate", "--truth", str(truth), "--pred", str(pred)]
+    words += ["--before", str(before)] if before is not None else []
+    words += [word for crop in crops or () for word in ("--crop", crop)]
+    words += ["--ambiguous", ambiguous] if ambiguous != "mask" else []
+    words += ["--boundary-width", str(boundary_width)] if boundary_width != 3 else []
+    return shlex.join(words)
+
+
+def _write_report(result: Evaluation, path: Path, evidence: Evidence, predictions: Path) -> None:
+    """Write the report, with the review log where the predictions have been reviewed."""
+    from napari_monusac.scoring.html import write_report
+    from napari_monusac.scoring.predictions import REVIEW_FOLDER
+    from napari_monusac.session.adjudication import readers_of
+    from napari_monusac.session.review_report import agreement_of, agreement_sentence, review_lines
+
+    folder = predictions / REVIEW_FOLDER
+    readers = readers_of(folder)
+    html, csv = write_report(
+        result,
+        path,
+        evidence=evidence,
+        review=review_lines(folder) if readers else (),
+        agreement=agreement_sentence(agreement_of(folder)) if len(readers) > 1 else "",
+    )
+    tell(f"report: {html}, numbers: {csv}")
+
+
+def _predictions(
+    path: Path, truth: Path, cache: Path, crops: list[str] | None, step: Callable[[float, str], None], stopping: Any
+) -> Path:
+    """A folder of predictions; of a checkpoint, what it predicts now."""
+    from napari_monusac.infer.predicted_folder import is_checkpoint, predictions_of
+    from napari_monusac.io.collection import open_collection
+
+    if not is_checkpoint(path):
+        return existing_folder(path)
+    return predictions_of(
+        path, open_collection(truth), cache, crops=crops, should_stop=stopping,
+        report=lambda fraction, text: step(fraction or 0.0, text),
+    )  # fmt: skip
+
+
+def _compare(
+    truth: Path, folders: list[Path], crops: list[str] | None, step: Callable[[float, str], None]
+) -> Guard | None:
+    if len(folders) < 2:
+        return None
+    from napari_monusac.scoring.guard import guard_folders
+
+    step(0.99, "comparing nucleus by nucleus")
+    return guard_folders(truth, before=folders[1], after=folders[0], crops=crops)
+
+
+def _answer(result: Evaluation, guard: Guard | None, as_json: bool) -> None:
+    from napari_monusac.cli.scores import print_guard, print_scores
+
     if as_json:
-        answer_json(result)
-    else:
-        from napari_monusac.cli.scores import print_scores
-
-        print_scores(result, f"{len(result.crops)} crops of {len(result.patients)} patients, pooled")
+        answer_json(result if guard is None else {**plain(result), "guard": plain(guard)})
+        return
+    print_scores(result, f"{len(result.crops)} crops of {len(result.patients)} patients, pooled")
+    if guard is not None:
+        print_guard(guard)

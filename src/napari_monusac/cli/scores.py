@@ -9,6 +9,7 @@ from napari_monusac.core.classes import CLASSES
 
 if TYPE_CHECKING:
     from napari_monusac.scoring.evaluation import Evaluation, Interval
+    from napari_monusac.scoring.guard import Guard
 
 
 def print_scores(evaluation: Evaluation, title: str) -> None:
@@ -38,5 +39,18 @@ def print_scores(evaluation: Evaluation, title: str) -> None:
         tell(f"note: {note}")
 
 
-def _range(interval: Interval | None) -> str | None:
-    return None if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+def print_guard(guard: Guard) -> None:
+    """Print what a model fixed and newly broke, by class, and the verdict."""
+    rows = [
+        (name, c.pq_before, c.pq_after, _range(c.interval, "+.3f"), c.fixed, c.broken, c.spurious_gone, c.spurious_new)
+        for name, c in guard.by_class.items()
+    ]
+    columns = ("class", "PQ before", "PQ after", "difference, 95 %", "fixed", "broken", "gone", "new spurious")
+    table(f"Against the earlier model: {guard.verdict}", columns, rows)
+    tell(guard.reason)
+    for note in guard.notes:
+        tell(f"note: {note}")
+
+
+def _range(interval: Interval | None, form: str = ".3f") -> str | None:
+    return None if interval is None else f"{interval.low:{form}} to {interval.high:{form}}"

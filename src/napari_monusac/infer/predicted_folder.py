@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection as Names
+from collections.abc import Callable
+from collections.abc import Collection as Names
 from pathlib import Path
 
 from napari_monusac.core.errors import Cancelled
@@ -84,7 +85,7 @@ def _predict(crop: Crop, collection: Collection, loaded: object, out: Path, shou
     from napari_monusac.masks.instances import instances_from_maps
 
     with collection.open(crop) as slide:
-        prediction = predict(slide, loaded, should_stop=should_stop)  # type: ignore[arg-type]
+        prediction = predict(slide, loaded, should_stop=should_stop)
     nuclei = instances_from_maps(
         prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
         um_per_px=prediction.um_per_px,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
@@ -137,7 +137,13 @@ def compare_predictions(
 
 
 def guard_folders(
-    truth: str | Path, before: str | Path, after: str | Path, *, bootstrap: int = BOOTSTRAP, seed: int = 0
+    truth: str | Path,
+    before: str | Path,
+    after: str | Path,
+    *,
+    crops: Collection[str] | None = None,
+    bootstrap: int = BOOTSTRAP,
+    seed: int = 0,
 ) -> Guard:
     """Compare the predictions of two folders on the crops that both hold; see `compare_predictions`.
 
@@ -148,7 +154,7 @@ def guard_folders(
     MonusacError
         They hold no crop in common.
     """
-    first, second = folder_pairs(truth, before), folder_pairs(truth, after)
+    first, second = (folder_pairs(truth, folder, crops=crops) for folder in (before, after))
     names = {c.name for c, _ in first.pairable} & {c.name for c, _ in second.pairable}
     left = len({c.name for c, _ in (*first.pairable, *second.pairable)}) - len(names)
     first.only = second.only = names

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from colorsys import hsv_to_rgb
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,10 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap
 from napari_monusac.core.classes import DIFFERENCE_COLORS, NucleusClass, PaletteName, class_colors
 from napari_monusac.masks.outlines import HALO
 from napari_monusac.ui import canvas
+from napari_monusac.ui.editing import controller_of
+from napari_monusac.ui.editing_colors import FILLABLE
+from napari_monusac.ui.looking_maps import N_COLORS
+from napari_monusac.ui.masks_panel import ternary_colormap
 
 TRUTH, PREDICTED, DIFFERENCE, SWIPE, DOUBT = "truth outlines", "predicted outlines", "difference", "swipe", "doubt"
 ROLES = (TRUTH, PREDICTED, DIFFERENCE, SWIPE, DOUBT)
@@ -61,12 +67,42 @@ def doubt_colormap() -> Colormap:
     return Colormap(np.array(DOUBT_COLORS), name="doubt", controls=[0.0, 0.15, 0.5, 1.0])
 
 
-def put_labels(
-    viewer: Any, role: str, data: Any, image: Layer, offset_px: tuple[int, int], colormap: Any, opacity: float
-) -> Labels:
+@dataclass(frozen=True, slots=True)
+class LookOf:
+    """How a map is drawn: its kind and palette by name, colours, opacity."""
+
+    name: str
+    colormap: Any
+    opacity: float
+
+
+def look_of(kind: str, palette: PaletteName) -> LookOf:
+    """How a map of a kind is drawn ("outlines", "semantic", "ternary", "nuclei" or "difference")."""
+    colormap, opacity = {
+        "difference": (difference_colormap, 0.7),
+        "ternary": (_ternary_colormap, 0.6),
+        "nuclei": (_nuclei_colormap, 0.6),
+    }.get(kind, (lambda: outline_colormap(palette), 0.5 if kind == "semantic" else 1.0))
+    return LookOf(f"{kind} {palette}", colormap(), opacity)
+
+
+def _ternary_colormap() -> DirectLabelColormap:
+    colors: dict[int | None, Any] = {number: rgba for number, rgba in ternary_colormap().color_dict.items() if number}
+    return DirectLabelColormap(color_dict={**colors, CURTAIN: "white", 0: "transparent", None: "transparent"})
+
+
+def _nuclei_colormap() -> DirectLabelColormap:
+    """Twelve colours that stay apart on pink and purple tissue."""
+    hues = [hsv_to_rgb(k / N_COLORS, 0.9 if k % 2 else 0.55, 0.95 if k % 3 else 0.7) for k in range(N_COLORS)]
+    colors: dict[int | None, Any] = {k + 1: (*rgb, 1.0) for k, rgb in enumerate(hues)}
+    return DirectLabelColormap(color_dict={**colors, CURTAIN: "white", 0: "transparent", None: "transparent"})
+
+
+def put_labels(viewer: Any, role: str, data: Any, image: Layer, offset_px: tuple[int, int], look: LookOf) -> Labels:
     """Show a map over an image, in place of an earlier one of the same role. The active layer stays active."""
     old = canvas.find_layer(viewer, role)
-    if isinstance(old, Labels) and old.data.shape == data.shape:
+    same = isinstance(old, Labels) and old.metadata["monusac"].get("look") == look.name
+    if isinstance(old, Labels) and same and old.data.shape == data.shape:
         old.data = data
         old.visible = True
         return old
@@ -74,9 +110,11 @@ def put_labels(
     if old is not None:
         viewer.layers.remove(old)
     layer: Labels = viewer.add_labels(
-        data, name=role, colormap=colormap, opacity=opacity, **_placed(role, image, offset_px)
+        data, name=role, colormap=look.colormap, opacity=look.opacity, **_placed(role, image, offset_px)
     )
+    layer.metadata["monusac"]["look"] = look.name
     layer.editable = False
+    _frames_on_top(viewer)
     if active in viewer.layers:
         viewer.layers.selection.active = active
     return layer
@@ -90,9 +128,17 @@ def put_doubt(viewer: Any, data: Any, image: Layer, offset_px: tuple[int, int]) 
         data, name=DOUBT, colormap=doubt_colormap(), contrast_limits=(0, 1), blending="translucent", opacity=0.9,
         **_placed(DOUBT, image, offset_px),
     )  # fmt: skip
+    _frames_on_top(viewer)
     if active in viewer.layers:
         viewer.layers.selection.active = active
     return layer
+
+
+def _frames_on_top(viewer: Any) -> None:
+    """The frame around the nucleus that is judged lies over every map."""
+    frames = canvas.find_layer(viewer, "frames")
+    if frames is not None and viewer.layers[-1] is not frames:
+        viewer.layers.move(viewer.layers.index(frames), len(viewer.layers))
 
 
 def _placed(role: str, image: Layer, offset_px: tuple[int, int]) -> dict[str, Any]:
@@ -112,3 +158,13 @@ def hide(viewer: Any, *roles: str) -> None:
         layer = canvas.find_layer(viewer, role)
         if layer is not None:
             viewer.layers.remove(layer)
+
+
+def toggle_fill(viewer: Any) -> None:
+    """The layers of nuclei as outlines, or filled: the truth's as Annotate does it, the prediction's with it."""
+    controller = controller_of(viewer)
+    controller.fill(FILLABLE)
+    predicted = canvas.find_layer(viewer, "predicted nuclei")
+    if isinstance(predicted, Labels):
+        filled = controller.look.filled >= set(FILLABLE)
+        predicted.contour, predicted.opacity = (0, 0.5) if filled else (2, 0.9)

@@ -38,6 +38,7 @@ class SecondView(QObject):
         self.view: Any = None
         self._dock: Any = None
         self._linking = False
+        self._image: Image | None = None
         self._neighbour: tuple[QDockWidget, int] | None = None
 
     @property
@@ -45,15 +46,19 @@ class SecondView(QObject):
         """Whether the view is there."""
         return self.model is not None
 
-    def open(self, image: Image, outlines: Any, colormap: Any, offset_px: tuple[int, int]) -> None:
-        """Show an image with outlines; the camera is that of the first view."""
+    def open(self, image: Image, outlines: Any, look: comparing.LookOf, offset_px: tuple[int, int]) -> None:
+        """Show an image with outlines, or another map; the camera is that of the first view."""
+        if self.model is not None and self._image is image:
+            comparing.put_labels(self.model, comparing.PREDICTED, outlines, self.model.layers[0], offset_px, look)
+            return
         self.close()
+        self._image = image
         self.model = ViewerModel()
         self.model.theme = self.viewer.theme
         placed = {"scale": image.scale, "translate": image.translate, "units": image.units}
         self.model.add_image(image.data, rgb=True, name="image", multiscale=image.multiscale, **placed)
         first = self.model.layers[0]
-        comparing.put_labels(self.model, comparing.PREDICTED, outlines, first, offset_px, colormap, 1.0)
+        comparing.put_labels(self.model, comparing.PREDICTED, outlines, first, offset_px, look)
         self.view = QtViewer(self.model, show_welcome_screen=False)
         self.viewer.window.add_dock_widget(self.view, name=_TITLE, area="right", add_vertical_stretch=False)
         self._dock = _dock_of(self.view)
@@ -138,7 +143,7 @@ class SecondView(QObject):
         for event in (self.viewer.scene.camera.events.center, self.viewer.scene.camera.events.zoom):
             event.disconnect(self._follow_first)
         dock, view = self._dock, self.view
-        self.model, self.view, self._dock = None, None, None
+        self.model, self.view, self._dock, self._image = None, None, None, None
         dock.removeEventFilter(self)
         view.close()
         try:

@@ -42,6 +42,8 @@ class CropReview:
         Outlines of truth and prediction.
     nuclei : pandas.DataFrame
         One row a nucleus, see `napari_monusac.scoring.nuclei.nuclei_table`.
+    forgiving : Evaluation or None
+        The scores with what is found in Ambiguous regions forgiven, instead of left out; None without such regions.
     judged : Evaluation or None
         Scores against the truth as the reader's judgements make it; None without a judgement that changes it.
     notes : tuple of str
@@ -55,6 +57,7 @@ class CropReview:
     solid: Any
     dashed: Any
     nuclei: Any
+    forgiving: Evaluation | None = None
     judged: Evaluation | None = None
     notes: tuple[str, ...] = field(default=())
 
@@ -166,9 +169,13 @@ def compare(pair: CropPair, judgements: list[Judgement], boundary_width: int = 3
         confidence=pair.confidence, um_per_px=pair.um_per_px, crop=pair.crop, patient=pair.patient,
     )  # fmt: skip
     judged, notes = judged_scores(pair, judgements, boundary_width)
+    forgiving = None
+    if pair.ignore is not None:
+        forgiving = evaluate(pair, ambiguous="discount", bootstrap=0, boundary_width=boundary_width)
     return CropReview(
         pair=pair,
         evaluation=evaluate(pair, bootstrap=0, boundary_width=boundary_width),
+        forgiving=forgiving,
         findings=findings,
         difference=difference_map(pair.truth, pair.prediction, findings, ignore=pair.ignore),
         solid=outline_map(pair.truth, pair.truth_classes, style="solid"),

@@ -25,7 +25,7 @@ _TIPS = (
     "How sure the model is of its nucleus",
 )
 #: Choices of confidence: words, lowest, highest.
-_SURE = (("Sure: any", 0.0, 1.01), ("0.8 and up", 0.8, 1.01), ("0.5 to 0.8", 0.5, 0.8), ("under 0.5", 0.0, 0.5))
+_SURE = (("Any sure", 0.0, 1.01), ("0.8 and up", 0.8, 1.01), ("0.5 to 0.8", 0.5, 0.8), ("under 0.5", 0.0, 0.5))
 _ROWS_HIGH = 9
 
 
@@ -132,8 +132,8 @@ class ErrorsView(QWidget):
         self.kind, self.class_, self.sure = calm(QComboBox()), calm(QComboBox()), calm(QComboBox())
         for combo in (self.kind, self.class_, self.sure):
             narrow(combo)
-        self.kind.addItem("All errors", None)
-        self.class_.addItem("All classes", None)
+        self.kind.addItem("Any error", None)
+        self.class_.addItem("Any class", None)
         for c in CLASSES:
             self.class_.addItem(c.label, c)
         for words, low, high in _SURE:
@@ -158,7 +158,7 @@ class ErrorsView(QWidget):
         filters = row(self.kind, self.class_, self.sure)
         filters.layout().setSpacing(4)
         for i in range(3):
-            filters.layout().setStretch(i, 3 if i else 4)
+            filters.layout().setStretch(i, 1)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.counts, filters, self.table):
@@ -185,7 +185,7 @@ class ErrorsView(QWidget):
         wanted = self.kind.currentData()
         self.kind.blockSignals(True)
         self.kind.clear()
-        self.kind.addItem("All errors", None)
+        self.kind.addItem("Any error", None)
         for kind, n in counts.items():
             self.kind.addItem(f"{kind.value.capitalize()} ({n})", kind.value)
         self.kind.setCurrentIndex(max(0, self.kind.findData(wanted)))

@@ -46,6 +46,7 @@ class FolderScores(QWidget):
         self.start.clicked.connect(self.score)
         self.progress = TaskRow()
         self.view = ScoresView()
+        self.view.rule_changed.connect(lambda _: self.score())
         self.patients = Table(["Patient", "PQ", "F1", "Nuclei"], rows_at_most=14)
         self.organs = Table(["Organ", "PQ", "F1", "Patients"])
         self.after = column(
@@ -74,6 +75,7 @@ class FolderScores(QWidget):
         collection, predictions = self.model.collection, self.reading.predictions
         if collection is None or predictions is None:
             return None
+        rule = self.view.rule
 
         def work(report: Report) -> Any:
             import pandas as pd
@@ -89,7 +91,7 @@ class FolderScores(QWidget):
                 tables.append(nuclei_table(pair))
 
             result = evaluate_folders(
-                collection.root, predictions, each=each, should_stop=lambda: report.stopping,
+                collection.root, predictions, ambiguous=rule, each=each, should_stop=lambda: report.stopping,
                 progress=lambda done, total, name: report(done / max(1, total), f"Scoring {name}"),
             )  # fmt: skip
             return result, evidence, pd.concat(tables, ignore_index=True)
@@ -103,7 +105,7 @@ class FolderScores(QWidget):
     def _show(self, result: tuple[Evaluation, Any, Any]) -> None:
         self.evaluation, self.evidence, self.nuclei = result
         e = self.evaluation
-        self.view.set_evaluation(e, f"{len(e.crops)} crops of {len(e.patients)} patients")
+        self.view.set_evaluation(e, f"{len(e.crops)} crops of {len(e.patients)} patients", both=True)
         self.organs.fill(
             [
                 (

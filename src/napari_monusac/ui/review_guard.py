@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
@@ -24,8 +23,6 @@ from napari_monusac.ui.widgets import Note, PathPicker, TaskRow, column
 from napari_monusac.ui.work import Report, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari_monusac.scoring.guard import Guard, NucleusChange
     from napari_monusac.ui.review_reading import Reading
 
@@ -141,9 +138,13 @@ class GuardView(QWidget):
             cache = self.reading.folder / "guard"
 
         def work(report: Report) -> Guard:
+            from napari_monusac.infer.predicted_folder import predictions_of
             from napari_monusac.scoring.guard import guard_folders
 
-            folders = [predictions_of(path, collection, cache, report) for path in (before, after)]
+            folders = [
+                predictions_of(path, collection, cache, report=report, should_stop=lambda: report.stopping)
+                for path in (before, after)
+            ]
             report(None, "Comparing nucleus by nucleus")
             return guard_folders(collection.root, *folders)
 
@@ -198,34 +199,3 @@ class GuardView(QWidget):
     def _clicked(self, index: QModelIndex) -> None:
         c = self.changes.shown[index.row()]
         self.chosen.emit(Place(c.crop, c.centre, c.box, c.truth_id, c.after_id, c.kind.value))
-
-
-def predictions_of(path: Path, collection: Any, cache: Path, report: Callable[..., None]) -> Path:
-    """Return a folder of predictions: the path itself, or of a checkpoint what it predicts (kept for the next time)."""
-    if path.is_dir() and not any((path / n).is_file() for n in ("best.safetensors", "last.safetensors")):
-        return path
-    from napari_monusac.infer.predict import predict
-    from napari_monusac.io.store import write_prediction
-    from napari_monusac.learn.checkpoint import load_checkpoint, resolve_checkpoint
-    from napari_monusac.learn.device import choose_device
-    from napari_monusac.masks.instances import instances_from_maps
-    from napari_monusac.scoring.predictions import sha256_of
-
-    report(None, f"Loading {path.name}")
-    weights = resolve_checkpoint(path)
-    folder = cache / sha256_of(weights)[:16]
-    loaded = load_checkpoint(weights, device=choose_device("auto")[0])
-    crops = [c for c in collection.crops if c.annotation is not None and c.image is not None]
-    for done, crop in enumerate(crops):
-        report(done / len(crops), f"{path.name} predicts {crop.name}")
-        out = folder / f"{crop.name.replace('/', '_')}.zarr"
-        if out.exists():
-            continue
-        with collection.open(crop) as slide:
-            prediction = predict(slide, loaded, should_stop=lambda: bool(getattr(report, "stopping", False)))
-        nuclei = instances_from_maps(
-            prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
-            um_per_px=prediction.um_per_px,
-        )  # fmt: skip
-        write_prediction(prediction, out, instances=nuclei.instances, table=nuclei.table, image=str(crop.image))
-    return folder

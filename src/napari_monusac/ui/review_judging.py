@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.classes import CLASSES
-from napari_monusac.core.errors import SessionError
 from napari_monusac.ui.annotate_parts import calm
 from napari_monusac.ui.editing import controller_of
+from napari_monusac.ui.review_corrected import CorrectedTruthButton
 from napari_monusac.ui.review_widgets import Line, class_words, number
-from napari_monusac.ui.widgets import Note, TaskRow, row
-from napari_monusac.ui.work import Task
+from napari_monusac.ui.widgets import Note, row
 
 if TYPE_CHECKING:
     from napari_monusac.scoring.finding import Finding
@@ -102,10 +100,7 @@ class Judging(QWidget):
             mend.setColumnStretch(i, 1)
         self.score = Note()
         self.message = Note()
-        self.write = calm(QPushButton("Write the corrected truth (XML)"))
-        self.write.setToolTip("A new file in the review folder; the original stays as it is")
-        self.write.clicked.connect(self.write_corrected)
-        self.progress = TaskRow()
+        self.corrected = CorrectedTruthButton(reading)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(5)
@@ -118,7 +113,7 @@ class Judging(QWidget):
         reader = QLabel("Reader")
         reader.setToolTip(self.reader.toolTip())
         line = row(reader, self.reader)
-        for widget in (self.score, self.message, line, self.write, self.progress):
+        for widget in (self.score, self.message, line, self.corrected):
             box.addWidget(widget)
         self.reader.editingFinished.connect(lambda: reading.set_reader(self.reader.text()))
         reading.said.connect(self.message.say)
@@ -137,6 +132,7 @@ class Judging(QWidget):
             words.insert(0, f"As judged: PQ {number(before.pq)} → {number(now.pq)}, "
                             f"detection F1 {number(before.detection.f1)} → {number(now.detection.f1)}")  # fmt: skip
         self.score.say("\n".join(words), "good" if judged is not None else "warning")
+        self.corrected.set_review(review)
         self._buttons()
 
     def show_finding(self, finding: Finding | None) -> None:
@@ -167,7 +163,6 @@ class Judging(QWidget):
             able = there and (key == "X" or (session and (f is not None and (bool(f.prediction_ids) or key != "A"))))
             button.setEnabled(bool(able))
         self.undo_button.setEnabled(bool(self._done))
-        self.write.setEnabled(self.review is not None and self.review.judged is not None)
 
     def _reading_changed(self) -> None:
         if self.reader.text() != self.reading.reader:
@@ -264,40 +259,3 @@ class Judging(QWidget):
         self._done = [d for d in self._done if d == "judgement"]
         self.message.say("")
         self.show_finding(None)
-
-    # -- the corrected truth
-
-    def write_corrected(self) -> Task | None:
-        """Write the truth as judged into the review folder, in the background."""
-        review, crop, collection = self.review, self.reading.model.crop, self.reading.model.collection
-        if review is None or crop is None or collection is None:
-            return None
-        judgements, reader = self.reading.of_crop(review.pair.crop), self.reading.reader
-        path = self.reading.folder / "corrected" / crop.patient / f"{crop.name.replace('/', '_')}.xml"
-        task = Task(lambda _: _write(review, collection, crop, judgements, path, reader))
-        task.done.connect(lambda p: self.message.say(f"Written: {p}", "good"))
-        return self.progress.follow(task, "Writing the corrected truth…")
-
-
-def _write(review: CropReview, collection: Any, crop: Any, judgements: Any, path: Path, reader: str) -> Path:
-    import numpy as np
-
-    from napari_monusac.masks.rasterize import label_maps
-    from napari_monusac.session.review_annotation import write_corrected
-    from napari_monusac.session.review_truth import correct_truth
-    from napari_monusac.ui.review_data import applicable
-
-    pair = review.pair
-    if crop.annotation is None:
-        raise SessionError(f"{crop.name}: has no annotation file", "save its labels first (Annotate)")
-    annotation = collection.annotation(crop)
-    (y, x), (height, width) = pair.offset_px, pair.truth.shape
-    with collection.open(crop) as slide:
-        saved = label_maps(annotation, slide.shape).instances[y : y + height, x : x + width]
-    if not np.array_equal(saved, pair.truth):
-        raise SessionError(
-            f"{crop.annotation}: the labels in the window are not those of the file",
-            "save them (Annotate), open the crop again, and judge what is left",
-        )
-    write_corrected(annotation, correct_truth(pair, applicable(pair, judgements)), path, reader)
-    return path

@@ -1,4 +1,4 @@
-"""Review's keys on our layers while it is shown: N P step, 1-4 A X mend, W the curtain, B (held) blinks."""
+"""Review's keys on our layers while it is shown; those of another panel that they cover come back after."""
 
 from __future__ import annotations
 
@@ -7,8 +7,38 @@ from typing import Any
 
 from napari.layers import Layer
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from napari_monusac.ui import canvas
+
+#: Keys and what they do, for the key map.
+KEY_WORDS: tuple[tuple[str, str], ...] = (
+    ("N   P", "Next, previous error or item of the queue"),
+    ("1 2 3 4", "The labelled nucleus gets this class"),
+    ("A", "Accept: the model's nucleus into the labels"),
+    ("X", "Reject: the truth is right"),
+    ("B (held)", "Blink truth and prediction"),
+    ("W", "Curtain: truth left of the mouse, prediction right"),
+    ("O", "Nuclei as outlines, or filled"),
+    ("Ctrl+Z", "Undo the last judgement or edit"),
+)
+
+
+def key_list() -> QWidget:
+    """The keys of Review as a small table."""
+    widget = QWidget()
+    grid = QGridLayout(widget)
+    grid.setContentsMargins(0, 0, 0, 0)
+    grid.setColumnStretch(1, 1)
+    for at, (keys, words) in enumerate(KEY_WORDS):
+        key, text = QLabel(keys), QLabel(words)
+        font = key.font()
+        font.setBold(True)
+        key.setFont(font)
+        text.setWordWrap(True)
+        grid.addWidget(key, at, 0)
+        grid.addWidget(text, at, 1)
+    return widget
 
 
 class ReviewKeys:
@@ -26,7 +56,7 @@ class ReviewKeys:
 
     def __init__(self, viewer: Any, actions: dict[str, Callable[[], object]], hold: Callable[..., object]) -> None:
         self.viewer, self.actions, self.hold = viewer, actions, hold
-        self._bound: list[tuple[Layer, str, Callable[..., Any]]] = []
+        self._bound: list[tuple[Layer, str, Callable[..., Any], Any]] = []
 
     def bind(self) -> None:
         """Bind our keys on all our layers that are there."""
@@ -37,14 +67,18 @@ class ReviewKeys:
             self._bind(layer, "B", self._held)
 
     def _bind(self, layer: Layer, key: str, function: Callable[..., Any]) -> None:
+        before = dict(layer.keymap)
         layer.bind_key(key, function, overwrite=True)
-        self._bound.append((layer, key, function))
+        ours = next(k for k, f in layer.keymap.items() if f is function)
+        self._bound.append((layer, key, function, before.get(ours)))
 
     def unbind(self) -> None:
         """Take our keys off, unless another panel has bound them meanwhile."""
-        for layer, key, function in self._bound:
+        for layer, key, function, before in self._bound:
             if function in layer.keymap.values():
                 layer.bind_key(key, None)
+                if before is not None:
+                    layer.bind_key(key, before)
         self._bound = []
 
     def _held(self, _: Layer) -> Generator[None, None, None]:
@@ -56,9 +90,12 @@ class ReviewKeys:
 
     def pressed(self, event: Any) -> bool:
         """Act on a key that no widget wanted; False where it is not ours."""
-        if event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier or event.isAutoRepeat():
+        held = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
+        if held not in (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ControlModifier) or event.isAutoRepeat():
             return False
         name = chr(event.key()) if 0 < event.key() < 128 else ""
+        if held == Qt.KeyboardModifier.ControlModifier:
+            name = f"Control-{name}"
         if name == "B":
             self.hold(on=True)
             return True

@@ -8,27 +8,30 @@ from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QTabBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QTabBar, QVBoxLayout, QWidget
 
 from napari_monusac.ui import canvas
 from napari_monusac.ui.annotate_parts import calm
-from napari_monusac.ui.looking import WAYS, Looking
+from napari_monusac.ui.comparing import toggle_fill
+from napari_monusac.ui.looking import Looking
 from napari_monusac.ui.model import studio_model
-from napari_monusac.ui.review_data import CropReview, compare, pair_of_layers, predicted_layer, truth_layer
+from napari_monusac.ui.review_comparing import Comparing
+from napari_monusac.ui.review_data import CropReview, predicted_layer, truth_layer
 from napari_monusac.ui.review_errors import ErrorsView
 from napari_monusac.ui.review_folder import FolderScores, StoredPrediction
 from napari_monusac.ui.review_going import Going
 from napari_monusac.ui.review_guard import GuardView
 from napari_monusac.ui.review_judging import Judging
-from napari_monusac.ui.review_keys import ReviewKeys
+from napari_monusac.ui.review_keys import ReviewKeys, key_list
 from napari_monusac.ui.review_queue import QueueView
 from napari_monusac.ui.review_readers import ReadersView
 from napari_monusac.ui.review_reading import Reading
 from napari_monusac.ui.review_report import ReportButton
 from napari_monusac.ui.review_scores import ScoresView
 from napari_monusac.ui.review_tables import TablesView
+from napari_monusac.ui.review_ways import WaysView
 from napari_monusac.ui.widgets import Note, PathPicker, Section, TaskRow, column, row
-from napari_monusac.ui.work import Report, Task
+from napari_monusac.ui.work import Task
 
 _PAGES = ("Scores", "Errors", "Tables", "Queue", "Compare")
 #: After a threshold or an edit the scores follow this long after the last one.
@@ -50,16 +53,18 @@ class ReviewPanel(QWidget):
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
         self.review: CropReview | None = None
-        self._stale = False
-        self._comparing: Task | None = None
         self.reading = Reading(self.model, self)
         self.looking = Looking(napari_viewer, self.model, self)
         self.going = Going(napari_viewer, self.model, lambda: self.review, self)
         self._build()
+        self.comparing = Comparing(self.viewer, self.model, self.reading, self.progress, lambda: self.review)
+        self.comparing.compared.connect(self._show)
         actions: dict[str, Callable[[], object]] = {
             "N": lambda: self.step(1),
             "P": lambda: self.step(-1),
             "W": self.looking.toggle_swipe,
+            "O": partial(toggle_fill, napari_viewer),
+            "Control-Z": self.judging.undo,
             **{k: partial(self.judging.act, k) for k in (*_CLASS_KEYS, "A", "X")},
         }
         self.keys = ReviewKeys(napari_viewer, actions, self.looking.blink)
@@ -79,24 +84,9 @@ class ReviewPanel(QWidget):
     def _build(self) -> None:
         self.hint = Note()
         self.progress = TaskRow()
-        self.ways: dict[str, QPushButton] = {}
-        group = QButtonGroup(self)
-        grid = QGridLayout()
-        grid.setSpacing(3)
-        for at, (name, words, tip) in enumerate(WAYS):
-            button = calm(QPushButton(words))
-            button.setCheckable(True)
-            button.setToolTip(tip)
-            button.clicked.connect(lambda _=False, n=name: self.looking.set_way(n))
-            group.addButton(button)
-            self.ways[name] = button
-            grid.addWidget(button, at // 3, at % 3)
-            grid.setColumnStretch(at % 3, 1)
-        self.ways["layers"].setChecked(True)
-        looking = QWidget()
-        looking.setLayout(grid)
-        grid.setContentsMargins(0, 0, 0, 0)
-        self.looking_section = Section("Ways of looking (hold B: blink)", looking)
+        self.ways_view = WaysView(self.looking)
+        self.ways = self.ways_view.buttons
+        self.looking_section = Section("Ways of looking (hold B: blink)", self.ways_view)
         self.predictions = PathPicker(
             "predictions", tooltip="A folder that Predict wrote (.zarr), or label .tif, .xml, .geojson, n-ary .mat",
             placeholder="Folder of predictions (for all crops)",
@@ -112,7 +102,7 @@ class ReviewPanel(QWidget):
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
         for widget in (self.hint, self.predictions, self.progress, self.looking_section, self.tabs,
-                       *self.pages.values(), self.judging_part):  # fmt: skip
+                       *self.pages.values(), self.judging_part, Section("Keys", key_list(), opened=False)):  # fmt: skip
             box.addWidget(widget)
         box.addStretch(1)
 
@@ -145,7 +135,6 @@ class ReviewPanel(QWidget):
         self.viewer.layers.events.removed.connect(self._layer_removed)
         self.viewer.layers.events.inserted.connect(lambda _: self._bind_soon())
         self.tabs.currentChanged.connect(lambda _: self._show_page())
-        self.looking.way_changed.connect(lambda way: self.ways[way].setChecked(True))
         self.previous.clicked.connect(lambda: self.step(-1))
         self.next.clicked.connect(lambda: self.step(1))
         for view in (self.errors, self.tables, self.queue, self.guard, self.readers):
@@ -183,7 +172,7 @@ class ReviewPanel(QWidget):
         """The keys are ours while the panel is shown; scores that edits have outdated are made anew."""
         super().showEvent(event)
         self._bind_soon()
-        if self._stale:
+        if self.comparing.stale:
             self._settling.start()
 
     def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
@@ -215,10 +204,7 @@ class ReviewPanel(QWidget):
     def _reset(self) -> None:
         """Another crop, or none."""
         self.review = None
-        self._stale = False
-        if self._comparing is not None:
-            self._comparing.stop()
-            self._comparing = None
+        self.comparing.give_up()
         self.looking.set_review(None)
         self.judging.set_review(None)
         self.judging.forget()
@@ -243,8 +229,7 @@ class ReviewPanel(QWidget):
             )
         else:
             self.hint.say("")
-        for name, button in self.ways.items():
-            button.setEnabled(name == "layers" or self.review is not None)
+        self.ways_view.enable(self.review is not None)
         self.looking_section.setVisible(self.review is not None)
 
     def _changed(self, _: object = None) -> None:
@@ -255,7 +240,7 @@ class ReviewPanel(QWidget):
         """The labels were edited: follow while the panel is seen."""
         if self.review is None:
             return
-        self._stale = True
+        self.comparing.stale = True
         if self.isVisible():
             self._settling.start()
 
@@ -264,43 +249,14 @@ class ReviewPanel(QWidget):
             self._say_what_next()
 
     def update_scores(self) -> Task | None:
-        """Compare in the background and show what came out; a comparison under way is given up."""
+        """Compare in the background and show what came out."""
         self._say_what_next()
-        make = pair_of_layers(self.viewer)
-        predicted = predicted_layer(self.viewer)
-        if make is None or predicted is None:
-            return None
-        if self._comparing is not None:
-            self._stale = True  # again, once this one is through
-            return None
-        self._stale = False
-        width = int(predicted.metadata["monusac"].get("boundary_width", 3))
-        judgements = self.reading.of_crop(str(predicted.metadata["monusac"].get("crop") or ""))
+        return self.comparing.start()
 
-        def work(_: Report) -> CropReview:
-            return compare(make(), judgements, width)
-
-        task = Task(work)
-        self._comparing = task
-        task.done.connect(lambda review: self._show(task, review))
-        task.finished.connect(lambda: self._compared(task))
-        if self.review is None:
-            return self.progress.follow(task, "Comparing…")
-        task.failed.connect(lambda error: self.model.tell(str(error), "error"))
-        return task.start()
-
-    def _compared(self, task: Task) -> None:
-        if self._comparing is task:
-            self._comparing = None
-            if self._stale:
-                self.update_scores()
-
-    def _show(self, task: Task, review: CropReview) -> None:
-        if self._comparing is not task:
-            return
+    def _show(self, review: CropReview) -> None:
         self.review = review
         self._say_what_next()
-        self.scores.set_evaluation(review.evaluation, f"This crop, {review.pair.crop}")
+        self.scores.set_evaluation(review.evaluation, f"This crop, {review.pair.crop}", forgiving=review.forgiving)
         self.errors.set_findings(review.findings)
         self.tables.set_review(review)
         self.judging.set_review(review)

@@ -17,6 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.core.classes import CLASSES
+from napari_monusac.scoring.finding import FindingType
 from napari_monusac.ui.annotate_parts import ReaderName, calm
 from napari_monusac.ui.review_widgets import SHORT, class_words, keep_calm, narrow, number
 from napari_monusac.ui.widgets import Note, TaskRow, column, row
@@ -30,6 +32,12 @@ _HEADERS = ("", "What", "Class", "Doubt", "Crop")
 _ORDERS = (("Most doubtful first", "doubt"), ("Largest fault first", "size"), ("Crop by crop", "crop"))
 _KINDS = (("Errors, doubtful", ()), ("Only errors", ("error",)), ("Only doubtful", ("doubtful",)))
 _ROWS_HIGH = 9
+
+
+def _chosen(combo: QComboBox) -> frozenset[Any]:
+    """What a filter keeps: everything, or the one thing that is chosen."""
+    data = combo.currentData()
+    return frozenset() if data is None else frozenset([data])
 
 
 class ItemsModel(QAbstractTableModel):
@@ -116,6 +124,13 @@ class QueueView(QWidget):
             self.order.addItem(words, order)
         for words, kinds in _KINDS:
             self.kind.addItem(words, kinds)
+        self.type, self.class_, self.patient = calm(QComboBox()), calm(QComboBox()), calm(QComboBox())
+        for combo, words in ((self.type, "Any type"), (self.class_, "Any class"), (self.patient, "Any patient")):
+            combo.addItem(words, None)
+        for kind in FindingType:
+            self.type.addItem(kind.value.capitalize(), kind)
+        for cls in CLASSES:
+            self.class_.addItem(cls.label, cls)
         self.rare = calm(QCheckBox("Rare classes as second choice"))
         self.rare.setToolTip("Nuclei that the model nearly called a neutrophil or a macrophage")
         self.open_only = calm(QCheckBox("Only what I have not looked at"))
@@ -135,7 +150,13 @@ class QueueView(QWidget):
                 header.resizeSection(i, width)
         self.previous, self.next = calm(QPushButton("◀ Previous (P)")), calm(QPushButton("Next (N) ▶"))
         self.after = column(
-            self.bar, row(self.order, self.kind), self.rare, self.open_only, self.table, row(self.previous, self.next)
+            self.bar,
+            row(self.order, self.kind),
+            row(self.type, self.class_, self.patient),
+            self.rare,
+            self.open_only,
+            self.table,
+            row(self.previous, self.next),
         )
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
@@ -145,7 +166,7 @@ class QueueView(QWidget):
         self._session_changed()
 
     def _connect(self) -> None:
-        for combo in (self.order, self.kind):
+        for combo in (self.order, self.kind, self.type, self.class_, self.patient):
             narrow(combo)
             combo.currentIndexChanged.connect(lambda _: self._filter())
         for check in (self.rare, self.open_only):
@@ -183,9 +204,16 @@ class QueueView(QWidget):
     def _show_state(self, queue: Any) -> None:
         """Filter, order and place as this reader left them."""
         state = queue.state
-        boxes = (self.order, self.kind, self.rare, self.open_only)
+        boxes = (self.order, self.kind, self.type, self.class_, self.patient, self.rare, self.open_only)
         for box in boxes:
             box.blockSignals(True)
+        while self.patient.count() > 1:
+            self.patient.removeItem(1)
+        for name in sorted({i.finding.patient for i in queue.items.values()}):
+            self.patient.addItem(name, name)
+        f = state.filter
+        for combo, chosen in ((self.type, f.types), (self.class_, f.classes), (self.patient, f.patients)):
+            combo.setCurrentIndex(max(0, combo.findData(next(iter(chosen)))) if chosen else 0)
         self.order.setCurrentIndex(max(0, self.order.findData(state.order)))
         kinds = [set(k) for _, k in _KINDS]
         self.kind.setCurrentIndex(kinds.index(set(state.filter.kinds)) if set(state.filter.kinds) in kinds else 0)
@@ -211,6 +239,9 @@ class QueueView(QWidget):
         queue = session.queue
         changed = {
             "kinds": frozenset(self.kind.currentData() or ()),
+            "types": _chosen(self.type),
+            "classes": _chosen(self.class_),
+            "patients": _chosen(self.patient),
             "rare_second_choice": self.rare.isChecked(),
             "open_only": self.open_only.isChecked(),
         }

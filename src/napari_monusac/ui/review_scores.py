@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 from superqt import QLabeledSlider
 
 from napari_monusac.core.classes import CLASSES
-from napari_monusac.ui.review_widgets import Table, number, span
+from napari_monusac.ui.annotate_parts import calm
+from napari_monusac.ui.review_widgets import Table, narrow, number, span
 from napari_monusac.ui.widgets import Heading, Note, row
 
 if TYPE_CHECKING:
     from napari_monusac.scoring.evaluation import Evaluation
+    from napari_monusac.scoring.matching import AmbiguousRule
 
 _TITLES = {"legacy-2020": "Legacy", "corrected": "Corrected", "per-patient": "Patient", "mpq-plus": "mPQ+"}
 _OF_CLASS = ("Class", "SQ", "DQ", "IoU", "Right", "Spur.", "Miss.")
@@ -28,12 +30,33 @@ _OF_CLASS_TIPS = (
 )
 
 
+#: What is done with Ambiguous regions: words, rule.
+_AMBIGUOUS = (("Ambiguous regions: left out", "mask"), ("Ambiguous regions: spurious forgiven", "discount"))
+
+
 class ScoresView(QWidget):
-    """The scores of an evaluation."""
+    """The scores of an evaluation.
+
+    Signals
+    -------
+    rule_changed(str) : Ambiguous regions are to be treated another way ("mask" or "discount").
+    """
+
+    rule_changed = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
         self.evaluation: Evaluation | None = None
+        self._others: dict[str, Evaluation] = {}
+        self.ambiguous = calm(QComboBox())
+        for words, rule in _AMBIGUOUS:
+            self.ambiguous.addItem(words, rule)
+        self.ambiguous.setToolTip(
+            "Left out: neither truth nor prediction counts there. Forgiven: both count, but a prediction without a "
+            "partner that lies there by more than half is no false alarm"
+        )
+        narrow(self.ambiguous)
+        self.ambiguous.currentIndexChanged.connect(lambda _: self._rule_chosen())
         self.title = Heading("")
         self.tolerance = QLabeledSlider(Qt.Orientation.Horizontal)
         self.tolerance.setRange(0, 3)
@@ -52,17 +75,53 @@ class ScoresView(QWidget):
         box.setContentsMargins(0, 0, 0, 0)
         line = row(label, self.tolerance)
         line.layout().setStretch(1, 1)
-        for widget in (self.title, line, self.scorings, self.reason, self.by_class, self.facts, self.notes):
+        for widget in (
+            self.title,
+            line,
+            self.ambiguous,
+            self.scorings,
+            self.reason,
+            self.by_class,
+            self.facts,
+            self.notes,
+        ):
             box.addWidget(widget)
 
-    def set_evaluation(self, evaluation: Evaluation | None, title: str = "") -> None:
-        """Show scores."""
+    def set_evaluation(
+        self, evaluation: Evaluation | None, title: str = "", *, forgiving: Evaluation | None = None, both: bool = False
+    ) -> None:
+        """Show scores.
+
+        Parameters
+        ----------
+        evaluation : Evaluation or None
+            The scores.
+        title : str
+            Of what.
+        forgiving : Evaluation, optional
+            The same with Ambiguous regions treated the other way, to be switched to at once.
+        both : bool
+            Offer both ways although only one is at hand: `rule_changed` asks for the other.
+        """
         self.evaluation = evaluation
+        self._others = {e.ambiguous: e for e in (evaluation, forgiving) if e is not None}
+        self.ambiguous.setVisible(both or len(self._others) > 1)
         self.title.setText(title)
         self._show()
 
+    @property
+    def rule(self) -> AmbiguousRule:
+        """What is done with Ambiguous regions."""
+        return "discount" if self.ambiguous.currentData() == "discount" else "mask"
+
+    def _rule_chosen(self) -> None:
+        if self.rule in self._others:
+            self._show()
+        else:
+            self.rule_changed.emit(self.rule)
+
     def _show(self) -> None:
-        e = self.evaluation
+        e = self._others.get(self.rule, self.evaluation)
         if e is None:
             return
         level = next((t for t in e.tolerance if t.tolerance_px == self.tolerance.value()), e)
