@@ -4,7 +4,9 @@
 
 Measured on the Qt thread: command, journal with fsync, maps, colours, and the pixels handed to the canvas (`edits.py`
 measures the same without a window). Drawing the next frame is the graphics card's and not counted. Rival: what a program
-without local updates does, `Labels.refresh()` of the nuclei, semantic and ternary layers.
+without local updates does, `Labels.refresh()` of the nuclei, semantic and ternary layers. Besides: how long the Qt thread
+is held when a session is attached to the layers of its crop, and when a class or all of them are filled (wall clock, and
+the thread's own time: what it would be on a machine with nothing else to do).
 """
 
 from __future__ import annotations
@@ -71,6 +73,32 @@ def timed(call) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
+def held(call) -> tuple[float, float]:
+    """Milliseconds that a call holds this thread: wall clock, and processor time."""
+    wall, own = time.perf_counter(), time.thread_time()
+    call()
+    return 1000 * (time.perf_counter() - wall), 1000 * (time.thread_time() - own)
+
+
+def attaching(controller, times: int = 4) -> list[tuple[float, float]]:
+    """What attaching a session to the layers that are there takes on the Qt thread, some times over."""
+    found = []
+    attach = controller._opener._opened
+    controller._opener._opened = lambda *opened: found.append(held(lambda: attach(*opened)))
+    for number in range(1, times + 1):
+        controller.open_again()
+        until(lambda n=number: len(found) == n)
+    controller._opener._opened = attach
+    return found
+
+
+def filling(controller) -> list[tuple[float, float]]:
+    """What filling all classes, or one, and taking that back holds the Qt thread for."""
+    from napari_monusac.ui.editing_colors import FILLABLE
+
+    return [held(lambda c=classes: controller.fill(c)) for classes in (FILLABLE, FILLABLE, [1], [1]) * 3]
+
+
 def measure(edits: int, side: int, nuclei: int) -> dict:
     from qtpy.QtWidgets import QApplication
 
@@ -84,6 +112,7 @@ def measure(edits: int, side: int, nuclei: int) -> dict:
         for layer in layers:
             layer.visible = True
         until(lambda: True)
+        attached, filled = (np.median(found, axis=0) for found in (attaching(controller), filling(controller)))
         local: list[float] = []
         while len(local) < edits:
             tool = tools.TOOLS[int(rng.integers(len(tools.TOOLS)))]
@@ -101,6 +130,8 @@ def measure(edits: int, side: int, nuclei: int) -> dict:
     p50, p95 = np.percentile(local, [50, 95])
     return {
         "edits": len(local), "median_ms": float(p50), "p95_ms": float(p95), "tables_ms": float(np.median(settled)),
+        "attach_ms": float(attached[0]), "attach_thread_ms": float(attached[1]),
+        "fill_ms": float(filled[0]), "fill_thread_ms": float(filled[1]),
         "whole_layers_ms": float(np.median(whole)), "ratio": float(np.median(whole) / p50),
     }  # fmt: skip
 
@@ -118,6 +149,10 @@ def main() -> None:
         return
     print(f"{found['edits']} edits: median {found['median_ms']:.1f} ms, p95 {found['p95_ms']:.1f} ms (aim: below 30)")
     print(f"tables and counts, a moment after a burst of edits: {found['tables_ms']:.1f} ms")
+    for name, words in (("attach", "attaching a session"), ("fill", "outline or filled")):
+        print(
+            f"{words}: {found[f'{name}_ms']:.0f} ms, {found[f'{name}_thread_ms']:.0f} ms of them at work (aim: below 50)"
+        )
     print(f"the three layers redrawn whole: {found['whole_layers_ms']:.0f} ms, {found['ratio']:.0f} times as long")
 
 

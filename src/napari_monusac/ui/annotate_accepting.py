@@ -10,6 +10,7 @@ from superqt import QLabeledDoubleSlider
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui.annotate_parts import calm
+from napari_monusac.ui.annotate_stored import StoredPredictions
 from napari_monusac.ui.editing import EditingController
 from napari_monusac.ui.editing_commands import Commands
 from napari_monusac.ui.regions import VIEW, chosen_region
@@ -40,8 +41,10 @@ class Accepting(QWidget):
         self.in_view = calm(QPushButton("Accept all in view"))
         self.in_view.setToolTip("Take over every predicted nucleus in the window that is at least this sure")
         self.hint = Note()
+        self.stored = StoredPredictions(controller)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
+        box.addWidget(self.stored)
         box.addWidget(row(self.confidence, self.in_view, stretch_first=True))
         box.addWidget(self.hint)
         self.confidence.valueChanged.connect(self._confidence_moved)
@@ -63,7 +66,7 @@ class Accepting(QWidget):
         self.in_view.setEnabled(latest is not None)
         self.confidence.setEnabled(latest is not None)
         if latest is None:
-            self.hint.say("Predict this crop first (Predict).")
+            self.hint.say("")
             return
         table = latest[1].table
         least = self.commands.min_confidence

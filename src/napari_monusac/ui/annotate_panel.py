@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from napari_monusac.ui import annotate_settings, canvas
 from napari_monusac.ui.annotate_accepting import Accepting
 from napari_monusac.ui.annotate_parts import ClassButtons, QuestionBar, ReaderName, ToolButtons, calm
+from napari_monusac.ui.annotate_region import RegionChoice
 from napari_monusac.ui.annotate_saving import Saving
 from napari_monusac.ui.annotate_seeing import Seeing
 from napari_monusac.ui.annotate_stepping import Stepping
@@ -91,6 +92,7 @@ class AnnotatePanel(QWidget):
         self.accepting = Accepting(self.controller, self.commands)
         self.seeing = Seeing(self.controller)
         self.stepping = Stepping(self.controller, self.commands)
+        self.region = RegionChoice(self.controller, self.saving)
         self.form = column(
             self.pointer, self.classes, self.tools,
             row(*self.shapes.values()), row(self.undo, self.redo, self.save, self.done), spacing=5,
@@ -104,7 +106,7 @@ class AnnotatePanel(QWidget):
         box.setContentsMargins(4, 4, 4, 4)
         # messages stand below the buttons: what is being clicked must not move
         for widget in (
-            self.reader, self.hint, self.begin, self.show_again, self.question, self.form, self.message, self.more,
+            self.reader, self.hint, self.begin, self.region, self.show_again, self.question, self.form, self.message, self.more,
         ):  # fmt: skip
             box.addWidget(widget)
         box.addStretch(1)
@@ -132,6 +134,9 @@ class AnnotatePanel(QWidget):
         self.saving.progressed.connect(self.progress.say)
         self.keys.step, self.keys.mend = self.stepping.step, self.stepping.mend
         self.keys.toggle_fill, self.keys.done = self.seeing.toggle_fill, self.saving.done
+        self.keys.toggle_fill_of = lambda: self.seeing.toggle_fill_of(commands.class_meant())
+        self.classes.fill_asked.connect(self.seeing.toggle_fill_of)
+        controller.look_changed.connect(self._show_look)
         controller.session_changed.connect(self._session_changed)
         controller.class_changed.connect(self._show_class)
         controller.settled.connect(self._settled)
@@ -144,6 +149,10 @@ class AnnotatePanel(QWidget):
         controller.users += 1
         self.destroyed.connect(controller.release)
         self.classes.set_palette(self.model.palette)
+        self._show_look()
+
+    def _show_look(self) -> None:
+        self.classes.set_filled(self.controller.look.filled)
 
     # -- shown and hidden
 
@@ -221,8 +230,10 @@ class AnnotatePanel(QWidget):
         deleted = session is not None and layers is not None and layers.get("nuclei") is None
         self.form.setVisible(session is not None)
         self.more.setVisible(session is not None)
-        bare = session is None and self.controller.place is not None and not self.controller.opening
-        self.hint.say("" if session is not None or self.controller.opening else _BARE if bare else _NOTHING)
+        place = self.controller.place
+        large = place is not None and place.large
+        bare = session is None and place is not None and not self.controller.opening and not large
+        self.hint.say("" if session is not None or large or self.controller.opening else _BARE if bare else _NOTHING)
         self.begin.setVisible(bare and not self.question.buttons)
         self.show_again.setVisible(deleted)
         if self.controller.place is None:

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QPushButton,
     QSlider,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -45,14 +46,16 @@ TOOL_WORDS: Mapping[str, tuple[str, str, str]] = {
 }
 
 
-def color_icon(rgb: Rgb, size: int = 14) -> QIcon:
-    """A square in a class's colour, with an edge that shows on light and on dark."""
+def color_icon(rgb: Rgb, *, filled: bool = True, size: int = 16) -> QIcon:
+    """A square in a class's colour, filled or as an outline, with an edge that shows on light and on dark."""
     picture = QPixmap(size, size)
     picture.fill(Qt.GlobalColor.transparent)
     painter = QPainter(picture)
-    painter.setBrush(QColor(*rgb))
-    painter.setPen(QColor(110, 110, 110))
-    painter.drawRect(0, 0, size - 1, size - 1)
+    painter.fillRect(0, 0, size, size, QColor(110, 110, 110))
+    painter.fillRect(1, 1, size - 2, size - 2, QColor(*rgb))
+    if not filled:
+        painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_Clear)
+        painter.fillRect(4, 4, size - 8, size - 8, Qt.GlobalColor.transparent)
     painter.end()
     return QIcon(picture)
 
@@ -64,37 +67,64 @@ def calm(button: Any) -> Any:
 
 
 class ClassButtons(QWidget):
-    """One button a class, in its colour, with its key and how many nuclei there are."""
+    """One button a class with its key and how many nuclei there are; its colour is a button too: outline or filled.
+
+    Signals
+    -------
+    chosen(int) : the key of a class.
+    fill_asked(int) : the number of a class that is to be filled, or outlined.
+    """
 
     chosen = Signal(int)
+    fill_asked = Signal(int)
 
     def __init__(self) -> None:
         super().__init__()
         self.buttons: dict[int, QPushButton] = {}
-        self._counts: dict[int, int] = {}
+        self.chips: dict[int, QToolButton] = {}
+        self._palette: PaletteName = "imagescope"
+        self._filled: frozenset[int] = frozenset()
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(3)
         for at, (key, number) in enumerate(CLASS_KEYS):
             button = calm(QPushButton())
             button.setCheckable(True)
-            button.setIconSize(QSize(14, 14))
             button.setStyleSheet("QPushButton { text-align: left; padding: 4px 6px; }")
             button.setToolTip(
                 f"{_NAMES[number]}: the selected nuclei become this, and so do new ones. "
                 f"Key {key}: the nucleus under the pointer."
             )
             button.clicked.connect(lambda _=False, k=key: self.chosen.emit(k))
-            self.buttons[number] = button
-            grid.addWidget(button, at // 2, at % 2)
-        self.set_palette("imagescope")
+            chip = calm(QToolButton())
+            chip.setIconSize(QSize(16, 16))
+            chip.setAutoRaise(True)
+            chip.clicked.connect(lambda _=False, n=number: self.fill_asked.emit(n))
+            self.buttons[number], self.chips[number] = button, chip
+            grid.addWidget(chip, at // 2, 2 * (at % 2))
+            grid.addWidget(button, at // 2, 2 * (at % 2) + 1)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(3, 1)
+        self._show_chips()
         self.set_counts({})
 
     def set_palette(self, palette: PaletteName) -> None:
         """Show the colours of a palette."""
-        for number, button in self.buttons.items():
-            rgb = AMBIGUOUS_COLOR if number == AMBIGUOUS_ID else PALETTES[palette][NucleusClass(number)]
-            button.setIcon(color_icon(rgb))
+        self._palette = palette
+        self._show_chips()
+
+    def set_filled(self, filled: frozenset[int]) -> None:
+        """Show which classes are filled."""
+        self._filled = filled
+        self._show_chips()
+
+    def _show_chips(self) -> None:
+        for number, chip in self.chips.items():
+            rgb = AMBIGUOUS_COLOR if number == AMBIGUOUS_ID else PALETTES[self._palette][NucleusClass(number)]
+            filled = number in self._filled
+            chip.setIcon(color_icon(rgb, filled=filled))
+            now, other = ("filled", "outlines only") if filled else ("outlines", "filled, too")
+            chip.setToolTip(f"{_NAMES[number]}: {now}. Click: {other} (Shift+O; O for all classes)")
 
     def set_counts(self, counts: Mapping[int, int]) -> None:
         """Show how many there are: {number of the class in a row: nuclei}."""

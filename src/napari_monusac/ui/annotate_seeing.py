@@ -1,4 +1,4 @@
-"""Seeing: outline or fill, how strong, only one class, colours, stain, contrast."""
+"""Seeing: outline or filled, how strong, only one class, colours, stain, contrast."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ from napari_monusac.ui import annotate_settings, canvas
 from napari_monusac.ui.annotate_parts import calm, slider
 from napari_monusac.ui.annotate_stain import COLOUR, STAINS, StainView
 from napari_monusac.ui.editing import EditingController
-from napari_monusac.ui.editing_layers import recolour_predicted
+from napari_monusac.ui.editing_colors import FILLABLE, recolour_predicted
 from napari_monusac.ui.widgets import row
-
-_OUTLINE_PX = 2
-#: Filled nuclei would hide the tissue at the opacity of an outline, in per cent.
-_FILLED_OPACITY = 40
 
 
 class Seeing(QWidget):
@@ -34,16 +30,21 @@ class Seeing(QWidget):
     def __init__(self, controller: EditingController) -> None:
         super().__init__()
         self.controller = controller
-        self._other_opacity = _FILLED_OPACITY  # of the way of drawing that is not chosen now
         self._chosen = False
         self._seen: Any = None
         self.stain_view = StainView(controller.viewer, self)
         self.fill = calm(QCheckBox("Filled (O)"))
-        self.fill.setToolTip("Nuclei filled, or as outlines: key O")
+        self.fill.setToolTip(
+            "All classes filled, or as outlines (key O); one class: click its colour above, or Shift+O"
+        )
         self.only = calm(QCheckBox("Only this class"))
         self.only.setToolTip("Hide the nuclei of the other classes; the class is the one whose button is pressed above")
         self.colour_blind = calm(QCheckBox("Colour-blind colours"))
-        self.opacity: QSlider = slider(5, 100, 70, "How strong nuclei are drawn, in per cent")
+        self.opacity: QSlider = slider(5, 100, 90, "How strong nuclei are drawn, in per cent")
+        strength = round(100 * controller.look.strength)
+        self.strength: QSlider = slider(
+            5, 100, strength, "How strong fillings are, compared with outlines, in per cent"
+        )
         self.stain = QComboBox()
         self.stain.addItems(STAINS)
         self.stain.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -59,9 +60,11 @@ class Seeing(QWidget):
         form.addRow(row(self.fill, self.only))
         form.addRow(self.colour_blind)
         form.addRow("Nuclei", self.opacity)
+        form.addRow("Filling", self.strength)
         form.addRow("Stain", self.stain)
         form.addRow("Contrast", self.contrast)
-        self.fill.toggled.connect(self._fill_toggled)
+        self.fill.clicked.connect(lambda _: self.toggle_fill())
+        self.strength.valueChanged.connect(lambda percent: controller.set_look(strength=percent / 100))
         self.only.toggled.connect(lambda _: self.apply_look())
         self.colour_blind.toggled.connect(self._palette_toggled)
         self.opacity.valueChanged.connect(self._opacity_moved)
@@ -71,6 +74,7 @@ class Seeing(QWidget):
         controller.viewer.layers.events.inserted.connect(self._inserted)
         controller.session_changed.connect(self._session_changed)
         controller.class_changed.connect(self.apply_look)
+        controller.look_changed.connect(self._show_fill)
         self.colour_blind.setChecked(controller.model.palette == "colour-blind")
         self._session_changed()
 
@@ -94,25 +98,24 @@ class Seeing(QWidget):
         if layer is not None:
             if self._chosen and layer is not self._seen:
                 # what the reader chose on the crop before holds here, too
-                layer.contour = 0 if self.fill.isChecked() else _OUTLINE_PX
                 layer.opacity = self.opacity.value() / 100
             self._seen = layer
-            _quietly(self.fill, lambda: self.fill.setChecked(layer.contour == 0))
             _quietly(self.opacity, lambda: self.opacity.setValue(round(100 * layer.opacity)))
             self.apply_look()
+        self._show_fill()
 
     def toggle_fill(self) -> None:
-        """Outline or fill (key O)."""
-        self.fill.toggle()
+        """All classes as outlines, or filled (key O)."""
+        self.controller.fill(FILLABLE)
 
-    def _fill_toggled(self, filled: bool) -> None:
-        layer = self._nuclei()
-        if layer is not None:
-            self._chosen = True
-            layer.contour = 0 if filled else _OUTLINE_PX
-            now = self.opacity.value()
-            self.opacity.setValue(self._other_opacity)
-            self._other_opacity = now
+    def toggle_fill_of(self, number: int) -> None:
+        """One class as outlines, or filled (key Shift+O, or a click on its colour)."""
+        self.controller.fill([number])
+
+    def _show_fill(self) -> None:
+        filled = self.controller.look.filled
+        _quietly(self.fill, lambda: self.fill.setChecked(filled >= set(FILLABLE)))
+        self.strength.setEnabled(bool(filled))
 
     def _opacity_moved(self, percent: int) -> None:
         layer = self._nuclei()
@@ -132,14 +135,10 @@ class Seeing(QWidget):
 
     def apply_look(self) -> None:
         """Show the chosen colours and classes."""
-        layers, session = self.controller.layers, self.controller.session
-        if layers is None or session is None:
-            return
-        only = None
-        if self.only.isChecked() and session.current_class != AMBIGUOUS_ID:
+        session, only = self.controller.session, None
+        if session is not None and self.only.isChecked() and session.current_class != AMBIGUOUS_ID:
             only = frozenset([session.current_class])
-        if (layers.palette, layers.only) != (self.controller.model.palette, only):
-            layers.set_look(self.controller.model.palette, only)
+        self.controller.set_look(palette=self.controller.model.palette, only=only)
 
     def _stain_changed(self) -> None:
         self.stain_view.show(self.stain.currentText(), self.contrast.value())

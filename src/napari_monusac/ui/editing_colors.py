@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,42 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
-from napari_monusac.core.classes import CLASSES, PALETTES, NucleusClass, PaletteName, class_colors
+from napari_monusac.core.classes import AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, class_colors
+from napari_monusac.session.rows import AMBIGUOUS_ID
+from napari_monusac.ui import canvas
 
 _UNCLASSIFIED = int(NucleusClass.UNCLASSIFIED)
 #: Place of each class in the table of colours; 0 is background.
-_PLACES: Mapping[int, int] = {**{int(c): int(c) for c in CLASSES}, _UNCLASSIFIED: len(CLASSES) + 1}
+PLACES: Mapping[int, int] = {
+    **{int(c): int(c) for c in CLASSES}, _UNCLASSIFIED: len(CLASSES) + 1, AMBIGUOUS_ID: len(CLASSES) + 2,
+}  # fmt: skip
+#: What is inside an outline has the place of its class and this.
+INNER = len(PLACES)
 _CLEAR = (0.0, 0.0, 0.0, 0.0)
+#: Classes that can be shown filled, in the order of their keys.
+FILLABLE: tuple[int, ...] = tuple(PLACES)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How nuclei are shown.
+
+    Attributes
+    ----------
+    palette : {"imagescope", "colour-blind"}
+        Class colours.
+    only : frozenset of int or None
+        Classes that are shown; None for all.
+    filled : frozenset of int
+        Classes that are filled, within their outlines (`AMBIGUOUS_ID` for regions).
+    strength : float
+        How strong a filling is, 0 to 1, compared with the outline.
+    """
+
+    palette: PaletteName = "imagescope"
+    only: frozenset[int] | None = None
+    filled: frozenset[int] = frozenset([AMBIGUOUS_ID])
+    strength: float = 0.4
 
 
 class ClassColormap(DirectLabelColormap):
@@ -24,31 +55,34 @@ class ClassColormap(DirectLabelColormap):
     napari's own `DirectLabelColormap` holds a colour for each label: with 3,000 nuclei it takes 50 ms to make one, and
     the whole layer is coloured anew each time. Here a label is looked up in an array of small numbers, which is changed
     in place; only the pixels that an edit touched are sent to the screen again. Labels that nobody has named yet (the
-    brush is drawing them) have the class that new nuclei get.
+    brush is drawing them) have the class that new nuclei get. What is inside an outline has a colour of its own (see
+    `napari_monusac.ui.editing_drawing`): to fill a class is to change that one colour.
     """
 
     _table: NDArray[np.uint8] = PrivateAttr(default_factory=lambda: np.zeros(256, np.uint8))
-    _new: int = PrivateAttr(default=_PLACES[_UNCLASSIFIED])
-    _shades: NDArray[np.float32] = PrivateAttr(default_factory=lambda: np.zeros((len(_PLACES) + 1, 4), np.float32))
+    _new: int = PrivateAttr(default=PLACES[_UNCLASSIFIED])
+    _shades: NDArray[np.float32] = PrivateAttr(default_factory=lambda: np.zeros((2 * INNER + 1, 4), np.float32))
 
     @classmethod
     def of(cls, classes: Mapping[int, int | None], palette: PaletteName = "imagescope") -> ClassColormap:
         """Make the colormap of labels with these classes."""
         # napari asks for a colour of "None" and of the background; they play no part below
         made = cls(color_dict={0: "transparent", None: (0.8, 0.8, 0.8, 1.0)})
-        made.set_palette(palette)
+        made.set_look(Look(palette))
         made.set_new_class(_UNCLASSIFIED)
         made.set_classes(classes)
         return made
 
     # -- what is shown
 
-    def set_palette(self, palette: PaletteName, only: Iterable[int] | None = None) -> None:
-        """Take other colours; with `only`, other classes become invisible. Tell the layer with `events.colormap()`."""
-        shown = set(_PLACES) if only is None else set(only)
-        colors = class_colors(palette)
-        for number, place in _PLACES.items():
-            self._shades[place] = colors[number] if number in shown else _CLEAR
+    def set_look(self, look: Look) -> None:
+        """Take other colours, hide classes, fill some. Tell the layer with `events.colormap()`; no pixel is computed."""
+        shown = set(PLACES) if look.only is None else {*look.only, AMBIGUOUS_ID}
+        colors = {**class_colors(look.palette), AMBIGUOUS_ID: (*(v / 255 for v in AMBIGUOUS_COLOR), 1.0)}
+        for number, place in PLACES.items():
+            color = colors[number] if number in shown else _CLEAR
+            self._shades[place] = color
+            self._shades[place + INNER] = (*color[:3], color[3] * look.strength) if number in look.filled else _CLEAR
 
     def set_classes(self, classes: Mapping[int, int | None]) -> None:
         """Set the class of some labels; None or an unknown one makes it a new label again."""
@@ -61,11 +95,11 @@ class ClassColormap(DirectLabelColormap):
         table, new = self._table, self._new  # each look at an attribute of a pydantic model takes microseconds
         for label, number in classes.items():
             if label > 0:
-                table[label] = new if number is None else _PLACES.get(number, new)
+                table[label] = new if number is None else PLACES.get(number, new)
 
     def set_new_class(self, number: int, used: Iterable[int] = ()) -> None:
         """Show labels that nobody has named yet in the colour of this class; `used` are those with a name."""
-        self._new = _PLACES.get(number, _PLACES[_UNCLASSIFIED])
+        self._new = PLACES.get(number, PLACES[_UNCLASSIFIED])
         free = np.ones(len(self._table), bool)
         free[[k for k in used if k < len(free)]] = False
         self._table[free] = self._new
@@ -103,3 +137,19 @@ def class_hex(number: int, palette: PaletteName) -> str:
     """Colour of a class for style sheets."""
     r, g, b = PALETTES[palette][NucleusClass(number)]
     return f"#{r:02x}{g:02x}{b:02x}"
+
+
+def semantic_colormap(palette: PaletteName) -> DirectLabelColormap:
+    """Colours of a semantic map."""
+    colors: dict[int | None, Any] = dict(class_colors(palette).items())
+    return DirectLabelColormap(color_dict=colors | {0: "transparent", None: "transparent"})
+
+
+def recolour_predicted(layer: Any, palette: PaletteName) -> None:
+    """Give a layer of a prediction the class colours that were chosen; other layers are left alone."""
+    if canvas.role(layer) == "predicted semantic":
+        layer.colormap = semantic_colormap(palette)
+    elif canvas.role(layer) == "predicted nuclei" and "class_id" in layer.features:
+        table = layer.features
+        classes = dict(zip(table["index"].tolist(), table["class_id"].tolist(), strict=True))
+        layer.colormap = ClassColormap.of({int(k): int(v) for k, v in classes.items()}, palette)

@@ -83,7 +83,9 @@ class Commands:
     def predicted_under(self, point: Point | None = None) -> int:
         """Return the predicted nucleus at a point, by default under the pointer; 0 for none."""
         at = self.pointer if point is None else point
-        if self.session is None or at is None or not self.controller.ready_prediction():
+        if self.session is None or at is None or self.controller.model.last_prediction is None:
+            return 0
+        if not self.controller.ready_prediction():
             return 0
         return self.session.pick_predicted(at, self.tolerance())
 
@@ -96,6 +98,14 @@ class Commands:
             return selected
         here = self.under()
         return [here] if here else selected
+
+    def class_meant(self) -> int:
+        """Return the class of the nucleus under the pointer, else the one that new nuclei get (its number in a row)."""
+        session = self.session
+        here = self.under() if self._moved else 0
+        if session is None:
+            return 1
+        return session.rows[here].class_id if here else session.current_class
 
     # -- commands
 
@@ -142,8 +152,7 @@ class Commands:
 
     def accept(self, point: Point | None = None, *, replace: bool = False) -> None:
         """Accept the predicted nucleus at a point, by default under the pointer."""
-        if self.session is not None and not self.controller.ready_prediction():
-            self.controller.said.emit("Predict this crop first (Predict); then its nuclei can be accepted.", "hint")
+        if self.session is None or not self.controller.ready_prediction():
             return
         label = self.predicted_under(point)
         if not label:
@@ -155,7 +164,6 @@ class Commands:
         """Accept all predicted nuclei above the confidence, in a polygon (y, x) or everywhere; many in a worker."""
         session, controller = self.session, self.controller
         if session is None or not controller.ready_prediction():
-            controller.said.emit("Predict this crop first (Predict); then its nuclei can be accepted.", "hint")
             return
         least, before = self.min_confidence, len(session.rows)
         if len(session.predicted) <= _AT_ONCE or controller.busy:

@@ -37,6 +37,7 @@ class Keys:
         self.step: Callable[[int], object] = lambda _: None
         self.mend: Callable[[], object] = lambda: None
         self.toggle_fill: Callable[[], object] = lambda: None
+        self.toggle_fill_of: Callable[[], object] = lambda: None
         self.done: Callable[[], object] = lambda: None
         self._bound: list[tuple[Layer, str, Callable[..., Any]]] = []
 
@@ -62,6 +63,7 @@ class Keys:
             "E": lambda: self.toolbox.set_tool("erase"),
             "F": lambda: self.mend(),
             "O": lambda: self.toggle_fill(),
+            "Shift-O": lambda: self.toggle_fill_of(),
             "D": lambda: self.done(),
             UNDO: c.undo,
             REDO: c.redo,

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
-from napari_monusac.core.classes import AMBIGUOUS_COLOR, PaletteName, class_colors
+from napari_monusac.session.rows import AMBIGUOUS_ID
 from napari_monusac.ui import canvas
-from napari_monusac.ui.editing_colors import ClassColormap
+from napari_monusac.ui.editing_colors import ClassColormap, Look, semantic_colormap
+from napari_monusac.ui.editing_drawing import OUTLINE_PX, Drawing
+from napari_monusac.ui.editing_ready import PAINTED, VIEWS, Ready, places_of
 from napari_monusac.ui.masks_panel import ternary_colormap
 
 if TYPE_CHECKING:
     from napari_monusac.masks.strokes import Box
-    from napari_monusac.session.session import EditingSession
 
-#: Layers that show a session, bottom first, and the array of the session's maps that each shows.
-VIEWS: Mapping[str, str] = {
-    "semantic": "semantic",
-    "ternary": "ternary",
-    "ambiguous": "ambiguous",
-    "nuclei": "instances",
-}
-#: Those that the user may paint on.
-PAINTED = ("nuclei", "ambiguous")
+
+#: Opacity that the reader gives a region that is only filled; of outlines, over which fillings are weaker.
+_FILLED_OPACITY, _OUTLINE_OPACITY = 0.5, 0.9
 
 
 class SessionLayers:
@@ -37,29 +31,31 @@ class SessionLayers:
     ----------
     viewer : napari.Viewer
         Where they are.
-    session : EditingSession
-        What they show.
-    palette : {"imagescope", "colour-blind"}
-        Class colours.
+    made : Ready
+        The session, and what was made for its layers.
+    look : Look
+        Colours, and which classes are filled.
     """
 
-    def __init__(self, viewer: Any, session: EditingSession, palette: PaletteName) -> None:
-        self.viewer, self.session, self.palette = viewer, session, palette
-        self.only: frozenset[int] | None = None
-        self.colormap = ClassColormap.of(self._classes(), palette)
+    def __init__(self, viewer: Any, made: Ready, look: Look) -> None:
+        self.viewer, self.session, self.look = viewer, made.session, look
+        self.colormap, self._known, self._drawn = made.colormap, made.known, dict(made.drawn)
+        self.colormap.set_look(look)
+        self._regions = ClassColormap.of({})
+        self._regions.set_new_class(AMBIGUOUS_ID)
+        self._regions.set_look(look)
         self._layers: dict[str, Labels] = {}
         for name in VIEWS:
             found = canvas.find_layer(viewer, name)
-            if isinstance(found, Labels) and tuple(found.data.shape) == session.shape:
+            if isinstance(found, Labels) and tuple(found.data.shape) == self.session.shape:
                 self._layers[name] = found
                 self._attach(name, found)
-        if palette != "imagescope":
-            self.set_look(palette, None)
-        # what the painted maps held when the session last knew: a stroke of napari's own tools is the difference
-        self._known = {name: self._array(name).copy() for name in PAINTED}
-
-    def _classes(self) -> dict[int, int | None]:
-        return {k: row.class_id for k, row in self.session.rows.items() if row.plane == "nuclei"}
+        if look.palette != "imagescope" and (semantic := self.get("semantic")) is not None:
+            semantic.colormap = semantic_colormap(look.palette)
+        nuclei = self.get("nuclei")
+        if nuclei is not None:
+            nuclei.features = made.table
+        self._count_regions()
 
     def _array(self, name: str) -> NDArray[Any]:
         array: NDArray[Any] = getattr(self.session.maps, VIEWS[name])
@@ -73,17 +69,25 @@ class SessionLayers:
     # -- taking layers over
 
     def _attach(self, name: str, layer: Labels) -> None:
-        """Make a layer a view on its map. A layer that shows the same already lends its array: nothing is redrawn."""
-        array = self._array(name)
-        own = layer.data
-        fits = isinstance(own, np.ndarray) and own.dtype == array.dtype and own.flags.writeable and own.base is None
-        if fits and np.array_equal(own, array):
-            setattr(self.session.maps, VIEWS[name], own)
-        else:
-            layer.data = array
-        if name == "nuclei":
-            layer.colormap = self.colormap
-        layer.editable = name in PAINTED
+        """Make a layer a view on its map; it is drawn once, and not at all if it shows the same already."""
+        redraw = layer.data is not self._array(name) or name in PAINTED
+        with getattr(layer, "_block_refresh", nullcontext)():
+            if layer.data is not self._array(name):
+                layer.data = self._array(name)
+            if name in PAINTED:
+                self._draw(name, layer)
+            layer.editable = name in PAINTED
+        if redraw:
+            layer.refresh(extent=False)
+
+    def _draw(self, name: str, layer: Labels) -> None:
+        """Draw nuclei or regions with our outlines and fillings."""
+        Drawing(layer, lambda cut: places_of(self.session, name, cut), self._drawn.pop(name, None))
+        layer.colormap = self.colormap if name == "nuclei" else self._regions
+        if layer.contour != OUTLINE_PX:
+            layer.contour = OUTLINE_PX
+        if name == "ambiguous" and layer.opacity == _FILLED_OPACITY:
+            layer.opacity = _OUTLINE_OPACITY  # an outline that faint is lost on tissue; the filling is weaker by itself
 
     def restore_array(self, name: str) -> None:
         """Give a layer its map back after somebody put another array in; what that one held can be had from it before.
@@ -108,30 +112,32 @@ class SessionLayers:
 
     def _add(self, name: str, image: Image | None) -> Labels:
         about = dict(image.metadata.get("monusac", {})) if image is not None else {}
-        about |= {"role": name, "annotation": str(self.session.path) if self.session.path else None}
-        placing = (
-            {"scale": image.scale[-2:], "translate": image.translate[-2:], "units": image.units[-2:]}
-            if image is not None
-            else {}
-        )
-        grey = (*(v / 255 for v in AMBIGUOUS_COLOR), 1.0)
+        first = about.get("offset_px", (0, 0))
+        offset = self.session.frame.offset_px
+        about |= {
+            "role": name, "annotation": str(self.session.path) if self.session.path else None, "offset_px": offset,
+        }  # fmt: skip
+        placing = {}
+        if image is not None:
+            corner = np.asarray(image.data_to_world(np.subtract(offset, first)))[-2:]
+            placing = {"scale": image.scale[-2:], "translate": corner, "units": image.units[-2:]}
         colormap = {
             "nuclei": self.colormap,
-            "semantic": semantic_colormap(self.palette),
+            "semantic": semantic_colormap(self.look.palette),
             "ternary": ternary_colormap(),
-            "ambiguous": DirectLabelColormap(color_dict={0: "transparent", None: grey}),
+            "ambiguous": self._regions,
         }[name]
         layer: Labels = self.viewer.add_labels(
             self._array(name),
             name=name,
             colormap=colormap,
-            opacity=0.7 if name == "nuclei" else 0.5,
+            opacity=_OUTLINE_OPACITY if name in PAINTED else _FILLED_OPACITY,
             visible=name in PAINTED,
             metadata={"monusac": about},
             **placing,
         )
-        if name == "nuclei":
-            layer.contour = 2
+        if name in PAINTED:
+            self._draw(name, plain(layer))
         layer.editable = name in PAINTED
         return layer
 
@@ -188,25 +194,29 @@ class SessionLayers:
         if layer is not None:
             layer.events.selected_label()  # the little square in napari's controls
 
-    def set_look(self, palette: PaletteName, only: frozenset[int] | None) -> None:
-        """Take other class colours; with `only`, nuclei of other classes are not shown. No pixel is computed again."""
-        self.palette, self.only = palette, only
-        self.colormap.set_palette(palette, only)
-        layer = self.get("nuclei")
-        if layer is not None:
-            layer.events.colormap()
+    def set_look(self, look: Look) -> None:
+        """Take other colours, hide classes, fill some. No pixel is computed again."""
+        recoloured, self.look = look.palette != self.look.palette, look
+        for name, colormap in (("nuclei", self.colormap), ("ambiguous", self._regions)):
+            colormap.set_look(look)
+            layer = self.get(name)
+            if layer is not None:
+                layer.events.colormap()
         semantic = self.get("semantic")
-        if semantic is not None:
-            semantic.colormap = semantic_colormap(palette)
+        if semantic is not None and recoloured:
+            semantic.colormap = semantic_colormap(look.palette)
 
     def update_tables(self) -> None:
         """Bring the table of each nucleus up to date, for the status bar, Review and the legend."""
         nuclei = self.get("nuclei")
         if nuclei is not None:
             nuclei.features = self.session.features("nuclei")
+        self._count_regions()
+
+    def _count_regions(self) -> None:
         ambiguous = self.get("ambiguous")
         if ambiguous is not None:
-            regions = sum(row.plane == "ambiguous" for row in self.session.rows.values())
+            regions = sum(row.class_id == AMBIGUOUS_ID for row in self.session.rows.values())
             ambiguous.metadata.setdefault("monusac", {})["regions"] = regions
 
     def set_editable(self, editable: bool) -> None:
@@ -217,25 +227,9 @@ class SessionLayers:
                 layer.editable = editable
 
 
-def recolour_predicted(layer: Any, palette: PaletteName) -> None:
-    """Give a layer of a prediction the class colours that were chosen; other layers are left alone."""
-    if canvas.role(layer) == "predicted semantic":
-        layer.colormap = semantic_colormap(palette)
-    elif canvas.role(layer) == "predicted nuclei" and "class_id" in layer.features:
-        table = layer.features
-        classes = dict(zip(table["index"].tolist(), table["class_id"].tolist(), strict=True))
-        layer.colormap = ClassColormap.of({int(k): int(v) for k, v in classes.items()}, palette)
-
-
 def plain(layer: Any) -> Any:
     """Return a layer itself: what a plugin's viewer hands out is a proxy, which is not the layer in its list."""
     return getattr(layer, "__wrapped__", layer)
-
-
-def semantic_colormap(palette: PaletteName) -> DirectLabelColormap:
-    """Colours of a semantic map."""
-    colors: dict[int | None, Any] = dict(class_colors(palette).items())
-    return DirectLabelColormap(color_dict=colors | {0: "transparent", None: "transparent"})
 
 
 def refresh_box(layer: Labels, box: Box) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 
-from napari_monusac.ui import canvas
+from napari_monusac.plugin.layers import WHOLE_PX
+from napari_monusac.ui import annotate_settings, canvas
+from napari_monusac.ui.editing_ready import VIEWS, Ready, ready
 from napari_monusac.ui.work import Report, Task
 
 if TYPE_CHECKING:
@@ -34,13 +36,19 @@ class Place:
     path : Path
         The file that is edited and saved: the annotation, or a copy in the work folder where that cannot be written.
     shape : tuple of int
-        Height and width, px.
+        Height and width of what is edited, px.
     um_per_px : float or None
         Micrometres per px.
     boundary_width : int
         Width of the boundary that the ternary layer shows, px.
     copied : bool
         Whether `path` is a copy in the work folder.
+    offset_px : tuple of int or None
+        (y, x) of the region that is edited, in the slide; None: the whole image.
+    whole : tuple of int
+        Height and width of the image, px.
+    image_offset_px : tuple of int
+        Where the image layer begins in the slide, px (of a huge one without smaller levels, only the middle is shown).
     """
 
     image: str
@@ -51,6 +59,19 @@ class Place:
     um_per_px: float | None
     boundary_width: int = 3
     copied: bool = False
+    offset_px: tuple[int, int] | None = None
+    whole: tuple[int, int] = (0, 0)
+    image_offset_px: tuple[int, int] = (0, 0)
+
+    @property
+    def large(self) -> bool:
+        """Whether only a region of the image can be edited, and none was chosen yet."""
+        return self.offset_px is None and (self.whole[0] * self.whole[1] > WHOLE_PX or any(self.image_offset_px))
+
+    @property
+    def part(self) -> tuple[int, int, int, int]:
+        """What is edited: (y, x, height, width) in px of the slide."""
+        return (*(self.offset_px or (0, 0)), *self.shape)
 
 
 def work_folder(collection: str | Path | None = None) -> Path:
@@ -68,13 +89,18 @@ def writable(folder: Path) -> bool:
 
 
 def place_of(image: Image | None, nuclei: Labels | None, ternary: Labels | None = None) -> Place | None:
-    """Return what a session of these layers works on; None where there is no image file, or only a part is shown."""
-    base = nuclei if nuclei is not None else image
+    """Return what a session of these layers works on; None where there is no image file, or the image is gone and only
+    a part of it is labelled.
+    """
+    base: Any = nuclei if nuclei is not None else image
     if base is None:
         return None
     about = (image if image is not None else base).metadata.get("monusac", {})
-    if not about.get("image") or tuple(about.get("offset_px", (0, 0))) != (0, 0) or getattr(image, "multiscale", False):
+    y, x = (int(v) for v in about.get("offset_px", (0, 0)))
+    if not about.get("image") or (image is None and (y or x)):
         return None
+    pixels = base.data if image is None else image.data[0] if image.multiscale else image.data
+    height, width_px = int(pixels.shape[0]), int(pixels.shape[1])
     source = Path(about["image"])
     annotation = Path(about["annotation"]) if about.get("annotation") else None
     own = annotation if annotation is not None else source.with_suffix(".xml")
@@ -84,8 +110,8 @@ def place_of(image: Image | None, nuclei: Labels | None, ternary: Labels | None 
     width = int(ternary.metadata.get("monusac", {}).get("boundary_width", 3)) if ternary is not None else 3
     return Place(
         image=str(source), name=str(about.get("crop") or source.name), annotation=annotation, path=own,
-        shape=(int(base.data.shape[0]), int(base.data.shape[1])), um_per_px=canvas.um_per_px(base),
-        boundary_width=width, copied=copied,
+        shape=(height, width_px), um_per_px=canvas.um_per_px(base), boundary_width=width, copied=copied,
+        whole=(height + y, width_px + x), image_offset_px=(y, x),
     )  # fmt: skip
 
 
@@ -116,7 +142,7 @@ def open_session(place: Place, author: str, restore: RestorePolicy) -> EditingSe
             ) from error
     return EditingSession.open(
         place.path, place.shape, author=author, um_per_px=place.um_per_px,
-        boundary_width=place.boundary_width, restore=restore,
+        boundary_width=place.boundary_width, restore=restore, offset_px=place.offset_px,
     )  # fmt: skip
 
 
@@ -133,60 +159,78 @@ def how_it_opened(place: Place, session: EditingSession) -> tuple[str, str]:
     return "", "hint"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """What is to be opened."""
+
+    place: Place
+    author: str
+    restore: RestorePolicy
+    shown: dict[str, Any]
+
+
 class SessionOpener:
     """Opens one session at a time: a journal is locked while it is read, so two openings must not cross.
 
     Parameters
     ----------
     opened : callable
-        Called on the Qt thread with (place, session).
+        Called on the Qt thread with (place, ready session).
     failed : callable
         Called on the Qt thread with (place, error).
     """
 
-    def __init__(self, opened: Callable[[Place, EditingSession], None], failed: Callable[[Place, Any], None]) -> None:
+    def __init__(self, opened: Callable[[Place, Ready], None], failed: Callable[[Place, Any], None]) -> None:
         self._opened, self._failed = opened, failed
         self._task: Task | None = None
-        self._wanted: tuple[Place, str, RestorePolicy] | None = None
+        self._wanted: Wanted | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a session is being opened."""
         return self._task is not None
 
-    def ask(self, place: Place | None, author: str = "", restore: RestorePolicy = "auto") -> None:
-        """Open the session of `place` next; one that is being opened is given up. None: only give up."""
-        self._wanted = None if place is None else (place, author, restore)
+    def ask(self, place: Place | None, restore: RestorePolicy = "auto", shown: Mapping[str, Any] | None = None) -> None:
+        """Open the session of `place` next; one that is being opened is given up. None: only give up.
+
+        `shown`: the arrays that layers show now, by name; those that are equal to the session's need no drawing.
+        """
+        self._wanted = None if place is None else Wanted(place, annotate_settings.reader(), restore, dict(shown or {}))
         if self._task is None:
             self._next()
 
     def _next(self) -> None:
-        if self._wanted is None:
-            return
         wanted = self._wanted
-        place, author, restore = wanted
+        if wanted is None:
+            return
 
-        def work(_: Report) -> EditingSession:
-            return open_session(place, author, restore)
+        def work(_: Report) -> Ready:
+            return ready(open_session(wanted.place, wanted.author, wanted.restore), wanted.shown)
 
         task = self._task = Task(work)
-        task.done.connect(lambda session: self._done(wanted, session))
+        task.done.connect(lambda made: self._done(wanted, made))
         task.failed.connect(lambda error: self._lost(wanted, error))
         task.finished.connect(self._finished)
         task.start()
 
-    def _done(self, wanted: tuple[Place, str, RestorePolicy], session: EditingSession) -> None:
+    def _done(self, wanted: Wanted, made: Ready) -> None:
         if self._wanted is wanted:
             self._wanted = None
-            self._opened(wanted[0], session)
+            self._opened(wanted.place, made)
         else:
-            session.close()
+            made.session.close()
 
-    def _lost(self, wanted: tuple[Place, str, RestorePolicy], error: Any) -> None:
+    def _lost(self, wanted: Wanted, error: Any) -> None:
         if self._wanted is wanted:
             self._wanted = None
-            self._failed(wanted[0], error)
+            self._failed(wanted.place, error)
 
     def _finished(self) -> None:
         self._task = None
         self._next()
+
+
+def arrays_of(viewer: Any) -> dict[str, Any]:
+    """Return what the layers of a crop show now, by name."""
+    found = {name: canvas.find_layer(viewer, name) for name in VIEWS}
+    return {name: layer.data for name, layer in found.items() if isinstance(layer, Labels)}

@@ -8,7 +8,8 @@ from napari.layers import Labels
 from qtpy.QtCore import QTimer
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.ui.editing_layers import PAINTED, SessionLayers
+from napari_monusac.ui.editing_layers import SessionLayers
+from napari_monusac.ui.editing_ready import PAINTED
 from napari_monusac.ui.work import error_line
 
 if TYPE_CHECKING:

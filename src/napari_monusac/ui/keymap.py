@@ -50,7 +50,11 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ),
     (
         "Seeing",
-        (("O", "Outline or fill"), ("?", "This key map")),
+        (
+            ("O", "All classes as outlines, or filled"),
+            ("Shift+O", "Only the class under the pointer, or the chosen one"),
+            ("?", "This key map"),
+        ),
     ),
     (
         "Mouse, tool Pick",

@@ -139,7 +139,7 @@ def bench(tissue_folder, tmp_path_factory):
         state.runs_folder = folder.parent / "runs"
         studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
         assert isinstance(studio, Studio)
-        viewer.window.resize(1280, 900)
+        _resize(viewer, 1280, 900)
         studio.panels["Slides"].open_folder(folder)
         studio.show_panel("Annotate")
         yield studio, viewer
@@ -150,6 +150,18 @@ def bench(tissue_folder, tmp_path_factory):
         del studio, viewer
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
         gc.collect()
+
+
+def _resize(viewer, width, height):
+    """Give the window its size: on a busy machine napari's own first size may arrive after ours."""
+
+    def done():
+        viewer.window.resize(width, height)
+        QTest.qWait(100)
+        return viewer.window.geometry()[2:] == (width, height)
+
+    until(done)
+    until(done)
 
 
 def until(true, seconds=150):
@@ -195,6 +207,7 @@ def hand(bench, qtbot):
     found.panel.toolbox.set_tool("pick")
     found.panel.question.ask(None)
     found.session.current_class = 1
+    controller.set_look(filled=frozenset([5]))
     viewer.reset_view()
     qtbot.wait(60)
     return found

@@ -1,0 +1,174 @@
+"""Predictions of the open crop that lie on disk: offered, and opened with one click."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from napari_monusac.ui import canvas
+from napari_monusac.ui.annotate_parts import calm
+from napari_monusac.ui.editing import EditingController
+from napari_monusac.ui.editing_opening import Place
+from napari_monusac.ui.predicted_layers import add_prediction_layers
+from napari_monusac.ui.widgets import Note, PathPicker, TaskRow, settings
+from napari_monusac.ui.work import Report, Task
+
+if TYPE_CHECKING:
+    from napari_monusac.session.stored import StoredPrediction
+
+#: No more than these are offered, the newest.
+_MOST = 3
+
+
+class StoredPredictions(QWidget):
+    """One button for each stored prediction of the open crop, and a folder to look in.
+
+    Parameters
+    ----------
+    controller : EditingController
+        Whose crop is meant.
+
+    Signals
+    -------
+    looked() : what is on disk is known.
+    """
+
+    looked = Signal()
+
+    def __init__(self, controller: EditingController) -> None:
+        super().__init__()
+        self.controller = controller
+        self.buttons: list[QPushButton] = []
+        self.found: tuple[StoredPrediction, ...] = ()
+        self._place: Place | None = None
+        self.note = Note()
+        self.folder = PathPicker(
+            "predictions", tooltip="Where predictions of this crop may lie (.zarr, as Predict and the command line write them)",
+            placeholder="Look in a folder of predictions…",
+        )  # fmt: skip
+        self.progress = TaskRow()
+        self._box = QVBoxLayout(self)
+        self._box.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.note, self.folder, self.progress):
+            self._box.addWidget(widget)
+        self.folder.changed.connect(lambda _: self.look())
+        controller.session_changed.connect(self._session_changed)
+        controller.model.predicted.connect(self._predicted)
+        self._session_changed()
+
+    def _predicted(self, _: object) -> None:
+        self._show()
+
+    def _session_changed(self) -> None:
+        place = self.controller.place if self.controller.session is not None else None
+        if place is not self._place:
+            self._place, self.found = place, ()
+            self.look()
+        self._show()
+
+    # -- looking
+
+    def look(self) -> Task | None:
+        """Look for stored predictions of the open crop, in the background."""
+        place = self._place
+        if place is None:
+            return None
+        folders, names = list(self._folders(place)), names_of(place)
+
+        def work(_: Report) -> tuple[Place, tuple[StoredPrediction, ...]]:
+            from napari_monusac.session.stored import find_stored
+
+            return place, find_stored(folders, names)
+
+        task = Task(work)
+        # a method, not a lambda: Qt drops the connection when the panel goes
+        task.done.connect(self._looked)
+        return task.start()
+
+    def _folders(self, place: Place) -> Iterator[Path]:
+        """Where predictions are likely to lie: chosen folders first, then beside the crops and the runs."""
+        if self.folder.path is not None:
+            yield self.folder.path
+        kept = settings().value("paths/predictions", [])
+        yield from (Path(k) for k in ([kept] if isinstance(kept, str) else kept or []))
+        model = self.controller.model
+        near = [Path(place.image).parent, Path(model.runs_folder)]
+        if model.collection is not None:
+            near += [Path(model.collection.root), Path(model.collection.root).parent]
+        for folder in near:
+            yield from (folder / "predictions", folder)
+
+    def _looked(self, answer: tuple[Place, tuple[StoredPrediction, ...]]) -> None:
+        place, found = answer
+        if place is self._place:
+            self.found = found[:_MOST]
+            self._show()
+            self.looked.emit()
+
+    def _show(self) -> None:
+        for button in self.buttons:
+            self._box.removeWidget(button)
+            button.deleteLater()
+        self.buttons = []
+        latest = self.controller.model.last_prediction
+        self.folder.setVisible(latest is None)
+        if latest is not None:
+            self.note.say("")
+            return
+        name = self._place.name if self._place is not None else "this crop"
+        self.note.say(
+            "A prediction of this crop is on disk:" if len(self.found) == 1
+            else f"{len(self.found)} predictions of this crop are on disk:" if self.found
+            else f"No prediction of {name} is open or found on disk. Predict it (Predict), or choose where one lies:"
+        )  # fmt: skip
+        for at, one in enumerate(self.found):
+            button = calm(QPushButton(f"Open {one.model or one.path.parent.name} of {_spoken(one.modified)}"))
+            button.setToolTip(str(one.path))
+            button.clicked.connect(lambda _=False, p=one.path: self.open(p))
+            self._box.insertWidget(1 + at, button)
+            self.buttons.append(button)
+
+    # -- opening
+
+    def open(self, path: Path) -> Task | None:
+        """Open a stored prediction: its nuclei are shown, and can be accepted."""
+        place, image = self._place, canvas.find_layer(self.controller.viewer, "image")
+        if place is None or not isinstance(image, Image):
+            return None
+
+        def work(_: Report) -> Any:
+            from napari_monusac.session.stored import read_stored
+
+            return read_stored(path, place.whole, place.um_per_px, place.part)
+
+        task = Task(work)
+        task.done.connect(lambda read: self._opened(place, image, *read))
+        return self.progress.follow(task, f"Reading {path.name}…")
+
+    def _opened(self, place: Place, image: Image, prediction: Any, nuclei: Any) -> None:
+        viewer, model = self.controller.viewer, self.controller.model
+        if place is not self._place or image not in viewer.layers:
+            return
+        # the layers count from the image layer's first pixel
+        at = tuple(o - f for o, f in zip(prediction.offset_px, place.image_offset_px, strict=True))
+        prediction, nuclei = replace(prediction, offset_px=at), replace(nuclei, offset_px=at)
+        add_prediction_layers(viewer, image, prediction, nuclei)
+        model.last_prediction = (prediction, nuclei)
+        model.predicted.emit(prediction)
+
+
+def names_of(place: Place) -> list[str]:
+    """Return what the store of a crop may be called: as Predict and the command line name it."""
+    image = Path(place.image)
+    return [place.name, place.name.replace("/", "_"), image.stem, f"{image.parent.name}__{image.name}"]
+
+
+def _spoken(seconds: float) -> str:
+    return time.strftime("%d %b %Y, %H:%M", time.localtime(seconds)).lstrip("0")

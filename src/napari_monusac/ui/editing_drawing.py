@@ -1,0 +1,95 @@
+"""Outlines and fillings of a labels layer in one go: each pixel is told apart by class, and by outline or inside.
+
+napari draws all labels of a layer as outlines or all as fillings, and needs 100 ms for the outlines of a crop. Here the
+pixels inside an outline keep a number of their own, whose colour is clear or not (`ClassColormap.set_look`): to fill a
+class, no pixel is computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from napari_monusac.ui.editing_colors import INNER, ClassColormap
+
+#: Width of the outlines, px.
+OUTLINE_PX = 2
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+#: Parts up to this size are looked up label by label: the brush draws labels there that no class map has yet.
+_SMALL_PX = 500_000
+
+Cut = tuple[slice, slice]
+
+
+def edges(labels: NDArray[Any], width_px: int) -> NDArray[np.uint8]:
+    """Return 1 for pixels that are `width_px` or less (in steps to a side) from another label, uint8 (y, x)."""
+    out = np.zeros(labels.shape, np.uint8)
+    down, across = (labels[1:] != labels[:-1]).view(np.uint8), (labels[:, 1:] != labels[:, :-1]).view(np.uint8)
+    out[1:] |= down
+    out[:-1] |= down
+    out[:, 1:] |= across
+    out[:, :-1] |= across
+    return np.asarray(cv2.dilate(out, _CROSS, iterations=width_px - 1), np.uint8) if width_px > 1 else out
+
+
+def drawn(places: NDArray[np.uint8], edge: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return places in the table of colours, those inside an outline told apart from the outline: uint8 (y, x)."""
+    return places + np.uint8(INNER) * ((edge == 0) & (places > 0)).view(np.uint8)
+
+
+class Drawing:
+    """Draws one labels layer with a `ClassColormap`; installs itself on the layer.
+
+    napari has no public place for this: `Labels._raw_to_displayed` turns labels into what the graphics card gets. Should
+    it go, napari's own outlines are drawn and no class can be filled alone.
+
+    Parameters
+    ----------
+    layer : Labels
+        The layer; its `contour` is the width of the outlines. At 0 napari fills everything itself.
+    quick : callable, optional
+        Gives the places (`PLACES`) of all pixels of a large part, faster than label by label.
+    first : uint8 (y, x), optional
+        What `drawn` gives for the whole frame, made in a worker: the layer is drawn with it the first time.
+    """
+
+    def __init__(
+        self,
+        layer: Labels,
+        quick: Callable[[Cut], NDArray[np.uint8]] | None = None,
+        first: NDArray[np.uint8] | None = None,
+    ) -> None:
+        self.layer, self._quick, self._first = layer, quick, first
+        self._own: Callable[..., Any] | None = getattr(layer, "_raw_to_displayed", None)
+        if self._own is not None:
+            setattr(layer, "_raw_to_displayed", self.displayed)  # noqa: B010 - no attribute that napari's types know
+
+    def close(self) -> None:
+        """Let napari draw the layer again."""
+        self.layer.__dict__.pop("_raw_to_displayed", None)
+
+    def displayed(self, raw: NDArray[Any], data_slice: tuple[slice, ...] | None = None) -> Any:
+        """Return the numbers of a part's pixels in the table of colours, uint8 (y, x). napari calls it."""
+        colormap, width = self.layer.colormap, int(self.layer.contour)
+        if self._own is None:
+            raise AttributeError("installed on a layer that has no _raw_to_displayed")
+        if width < 1 or raw.ndim != 2 or not isinstance(colormap, ClassColormap) or colormap.use_selection:
+            return self._own(raw, data_slice)
+        first, self._first = self._first, None
+        if data_slice is None and first is not None and first.shape == raw.shape and width == OUTLINE_PX:
+            return first
+        y, x = data_slice or (slice(0, raw.shape[0]), slice(0, raw.shape[1]))
+        cut = slice(y.start, min(y.stop, raw.shape[0])), slice(x.start, min(x.stop, raw.shape[1]))
+        # outlines depend on neighbours just outside the part
+        top, left = max(0, cut[0].start - width), max(0, cut[1].start - width)
+        around = raw[top : cut[0].stop + width, left : cut[1].stop + width]
+        part = raw[cut]
+        large = part.size > _SMALL_PX
+        places = self._quick(cut) if self._quick is not None and large else colormap._data_to_texture(part)
+        edge = edges(around, width)[cut[0].start - top :, cut[1].start - left :]
+        return drawn(places, edge[: part.shape[0], : part.shape[1]])
