@@ -1,6 +1,6 @@
 """Megapixels per second of tiled prediction, against MONAI and the bare forward pass; peak memory of slides.
 
-    python benchmarks/inference.py [--data FOLDER] [--side 4096] [--encoder resnet34] [--threads 2] [--json]
+    python benchmarks/inference.py [--data FOLDER] [--side 4096] [--encoder resnet34] [--threads 2] [--parts FILE] [--json]
     python benchmarks/inference.py --memory [--sides 2048 8192 20000]    peak memory, a process for each slide
     python benchmarks/inference.py --run RUN                             PQ and F1 on a run's validation crops
 
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,6 +102,7 @@ def bare_seconds(model: SimpleNamespace, precision: str, tile: tuple[int, int], 
 
 
 def bare_openvino_seconds(engine, tile: tuple[int, int], count: int, repeats: int) -> float:
+    """Seconds of `count` forward passes, from the mean of `repeats`."""
     compiled = engine._for((1, 3, *tile))
     batch = np.random.default_rng(0).random((1, 3, *tile), dtype=np.float32)
     compiled(batch)
@@ -110,7 +112,41 @@ def bare_openvino_seconds(engine, tile: tuple[int, int], count: int, repeats: in
     return (time.perf_counter() - start) / repeats * count
 
 
-def throughput(data: Path, side: int, encoder: str, threads: int) -> dict:
+class Parts:
+    """Timings that are kept in a file as they come, so that a benchmark that was stopped goes on.
+
+    Parameters
+    ----------
+    path : Path or None
+        JSON; None keeps nothing.
+    about : dict
+        What was measured; timings of something else are thrown away.
+    """
+
+    def __init__(self, path: Path | None, about: dict) -> None:
+        self.path, self.about = path, about
+        self.known: dict[str, float] = {}
+        if path is not None and path.is_file():
+            kept = json.loads(path.read_text("utf-8"))
+            self.known = kept["seconds"] if kept["about"] == about else {}
+
+    def seconds(self, name: str, measure: Callable[[], float]) -> float:
+        """Take the timing `name` from the file, or measure it now."""
+        if name not in self.known:
+            self.known[name] = measure()
+            print(f"{name}: {self.known[name]:.1f} s", file=sys.stderr)
+            if self.path is not None:
+                self.path.write_text(json.dumps({"about": self.about, "seconds": self.known}), "utf-8")
+        return self.known[name]
+
+
+def timed(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def throughput(data: Path, side: int, encoder: str, threads: int, kept: Path | None) -> dict:
     import torch
 
     from napari_monusac.infer import openvino_engine
@@ -127,31 +163,42 @@ def throughput(data: Path, side: int, encoder: str, threads: int) -> dict:
     if openvino_engine.available():
         engines["openvino"] = openvino_engine.OpenVinoEngine(model)
     grid = Grid.over(large.shape[:2], TILE, OVERLAP)
+    parts = Parts(kept, {"encoder": encoder, "threads": threads, "side": side, "precision": precision})
+    small = large[: 2 * TILE, : 2 * TILE]
     rival = None
     if importlib.util.find_spec("monai") is not None:
-        monai_seconds(model, large[: 2 * TILE, : 2 * TILE])
-        rival = monai_seconds(model, large)
+
+        def monai() -> float:
+            monai_seconds(model, small)
+            return monai_seconds(model, large)
+
+        rival = parts.seconds("MONAI", monai)
     rows = []
     for name, engine in engines.items():
-        predict(large[: 2 * TILE, : 2 * TILE], model, um_per_px=0.25, engine=engine)
-        start = time.perf_counter()
-        predict(large, model, um_per_px=0.25, engine=engine, skip_glass=False)
-        seconds = time.perf_counter() - start
-        repeats = max(5, len(grid) // 4)
-        if name == "torch":
-            bare = bare_seconds(model, precision, grid.tile_shape, len(grid), repeats)
-        else:
-            bare = bare_openvino_seconds(engine, grid.tile_shape, len(grid), repeats)
-        start = time.perf_counter()
-        for image in images:
-            predict(image, model, um_per_px=0.25, engine=engine)
-        crops_s = time.perf_counter() - start
+
+        def bare(name: str = name, engine=engine) -> float:
+            repeats = max(5, len(grid) // 8)
+            if name == "torch":
+                return bare_seconds(model, precision, grid.tile_shape, len(grid), repeats)
+            return bare_openvino_seconds(engine, grid.tile_shape, len(grid), repeats)
+
+        def whole(engine=engine) -> float:
+            predict(small, model, um_per_px=0.25, engine=engine)
+            return timed(lambda: predict(large, model, um_per_px=0.25, engine=engine, skip_glass=False))
+
+        def crops(engine=engine) -> float:
+            return timed(lambda: [predict(i, model, um_per_px=0.25, engine=engine) for i in images])
+
+        # before and after: a machine that becomes faster or slower meanwhile is no merit of either
+        before = parts.seconds(f"{name}, bare, before", bare)
+        seconds = parts.seconds(f"{name}, mosaic", whole)
+        forward = (before + parts.seconds(f"{name}, bare, after", bare)) / 2
         row = {
             "name": name,
             "engine": engine.name,
             "mosaic_mpx_per_s": large[..., 0].size / 1e6 / seconds,
-            "crops_mpx_per_s": sum(i[..., 0].size for i in images) / 1e6 / crops_s,
-            "ratio_to_bare_forward": bare / seconds,
+            "crops_mpx_per_s": sum(i[..., 0].size for i in images) / 1e6 / parts.seconds(f"{name}, crops", crops),
+            "ratio_to_bare_forward": forward / seconds,
             "aim_ratio_to_bare_forward": 0.9,
         }
         if rival is not None:
@@ -293,6 +340,7 @@ def main() -> int:
     parser.add_argument("--sides", type=int, nargs="+", default=[2048, 8192, 20000])
     parser.add_argument("--one-slide", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--run", type=Path)
+    parser.add_argument("--parts", type=Path, help="keep timings in this file and go on from it")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if args.one_slide:
@@ -303,7 +351,7 @@ def main() -> int:
     elif args.run:
         result = validation(args.run, None)
     else:
-        result = throughput(args.data, args.side, args.encoder, args.threads)
+        result = throughput(args.data, args.side, args.encoder, args.threads, args.parts)
     if args.json:
         print(json.dumps(result))
     else:

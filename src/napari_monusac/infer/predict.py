@@ -137,6 +137,18 @@ def predict(
         The image or the region cannot be predicted, or does not fit into memory.
     CheckpointError, SlideError
         A file cannot be read.
+
+    Notes
+    -----
+    Tolerances, held by tests or measured:
+
+    - Tiles and the image whole: equal to 2e-6 (float32) where the network's reach ends within the 8 outermost px of a
+      tile that are never used and the ramps of the overlap beside them, as for an image cut anywhere. A deep network
+      sees further: what lies more than 64 px from a tile's edge reaches a pixel with less and less weight, and the
+      mean difference over real crops is below 0.003.
+    - bfloat16 and OpenVINO against torch in float32: mean difference of a probability over real crops 0.0026 at most,
+      and the same most probable class at 99.6 % of the pixels or more.
+    - ONNX against torch in float32: 1.3e-6 (`export` says it for each model).
     """
     model = as_model(checkpoint)
     plan = plan_prediction(

@@ -1,0 +1,124 @@
+"""What runs the network: the same numbers as the network itself, by quicker ways."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_monusac.infer.engines import TorchEngine, _folded, as_model, prepare, softmaxed
+from napari_monusac.infer.predict import predict
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> Any:
+    """A real network whose batch norms have seen something."""
+    import torch
+
+    loaded = as_model(checkpoint)
+    torch.manual_seed(1)
+    for module in loaded.network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def tiles() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+
+
+def test_normalisation_is_the_network_s_own(model: Any, tiles: np.ndarray) -> None:
+    import torch
+
+    torch.testing.assert_close(prepare(model, tiles), model.network.prepare(tiles), rtol=1e-5, atol=1e-5)
+
+
+def test_without_a_mean_pixels_are_divided_by_255(stand_in: Any, tiles: np.ndarray) -> None:
+    found = prepare(stand_in, tiles).numpy()
+    np.testing.assert_allclose(found, tiles.transpose(0, 3, 1, 2) / 255, atol=1e-6)
+
+
+def test_softmax_in_numpy_is_that_of_torch() -> None:
+    import torch
+
+    logits = np.random.default_rng(0).normal(scale=40, size=(2, 8, 9, 7)).astype(np.float32)
+    expected = [torch.softmax(torch.from_numpy(part.copy()), 1).numpy() for part in (logits[:, :5], logits[:, 5:])]
+    np.testing.assert_allclose(softmaxed(logits), np.concatenate(expected, 1), atol=1e-6)
+
+
+def test_folded_batch_norms_change_nothing(model: Any, tiles: np.ndarray) -> None:
+    import torch
+
+    folded = _folded(model.network)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+    with torch.no_grad():
+        batch = model.network.prepare(tiles)
+        for ours, theirs in zip(folded(batch), model.network(batch), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in model.network.modules())  # the model's own stay
+
+
+def test_an_encoder_that_cannot_be_folded_runs_as_it_is(tiles: np.ndarray) -> None:
+    import torch
+
+    from napari_monusac.core.recipe import TrainingRecipe
+    from napari_monusac.learn.network import DualHeadUnet
+
+    recipe = TrainingRecipe(name="lite", encoder="tu-tf_efficientnet_lite0", encoder_weights="none")
+    network = DualHeadUnet(recipe).eval()
+    with torch.no_grad():
+        batch = network.prepare(tiles)
+        for ours, theirs in zip(_folded(network)(batch), network(batch), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_logits_and_run_say_the_same(model: Any, tiles: np.ndarray) -> None:
+    engine = TorchEngine(model, "cpu", "float32")
+    logits = engine.logits(tiles)
+    assert logits is not None
+    np.testing.assert_allclose(softmaxed(logits), engine.run(tiles), atol=1e-6)
+
+
+def test_the_network_runs_while_tiles_are_blended(stand_in: Any, tissue: np.ndarray) -> None:
+    """The network has begun the next tile before the one before it is handed out."""
+    begun: list[int] = []
+    started = threading.Condition()
+
+    class Spy:
+        name, batch_size = "spy", 1
+
+        def run(self, tiles: np.ndarray) -> np.ndarray:
+            with started:
+                begun.append(len(begun))
+                started.notify_all()
+            return np.full((len(tiles), 8, *tiles.shape[1:3]), 0.125, np.float32)
+
+    seen: list[bool] = []
+
+    def handed_out(progress: Any) -> None:
+        if progress.done < progress.total:
+            with started:
+                seen.append(started.wait_for(lambda: len(begun) > progress.done, timeout=20))
+
+    predict(tissue, stand_in, um_per_px=0.25, engine=Spy(), tile_px=128, overlap_px=32, progress=handed_out)
+    assert len(seen) > 5
+    assert all(seen)
+
+
+def test_a_network_that_fails_is_heard_of(stand_in: Any, tissue: np.ndarray) -> None:
+    class Broken:
+        name, batch_size = "broken", 1
+
+        def run(self, tiles: np.ndarray) -> np.ndarray:
+            raise MemoryError("no room for this tile")
+
+    with pytest.raises(MemoryError, match="no room"):
+        predict(tissue, stand_in, um_per_px=0.25, engine=Broken(), tile_px=128, overlap_px=32)
+    assert not [t for t in threading.enumerate() if t.name.startswith("monusac-")]
