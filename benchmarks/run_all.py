@@ -29,8 +29,12 @@ QUICK: dict[str, list[str]] = {
     "fuzz_slides": ["--count", "100"],
     "scores": ["--repeats", "3"],
     "slides": ["--side", "8000"],
+    "startup": ["--rounds", "1"],
     "stress_kill": ["--kills", "2"],
     "stress_session": ["--rounds", "3", "--edits", "30"],
+    "edits_window": ["--edits", "20", "--side", "800"],
+    "review_window": ["--steps", "10"],
+    "training_window": ["--seconds", "5"],
     "training": ["--encoder", "resnet18", "--batch", "2", "--steps", "2"],
 }
 
@@ -101,6 +105,15 @@ def edits(r: dict[str, Any]) -> Iterator[Line]:
     yield _below("an edit to fresh maps, 95 %", r["p95_ms"], "ms", 30)
 
 
+def edits_window(r: dict[str, Any]) -> Iterator[Line]:
+    """An edit in a real window."""
+    yield _ratio(
+        "an edit on the Qt thread of a window, median", f"{r['median_ms']:.1f} ms",
+        f"whole layers {r['whole_layers_ms']:.0f} ms", r["ratio"],
+    )  # fmt: skip
+    yield _below("an edit on the Qt thread of a window, 95 %", r["p95_ms"], "ms", 30)
+
+
 def fuzz_annotations(r: dict[str, Any]) -> Iterator[Line]:
     """Mutated annotations."""
     yield _none("mutated annotations that fail", r["failed"], str(r["read"] + r["refused"] + r["failed"]))
@@ -111,6 +124,16 @@ def fuzz_slides(r: dict[str, Any]) -> Iterator[Line]:
     """Mutated images."""
     yield _none("mutated images that crash or hang", len(r["crashes"]) + len(r["bad"]), str(r["files"]))
     yield _below("the slowest of them", r["slowest_s"], "s", 10)
+
+
+def review_window(r: dict[str, Any]) -> Iterator[Line]:
+    """A step from error to error in a real window."""
+    for way, found in r["ways"].items():
+        yield _below(f"a step to the next error, {way}, 95 %", found["shown_p95_ms"], "ms", r["aim_p95_ms"])
+    yield _ratio(
+        "a step, outlines, median", f"{r['ways']['outlines']['shown_p50_ms']:.0f} ms",
+        f"whole overlay {r['whole_overlay']['shown_p50_ms']:.0f} ms", r["ratio"],
+    )  # fmt: skip
 
 
 def scores(r: dict[str, Any]) -> Iterator[Line]:
@@ -138,6 +161,16 @@ def slides(r: dict[str, Any]) -> Iterator[Line]:
     yield Line("its peak memory", f"{ours['peak_mib']:.0f} MiB", f"tifffile zarr {rival['peak_mib']:.0f} MiB")
 
 
+def startup(r: dict[str, Any]) -> Iterator[Line]:
+    """Starting napari, with and without us."""
+    yield _ratio(
+        "napari's start with the plugin, paired", f"{r['with_median_s']:.2f} s", f"without {r['without_median_s']:.2f} s",
+        1 / r["ratio"],
+    )  # fmt: skip
+    yield _below("our manifest at napari's start", r["manifest_ms"], "ms", r["aim_import_ms"])
+    yield _below("import napari_monusac, cold", r["import_ms"], "ms", r["aim_import_ms"])
+
+
 def stress_kill(r: dict[str, Any]) -> Iterator[Line]:
     """Kill -9 and resume."""
     yield Line(
@@ -163,6 +196,13 @@ def training(r: dict[str, Any]) -> Iterator[Line]:
     yield _ratio(what, ours, f"bare step {s['bare step']:.2f} s", r["share_of_bare_step"], 0.95)
 
 
+def training_window(r: dict[str, Any]) -> Iterator[Line]:
+    """The event loop of a window while it trains."""
+    idle, busy = r["idle"]["p99"], r["training"]["p99"]
+    yield Line("event loop while training, 99 %", f"{busy:.0f} ms", f"idle {idle:.0f} ms", None, "< 50 ms", busy < 50)
+    yield Line("Stop to stopped and saved", f"{max(r['stop_s']):.1f} s", f"a step {r['step_s']:.1f} s")
+
+
 def by_names(r: Any, path: str = "") -> Iterator[Line]:
     """Read a benchmark without a reader of its own: numbers with `ratio` in their name, or an `aim_NAME` beside."""
     if isinstance(r, list):
@@ -178,6 +218,8 @@ def by_names(r: Any, path: str = "") -> Iterator[Line]:
                 continue
             elif "ratio" in key:
                 yield _ratio(what, "", "", float(value), aim)
+            elif aim is not None and key.endswith(("_ms", "_s", "_mib")):
+                yield _below(what, float(value), key.rpartition("_")[2], aim)
             elif aim is not None:
                 yield Line(what, f"{value:.4g}", aim=f">= {aim:g}", met=value >= aim)
 
@@ -190,8 +232,9 @@ def _name_of(item: Any, k: int) -> str:
 
 READERS: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
     f.__name__: f
-    for f in (annotations, correction, doctor, edits, fuzz_annotations, fuzz_slides, scores, slides, stress_kill,
-              stress_session, training)
+    for f in (annotations, correction, doctor, edits, edits_window, fuzz_annotations, fuzz_slides, review_window,
+              scores, slides, startup, stress_kill, stress_session, training,
+              training_window)
 }  # fmt: skip
 
 

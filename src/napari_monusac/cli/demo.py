@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Many short epochs: the schedule moves by epochs, and the first one only warms up.
 _EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 12, 2, 50
+#: With fewer steps than this the network has learnt next to nothing, and the demo says why.
+_USEFUL_STEPS = 150
 _PATIENTS, _CROPS, _SHAPE, _SEED = 8, 1, (512, 512), 46
 
 
@@ -87,8 +89,12 @@ def _recipe(data: Path, minutes: float, device: str) -> TrainingRecipe:
     if found.problems:
         raise TrainingError(f"the demo cannot train here: {found.problems[0]}")
     step, validation = found.seconds_per_step or 1.0, found.seconds_per_validation or 1.0
-    steps = int((60 * minutes / _EPOCHS - validation) / step)
-    return quick.with_values(epochs=_EPOCHS, steps_per_epoch=min(max(steps, _FEWEST_STEPS), _MOST_STEPS))
+    for epochs in (_EPOCHS, _EPOCHS // 2, _EPOCHS // 4):
+        steps = int((60 * minutes / epochs - validation) / step)
+        # fewer epochs where validation would eat the time of a slow machine
+        if steps >= _MOST_STEPS // 4:
+            break
+    return quick.with_values(epochs=epochs, steps_per_epoch=min(max(steps, _FEWEST_STEPS), _MOST_STEPS))
 
 
 def _train(root: Path, data: Path, minutes: float, device: str) -> RunFolder:
@@ -103,6 +109,12 @@ def _train(root: Path, data: Path, minutes: float, device: str) -> RunFolder:
     end = follow(run, device=device, should_stop=lambda: time.monotonic() > until)
     if end.reason == "failed":
         raise TrainingError(f"{run.path}: training failed: {end.message}")
+    steps = max((e.step for e in run.read_events() if e.kind == "epoch-ended"), default=0)
+    if steps < _USEFUL_STEPS:
+        tell(
+            f"only {steps} training steps fitted in (this machine is slow or busy): expect poor scores; "
+            f"`napari-monusac demo --minutes {max(10, round(5 * minutes))}` trains longer"
+        )
     return run
 
 

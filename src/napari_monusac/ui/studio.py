@@ -69,11 +69,9 @@ class Studio(QWidget):
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
-        self.viewer = napari_viewer
-        self.model = studio_model(napari_viewer)
+        self.viewer, self.model = napari_viewer, studio_model(napari_viewer)
         self.panels: dict[str, QWidget] = {}
-        self._sized = False
-        self._activity: Activity | None = None
+        self._sized, self._activity = False, None
         self._build()
         canvas.show_scale(napari_viewer)
         canvas.show_magnification(napari_viewer)
@@ -219,6 +217,8 @@ class Studio(QWidget):
                 self._adopt(str(about.get("crop") or ""))
 
     def _adopt_open_layers(self) -> None:
+        for layer in self.viewer.layers:
+            show_outlines(layer)
         image = canvas.find_layer(self.viewer, "image")
         if image is not None and self.model.crop is None:
             self._take_layer(image)
