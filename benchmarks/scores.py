@@ -88,12 +88,19 @@ def with_panoptica(truth: np.ndarray, prediction: np.ndarray) -> float:
 
 def clock(function: Callable[[], object], repeats: int) -> tuple[object, float]:
     """What it returns, and the median of its times in seconds."""
-    value, times = None, []
+    value, wall, _ = clocks(function, repeats)
+    return value, wall
+
+
+def clocks(function: Callable[[], object], repeats: int) -> tuple[object, float, float]:
+    """What it returns, and the medians of its times and of its processor times (which other work disturbs less)."""
+    value, times, used = None, [], []
     for _ in range(repeats):
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         value = function()
         times.append(time.perf_counter() - began)
-    return value, median(times)
+        used.append(time.process_time() - cpu)
+    return value, median(times), median(used)
 
 
 def real_crop(data: Path) -> tuple[np.ndarray, dict[int, int], bool]:
@@ -140,7 +147,9 @@ def measure(data: Path, repeats: int) -> dict:
     slide, slide_classes = tiled(truth, classes, 8)
     moved = spoiled(slide)
     _, slide_s = clock(lambda: panoptic_quality(slide, moved), 3)
-    found, errors_s = clock(lambda: find_errors(slide, moved, slide_classes, slide_classes, um_per_px=0.25), 3)
+    found, errors_s, errors_cpu_s = clocks(
+        lambda: find_errors(slide, moved, slide_classes, slide_classes, um_per_px=0.25), 3
+    )
     pair = CropPair("crop", "p", truth, classes, prediction, classes, um_per_px=0.25)
     _, evaluate_s = clock(lambda: evaluate(pair), 3)
     return {
@@ -157,6 +166,7 @@ def measure(data: Path, repeats: int) -> dict:
             "shape": list(slide.shape),
             "pq_ms": 1e3 * slide_s,
             "find_errors_s": errors_s,
+            "find_errors_cpu_s": errors_cpu_s,
             "aim_find_errors_s": 2.0,
             "findings": len(found),
         },
@@ -176,7 +186,10 @@ def show(result: dict) -> None:
     s = result["slide"]
     print(f"slide of {s['nuclei']} nuclei, {s['shape'][0]} x {s['shape'][1]} px")
     print(f"  panoptic_quality    {s['pq_ms'] / 1e3:8.2f} s")
-    print(f"  find_errors         {s['find_errors_s']:8.2f} s   {s['findings']} findings (aim: under 2 s)")
+    print(
+        f"  find_errors         {s['find_errors_s']:8.2f} s, {s['find_errors_cpu_s']:.2f} s of processor; "
+        f"{s['findings']} findings (aim: under 2 s)"
+    )
 
 
 def main() -> int:

@@ -195,10 +195,13 @@ def judged_scores(
 
     fitting = applicable(pair, judgements)
     lost = len(judgements) - len(fitting)
-    notes = (f"{lost} judgements were made on another prediction or truth and are left aside.",) if lost else ()
+    were = "judgement was" if lost == 1 else "judgements were"
+    notes = (f"{lost} {were} made on another prediction or truth: left aside.",) if lost else ()
     truth = correct_truth(pair, fitting)
     if truth.to_redraw:
-        notes = (*notes, f"{len(truth.to_redraw)} nuclei are to be drawn anew (Annotate): both were wrong.")
+        n = len(truth.to_redraw)
+        words = "1 nucleus is" if n == 1 else f"{n} nuclei are"
+        notes = (*notes, f"{words} to be drawn anew (Annotate): both were wrong.")
     if not truth.changed:
         return None, notes
     return evaluate(truth.as_truth_of(pair), bootstrap=0, tolerances_px=(), boundary_width=boundary_width), notes

@@ -109,7 +109,7 @@ class FolderScores(QWidget):
         self.organs.fill(
             [
                 (
-                    o.name,
+                    o.name.capitalize(),
                     number(o.pq),
                     number(o.detection.f1),
                     str(len({p.name for p in e.patients if p.organ == o.name})),

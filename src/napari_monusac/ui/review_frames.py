@@ -9,12 +9,17 @@ import numpy as np
 from napari.layers import Layer
 from numpy.typing import NDArray
 
+from napari_monusac.ui import canvas
+
 ROLE = "frames"
 #: Width of a line on the screen, px; dashes of a side: always as many, so that a moved frame keeps its colours.
 _LINE_PX, _DASHES = 2.0, 8
 _DARK, _LIGHT = (0.05, 0.05, 0.08, 1.0), (1.0, 1.0, 1.0, 1.0)
 #: Room between a nucleus and its frame, px of the image.
 _MARGIN_PX = 3
+
+#: Magnification that is left as it is, and the one that is gone to from below.
+_ENOUGH, _WANTED = 40.0, 60.0
 
 Box = tuple[float, float, float, float]
 
@@ -118,8 +123,13 @@ def dashes_of(boxes: list[Box]) -> NDArray[np.float64]:
     return np.stack([starts, np.broadcast_to(sides, starts.shape)], axis=3).reshape(-1, 2, 2)
 
 
-def zoom_for(viewer: Any, image: Any, box: Box, times: float = 40) -> float:
-    """40x, or less where the nucleus would not fit into the window."""
+def zoom_for(viewer: Any, image: Any, box: Box) -> float:
+    """Return the magnification to see a nucleus at.
+
+    That of the reader where it is 40x or more, so that steps from nucleus to nucleus do not jump; else 60x. Less only
+    where the nucleus would not fit into the window.
+    """
+    now = canvas.magnification(viewer) or 0.0
     side_um = max(box[2] - box[0], box[3] - box[1]) * float(image.scale[-1]) * 2
     room_px = float(min(viewer.canvas.size))
-    return min(times, 10 * room_px / max(side_um, 1e-6))
+    return min(now if now >= _ENOUGH else _WANTED, 10 * room_px / max(side_um, 1e-6))

@@ -33,6 +33,8 @@ _OF_CLASS_TIPS = (
     "", "PQ per patient, before → after", "Right now, wrong before", "Wrong now, right before",
     "Spurious nuclei that are gone", "Spurious nuclei that are new",
 )  # fmt: skip
+#: What is looked at first.
+_FIRST = ("newly broken", "fixed", "newly spurious", "spurious gone")
 _HEADERS = ("Change", "Class", "Before → after", "Crop")
 
 
@@ -179,7 +181,7 @@ class GuardView(QWidget):
 
     def _list(self) -> None:
         wanted = self.kind.currentData()
-        changes = list(self.guard.changes) if self.guard is not None else []
+        changes = sorted(self.guard.changes, key=lambda c: _FIRST.index(c.kind.value)) if self.guard is not None else []
         if wanted is not None:
             kind, name = wanted
             changes = [c for c in changes if c.kind == kind and name in (None, c.nucleus_class.label)]

@@ -55,6 +55,7 @@ class Judging(QWidget):
         self.finding: Finding | None = None
         self.review: CropReview | None = None
         self._done: list[str] = []  # what Undo takes back: "edit" or "judgement"
+        self._judge_name = reading.reader
         self.about = Line(_CHOOSE)
         self.verdicts: dict[str, QPushButton] = {}
         grid = QGridLayout()
@@ -165,6 +166,9 @@ class Judging(QWidget):
         self.undo_button.setEnabled(bool(self._done))
 
     def _reading_changed(self) -> None:
+        if self._judge_name != self.reading.reader:  # Undo does not reach into another reader's log
+            self._judge_name = self.reading.reader
+            self._done = [d for d in self._done if d == "edit"]
         if self.reader.text() != self.reading.reader:
             self.reader.setText(self.reading.reader)
         finding = self.finding

@@ -47,7 +47,8 @@ class ReadersView(QWidget):
         self.table = Table()
         self.differences = Table(["Where they differ", "First", "Second"], rows_at_most=8)
         self.differences.cellClicked.connect(self._clicked)
-        self.after = column(self.words, self.table, Heading("Differences (click: see it)"), self.differences)
+        self.details = column(self.table, Heading("Differences (click: see it)"), self.differences)
+        self.after = column(self.words, self.details)
         self.after.hide()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
@@ -108,6 +109,7 @@ class ReadersView(QWidget):
         self.differences.fill(
             rows, [f"{d.first.finding.crop}; {d.first.note}; {d.second.note}" for d in agreement.differences]
         )
+        self.details.setVisible(agreement.both > 0)
         self.after.show()
 
     def _clicked(self, at: int, _: int) -> None:

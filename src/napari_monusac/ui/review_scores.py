@@ -141,7 +141,7 @@ class ScoresView(QWidget):
         self.scorings.set_headers(("PQ", *(_TITLES.get(s.key, s.label) for s in scorings)), tips)
         rows = [("All classes", *(number(s.pq) for s in scorings))]
         if any(s.interval is not None for s in scorings):
-            rows.append(("  95 % interval", *(span(s.interval) for s in scorings)))
+            rows.append(("  95 %", *(span(s.interval) for s in scorings)))
         rows += [(c.label, *(number(s.by_class.get(c.label)) for s in scorings)) for c in CLASSES]
         self.scorings.fill(rows)
         at = next((i for i, s in enumerate(scorings, 1) if s.key == headline), 1)
