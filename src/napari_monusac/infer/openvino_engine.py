@@ -92,7 +92,8 @@ def _convert(network: nn.Module) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch.jit.trace is called deprecated; OpenVINO still asks for it
         front = FrontEndManager().load_by_framework("pytorch")
-        decoder = TorchScriptPythonDecoder(bare, example_input=example)  # must outlive the conversion
+        options = {"check_trace": False}  # tests hold the graph against torch; tracing it thrice takes seconds
+        decoder = TorchScriptPythonDecoder(bare, example_input=example, trace_kwargs=options)  # outlives `convert`
         return front.convert(front.load(decoder))
 
 

@@ -182,7 +182,7 @@ class PredictPanel(QWidget):
         def work(report: Report) -> Any:
             report(None, "Loading the model")
             loaded = self.choice.load(checkpoint)
-            report(None, "Predicting")
+            report(None, "Preparing the model for this computer")
             if out is not None:
                 return predict_to_store(report, base, file, loaded, out, live, options)
             return predict_in_memory(report, base, loaded, live, options)
