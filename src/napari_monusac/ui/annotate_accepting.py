@@ -45,7 +45,8 @@ class Accepting(QWidget):
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self.stored)
-        box.addWidget(row(self.confidence, self.in_view, stretch_first=True))
+        self.controls = row(self.confidence, self.in_view, stretch_first=True)
+        box.addWidget(self.controls)
         box.addWidget(self.hint)
         self.confidence.valueChanged.connect(self._confidence_moved)
         self.in_view.clicked.connect(self.accept_in_view)
@@ -63,8 +64,7 @@ class Accepting(QWidget):
     def count(self) -> None:
         """Say how many predicted nuclei are sure enough."""
         latest: Any = self.controller.model.last_prediction
-        self.in_view.setEnabled(latest is not None)
-        self.confidence.setEnabled(latest is not None)
+        self.controls.setVisible(latest is not None)
         if latest is None:
             self.hint.say("")
             return
@@ -72,8 +72,8 @@ class Accepting(QWidget):
         least = self.commands.min_confidence
         sure = int((table["confidence"] >= least).sum()) if "confidence" in table else len(table)
         self.hint.say(
-            f"{sure} of {len(table)} predicted nuclei are that sure; those that are outlined already stay as they are. "
-            "Model output, research use."
+            f"{sure} of {len(table)} predicted nuclei (dashed) are that sure. A takes the one under the pointer, the tool "
+            "Accept many; what is outlined already stays. Model output, research use."
         )
 
     def accept_in_view(self) -> None:

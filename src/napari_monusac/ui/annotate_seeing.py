@@ -14,7 +14,8 @@ from napari_monusac.ui import annotate_settings, canvas
 from napari_monusac.ui.annotate_parts import calm, slider
 from napari_monusac.ui.annotate_stain import COLOUR, STAINS, StainView
 from napari_monusac.ui.editing import EditingController
-from napari_monusac.ui.editing_colors import FILLABLE, recolour_predicted
+from napari_monusac.ui.editing_colors import FILLABLE
+from napari_monusac.ui.editing_predicted import dress_predicted
 from napari_monusac.ui.widgets import row
 
 
@@ -33,6 +34,9 @@ class Seeing(QWidget):
         self._chosen = False
         self._seen: Any = None
         self.stain_view = StainView(controller.viewer, self)
+        self._dressing = QTimer(self)
+        self._dressing.setSingleShot(True)
+        self._dressing.timeout.connect(self._dress)
         self.fill = calm(QCheckBox("Filled (O)"))
         self.fill.setToolTip(
             "All classes filled, or as outlines (key O); one class: click its colour above, or Shift+O"
@@ -72,6 +76,7 @@ class Seeing(QWidget):
         self.contrast.valueChanged.connect(lambda _: self._stain_changed())
         self.stain_view.gone.connect(self._view_gone)
         controller.viewer.layers.events.inserted.connect(self._inserted)
+        controller.model.predicted.connect(self._dress)
         controller.session_changed.connect(self._session_changed)
         controller.class_changed.connect(self.apply_look)
         controller.look_changed.connect(self._show_fill)
@@ -83,10 +88,13 @@ class Seeing(QWidget):
         return layers.get("nuclei") if layers is not None else None
 
     def _inserted(self, event: Any) -> None:
-        palette = self.controller.model.palette
-        if palette != "imagescope" and canvas.role(event.value).startswith("predicted"):
+        if canvas.role(event.value).startswith("predicted"):
             # after the panel that made it has given it its table
-            QTimer.singleShot(0, lambda: recolour_predicted(event.value, palette))
+            self._dressing.start()
+
+    def _dress(self, _: object = None) -> None:
+        for layer in self.controller.viewer.layers:
+            dress_predicted(layer, self.controller.model.palette)
 
     def _session_changed(self) -> None:
         layer = self._nuclei()
@@ -129,8 +137,7 @@ class Seeing(QWidget):
             annotate_settings.set_palette(palette)
             self.controller.model.palette = palette
             self.controller.model.palette_changed.emit(palette)
-            for layer in self.controller.viewer.layers:
-                recolour_predicted(layer, palette)
+            self._dress()
         self.apply_look()
 
     def apply_look(self) -> None:

@@ -5,8 +5,17 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QComboBox, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.ui import canvas
@@ -178,8 +187,18 @@ class Stepping(QWidget):
         self._list(findings)
         if findings:
             self.order.setCurrentText(AUDIT)
+            self.list.setCurrentRow(0)
+            QTimer.singleShot(0, self._show_mend)
         else:
             self.progress.label.say("The audit found nothing.", "good")
+
+    def _show_mend(self) -> None:
+        """Scroll the panel so far that the finding and its mend are seen: the reader has asked for them."""
+        above = self.parentWidget()
+        while above is not None and not isinstance(above, QScrollArea):
+            above = above.parentWidget()
+        if isinstance(above, QScrollArea) and self.mend_button.isVisible():
+            above.ensureWidgetVisible(self.mend_button)
 
     def _list(self, findings: list[AuditFinding]) -> None:
         self.list.blockSignals(True)

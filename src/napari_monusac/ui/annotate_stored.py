@@ -118,7 +118,7 @@ class StoredPredictions(QWidget):
             button.deleteLater()
         self.buttons = []
         latest = self.controller.model.last_prediction
-        self.folder.setVisible(latest is None)
+        self.folder.setVisible(latest is None and not self.found)
         if latest is not None:
             self.note.say("")
             return

@@ -12,7 +12,7 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui import annotate_settings
 from napari_monusac.ui.editing_colors import Look
 from napari_monusac.ui.editing_crops import Crops
-from napari_monusac.ui.editing_marks import Marks, outlines_of
+from napari_monusac.ui.editing_marks import outlines_of
 from napari_monusac.ui.model import studio_model
 from napari_monusac.ui.work import error_line
 
@@ -135,11 +135,7 @@ class EditingController(Crops):
     def watch_layers(self) -> None:
         """Layers were shown again: follow what is painted on them, and draw the marks on them."""
         self._paint.watch()
-        nuclei = self.layers.get("nuclei") if self.layers is not None else None
-        if nuclei is not None:
-            if self.marks is not None:
-                self.marks.close()
-            self.marks = Marks(self.viewer, nuclei)
+        self._new_marks()
         self.session_changed.emit()
 
     def adopt(self, *, only_if_told: bool = False) -> None:

@@ -13,7 +13,6 @@ from pydantic import PrivateAttr
 
 from napari_monusac.core.classes import AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, class_colors
 from napari_monusac.session.rows import AMBIGUOUS_ID
-from napari_monusac.ui import canvas
 
 _UNCLASSIFIED = int(NucleusClass.UNCLASSIFIED)
 #: Place of each class in the table of colours; 0 is background.
@@ -143,13 +142,3 @@ def semantic_colormap(palette: PaletteName) -> DirectLabelColormap:
     """Colours of a semantic map."""
     colors: dict[int | None, Any] = dict(class_colors(palette).items())
     return DirectLabelColormap(color_dict=colors | {0: "transparent", None: "transparent"})
-
-
-def recolour_predicted(layer: Any, palette: PaletteName) -> None:
-    """Give a layer of a prediction the class colours that were chosen; other layers are left alone."""
-    if canvas.role(layer) == "predicted semantic":
-        layer.colormap = semantic_colormap(palette)
-    elif canvas.role(layer) == "predicted nuclei" and "class_id" in layer.features:
-        table = layer.features
-        classes = dict(zip(table["index"].tolist(), table["class_id"].tolist(), strict=True))
-        layer.colormap = ClassColormap.of({int(k): int(v) for k, v in classes.items()}, palette)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_monusac.core.errors import MonusacError, SessionError
+from napari_monusac.session.accept import MAX_COVERED
+from napari_monusac.session.rows import class_name
 from napari_monusac.ui import annotate_settings
 from napari_monusac.ui.editing import EditingController
 from napari_monusac.ui.editing_marks import boundary_of, outlines_of
@@ -179,6 +181,7 @@ class Commands:
 
     def _say_accepted(self, number: int) -> None:
         words = f"{number} predicted nuclei accepted." if number else "Nothing left to accept here."
+        words = "One predicted nucleus accepted." if number == 1 else words
         self.controller.said.emit(words, "good" if number else "hint")
 
     def undo(self) -> None:
@@ -228,6 +231,17 @@ class Commands:
             return None
         self._described = now
         return self.words(label) if label else ""
+
+    def words_predicted(self, label: int) -> str:
+        """Return a predicted nucleus in words, and whether it can come in."""
+        session = self.session
+        if session is None or label not in session.predicted:
+            return ""
+        found = session.predicted[label]
+        sure = "" if found.confidence is None else f", confidence {found.confidence:.2f}"
+        there = session.covered(label) > MAX_COVERED
+        what = "outlined already (Shift+click: in its place)" if there else "click, or A: accept it"
+        return f"Predicted {class_name(found.class_id).lower()}{sure}: {what}"
 
     def words(self, label: int) -> str:
         """Return a nucleus in words: class, area, confidence, who outlined it."""

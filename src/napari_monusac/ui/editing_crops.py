@@ -143,6 +143,17 @@ class Crops(Running):
             if isinstance(layer, Labels):
                 layer.editable = may
 
+    def _new_marks(self) -> None:
+        """Draw marks on the nuclei's layer; of a slide, the edge of the region that is edited is one."""
+        nuclei = self.layers.get("nuclei") if self.layers is not None else None
+        if self.marks is not None:
+            self.marks.close()
+        self.marks = Marks(self.viewer, nuclei) if nuclei is not None else None
+        if self.marks is not None and self.place is not None and self.place.offset_px is not None:
+            height, width = self.place.shape
+            around = [(0, 0), (0, width), (height, width), (height, 0), (0, 0)]
+            self.marks.show("region", [[(y - 0.5, x - 0.5) for y, x in around]])
+
     # -- a region of a slide that is too large to be edited as a whole
 
     def edit_region(self, frame: Frame) -> None:
@@ -184,8 +195,7 @@ class Crops(Running):
             self.layers.show_missing(image if isinstance(image, Image) else None)
         self.layers.set_new_class(session.current_class)
         self._paint.watch()
-        nuclei = self.layers.get("nuclei")
-        self.marks = Marks(self.viewer, nuclei) if nuclei is not None else None
+        self._new_marks()
         self.prediction_set = False
         self._tell_settled()
         words, kind = how_it_opened(place, session)

@@ -19,6 +19,8 @@ from napari_monusac.ui.editing_colors import INNER, ClassColormap
 
 #: Width of the outlines, px.
 OUTLINE_PX = 2
+#: Length of dashes and gaps along a diagonal, px.
+_DASH_PX = 4
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 #: Parts up to this size are looked up label by label: the brush draws labels there that no class map has yet.
 _SMALL_PX = 500_000
@@ -56,6 +58,8 @@ class Drawing:
         Gives the places (`PLACES`) of all pixels of a large part, faster than label by label.
     first : uint8 (y, x), optional
         What `drawn` gives for the whole frame, made in a worker: the layer is drawn with it the first time.
+    dashed : bool
+        Draw outlines as dashes: those of a model, told apart from a person's without colour.
     """
 
     def __init__(
@@ -63,8 +67,10 @@ class Drawing:
         layer: Labels,
         quick: Callable[[Cut], NDArray[np.uint8]] | None = None,
         first: NDArray[np.uint8] | None = None,
+        *,
+        dashed: bool = False,
     ) -> None:
-        self.layer, self._quick, self._first = layer, quick, first
+        self.layer, self._quick, self._first, self._dashed = layer, quick, first, dashed
         self._own: Callable[..., Any] | None = getattr(layer, "_raw_to_displayed", None)
         if self._own is not None:
             setattr(layer, "_raw_to_displayed", self.displayed)  # noqa: B010 - no attribute that napari's types know
@@ -92,4 +98,9 @@ class Drawing:
         large = part.size > _SMALL_PX
         places = self._quick(cut) if self._quick is not None and large else colormap._data_to_texture(part)
         edge = edges(around, width)[cut[0].start - top :, cut[1].start - left :]
-        return drawn(places, edge[: part.shape[0], : part.shape[1]])
+        edge = edge[: part.shape[0], : part.shape[1]]
+        if self._dashed:
+            # a gap has the number of what is inside: clear, or filled with it
+            y, x = np.ogrid[cut[0].start : cut[0].stop, cut[1].start : cut[1].stop]
+            edge = edge & (((y + x) // _DASH_PX + (y - x) // _DASH_PX) % 2).astype(np.uint8)
+        return drawn(places, edge)

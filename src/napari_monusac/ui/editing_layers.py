@@ -104,6 +104,7 @@ class SessionLayers:
         for name in VIEWS:
             if self.get(name) is None:
                 self._layers[name] = plain(self._add(name, image))
+        self.update_tables()
         top = self.get("nuclei")
         if active is None or canvas.role(active) in ("image", ""):
             self.viewer.layers.selection.active = top

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ROLE = "marks"
 #: Width of a line and length of a dash on the screen, px.
 _LINE_PX, _DASH_PX = 2.0, 6.0
-#: No more dashes than these: outlines of very many nuclei are drawn with longer ones.
+#: No more dashes than these a set: outlines of very many nuclei are drawn with longer ones.
 _MOST = 1500
 _DARK, _LIGHT = (0.05, 0.05, 0.08, 1.0), (1.0, 1.0, 1.0, 1.0)
 
@@ -66,12 +66,13 @@ class Marks:
             self._draw()
 
     def _draw(self) -> None:
-        paths = [p for group in self._sets.values() for p in group]
         layer = self._ready()
         if layer is None:
             return
-        length = sum(float(np.hypot(*np.diff(p, axis=0).T).sum()) for p in paths)
-        segments, colors = dashes(paths, max(self.dash_px, length / _MOST))
+        # each set has dashes of its own: the long edge of a region does not make those of a nucleus coarse
+        drawn = [dashes(group, max(self.dash_px, _length(group) / _MOST)) for group in self._sets.values()]
+        segments = np.concatenate([np.zeros((0, 2, 2)), *(one for one, _ in drawn)])
+        colors = np.concatenate([np.zeros((0, 4)), *(one for _, one in drawn)])
         width = _LINE_PX / _DASH_PX * self.dash_px
         with layer.events.edge_color.blocker(), layer.events.edge_width.blocker():
             layer.edge_width = width
@@ -95,6 +96,10 @@ class Marks:
             self._layer = getattr(made, "__wrapped__", made)
             self.viewer.layers.selection.active = active
         return self._layer
+
+
+def _length(paths: Sequence[Path]) -> float:
+    return sum(float(np.hypot(*np.diff(p, axis=0).T).sum()) for p in paths)
 
 
 def dashes(paths: Sequence[Path], dash: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -217,7 +217,10 @@ class Toolbox(QObject):
         self.commands.moved(self.point_of(event))
         self._describe()
         if self.tool == "accept":
-            self.commands.show_predicted(self.commands.predicted_under())
+            label = self.commands.predicted_under()
+            self.commands.show_predicted(label)
+            if label:
+                self.described.emit(self.commands.words_predicted(label))
 
     def _describe(self) -> None:
         words = self.commands.describe() if self.active else None

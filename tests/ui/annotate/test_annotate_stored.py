@@ -1,0 +1,116 @@
+"""Predictions on disk: offered for the open crop, opened with one click, accepted by key, click and region."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_monusac.core.prediction import Prediction
+from napari_monusac.io.store import write_prediction
+from napari_monusac.masks.instances import instances_from_maps
+from napari_monusac.ui import canvas
+
+UM = 0.25
+
+
+def maps_of(instances, classes):
+    """Probabilities of a network that sees the nuclei of a map as they are."""
+    lut = np.zeros(int(instances.max()) + 1, np.uint8)
+    for k, c in classes.items():
+        lut[k] = c
+    semantic = (np.arange(5)[:, None, None] == lut[instances]).astype(np.float32)
+    return semantic, np.stack([instances == 0, instances > 0, np.zeros(instances.shape, bool)]).astype(np.float32)
+
+
+@pytest.fixture
+def stored(hand, until):
+    """Stores what the crop's truth would be as a prediction of twice the pixel size, and takes the nuclei away."""
+    folder = hand.studio.model.collection.root / "predictions"
+    session = hand.session
+    truth = session.maps.instances.copy()
+    classes = {k: r.class_id for k, r in session.rows.items() if r.plane == "nuclei"}
+    made = {}
+
+    def make(um=UM, step=1, name=None):
+        instances = np.ascontiguousarray(truth[::step, ::step])
+        prediction = Prediction(*maps_of(instances, classes), um, checkpoint="runs/run-8/best.safetensors")
+        nuclei = instances_from_maps(prediction.semantic, prediction.ternary, um_per_px=um)
+        path = folder / f"{name or hand.studio.model.crop.name}.zarr"
+        write_prediction(prediction, path, instances=nuclei.instances, table=nuclei.table)
+        made["nuclei"] = nuclei
+        return path
+
+    hand.studio.model.last_prediction = None
+    hand.controller.prediction_set = False
+    hand.controller.run(lambda s: s.delete(list(s.rows)))
+    yield make, truth, made
+    shutil.rmtree(folder, ignore_errors=True)
+    hand.studio.model.last_prediction = None
+    hand.controller.prediction_set = False
+    for layer in [x for x in hand.viewer.layers if canvas.role(x).startswith("predicted")]:
+        hand.viewer.layers.remove(layer)
+    hand.panel.accepting.stored.look()
+
+
+def offers(hand, until):
+    widget = hand.panel.accepting.stored
+    seen = []
+    widget.looked.connect(lambda: seen.append(True))
+    widget.look()
+    until(lambda: seen)
+    return widget.buttons
+
+
+def test_nothing_on_disk_says_how_to_begin(hand, stored, until):
+    assert not offers(hand, until)
+    assert "No prediction" in hand.panel.accepting.stored.note.text()
+    hand.hover((5, 5))
+    hand.key(Qt.Key.Key_A)
+    assert "Open a stored prediction" in hand.panel.message.text()
+
+
+def test_one_click_opens_it_and_a_key_accepts(hand, viewer, stored, until):
+    make, truth, made = stored
+    make()
+    (button,) = offers(hand, until)
+    assert "run-8" in button.text()
+    button.click()
+    until(lambda: hand.studio.model.last_prediction is not None)
+    shown = canvas.find_layer(viewer, "predicted nuclei")
+    assert ((shown.data > 0) == (truth > 0)).mean() > 0.99
+    assert not hand.panel.accepting.stored.buttons
+    label = int(made["nuclei"].table["label"].iloc[0])
+    y, x = np.argwhere(made["nuclei"].instances == label).mean(0)
+    hand.hover((float(y), float(x)))
+    hand.key(Qt.Key.Key_A)
+    (row,) = hand.session.rows.values()
+    assert row.provenance == "model"
+    hand.panel.commands.min_confidence = 0.0
+    hand.panel.accepting.accept_in_view()
+    until(lambda: not hand.controller.busy and len(hand.session.rows) == len(made["nuclei"]))
+    assert ((hand.session.maps.instances > 0) == (made["nuclei"].instances > 0)).mean() > 0.99
+
+
+def test_another_scale_lands_in_its_place(hand, viewer, stored, until):
+    make, truth, _ = stored
+    make(um=2 * UM, step=2)
+    (button,) = offers(hand, until)
+    button.click()
+    until(lambda: hand.studio.model.last_prediction is not None)
+    shown = canvas.find_layer(viewer, "predicted nuclei")
+    assert shown.data.shape == truth.shape
+    assert ((shown.data > 0) == (truth > 0)).mean() > 0.95
+    assert hand.controller.ready_prediction()
+
+
+def test_one_that_does_not_fit_is_said_in_one_line(hand, stored, until):
+    make, _, _ = stored
+    make(um=3 * UM)
+    (button,) = offers(hand, until)
+    button.click()
+    words = hand.panel.accepting.stored.progress.label
+    until(lambda: "does not fit this crop" in words.text())
+    assert hand.studio.model.last_prediction is None
