@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
-CODE   := src tests benchmarks examples
+CODE   := src tests benchmarks examples tools
 STAMP  := $(VENV)/.installed
 # Nothing of ours calls home.
 export NO_ALBUMENTATIONS_UPDATE := 1

@@ -57,6 +57,7 @@ class Activity(QObject):
         self._fraction: float | None = None
         self._left = ""
         self._bar: Any = None
+        self._closed = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._refresh)
@@ -69,15 +70,20 @@ class Activity(QObject):
 
     def close(self) -> None:
         """Take the work out of the dock."""
+        self._closed = True
         self._timer.stop()
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.close()
 
     def _refresh(self) -> None:
-        # the timer is single-shot: events that napari works off in here cannot start it a second time
+        # napari works off events while it adds or changes a bar: the work may have ended before it is done with that
         if self._bar is None:
-            self._bar = _Bar(self._title, self._stop)
+            bar = _Bar(self._title, self._stop)
+            if self._closed:
+                bar.close()
+                return
+            self._bar = bar
         bar, fraction = self._bar, self._fraction
         total = _STEPS if fraction is not None else 0
         if bar.total != total:
@@ -86,5 +92,5 @@ class Activity(QObject):
         if fraction is not None:
             bar.update(max(0, min(_STEPS, round(fraction * _STEPS)) - bar.n))
         bar.events.eta(value=bar.left)
-        if self._bar is not None:
+        if not self._closed:
             self._timer.start(_REFRESH_MS)
