@@ -46,10 +46,23 @@ def wait(true: Callable[[], Any], seconds: float = 300) -> None:
 
 def shrink(path: Path) -> None:
     """Save a picture with as many colours as fit the size that a page may load; class colours stay exact."""
+    from napari.utils.theme import get_theme
+
     from napari_monusac.core.classes import PALETTES
 
     picture = Image.open(path).convert("RGB")
+    theme = get_theme("dark")
+    greys = (
+        theme.background,
+        theme.foreground,
+        theme.primary,
+        theme.secondary,
+        theme.highlight,
+        theme.text,
+        theme.icon,
+    )
     exact = [v for palette in PALETTES.values() for rgb in palette.values() for v in rgb][: 3 * 16]
+    exact += [v for grey in greys for v in grey.as_rgb_tuple()[:3]] + [127, 140, 155]
     for number in (200, 160, 130, 100, 80, 60, 48):
         colours = picture.quantize(number, method=Image.Quantize.MEDIANCUT).getpalette() or []
         palette = Image.new("P", (1, 1))
