@@ -253,7 +253,8 @@ def test_maps_that_are_compared(panel, viewer, settle):
     assert np.array_equal(predicted, pair.semantic)
     column = looking.curtain.column
     data = canvas.find_layer(viewer, comparing.SWIPE).data
-    assert np.array_equal(data[:, : column - 3], truth[:, : column - 3])
+    left = column - looking.curtain.edge_px()
+    assert np.array_equal(data[:, :left], truth[:, :left])
     panel.ways_view.map.setCurrentIndex(panel.ways_view.map.findData("ternary"))
     settle()
     assert np.array_equal(looking._maps[0], ternary_map(pair.truth.astype(np.int32), 3))
