@@ -41,6 +41,7 @@ NOT_RUN = {
     ("docs/guide/open.md", "napari --plugin"): "opens a window",
     ("docs/guide/open.md", "import napari"): "opens a window; tests/plugin and tests/ui do the same",
     ("docs/guide/review.md", "napari-monusac review"): "opens a window; tests/test_cli_run.py checks its child process",
+    ("docs/guide/review.md", "napari-monusac evaluate"): "two models predict; tests/scoring/test_guard_checkpoints.py",
     ("docs/guide/train.md", "touch"): "stops a run that is being trained: tests/jobs and tests/learn do",
     ("docs/guide/watch.md", "tensorboard"): "a server, and an extra",
     ("docs/guide/report.md", "napari-monusac export runs/first"): "needs the extra [onnx]; tests/infer/test_export.py",
