@@ -237,7 +237,7 @@ def test_the_audit_lists_and_mends(hand, until):
     stepping = hand.panel.stepping
     until(lambda: stepping.list.count() and stepping.progress.task is None)
     number = stepping.list.count()
-    hand.key(Qt.Key.Key_N)
+    assert stepping.list.currentRow() == 0, "the first finding and its mend are shown"
     hand.key(Qt.Key.Key_N)
     assert stepping.list.currentRow() == 1
     found = [i for i in range(number) if stepping.list.item(i).text().startswith("Hole")]
@@ -300,6 +300,29 @@ def test_outline_or_filled_for_one_class_by_key_and_by_mouse(hand, viewer):
     assert (np.asarray(layer._slice.image.view) == before).all()
     hand.key(Qt.Key.Key_O)
     assert strength(a) == strength(b) == {0.0}
+
+
+def test_what_a_model_found_is_dashed(hand, viewer, until):
+    from napari_monusac.ui.editing_drawing import Drawing
+    from napari_monusac.ui.predicted_layers import nuclei_colormap
+
+    labels = np.zeros((60, 60), np.int32)
+    labels[10:50, 10:50] = 1
+    table = pd.DataFrame({"index": [1], "class_id": [2], "class": ["Lymphocyte"]})
+    layer = viewer.add_labels(
+        labels, name="predicted nuclei", colormap=nuclei_colormap({1: 2}), features=table,
+        metadata={"monusac": {"role": "predicted nuclei"}},
+    )  # fmt: skip
+    layer.contour = 2
+    layer = canvas.find_layer(viewer, "predicted nuclei")
+    until(lambda: "_raw_to_displayed" in vars(layer))
+    assert isinstance(layer._raw_to_displayed.__self__, Drawing)
+    places = np.asarray(layer._slice.image.view)
+    top = places[10, 10:50]
+    assert 0.2 < (top == 2).mean() < 0.8, "dashes and gaps"
+    assert (places[15:45, 15:45] == 2 + 6).all(), "what is inside"
+    assert not places[labels == 0].any()
+    viewer.layers.remove(layer)
 
 
 def test_what_is_filled_holds_for_the_next_crop(hand, until):
