@@ -101,6 +101,6 @@ class Drawing:
         edge = edge[: part.shape[0], : part.shape[1]]
         if self._dashed:
             # a gap has the number of what is inside: clear, or filled with it
-            y, x = np.ogrid[cut[0].start : cut[0].stop, cut[1].start : cut[1].stop]
-            edge = edge & (((y + x) // _DASH_PX + (y - x) // _DASH_PX) % 2).astype(np.uint8)
+            down, across = np.ogrid[cut[0].start : cut[0].stop, cut[1].start : cut[1].stop]
+            edge = edge & (((down + across) // _DASH_PX + (down - across) // _DASH_PX) % 2).astype(np.uint8)
         return drawn(places, edge)
