@@ -16,7 +16,7 @@ from PIL import Image
 
 from napari_monusac.core.errors import Cancelled, StoreError
 from napari_monusac.infer import batch
-from napari_monusac.infer.batch import SlideJob, SlideResult, dask_executor, output_paths, predict_many
+from napari_monusac.infer.batch import SlideJob, SlideResult, cluster_workers, dask_executor, output_paths, predict_many
 from napari_monusac.io.store import PredictionStore
 
 pytestmark = pytest.mark.torch
@@ -154,6 +154,7 @@ def test_dask_with_two_workers_one_of_them_killed(slides: list[Path], checkpoint
         shot = threading.Thread(target=kill_one)
         shot.start()
         executor = dask_executor(client=client)
+        assert cluster_workers(executor) == 2
         results = list(predict_many(slides, checkpoint, out, executor=executor, workers=2, options=OPTIONS))
         shot.join()
     assert killed

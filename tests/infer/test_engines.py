@@ -65,18 +65,45 @@ def test_folded_batch_norms_change_nothing(model: Any, tiles: np.ndarray) -> Non
     assert any(isinstance(m, torch.nn.BatchNorm2d) for m in model.network.modules())  # the model's own stay
 
 
-def test_an_encoder_that_cannot_be_folded_runs_as_it_is(tiles: np.ndarray) -> None:
+def test_an_encoder_that_runs_in_another_order_is_left_as_it_is() -> None:
     import torch
+    from torch import nn
 
-    from napari_monusac.core.recipe import TrainingRecipe
-    from napari_monusac.learn.network import DualHeadUnet
+    class Unordered(nn.Module):
+        """Its norm stands after the first convolution and runs after the second."""
 
-    recipe = TrainingRecipe(name="lite", encoder="tu-tf_efficientnet_lite0", encoder_weights="none")
-    network = DualHeadUnet(recipe).eval()
+        stride = 32
+
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+            self.second = nn.Conv2d(8, 8, 3, padding=1)
+            self.norm.running_mean.uniform_(-1, 1)
+            self.norm.running_var.uniform_(0.5, 2)
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            maps = self.norm(self.second(torch.relu(self.first(images))))
+            return maps[:, :5], maps[:, 5:]
+
+    network = Unordered().eval()
+    batch = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        batch = network.prepare(tiles)
         for ours, theirs in zip(_folded(network)(batch), network(batch), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_engines_can_be_made_in_several_threads_at_once(model: Any, tiles: np.ndarray) -> None:
+    """And while another network runs: the Studio trains in a thread of its own."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def make(_: int) -> np.ndarray:
+        return TorchEngine(model, "cpu", "float32").run(tiles)
+
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(make, range(8))
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=1e-5)
 
 
 def test_logits_and_run_say_the_same(model: Any, tiles: np.ndarray) -> None:

@@ -37,7 +37,10 @@ def predict(
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="Address of a Dask scheduler, for example tcp://node1:8786.")
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Images at the same time.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=1, help="Images at the same time; with --scheduler 1 means all of the cluster."),
+    ] = 1,
     flips: Annotated[
         bool, typer.Option("--flips", help="Average over 8 flips and turns: better, 8 times slower.")
     ] = False,
@@ -172,9 +175,11 @@ def _many(
     options: dict[str, Any],
     stopping: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
-    from napari_monusac.infer.batch import dask_executor, predict_many
+    from napari_monusac.infer.batch import cluster_workers, dask_executor, predict_many
 
     executor = dask_executor(scheduler) if scheduler is not None else None
+    if executor is not None and workers == 1:
+        workers = cluster_workers(executor)
     jobs = [_job(task, finished=task.out.exists() and not options["overwrite"]) for task in tasks]
     targets = {job.out: task for job, task in zip(jobs, tasks, strict=True)}
     folder = tasks[0].out.parent.absolute() if tasks else Path()

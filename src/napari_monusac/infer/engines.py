@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import weakref
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.fx.proxy import TraceError
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import TrainingRecipe
@@ -134,18 +135,25 @@ class TorchEngine:
 
 
 def _folded(network: nn.Module) -> nn.Module:
-    """A copy for inference with batch norms folded into convolutions, where the network can be traced for that."""
-    from torch.fx.experimental.optimization import fuse
+    """A copy for inference on the CPU whose batch norms are folded into the convolutions before them.
 
-    from napari_monusac.infer.openvino_engine import BareNetwork
-
-    if hasattr(network, "semantic_head"):
-        try:
-            folded: nn.Module = fuse(BareNetwork(network).eval()).eval()
-            return folded
-        except (TraceError, TypeError, RuntimeError, NotImplementedError, AttributeError):
-            pass  # some encoders decide by shapes as they run: they are as right unfolded, and a little slower
-    return copy.deepcopy(network).eval()
+    What stands one after the other is taken to run so, and the outcome is compared: an encoder that does otherwise is
+    left as it is. No tracing: `torch.fx` patches torch for all threads, one of which may be training.
+    """
+    whole = copy.deepcopy(network).float().cpu().eval()
+    folded = copy.deepcopy(whole)
+    for parent in list(folded.modules()):
+        for (name, conv), (after, norm) in pairwise(list(parent.named_children())):
+            if type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and conv.out_channels == norm.num_features:
+                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, after, nn.Identity())
+    side = 2 * tile_multiple(network)
+    sample = torch.linspace(-1, 1, 3 * side * side).view(1, 3, side, side)
+    with torch.inference_mode():
+        alike = all(
+            torch.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in zip(folded(sample), whole(sample), strict=True)
+        )
+    return folded if alike else whole
 
 
 def prepare(model: LoadedModel, tiles: NDArray[np.uint8]) -> Tensor:

@@ -142,10 +142,10 @@ def predict(
     -----
     Tolerances, held by tests or measured:
 
-    - Tiles and the image whole: equal to 2e-6 (float32) where the network's reach ends within the 8 outermost px of a
-      tile that are never used and the ramps of the overlap beside them, as for an image cut anywhere. A deep network
-      sees further: what lies more than 64 px from a tile's edge reaches a pixel with less and less weight, and the
-      mean difference over real crops is below 0.003.
+    - Tiles against the image whole, in float32, 64 px and more from its border: equal to 2e-6 for a network that sees
+      no further than the 8 outermost px of a tile, which are never used. A deep network sees further: with EfficientNet
+      Lite0 over a real crop of 1000 x 1000 px the mean difference of a probability is 0.0032, 0.11 at most for 99.9 %
+      of the pixels, and the most probable class the same at 99.5 % or more.
     - bfloat16 and OpenVINO against torch in float32: mean difference of a probability over real crops 0.0026 at most,
       and the same most probable class at 99.6 % of the pixels or more.
     - ONNX against torch in float32: 1.3e-6 (`export` says it for each model).

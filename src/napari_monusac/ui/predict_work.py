@@ -30,6 +30,23 @@ def image_file(image: Image) -> Path | None:
     return Path(name) if name and Path(name).is_file() else None
 
 
+class _Tiles:
+    """Reports a tile and how far it brings the work as one: of two reports at a time the second would be left out."""
+
+    def __init__(self, report: Report, live: LivePrediction) -> None:
+        self._report, self._live = report, live
+        self._small: Any = None
+
+    def add(self, box: tuple[int, int, int, int], _: Any, ternary: Any) -> None:
+        """Take a finished tile."""
+        self._small = self._live.small(box, ternary)
+
+    def report(self, fraction: float, message: str) -> None:
+        """Tell of it."""
+        self._report(fraction, message, self._small)
+        self._small = None
+
+
 def predict_in_memory(report: Report, image: Any, loaded: Any, live: LivePrediction, options: dict[str, Any]) -> Any:
     """Predict a region and its nuclei, in a worker.
 
@@ -40,10 +57,10 @@ def predict_in_memory(report: Report, image: Any, loaded: Any, live: LivePredict
     from napari_monusac.infer.predict import predict
     from napari_monusac.masks.instances import instances_from_maps
 
+    tiles = _Tiles(report, live)
     prediction = predict(
         image, loaded, **options,
-        progress=lambda done: report(float(done), "Predicting"),
-        on_tile=lambda box, _, ternary: report(None, "Predicting", live.small(box, ternary)),
+        progress=lambda done: tiles.report(float(done), "Predicting"), on_tile=tiles.add,
         should_stop=lambda: report.stopping,
     )  # fmt: skip
     report(None, "Outlining nuclei")
@@ -91,18 +108,17 @@ def predict_to_store(
 
     if out.exists() and PredictionStore.open(out).info.checkpoint != checkpoint_name(loaded, loaded):
         raise StoreError(out, "holds a prediction of another model", "choose another folder, or remove it")
-    first: list[int] = []
+    tiles, first = _Tiles(report, live), list[int]()
 
     def tell(progress: Any) -> None:
         first[:] = first or [progress.done - 1]
         # of this start alone: time left is told from it
         left = max(1, progress.total - first[0])
-        report((progress.done - first[0]) / left, f"Predicting, tile {progress.done} of {progress.total}")
+        tiles.report((progress.done - first[0]) / left, f"Predicting, tile {progress.done} of {progress.total}")
 
     source = replace(as_source(image, options["um_per_px"]), path=path)
     predict_slide(
-        source, loaded, out, region=options["region"], flips=options["flips"], progress=tell,
-        on_tile=lambda box, _, ternary: report(None, "", live.small(box, ternary)),
+        source, loaded, out, region=options["region"], flips=options["flips"], progress=tell, on_tile=tiles.add,
         should_stop=lambda: report.stopping,
     )  # fmt: skip
     return out
