@@ -41,7 +41,7 @@ def edges(labels: NDArray[Any], width_px: int) -> NDArray[np.uint8]:
 
 def drawn(places: NDArray[np.uint8], edge: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return places in the table of colours, those inside an outline told apart from the outline: uint8 (y, x)."""
-    return places + np.uint8(INNER) * ((edge == 0) & (places > 0)).view(np.uint8)
+    return np.asarray(places + np.uint8(INNER) * ((edge == 0) & (places > 0)).view(np.uint8), np.uint8)
 
 
 class Drawing:
@@ -70,7 +70,10 @@ class Drawing:
         *,
         dashed: bool = False,
     ) -> None:
-        self.layer, self._quick, self._first, self._dashed = layer, quick, first, dashed
+        self.layer, self._quick, self._dashed = layer, quick, dashed
+        #: used for the first drawing of the whole layer; to be dropped before the labels change
+        self.first = first
+        layer.__dict__.pop("_raw_to_displayed", None)  # of a session before, which would be kept alive
         self._own: Callable[..., Any] | None = getattr(layer, "_raw_to_displayed", None)
         if self._own is not None:
             setattr(layer, "_raw_to_displayed", self.displayed)  # noqa: B010 - no attribute that napari's types know
@@ -86,7 +89,7 @@ class Drawing:
             raise AttributeError("installed on a layer that has no _raw_to_displayed")
         if width < 1 or raw.ndim != 2 or not isinstance(colormap, ClassColormap) or colormap.use_selection:
             return self._own(raw, data_slice)
-        first, self._first = self._first, None
+        first, self.first = self.first, None
         if data_slice is None and first is not None and first.shape == raw.shape and width == OUTLINE_PX:
             return first
         y, x = data_slice or (slice(0, raw.shape[0]), slice(0, raw.shape[1]))

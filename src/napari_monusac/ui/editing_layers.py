@@ -45,6 +45,7 @@ class SessionLayers:
         self._regions.set_new_class(AMBIGUOUS_ID)
         self._regions.set_look(look)
         self._layers: dict[str, Labels] = {}
+        self._drawings: dict[str, Drawing] = {}
         for name in VIEWS:
             found = canvas.find_layer(viewer, name)
             if isinstance(found, Labels) and tuple(found.data.shape) == self.session.shape:
@@ -79,10 +80,13 @@ class SessionLayers:
             layer.editable = name in PAINTED
         if redraw:
             layer.refresh(extent=False)
+        if name in self._drawings:
+            self._drawings[name].first = None  # a hidden layer was not drawn: later it has changed
 
     def _draw(self, name: str, layer: Labels) -> None:
         """Draw nuclei or regions with our outlines and fillings."""
-        Drawing(layer, lambda cut: places_of(self.session, name, cut), self._drawn.pop(name, None))
+        first = self._drawn.pop(name, None)
+        self._drawings[name] = Drawing(layer, lambda cut: places_of(self.session, name, cut), first)
         layer.colormap = self.colormap if name == "nuclei" else self._regions
         if layer.contour != OUTLINE_PX:
             layer.contour = OUTLINE_PX
@@ -139,6 +143,7 @@ class SessionLayers:
         )
         if name in PAINTED:
             self._draw(name, plain(layer))
+            self._drawings[name].first = None
         layer.editable = name in PAINTED
         return layer
 

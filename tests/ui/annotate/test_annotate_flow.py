@@ -325,6 +325,23 @@ def test_what_a_model_found_is_dashed(hand, viewer, until):
     viewer.layers.remove(layer)
 
 
+def test_a_layer_that_was_hidden_at_first_shows_later_edits(hand, viewer, until):
+    for name in ("nuclei", "ambiguous"):
+        canvas.find_layer(viewer, name).visible = False
+    reopened(hand, until)
+    y, x = (int(v) for v in hand.free(12))
+    hand.session.current_class = 5
+    hand.controller.run(lambda s: s.draw_brush([(y, x)], 9))
+    hand.session.current_class = 1
+    hand.controller.run(lambda s: s.draw_brush([(y, x + 4)], 9, over="all"))
+    for name, place in (("nuclei", 1), ("ambiguous", 6)):
+        layer = canvas.find_layer(viewer, name)
+        layer.visible = True
+        shown = np.asarray(layer._slice.image.view)
+        assert shown[y, x] in (place, place + 6)
+        assert ((shown > 0) == (layer.data > 0)).all()
+
+
 def test_what_is_filled_holds_for_the_next_crop(hand, until):
     hand.panel.classes.chips[2].click()
     reopened(hand, until)
