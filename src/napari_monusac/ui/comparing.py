@@ -109,8 +109,10 @@ def put_labels(viewer: Any, role: str, data: Any, image: Layer, offset_px: tuple
     active = viewer.layers.selection.active
     if old is not None:
         viewer.layers.remove(old)
+    kind = look.name.split()[0]
+    name = role if kind == "difference" else role.replace("outlines", kind)
     layer: Labels = viewer.add_labels(
-        data, name=role, colormap=look.colormap, opacity=look.opacity, **_placed(role, image, offset_px)
+        data, name=name, colormap=look.colormap, opacity=look.opacity, **_placed(role, image, offset_px)
     )
     layer.metadata["monusac"]["look"] = look.name
     layer.editable = False

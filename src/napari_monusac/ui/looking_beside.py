@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from napari_monusac.ui import canvas, comparing
+from napari_monusac.ui.looking_legend import beside_legend
 
 _TITLE = "Prediction"
 
@@ -50,6 +51,7 @@ class SecondView(QObject):
         """Show an image with outlines, or another map; the camera is that of the first view."""
         if self.model is not None and self._image is image:
             comparing.put_labels(self.model, comparing.PREDICTED, outlines, self.model.layers[0], offset_px, look)
+            self._legend(look)
             return
         self.close()
         self._image = image
@@ -64,13 +66,15 @@ class SecondView(QObject):
         self._dock = _dock_of(self.view)
         self._dock.installEventFilter(self)
         self._place()
-        canvas.show_legend(
-            self.model, [("now", "prediction", (235, 235, 235))], legend="monusac_beside_", position="top_right"
-        )
+        self._legend(look)
         self._follow_first()
         for camera, follow in ((self.viewer.scene.camera, self._follow_first), (self.model.scene.camera, self._lead)):
             camera.events.center.connect(follow)
             camera.events.zoom.connect(follow)
+
+    def _legend(self, look: comparing.LookOf) -> None:
+        entries = beside_legend(look.name.split()[0])
+        canvas.show_legend(self.model, entries, legend="monusac_beside_", position="top_right")
 
     def update(self, outlines: Any) -> None:
         """Show other outlines (thresholds moved)."""

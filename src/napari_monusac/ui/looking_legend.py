@@ -43,10 +43,17 @@ def legend_of(review: CropReview, way: str, map_: str) -> list[Entry]:
         "beside": ("truth",),
     }.get(way, ())
     entries = [(f"{k}", line, _LINE) for k, line in enumerate(lines)]
-    return [*entries, *_of_map(map_)] if entries else []
+    # side by side there is little room: the second view has the legend of the maps
+    return [*entries, *legend_of_map(map_)] if entries and way != "beside" else entries
 
 
-def _of_map(map_: str) -> list[Entry]:
+def beside_legend(map_: str) -> list[Entry]:
+    """Lines of the legend of the second view."""
+    return [("now", "prediction", _LINE), *legend_of_map(map_)]
+
+
+def legend_of_map(map_: str) -> list[Entry]:
+    """What the colours of a map mean, where they are not the classes'."""
     if map_ == "ternary":
         colors = ternary_colormap().color_dict
         return [("inside", "inside", _rgb(colors[1])), ("edge", "edge", _rgb(colors[2]))]
