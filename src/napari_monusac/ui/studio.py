@@ -71,7 +71,8 @@ class Studio(QWidget):
         super().__init__()
         self.viewer, self.model = napari_viewer, studio_model(napari_viewer)
         self.panels: dict[str, QWidget] = {}
-        self._sized, self._activity = False, None
+        self._sized = False
+        self._activity: Activity | None = None
         self._build()
         canvas.show_scale(napari_viewer)
         canvas.show_magnification(napari_viewer)
