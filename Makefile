@@ -28,8 +28,8 @@ test: system setup lint types contracts ## everything that CI runs
 	$(PY) -m npe2 validate napari-monusac
 	sh tools/with_display.sh $(PY) -m pytest
 
-check: setup lint types contracts ## fast: lint, types, contracts, tests without torch and without a window
-	$(PY) -m pytest -m "not torch and not gui"
+check: setup lint types contracts ## fast: lint, types, contracts, tests without torch, window and real data
+	$(PY) -m pytest -m "not torch and not gui and not shared"
 
 lint: setup
 	$(PY) -m ruff check $(CODE)
