@@ -125,7 +125,15 @@ def predict_slide(
             if progress is not None:
                 progress(_progress(index + 1, work.first, total, time.perf_counter() - started, nuclei))
         if nuclei:
-            separate_store(work.store.path, should_stop=should_stop, settings=settings)
+            seconds = time.perf_counter() - started
+
+            def separated(part: float) -> None:
+                if progress is not None and part < 1:
+                    told = Progress(1 - _NUCLEI_PART * (1 - part))
+                    told.done, told.total, told.seconds, told.eta_s = total, total, seconds, _NUCLEI_PART * seconds
+                    progress(told)
+
+            separate_store(work.store.path, progress=separated, should_stop=should_stop, settings=settings)
         else:
             work.store.add_pyramid()
         work.finish()

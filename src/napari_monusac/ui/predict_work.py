@@ -112,9 +112,12 @@ def predict_to_store(
 
     def tell(progress: Any) -> None:
         first[:] = first or [progress.done - 1]
+        if progress.done == progress.total:
+            tiles.report(float(progress), "Separating the nuclei")
+            return
         # of this start alone: time left is told from it
-        left = max(1, progress.total - first[0])
-        tiles.report((progress.done - first[0]) / left, f"Predicting, tile {progress.done} of {progress.total}")
+        part = (progress.done - first[0]) / max(1, progress.total - first[0])
+        tiles.report(part, f"Predicting, tile {progress.done} of {progress.total}")
 
     source = replace(as_source(image, options["um_per_px"]), path=path)
     predict_slide(
