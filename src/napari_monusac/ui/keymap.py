@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QGridLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_monusac.core.classes import CLASSES
+from napari_monusac.ui.review_keys import KEY_WORDS
 from napari_monusac.ui.widgets import Heading, Note
 
 #: Groups of (keys, what they do), as they are shown. The first column, then the second.
@@ -26,17 +27,6 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
-        "Tools",
-        (
-            ("V", "Pick"),
-            ("B", "Brush"),
-            ("L", "Lasso"),
-            ("G", "Polygon (double click ends it)"),
-            ("E", "Erase"),
-            ("Shift+S", "Split by a stroke"),
-        ),
-    ),
-    (
         "Mending",
         (
             ("S", "Split where the shape suggests it; else the split tool"),
@@ -46,6 +36,17 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("F", "Mend the audit item as suggested"),
             ("Ctrl+Z", "Undo, without limit"),
             ("Ctrl+Shift+Z", "Redo"),
+        ),
+    ),
+    (
+        "Tools",
+        (
+            ("V", "Pick"),
+            ("B", "Brush"),
+            ("L", "Lasso"),
+            ("G", "Polygon (double click ends it)"),
+            ("E", "Erase"),
+            ("Shift+S", "Split by a stroke"),
         ),
     ),
     (
@@ -65,9 +66,10 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("Drag", "Move the slide"),
         ),
     ),
+    ("While Review is shown", KEY_WORDS),
 )
 ABOUT = (
-    "These keys work on the layers of the open crop while Annotate is shown. napari uses 1 to 7 and some letters for "
+    "These keys work on the layers of the open crop while Annotate (or Review) is shown. napari uses 1 to 7 and some letters for "
     "its own brush there: those come back as soon as another panel is shown. Undo and redo of edits stay ours."
 )
 
@@ -79,15 +81,19 @@ class KeyMap(QDialog):
         super().__init__(parent, Qt.WindowType.Tool)
         self.setWindowTitle("Keys of the MoNuSAC Studio")
         self.setModal(False)
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(28)
-        half = (len(GROUPS) + 1) // 2
-        for at, (title, lines) in enumerate(GROUPS):
-            grid.addWidget(_group(title, lines), at % half, at // half, Qt.AlignmentFlag.AlignTop)
+        columns = QHBoxLayout()
+        columns.setSpacing(28)
+        half = len(GROUPS) // 2
+        for groups in (GROUPS[:half], GROUPS[half:]):
+            column = QVBoxLayout()
+            for title, lines in groups:
+                column.addWidget(_group(title, lines))
+            column.addStretch(1)
+            columns.addLayout(column, 1)
         box = QVBoxLayout(self)
-        box.addLayout(grid)
+        box.addLayout(columns)
         box.addWidget(Note(ABOUT))
-        self.setMinimumWidth(760)
+        self.setMinimumWidth(940)
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Close by the key that opened it, or Escape."""
