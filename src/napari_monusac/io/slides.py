@@ -122,9 +122,7 @@ class Slide:
         for k, level in enumerate(self._levels):
             chunk = [min(n, s * max(1, _CHUNK_PX // s)) for n, s in zip(level.shape, level.segment_shape, strict=True)]
             source = _ArrayLike(self, k)
-            array = da.from_array(
-                source, chunks=(*chunk, 3), name=False, asarray=False, inline_array=True
-            )
+            array = da.from_array(source, chunks=(*chunk, 3), name=False, asarray=False, inline_array=True)
             arrays.append(array)
         return arrays
 

@@ -22,6 +22,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("N   P", "Next, previous nucleus or audit item"),
             ("Page Down   Page Up", "Next, previous crop"),
+            ("Alt+1 to 6", "Slides, Annotate, Masks, Train, Predict, Review"),
             ("D", "Done: save, mark the crop, go to the next one that nobody has reviewed"),
             ("Space (held)", "Move the slide with any tool; the wheel zooms"),
         ),
