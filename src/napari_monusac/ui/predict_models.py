@@ -35,8 +35,13 @@ class ModelChoice(QWidget):
         box = QHBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self.models, 1)
+        self.train = QPushButton("Train one")
+        self.train.setToolTip("There is no trained model yet: the panel Train makes one")
+        self.train.clicked.connect(lambda: self.model.panel_asked.emit("Train"))
         box.addWidget(self.browse)
+        box.addWidget(self.train)
         self.models.currentIndexChanged.connect(lambda _: self.changed.emit())
+        self.changed.connect(lambda: self.train.setVisible(self.models.count() == 0))
 
     def list_models(self) -> Task:
         """Look for runs with a checkpoint, newest first, in the background; the newest is chosen."""

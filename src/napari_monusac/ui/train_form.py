@@ -294,7 +294,10 @@ class TrainForm(QWidget):
             from napari_monusac.learn.device import choose_device
 
             device, reason = choose_device(asked)
-            return f"{device}: {reason}"
+            slow = " Long runs take hours here: Check says how many; the recipe quick is a first try." * (
+                device == "cpu"
+            )
+            return f"{device}: {reason}.{slow}"
 
         task = Task(work)
         task.done.connect(lambda text: self.device_reason.say(text))
