@@ -403,6 +403,7 @@ def test_a_signal_at_the_end_of_a_run_begins_no_other(
     from napari_monusac.cli import console
 
     out = tmp_path / "study"
+    before = signal.getsignal(signal.SIGINT)
 
     def take(self, event) -> None:
         if isinstance(event, RunEnded):
@@ -417,7 +418,7 @@ def test_a_signal_at_the_end_of_a_run_begins_no_other(
     again = run(*_study(example_data, out), "--json")
     assert again.code == 0, again.err
     assert [r["status"] for r in again.json["runs"]] == ["completed", "completed"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_demo_without_a_window(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

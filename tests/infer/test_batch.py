@@ -203,7 +203,9 @@ def test_workers_take_the_channels_that_the_patient_has(
     assert len(stores) == 2
     for name in stores:
         first, second = (PredictionStore.open(tmp_path / k / name) for k in ("one", "two"))
-        np.testing.assert_array_equal(first.read_maps(), second.read_maps())
+        # stored in 1/255; another number of threads may round the last place differently
+        difference = np.asarray(first.read_maps(), np.int16) - np.asarray(second.read_maps(), np.int16)
+        assert np.abs(difference).max() <= 1
     collection = open_collection(folder.parent)
     crop = next(c for c in collection.crops if c.name.endswith("_2"))
     assert collection.channels_swapped(crop)  # the majority's word ...
