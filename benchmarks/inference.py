@@ -31,6 +31,9 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import numpy as np
 
 TILE, OVERLAP = 512, 64
+#: Each whole image is predicted this often by each, and the faster time counts: the first pays for memory that the
+#: machine has not handed out before.
+TIMES = 2
 
 
 def real_crops(data: Path, count: int = 8) -> list[np.ndarray]:
@@ -170,7 +173,7 @@ def throughput(data: Path, side: int, encoder: str, threads: int, kept: Path | N
 
         def monai() -> float:
             monai_seconds(model, small)
-            return monai_seconds(model, large)
+            return min(monai_seconds(model, large) for _ in range(TIMES))
 
         rival = parts.seconds("MONAI", monai)
     rows = []
@@ -184,7 +187,10 @@ def throughput(data: Path, side: int, encoder: str, threads: int, kept: Path | N
 
         def whole(engine=engine) -> float:
             predict(small, model, um_per_px=0.25, engine=engine)
-            return timed(lambda: predict(large, model, um_per_px=0.25, engine=engine, skip_glass=False))
+            return min(
+                timed(lambda: predict(large, model, um_per_px=0.25, engine=engine, skip_glass=False))
+                for _ in range(TIMES)
+            )
 
         def crops(engine=engine) -> float:
             return timed(lambda: [predict(i, model, um_per_px=0.25, engine=engine) for i in images])

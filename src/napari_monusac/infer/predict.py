@@ -158,11 +158,15 @@ def predict(
     _check_memory(plan)
     maps = np.empty((8, *plan.source.shape), np.float32)
     start, total = time.perf_counter(), len(plan.grid)
-    tiles = run_tiles(
-        plan, flips=flips, batch_size=batch_size, skip_glass=skips_glass(plan, skip_glass), should_stop=should_stop
-    )
-    for index, box, values in tiles:
+
+    def keep(_: int, box: Box, values: NDArray[np.float32]) -> None:
         maps[:, *box.slices] = values
+
+    tiles = run_tiles(
+        plan, flips=flips, batch_size=batch_size, skip_glass=skips_glass(plan, skip_glass), sink=keep,
+        should_stop=should_stop,
+    )  # fmt: skip
+    for index, box, values in tiles:
         if on_tile is not None:
             place, part = in_region(plan, box, values)
             if part.size:

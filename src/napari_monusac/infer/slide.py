@@ -115,9 +115,9 @@ def predict_slide(
             skip_glass=skip,
             first=work.done,
             blender=blender,
+            sink=lambda index, box, values: work.write(index, plan.cut(box, values), blender),
             should_stop=should_stop,
         ):
-            work.write(index, plan.cut(box, values), blender)
             if on_tile is not None:
                 place, part = in_region(plan, box, values)
                 if part.size:
