@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 12, 2, 50
 #: With fewer steps than this the network has learnt next to nothing, and the demo says why.
 _USEFUL_STEPS = 150
+#: How many times as long as asked for training may take on a slow machine, to come to that many.
+_PATIENCE = 4
 _PATIENTS, _CROPS, _SHAPE, _SEED = 8, 1, (512, 512), 46
 
 
@@ -94,7 +96,14 @@ def _recipe(data: Path, minutes: float, device: str) -> TrainingRecipe:
         # fewer epochs where validation would eat the time of a slow machine
         if steps >= _MOST_STEPS // 4:
             break
-    return quick.with_values(epochs=epochs, steps_per_epoch=min(max(steps, _FEWEST_STEPS), _MOST_STEPS))
+    # on a slow or busy machine it may take longer than was asked for, but not for ever: a demo that has learnt
+    # nothing shows nothing
+    longest = int((60 * _PATIENCE * minutes / epochs - validation) / step)
+    steps = max(steps, min(_USEFUL_STEPS // epochs, longest), _FEWEST_STEPS)
+    seconds = epochs * (steps * step + validation)
+    if seconds > 90 * minutes:
+        tell(f"this machine is slow or busy: training will take about {seconds / 60:.0f} minutes")
+    return quick.with_values(epochs=epochs, steps_per_epoch=min(steps, _MOST_STEPS))
 
 
 def _train(root: Path, data: Path, minutes: float, device: str) -> RunFolder:
@@ -105,7 +114,7 @@ def _train(root: Path, data: Path, minutes: float, device: str) -> RunFolder:
     run = make_run(root / "runs" / time.strftime("%Y-%m-%d-%H%M%S"), data, recipe)
     tell(f"training recipe {recipe.name} for about {minutes:g} minutes (Ctrl-C stops and goes on with what is learnt)")
     # A machine that grows slower than it was when it was measured stops in time and uses what it has.
-    until = time.monotonic() + 120 * minutes + 20
+    until = time.monotonic() + 60 * (_PATIENCE + 1) * minutes + 20
     end = follow(run, device=device, should_stop=lambda: time.monotonic() > until)
     if end.reason == "failed":
         raise TrainingError(f"{run.path}: training failed: {end.message}")
