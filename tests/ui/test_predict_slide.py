@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from napari_monusac.io.store import PredictionStore
+from napari_monusac.masks.doubt import disagreement_map, entropy_map
 from napari_monusac.ui import canvas, predict_work
 from napari_monusac.ui.predicted_layers import LivePrediction
 
@@ -45,6 +46,9 @@ def test_a_large_image_is_predicted_to_disk(panel, viewer, settle, tmp_path):
     np.testing.assert_array_equal(
         np.asarray(canvas.find_layer(viewer, "stored ternary").data), opened.read_maps()[5:].argmax(0)
     )
+    maps = opened.read_maps()
+    expected = np.maximum(disagreement_map(maps[:5], maps[5:], opened.info.boundary_width), entropy_map(maps[:5]))
+    np.testing.assert_allclose(np.asarray(canvas.find_layer(viewer, "stored doubt").data), expected, atol=1e-6)
     assert "Ran on" in panel.engine.text()
     assert panel.counts.table.item(4, 1).text() == str(len(opened.read_table()))
     assert canvas.find_layer(viewer, "predicting") is None

@@ -101,7 +101,8 @@ def lazy_levels(path: Path) -> dict[str, list[Any]]:
     Returns
     -------
     dict
-        *classes* uint8, *nuclei* int32 (both empty while the nuclei are not separated), *ternary* uint8.
+        *classes* uint8, *nuclei* int32 (both empty while the nuclei are not separated), *ternary* uint8, *doubt* float32
+        (0 to 1: the heads disagree, or the classes are unsure).
     """
     import dask.array as da
 
@@ -113,7 +114,27 @@ def lazy_levels(path: Path) -> dict[str, list[Any]]:
         name: [da.from_zarr(level) for level in store.levels(f"labels/{key}")]
         for name, key in (("classes", "classes"), ("nuclei", "instances"))
     }
-    return labels | {"ternary": [m[5:].rechunk({0: 3}).argmax(0).astype("uint8") for m in maps]}
+    return labels | {
+        "ternary": [m[5:].rechunk({0: 3}).argmax(0).astype("uint8") for m in maps],
+        "doubt": [_doubt_of(m, store.info.boundary_width) for m in maps],
+    }
+
+
+def _doubt_of(maps: Any, boundary_width: int) -> Any:
+    """The doubt of stored maps (8, y, x), piece by piece as it is looked at."""
+    import dask.array as da
+    import numpy as np
+
+    from napari_monusac.masks.doubt import disagreement_map, entropy_map
+
+    def doubt(piece: Any) -> Any:
+        return np.maximum(disagreement_map(piece[:5], piece[5:], boundary_width), entropy_map(piece[:5]))
+
+    # the ternary map is cut back to the nucleus, which looks over the edge of a piece
+    depth = min(boundary_width, *maps.shape[1:])
+    wide = da.overlap.overlap(maps.rechunk({0: 8}), {0: 0, 1: depth, 2: depth}, {0: "none", 1: "none", 2: "none"})
+    found = wide.map_blocks(doubt, drop_axis=0, dtype=np.float32, meta=np.empty((0, 0), np.float32))
+    return da.overlap.trim_internal(found, {0: depth, 1: depth}, {0: "none", 1: "none"})
 
 
 def stored_facts(path: Path) -> tuple[Any, tuple[int, int], float | None, Any]:

@@ -105,15 +105,18 @@ def update_nuclei_layer(viewer: Any, nuclei: Nuclei) -> None:
 def add_stored_layers(viewer: Any, image: Image, path: Path) -> None:
     """Show a stored prediction of any size over its image, as pyramids that are read as they are looked at.
 
-    The layers are *stored classes* (the class of the nucleus under each pixel), *stored nuclei* and *stored ternary*.
+    The layers are *stored classes* (the class of the nucleus under each pixel), *stored nuclei*, *stored ternary* and
+    *stored doubt*.
     """
     from napari_monusac.io.prediction_store import PredictionStore
+    from napari_monusac.ui.comparing import doubt_colormap
     from napari_monusac.ui.predict_slide import lazy_levels
 
     info = PredictionStore.open(path).info
     active = viewer.layers.selection.active
     about = {"store": str(path), "checkpoint": info.checkpoint, "fingerprint": info.fingerprint, "engine": info.engine}
     looks: dict[str, dict[str, Any]] = {
+        "doubt": {"colormap": doubt_colormap(), "contrast_limits": (0, 1), "opacity": 0.9, "visible": False},
         "ternary": {"colormap": ternary_colormap(), "opacity": 0.6, "visible": False},
         "nuclei": {"opacity": 0.6, "visible": False},
         "classes": {"colormap": semantic_colormap(), "opacity": 0.6, "visible": True},
@@ -126,7 +129,8 @@ def add_stored_layers(viewer: Any, image: Image, path: Path) -> None:
             viewer.layers.remove(old)
         if levels[name]:
             several = len(levels[name]) > 1
-            viewer.add_labels(
+            add = viewer.add_image if name == "doubt" else viewer.add_labels
+            add(
                 levels[name] if several else levels[name][0], multiscale=several, name=role,
                 metadata=_metadata(image, role, **about), **_stored_placing(image, info), **look,
             )  # fmt: skip
