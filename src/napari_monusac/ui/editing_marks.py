@@ -10,20 +10,21 @@ import numpy as np
 from napari.layers import Labels
 from numpy.typing import ArrayLike, NDArray
 
+from napari_monusac.ui.dashed_layer import DARK, LIGHT, LINE_PX, DashedLayer
+
 if TYPE_CHECKING:
     from napari_monusac.masks.strokes import Stamp
 
 ROLE = "marks"
-#: Width of a line and length of a dash on the screen, px.
-_LINE_PX, _DASH_PX = 2.0, 6.0
+#: Length of a dash on the screen, px.
+_DASH_PX = 6.0
 #: No more dashes than these a set: outlines of very many nuclei are drawn with longer ones.
 _MOST = 1500
-_DARK, _LIGHT = (0.05, 0.05, 0.08, 1.0), (1.0, 1.0, 1.0, 1.0)
 
 Path = NDArray[np.float64]
 
 
-class Marks:
+class Marks(DashedLayer):
     """One Vectors layer over the nuclei. If the user deletes it, there are no marks until the next crop.
 
     Parameters
@@ -35,12 +36,8 @@ class Marks:
     """
 
     def __init__(self, viewer: Any, like: Labels) -> None:
-        self.viewer = viewer
-        self._like = like
-        self._layer: Any = None
-        self._deleted = False
         self._sets: dict[str, list[Path]] = {}
-        viewer.scene.camera.events.zoom.connect(self._zoomed)
+        super().__init__(viewer, like, ROLE)
 
     def show(self, what: str, paths: Iterable[ArrayLike]) -> None:
         """Show one set of lines ("selection", "stroke", "cut"), each (n, 2) points (y, x) in px; empty: none."""
@@ -49,19 +46,12 @@ class Marks:
             self._sets[what] = found
             self._draw()
 
-    def close(self) -> None:
-        """Take the layer away."""
-        self.viewer.scene.camera.events.zoom.disconnect(self._zoomed)
-        if self._layer is not None and self._layer in self.viewer.layers:
-            self.viewer.layers.remove(self._layer)
-        self._layer = None
-
     @property
     def dash_px(self) -> float:
         """Length of a dash in image px at the present zoom."""
-        return _DASH_PX / max(1e-6, float(self.viewer.scene.camera.zoom) * float(self._like.scale[-1]))
+        return self._screen_px(_DASH_PX)
 
-    def _zoomed(self, _: object) -> None:
+    def _zoomed(self, _: object = None) -> None:
         if any(self._sets.values()):
             self._draw()
 
@@ -73,29 +63,12 @@ class Marks:
         drawn = [dashes(group, max(self.dash_px, _length(group) / _MOST)) for group in self._sets.values()]
         segments = np.concatenate([np.zeros((0, 2, 2)), *(one for one, _ in drawn)])
         colors = np.concatenate([np.zeros((0, 4)), *(one for _, one in drawn)])
-        width = _LINE_PX / _DASH_PX * self.dash_px
+        width = self._screen_px(LINE_PX)
         with layer.events.edge_color.blocker(), layer.events.edge_width.blocker():
             layer.edge_width = width
         layer.data = segments
         if len(segments):
             layer.edge_color = colors
-
-    def _ready(self) -> Any:
-        if self._layer is not None and self._layer not in self.viewer.layers:
-            self._layer, self._deleted = None, True
-        if self._deleted or self._like not in self.viewer.layers:
-            return None
-        if self._layer is None:
-            active = self.viewer.layers.selection.active
-            about = {**self._like.metadata.get("monusac", {}), "role": ROLE}
-            made = self.viewer.add_vectors(
-                np.zeros((0, 2, 2)), name=ROLE, scale=self._like.scale, translate=self._like.translate,
-                units=self._like.units, vector_style="line", edge_width=1.0, opacity=1.0, metadata={"monusac": about},
-            )  # fmt: skip
-            # a plugin's viewer hands out a proxy
-            self._layer = getattr(made, "__wrapped__", made)
-            self.viewer.layers.selection.active = active
-        return self._layer
 
 
 def _length(paths: Sequence[Path]) -> float:
@@ -113,7 +86,7 @@ def dashes(paths: Sequence[Path], dash: float) -> tuple[NDArray[np.float64], NDA
     if not starts:
         return np.zeros((0, 2, 2)), np.zeros((0, 4))
     segments = np.stack([np.concatenate(starts), np.concatenate(steps)], axis=1)
-    return segments, np.where(np.concatenate(turns)[:, None] == 1, _LIGHT, _DARK)
+    return segments, np.where(np.concatenate(turns)[:, None] == 1, LIGHT, DARK)
 
 
 def _resampled(path: Path, step: float) -> Path:

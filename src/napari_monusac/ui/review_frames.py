@@ -10,11 +10,11 @@ from napari.layers import Layer
 from numpy.typing import NDArray
 
 from napari_monusac.ui import canvas
+from napari_monusac.ui.dashed_layer import DARK, LIGHT, LINE_PX, DashedLayer
 
 ROLE = "frames"
-#: Width of a line on the screen, px; dashes of a side: always as many, so that a moved frame keeps its colours.
-_LINE_PX, _DASHES = 2.0, 8
-_DARK, _LIGHT = (0.05, 0.05, 0.08, 1.0), (1.0, 1.0, 1.0, 1.0)
+#: Dashes of a side: always as many, so that a moved frame keeps its colours.
+_DASHES = 8
 #: Room between a nucleus and its frame, px of the image.
 _MARGIN_PX = 3
 
@@ -24,7 +24,7 @@ _ENOUGH, _WANTED = 40.0, 60.0
 Box = tuple[float, float, float, float]
 
 
-class Frames:
+class Frames(DashedLayer):
     """One Vectors layer with dashed rectangles. If the user deletes it, there are none until the next crop.
 
     A step through a list of errors moves one frame: nothing but its 32 dashes goes to the canvas, and the layer list
@@ -39,11 +39,8 @@ class Frames:
     """
 
     def __init__(self, viewer: Any, like: Layer) -> None:
-        self.viewer, self._like = viewer, like
-        self._layer: Any = None
-        self._deleted = False
         self._sets: dict[str, list[Box]] = {}
-        viewer.scene.camera.events.zoom.connect(self._zoomed)
+        super().__init__(viewer, like, ROLE)
 
     def show(self, what: str, boxes: Iterable[Any], offset_px: tuple[int, int] = (0, 0)) -> None:
         """Show one set of frames ("error", "cell") around boxes (y0, x0, y1, x1); none takes the set away."""
@@ -52,13 +49,6 @@ class Frames:
         if found or self._sets.get(what):
             self._sets[what] = found
             self._draw()
-
-    def close(self) -> None:
-        """Take the layer away."""
-        self.viewer.scene.camera.events.zoom.disconnect(self._zoomed)
-        if self._layer is not None and self._layer in self.viewer.layers:
-            self.viewer.layers.remove(self._layer)
-        self._layer = None
 
     def _draw(self) -> None:
         layer = self._ready()
@@ -69,7 +59,7 @@ class Frames:
         with layer.events.thumbnail.blocker():
             layer.data = segments
             if others and len(segments):
-                layer.edge_color = np.tile([_DARK, _LIGHT], (len(segments) // 2, 1))
+                layer.edge_color = np.tile([DARK, LIGHT], (len(segments) // 2, 1))
         self._zoomed()
 
     def _zoomed(self, _: object = None) -> None:
@@ -77,28 +67,10 @@ class Frames:
         layer = self._layer
         if layer is None or layer not in self.viewer.layers or not any(self._sets.values()):
             return
-        width = _LINE_PX / max(1e-6, float(self.viewer.scene.camera.zoom) * float(self._like.scale[-1]))
+        width = self._screen_px(LINE_PX)
         if abs(width - layer.edge_width) > 0.02 * width:
             with layer.events.thumbnail.blocker():
                 layer.edge_width = width
-
-    def _ready(self) -> Any:
-        if self._layer is not None and self._layer not in self.viewer.layers:
-            self._layer, self._deleted = None, True
-        if self._deleted or self._like not in self.viewer.layers:
-            return None
-        if self._layer is None:
-            active = self.viewer.layers.selection.active
-            about = {**self._like.metadata.get("monusac", {}), "role": ROLE}
-            made = self.viewer.add_vectors(
-                np.zeros((0, 2, 2)), name=ROLE, scale=self._like.scale[-2:], translate=self._like.translate[-2:],
-                units=self._like.units[-2:], vector_style="line", edge_width=1.0, opacity=1.0,
-                metadata={"monusac": about},
-            )  # fmt: skip
-            # a plugin's viewer hands out a proxy
-            self._layer = getattr(made, "__wrapped__", made)
-            self.viewer.layers.selection.active = active
-        return self._layer
 
 
 def dashes_of(boxes: list[Box]) -> NDArray[np.float64]:
