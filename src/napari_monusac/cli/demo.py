@@ -91,7 +91,7 @@ def _recipe(data: Path, minutes: float, device: str) -> TrainingRecipe:
     if found.problems:
         raise TrainingError(f"the demo cannot train here: {found.problems[0]}")
     step, validation = found.seconds_per_step or 1.0, found.seconds_per_validation or 1.0
-    for epochs in (_EPOCHS, _EPOCHS // 2, _EPOCHS // 4):
+    for epochs in (_EPOCHS, max(1, _EPOCHS // 2), max(1, _EPOCHS // 4)):
         steps = int((60 * minutes / epochs - validation) / step)
         # fewer epochs where validation would eat the time of a slow machine
         if steps >= _MOST_STEPS // 4:
