@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_monusac.io.runs import RunFolder
 
 #: Many short epochs: the schedule moves by epochs, and the first one only warms up.
-_EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 12, 2, 50
+_EPOCHS, _FEWEST_EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 12, 2, 2, 50
 #: With fewer steps than this the network has learnt next to nothing, and the demo says why.
 _USEFUL_STEPS = 150
 #: How many times as long as asked for training may take on a slow machine, to come to that many.
@@ -91,7 +91,7 @@ def _recipe(data: Path, minutes: float, device: str) -> TrainingRecipe:
     if found.problems:
         raise TrainingError(f"the demo cannot train here: {found.problems[0]}")
     step, validation = found.seconds_per_step or 1.0, found.seconds_per_validation or 1.0
-    for epochs in (_EPOCHS, max(1, _EPOCHS // 2), max(1, _EPOCHS // 4)):
+    for epochs in (_EPOCHS, max(_FEWEST_EPOCHS, _EPOCHS // 2), max(_FEWEST_EPOCHS, _EPOCHS // 4)):
         steps = int((60 * minutes / epochs - validation) / step)
         # fewer epochs where validation would eat the time of a slow machine
         if steps >= _MOST_STEPS // 4:
@@ -101,7 +101,7 @@ def _recipe(data: Path, minutes: float, device: str) -> TrainingRecipe:
     longest = int((60 * _PATIENCE * minutes / epochs - validation) / step)
     steps = max(steps, min(_USEFUL_STEPS // epochs, longest), _FEWEST_STEPS)
     seconds = epochs * (steps * step + validation)
-    if seconds > 90 * minutes:
+    if seconds > max(60, 90 * minutes):
         tell(f"this machine is slow or busy: training will take about {seconds / 60:.0f} minutes")
     return quick.with_values(epochs=epochs, steps_per_epoch=min(steps, _MOST_STEPS))
 
