@@ -10,6 +10,8 @@ import pytest
 
 from napari_monusac.core.errors import StoreError
 from napari_monusac.core.prediction import Prediction
+from napari_monusac.io.prediction_store import PredictionStore
+from napari_monusac.io.rescale import ImageFrame
 from napari_monusac.io.store import write_prediction
 from napari_monusac.session.stored import find_stored, read_stored
 
@@ -66,6 +68,22 @@ def test_another_scale_lands_on_the_same_micrometres(tmp_path, um, factor):
     assert nuclei.table["area_um2"].tolist() == pytest.approx([800 * um**2, 100 * um**2], rel=0.05)
     assert nuclei.table["centroid_y"].tolist() == pytest.approx([30 * factor - 0.5, 65 * factor - 0.5], abs=0.5)
     assert nuclei.table["confidence"].tolist() == [0.9, 0.4]
+
+
+def test_a_region_predicted_at_another_scale_lands_where_it_was_predicted(tmp_path):
+    """A store that knows how its maps lie: 100 x 90 px of the maps are 200 x 180 px of the slide from (500, 301)."""
+    path = stored(tmp_path / "a.zarr", two_nuclei((100, 90)), um=0.5, offset=(250, 150))
+    store = PredictionStore.open(path, "r+")
+    frame = ImageFrame(shape=(200, 180), offset_px=(500, 301), um_per_px=0.25, factor=0.5)
+    store.update(store.info.model_copy(update={"frame": frame}))
+    prediction, nuclei = read_stored(path, (5000, 6000), 0.25)
+    assert prediction.offset_px == nuclei.offset_px == (500, 301)
+    assert boxes(nuclei) == {"Epithelial": (20, 60, 100, 100), "Lymphocyte": (120, 120, 140, 140)}
+    prediction, part = read_stored(path, (5000, 6000), 0.25, part=(540, 300, 1000, 90))
+    assert part.offset_px == (540, 301)
+    np.testing.assert_array_equal(part.instances > 0, (nuclei.instances > 0)[40:, :89])
+    assert part.table["class"].tolist() == ["Epithelial"]
+    np.testing.assert_allclose(prediction.semantic, read_stored(path, (5000, 6000))[0].semantic[:, 40:, :89], atol=1e-6)
 
 
 def test_resampled_maps_that_end_a_pixel_early_or_late_are_those_of_the_whole_crop(tmp_path):

@@ -44,6 +44,26 @@ class ImageFrame(BaseModel):
         pixels = np.arange(self.shape[axis], dtype=np.float64)
         return np.asarray((pixels + 0.5) * self.factor - 0.5 + self.origin[axis])
 
+    def part(self, offset_px: tuple[int, int], shape: tuple[int, int]) -> ImageFrame:
+        """The frame of a part of the image; `offset_px` is its first pixel in the image."""
+        moved = [o + (a - b) * self.factor for o, a, b in zip(self.origin, offset_px, self.offset_px, strict=True)]
+        return self.model_copy(update={"shape": shape, "offset_px": offset_px, "origin": (moved[0], moved[1])})
+
+    def box(self, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+        """What of maps of this shape the image's pixels look at: (y, x, height, width), px of the maps."""
+        room = 0 if self.factor == 1 else 1
+        ends = []
+        for axis, size in enumerate(shape):
+            first, last = self.centres(axis)[[0, -1]]
+            low = min(max(int(np.floor(first)) - room, 0), size - 1)
+            ends.append((low, min(max(int(np.ceil(last)) + 1 + room, low + 1), size) - low))
+        (y, height), (x, width) = ends
+        return y, x, height, width
+
+    def within(self, box: tuple[int, int, int, int]) -> ImageFrame:
+        """The same frame for maps of which only `box` is at hand."""
+        return self.model_copy(update={"origin": (self.origin[0] - box[0], self.origin[1] - box[1])})
+
     def boundary_width(self, width: int) -> int:
         """Width of the boundary in px of the image, odd."""
         return max(1, 2 * round((width / self.factor - 1) / 2) + 1)
@@ -86,7 +106,8 @@ def nuclei_on_image(
     """Take the nuclei at the image's pixels: each pixel gets the nearest label; centroids and areas follow.
 
     Where the image is coarser than the maps, a pixel belongs to a nucleus when two of the four px around its centre do:
-    at half the scale they are equally near, and taking always the same one would move every nucleus. A nucleus so small that no pixel's centre lies in it keeps the pixel of its centroid, so none is lost.
+    at half the scale they are equally near, and taking always the same one would move every nucleus. A nucleus so small
+    that no pixel's centre lies in it keeps the pixel of its centroid, so none is lost.
 
     Parameters
     ----------
@@ -136,9 +157,10 @@ def _labels(instances: NDArray[np.int32], frame: ImageFrame) -> NDArray[np.int32
 
 
 def _keep_smallest(instances: NDArray[np.int32], labels: NDArray[np.intp], centroids: NDArray[np.float64]) -> None:
-    """Give nuclei without a pixel the one of their centroid, where no other nucleus has it."""
+    """Give nuclei without a pixel the one of their centroid, where it is in the map and no other nucleus has it."""
     area = np.bincount(instances.ravel(), minlength=int(labels.max(initial=0)) + 1)
-    for k in np.flatnonzero(area[labels] == 0):
+    here = ((centroids >= -0.5) & (centroids <= np.array(instances.shape) - 0.5)).all(1)
+    for k in np.flatnonzero((area[labels] == 0) & here):
         y, x = (int(np.clip(round(c), 0, n - 1)) for c, n in zip(centroids[k], instances.shape, strict=True))
         if instances[y, x] == 0:
             instances[y, x] = labels[k]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import MonusacError, StoreError
 from napari_monusac.core.prediction import Prediction
+from napari_monusac.io.rescale import ImageFrame, maps_on_image, nuclei_on_image
 from napari_monusac.masks.instances import Nuclei, instances_from_maps
 
 if TYPE_CHECKING:
@@ -118,66 +119,68 @@ def read_stored(
     from napari_monusac.io.store import PredictionStore
 
     store = PredictionStore.open(path)
-    factor = _factor(store.info.um_per_px, um_per_px)
-    y, x, height, width = _covered(store, factor, shape, part)
-    rows = _along(y, height, store.info.offset_px[0], factor, store.shape[0])
-    columns = _along(x, width, store.info.offset_px[1], factor, store.shape[1])
-    box = int(rows[0]), int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
-    maps = _probabilities(store, box)[:, (rows - rows[0])[:, None], columns - columns[0]]
+    frame = store.info.frame or _frame(store, shape, um_per_px)
+    y, x, height, width = _covered(store, frame, shape, part)
+    frame = frame.part((y, x), (height, width))
+    box = frame.box(store.shape)
+    frame = frame.within(box)
+    maps = _probabilities(store, box)
+    if frame.factor != 1:
+        maps = maps_on_image(maps, frame)
     info = store.info
     prediction = Prediction(
-        semantic=maps[:5], ternary=maps[5:], um_per_px=um_per_px or info.um_per_px, offset_px=(y, x),
-        boundary_width=info.boundary_width, fingerprint=info.fingerprint, checkpoint=info.checkpoint,
-        notes=info.notes, engine=info.engine,
+        semantic=maps[:5], ternary=maps[5:], um_per_px=um_per_px or frame.um_per_px, offset_px=(y, x),
+        boundary_width=frame.boundary_width(info.boundary_width), fingerprint=info.fingerprint,
+        checkpoint=info.checkpoint, notes=info.notes, engine=info.engine,
     )  # fmt: skip
     stored, table = store.labels("instances"), store.read_table()
     if stored is None or table is None:
         return prediction, instances_from_maps(
-            prediction.semantic, prediction.ternary, boundary_width=info.boundary_width,
+            prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
             um_per_px=prediction.um_per_px, offset_px=(y, x),
         )  # fmt: skip
     labels = np.asarray(stored[box[0] : box[0] + box[2], box[1] : box[1] + box[3]], np.int32)
-    labels = labels[(rows - rows[0])[:, None], columns - columns[0]]
+    if frame.factor != 1:
+        inside = table["label"].isin(np.unique(labels))
+        table = table[inside].assign(centroid_y=table["centroid_y"] - box[0], centroid_x=table["centroid_x"] - box[1])
+        labels, table = nuclei_on_image(labels, table, frame)
     return prediction, _nuclei(labels, table, prediction.um_per_px, (y, x))
 
 
-def _factor(stored_um: float | None, um_per_px: float | None) -> float:
-    """Return how many px of the crop a px of the maps is wide."""
-    if not stored_um or not um_per_px:
-        return 1.0
-    factor = stored_um / um_per_px
-    return 1.0 if abs(factor - 1) < _SAME_SCALE else factor
+def _frame(store: PredictionStore, shape: tuple[int, int], um_per_px: float | None) -> ImageFrame:
+    """How maps lie on the crop whose store does not say: at its place, and as large as the two scales ask for."""
+    info = store.info
+    times = info.um_per_px / um_per_px if info.um_per_px and um_per_px else 1.0
+    if abs(times - 1) < _SAME_SCALE:
+        return ImageFrame(shape=store.shape, offset_px=info.offset_px, um_per_px=info.um_per_px)
+    # resampled maps of a whole crop may end a pixel early or late: their last pixel then stands for it
+    slack = int(np.ceil(times)) + 1
+    height, width = (
+        n if o == 0 and abs(round(m * times) - n) <= slack else round(m * times)
+        for o, m, n in zip(info.offset_px, store.shape, shape, strict=True)
+    )
+    return ImageFrame(shape=(height, width), offset_px=info.offset_px, um_per_px=um_per_px, factor=1 / times)
 
 
-def _covered(store: PredictionStore, factor: float, shape: tuple[int, int], part: _Part | None) -> _Part:
+def _covered(store: PredictionStore, frame: ImageFrame, shape: tuple[int, int], part: _Part | None) -> _Part:
     """Return the part of the crop that the maps cover, within `part`."""
-    low = store.info.offset_px
-    # the last pixel of resampled maps may reach a little further than the crop
-    slack = 0 if factor == 1 else int(np.ceil(factor)) + 1
-    high = [o + round(n * factor) for o, n in zip(low, store.shape, strict=True)]
-    if min(low) < 0 or any(h > n + slack for h, n in zip(high, shape, strict=True)):
+    low = frame.offset_px
+    high = [o + n for o, n in zip(low, frame.shape, strict=True)]
+    if min(low) < 0 or any(h > n for h, n in zip(high, shape, strict=True)):
         at = f" at ({low[0]}, {low[1]})" if any(low) else ""
-        scaled = "" if factor == 1 else f" ({store.shape[0]} x {store.shape[1]} px, each {factor:.2f} px of the crop)"
+        scaled = f" ({store.shape[0]} x {store.shape[1]} px, each {1 / frame.factor:.2f} px of the crop)"
         raise StoreError(
             store.path,
-            f"does not fit this crop: it covers {high[0] - low[0]} x {high[1] - low[1]} px{at}{scaled}, the crop has "
-            f"{shape[0]} x {shape[1]}",
+            f"does not fit this crop: it covers {frame.shape[0]} x {frame.shape[1]} px{at}"
+            f"{scaled if frame.factor != 1 else ''}, the crop has {shape[0]} x {shape[1]}",
             _MEND,
         )
-    # resampled maps of a whole crop may also end a pixel early: their last pixel then stands for it
-    high = [n if o == 0 and abs(h - n) <= slack else h for o, h, n in zip(low, high, shape, strict=True)]
     wanted = part or (0, 0, *shape)
     y, x = max(low[0], wanted[0]), max(low[1], wanted[1])
     height, width = min(high[0], wanted[0] + wanted[2]) - y, min(high[1], wanted[1] + wanted[3]) - x
     if height < 1 or width < 1:
         raise StoreError(store.path, "covers another part of this slide", "predict this region, or edit that one")
     return y, x, height, width
-
-
-def _along(start: int, length: int, offset: int, factor: float, size: int) -> NDArray[np.intp]:
-    """Return which row of the maps holds the centre of each row of the crop."""
-    centres = np.arange(start, start + length) + 0.5 - offset
-    return np.asarray(np.clip(np.floor(centres / factor), 0, size - 1), np.intp)
 
 
 def _probabilities(store: PredictionStore, box: _Part) -> NDArray[np.float32]:
