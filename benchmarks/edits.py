@@ -9,14 +9,13 @@ worked out again over the whole frame (the edit itself not counted), as a progra
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import stress_session
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.io.annotations import write_annotation
@@ -26,17 +25,7 @@ from napari_monusac.session.session import EditingSession
 TOOLS = ("draw", "brush", "extend", "erase", "split", "merge", "delete", "grow", "shrink", "smooth", "class", "paint")
 
 
-def neighbour(name: str):
-    """A script of this folder as a module."""
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def one_edit(session: EditingSession, tool: str, rng: np.random.Generator, stress) -> object:
+def one_edit(session: EditingSession, tool: str, rng: np.random.Generator) -> object:
     """One edit of a size that a reader makes: about a nucleus."""
     ids = list(session.maps.boxes)
     label = int(rng.choice(ids))
@@ -48,7 +37,7 @@ def one_edit(session: EditingSession, tool: str, rng: np.random.Generator, stres
     free = rng.uniform(20, np.array(session.shape) - 20)
     match tool:
         case "draw":
-            return session.draw_polygon(stress.blob(rng, tuple(free), 12))
+            return session.draw_polygon(stress_session.blob(rng, tuple(free), 12))
         case "brush":
             return session.draw_brush(free + np.cumsum(rng.uniform(-3, 3, (25, 2)), 0), 9)
         case "extend":
@@ -60,7 +49,7 @@ def one_edit(session: EditingSession, tool: str, rng: np.random.Generator, stres
         case "merge":
             return session.merge([centre, centre + np.array([0, 1.3 * (right - left)])])
         case "paint":
-            return stress.paint(session, rng, centre)
+            return stress_session.paint(session, rng, centre)
         case "class":
             return session.set_class(int(rng.integers(1, 5)), [label])
         case _:
@@ -80,14 +69,13 @@ def whole_frame(session: EditingSession) -> float:
 
 
 def measure(edits: int, side: int, nuclei: int, seed: int = 0) -> dict:
-    stress = neighbour("stress_session")
     shape = (side, side)
     rng = np.random.default_rng(seed)
     local: dict[str, list[float]] = {t: [] for t in TOOLS}
     undo, full, refused = [], [], 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "crop.xml"
-        write_annotation(stress.make_annotation(shape, nuclei, seed), path)
+        write_annotation(stress_session.make_annotation(shape, nuclei, seed), path)
         start = time.perf_counter()
         with EditingSession.open(path, shape) as session:
             opened = time.perf_counter() - start
@@ -96,7 +84,7 @@ def measure(edits: int, side: int, nuclei: int, seed: int = 0) -> dict:
                 tool = TOOLS[int(rng.integers(len(TOOLS)))]
                 start = time.perf_counter()
                 try:
-                    change = one_edit(session, tool, rng, stress)
+                    change = one_edit(session, tool, rng)
                 except SessionError:
                     refused += 1
                     continue

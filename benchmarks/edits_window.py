@@ -12,37 +12,18 @@ the thread's own time: what it would be on a machine with nothing else to do).
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import stress_session
+from _window import until
+from edits import TOOLS, one_edit
 
 from napari_monusac.io.annotations import write_annotation
-
-
-def neighbour(name: str):
-    """A script of this folder as a module."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def until(true, seconds: float = 120) -> None:
-    from qtpy.QtWidgets import QApplication
-
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        QApplication.processEvents()
-        time.sleep(0.005)
-    if not true():
-        raise SystemExit("the window did not get ready")
 
 
 def opened(folder: Path, side: int, nuclei: int):
@@ -55,7 +36,7 @@ def opened(folder: Path, side: int, nuclei: int):
     rng = np.random.default_rng(0)
     patient = folder / "P-1"
     patient.mkdir()
-    write_annotation(neighbour("stress_session").make_annotation((side, side), nuclei, 0), patient / "P-1_1.xml")
+    write_annotation(stress_session.make_annotation((side, side), nuclei, 0), patient / "P-1_1.xml")
     tifffile.imwrite(patient / "P-1_1.tif", rng.integers(150, 255, (side, side, 3), dtype=np.uint8))
     viewer = napari.Viewer(show=True)
     studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
@@ -104,7 +85,7 @@ def measure(edits: int, side: int, nuclei: int) -> dict:
 
     from napari_monusac.ui import canvas
 
-    tools, stress, rng = neighbour("edits"), neighbour("stress_session"), np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as folder:
         window = opened(Path(folder), side, nuclei)
         controller = window.controller
@@ -116,9 +97,9 @@ def measure(edits: int, side: int, nuclei: int) -> dict:
         local: list[float] = []
         own: list[float] = []
         while len(local) < edits:
-            tool = tools.TOOLS[int(rng.integers(len(tools.TOOLS)))]
+            tool = TOOLS[int(rng.integers(len(TOOLS)))]
             state = controller.session.state
-            took, at_work = held(lambda t=tool: controller.run(lambda s: tools.one_edit(s, t, rng, stress)))
+            took, at_work = held(lambda t=tool: controller.run(lambda s: one_edit(s, t, rng)))
             if controller.session.state != state:
                 local.append(took)
                 own.append(at_work)

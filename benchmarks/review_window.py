@@ -11,7 +11,6 @@ anew (outlines of all nuclei set again)."""
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
@@ -22,29 +21,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import scores
+from _window import until
 
 #: Ways of looking, and the share of the steps that each is measured with.
 WAYS = {"outlines": 1.0, "layers": 0.25, "difference": 0.25}
-
-
-def neighbour(name: str):
-    """A script of this folder as a module."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def until(true: Callable[[], bool], seconds: float = 120) -> None:
-    from qtpy.QtWidgets import QApplication
-
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        QApplication.processEvents()
-        time.sleep(0.005)
-    if not true():
-        raise SystemExit("the window did not get ready")
 
 
 def settle(seconds: float = 0.5) -> None:
@@ -62,7 +43,6 @@ def write_inputs(data: Path, folder: Path) -> tuple[Path, Path]:
     from napari_monusac.scoring.predictions import PredictedNuclei
     from napari_monusac.ui.review_folder import _certain, _table
 
-    scores = neighbour("scores")
     truth, classes, real = scores.real_crop(data)
     patient = folder / "crops" / "TCGA-5P-A9K0-01Z-00-DX1"
     patient.mkdir(parents=True)

@@ -240,7 +240,7 @@ READERS: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
 
 def names() -> list[str]:
     """Name every benchmark of this folder."""
-    return sorted(p.stem for p in FOLDER.glob("*.py") if p.stem != Path(__file__).stem)
+    return sorted(p.stem for p in FOLDER.glob("[!_]*.py") if p.stem != Path(__file__).stem)
 
 
 def run(name: str, options: list[str], timeout_s: float) -> tuple[dict[str, Any] | None, str]:

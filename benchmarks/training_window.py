@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from _window import until
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 WEIGHTS = SHARED / "weights" / "tf_efficientnet_lite0.imagenet.safetensors"
@@ -50,19 +51,6 @@ class Pulse:
             **{f"p{q}": float(np.percentile(gaps, q)) for q in (50, 95, 99)},
             "max": float(gaps.max()),
         }
-
-
-def until(true, seconds: float = 300) -> float:
-    """Turn the event loop until something is true; the seconds it took."""
-    from qtpy.QtWidgets import QApplication
-
-    start = time.perf_counter()
-    while not true():
-        if time.perf_counter() - start > seconds:
-            raise SystemExit("the window did not get there")
-        QApplication.processEvents()
-        time.sleep(0.001)
-    return time.perf_counter() - start
 
 
 def training_data(given: Path | None, folder: Path) -> Path:
