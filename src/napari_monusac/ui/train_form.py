@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _WHERE = {"Here, in napari's background": "thread", "In its own process (goes on when napari closes)": "child"}
 _WEIGHTS = ("ImageNet (downloaded once)", "From scratch", "From a file…")
 _DEFAULT = "run-8"
+_SLOW = "long runs take hours: Check says how many, and the recipe quick is a first try."
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,8 @@ class TrainForm(QWidget):
         self.where.addItems(list(_WHERE))
         self.device = QComboBox()
         self.device.addItems(["auto", "cpu", "cuda", "mps"])
-        self.device_reason = Note()
+        # what "auto" will take is known once torch is loaded, which takes seconds: not before it is asked for
+        self.device_reason = Note(f"Without a GPU, {_SLOW}")
         self.out = PathPicker(
             "runs", "folder", tooltip="Where runs are kept: one folder a run", placeholder=str(self.model.runs_folder)
         )
@@ -294,10 +296,7 @@ class TrainForm(QWidget):
             from napari_monusac.learn.device import choose_device
 
             device, reason = choose_device(asked)
-            slow = " Long runs take hours here: Check says how many; the recipe quick is a first try." * (
-                device == "cpu"
-            )
-            return f"{device}: {reason}.{slow}"
+            return f"{device}: {reason}." + (f" Here {_SLOW}" if device == "cpu" else "")
 
         task = Task(work)
         task.done.connect(lambda text: self.device_reason.say(text))
