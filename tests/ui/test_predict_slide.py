@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.gui, pytest.mark.torch]
 @pytest.fixture
 def panel(opened, tiny_run, tmp_path, monkeypatch):
     """The Predict panel, to which every image is too large."""
-    monkeypatch.setattr(predict_work, "MOST_PX", 100 * 100)
+    monkeypatch.setattr(predict_work, "WHOLE_PX", 100 * 100)
     panel = opened.panels["Predict"]
     panel.add_checkpoint(tiny_run)
     return panel

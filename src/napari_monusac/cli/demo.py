@@ -128,21 +128,11 @@ def _train(root: Path, data: Path, minutes: float, device: str) -> RunFolder:
 
 
 def _predict(collection: Collection, crop: Crop, run: RunFolder, device: str, stored: Path) -> None:
-    from napari_monusac.infer.predict import predict
-    from napari_monusac.io.store import write_prediction
-    from napari_monusac.masks.instances import instances_from_maps
+    from napari_monusac.infer.crop import predict_crop
 
     tell(f"predicting {crop.name}, a patient that training has not seen")
     with collection.open(crop) as slide:
-        prediction = predict(slide, run.best if run.best.is_file() else run.last, device=device)
-    nuclei = instances_from_maps(
-        prediction.semantic,
-        prediction.ternary,
-        boundary_width=prediction.boundary_width,
-        um_per_px=prediction.um_per_px,
-    )
-    path = stored / f"{crop.name}.zarr"
-    write_prediction(prediction, path, instances=nuclei.instances, table=nuclei.table, image=str(crop.image))
+        predict_crop(slide, run.best if run.best.is_file() else run.last, stored / f"{crop.name}.zarr", device=device)
 
 
 def _draw(truth: Path, stored: Path, picture: Path) -> None:

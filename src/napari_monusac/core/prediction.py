@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError
 
+#: Larger images and regions, px, are predicted piece by piece, in constant memory, and kept at the network's scale.
+WHOLE_PX = 4096 * 4096
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:

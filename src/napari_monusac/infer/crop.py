@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_monusac.core.prediction import WHOLE_PX
 from napari_monusac.infer.predict import predict
 from napari_monusac.infer.slide import predict_slide
 from napari_monusac.io.store import PredictionStore, write_prediction
@@ -12,9 +13,6 @@ from napari_monusac.masks.instances import instances_from_maps
 
 if TYPE_CHECKING:
     from napari_monusac.io.slides import Slide
-
-#: Larger images are predicted piece by piece, in constant memory, and stored at the network's scale.
-WHOLE_PX = 4096 * 4096
 
 
 def predict_crop(

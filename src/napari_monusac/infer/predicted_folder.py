@@ -54,6 +54,7 @@ def predictions_of(
     path, stop = Path(path), should_stop or (lambda: False)
     if not is_checkpoint(path) and path.is_dir():
         return path
+    from napari_monusac.infer.crop import predict_crop
     from napari_monusac.learn.checkpoint import load_checkpoint, resolve_checkpoint
     from napari_monusac.learn.device import choose_device
     from napari_monusac.scoring.predictions import sha256_of
@@ -71,23 +72,10 @@ def predictions_of(
             raise Cancelled("the prediction was stopped", "start it again: what is predicted is kept")
         if report is not None:
             report(done / len(missing), f"{path.name} predicts {crop.name}")
-        _predict(crop, collection, loaded, _store_of(folder, crop), stop)
+        with collection.open(crop) as slide:
+            predict_crop(slide, loaded, _store_of(folder, crop), should_stop=stop)
     return folder
 
 
 def _store_of(folder: Path, crop: Crop) -> Path:
     return folder / f"{crop.name.replace('/', '_')}.zarr"
-
-
-def _predict(crop: Crop, collection: Collection, loaded: object, out: Path, should_stop: Callable[[], bool]) -> None:
-    from napari_monusac.infer.predict import predict
-    from napari_monusac.io.store import write_prediction
-    from napari_monusac.masks.instances import instances_from_maps
-
-    with collection.open(crop) as slide:
-        prediction = predict(slide, loaded, should_stop=should_stop)
-    nuclei = instances_from_maps(
-        prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
-        um_per_px=prediction.um_per_px,
-    )  # fmt: skip
-    write_prediction(prediction, out, instances=nuclei.instances, table=nuclei.table, image=str(crop.image))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_monusac.core.errors import StoreError
+from napari_monusac.core.prediction import WHOLE_PX
 from napari_monusac.ui.work import Report
 
 if TYPE_CHECKING:
@@ -15,13 +16,10 @@ if TYPE_CHECKING:
     from napari_monusac.ui.predict_slide import Region
     from napari_monusac.ui.predicted_layers import LivePrediction
 
-#: Regions of more pixels are predicted to disk (as `napari_monusac.infer.crop` does).
-MOST_PX = 4096 * 4096
-
 
 def needs_store(region: Region) -> bool:
     """Whether a region is predicted to disk."""
-    return region[2] * region[3] > MOST_PX
+    return region[2] * region[3] > WHOLE_PX
 
 
 def image_file(image: Image) -> Path | None:
