@@ -87,8 +87,8 @@ def monai_seconds(model: SimpleNamespace, image: np.ndarray) -> float:
     return time.perf_counter() - start
 
 
-def bare_seconds(model: SimpleNamespace, precision: str, tile: tuple[int, int], count: int, repeats: int) -> float:
-    """Seconds of `count` forward passes, from the mean of `repeats`."""
+def bare_seconds(model: SimpleNamespace, precision: str, tile: tuple[int, int], repeats: int) -> float:
+    """Seconds of one forward pass, the mean of `repeats`."""
     import copy
 
     import torch
@@ -101,18 +101,25 @@ def bare_seconds(model: SimpleNamespace, precision: str, tile: tuple[int, int], 
         start = time.perf_counter()
         for _ in range(repeats):
             network(batch)
-    return (time.perf_counter() - start) / repeats * count
+    return (time.perf_counter() - start) / repeats
 
 
-def bare_openvino_seconds(engine, tile: tuple[int, int], count: int, repeats: int) -> float:
-    """Seconds of `count` forward passes, from the mean of `repeats`."""
-    compiled = engine._for((1, 3, *tile))
+def bare_openvino_seconds(model: SimpleNamespace, precision: str, tile: tuple[int, int], repeats: int) -> float:
+    """Seconds of one forward pass from normalised float32 to logits, the mean of `repeats`."""
+    import openvino as ov
+
+    from napari_monusac.infer.deployed import BareNetwork
+    from napari_monusac.infer.openvino_engine import as_graph, compiled
+
+    graph = as_graph(BareNetwork(model.network))
+    graph.reshape([1, 3, *tile])
+    run = compiled(ov.Core(), graph, precision)
     batch = np.random.default_rng(0).random((1, 3, *tile), dtype=np.float32)
-    compiled(batch)
+    run(batch)
     start = time.perf_counter()
     for _ in range(repeats):
-        compiled(batch)
-    return (time.perf_counter() - start) / repeats * count
+        run(batch)
+    return (time.perf_counter() - start) / repeats
 
 
 class Parts:
@@ -182,8 +189,8 @@ def throughput(data: Path, side: int, encoder: str, threads: int, kept: Path | N
         def bare(name: str = name, engine=engine) -> float:
             repeats = max(5, len(grid) // 8)
             if name == "torch":
-                return bare_seconds(model, precision, grid.tile_shape, len(grid), repeats)
-            return bare_openvino_seconds(engine, grid.tile_shape, len(grid), repeats)
+                return bare_seconds(model, precision, grid.tile_shape, repeats) * len(grid)
+            return bare_openvino_seconds(model, engine.precision, grid.tile_shape, repeats) * len(grid)
 
         def whole(engine=engine) -> float:
             predict(small, model, um_per_px=0.25, engine=engine)

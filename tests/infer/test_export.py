@@ -11,8 +11,9 @@ import pytest
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.infer import export, openvino_engine
+from napari_monusac.infer.deployed import normalisation
 from napari_monusac.infer.engines import as_model, choose_engine
-from napari_monusac.infer.export import export_onnx, normalisation
+from napari_monusac.infer.export import export_onnx
 from napari_monusac.infer.predict import predict
 
 pytestmark = pytest.mark.torch
@@ -82,6 +83,21 @@ def test_openvino_answers_as_torch(checkpoint: Path, tissue: np.ndarray) -> None
     flipped = predict(tissue[:64, :96], model, device="openvino", precision="float32", flips=True, **options)
     reference = predict(tissue[:64, :96], model, device="cpu", precision="float32", flips=True, **options)
     np.testing.assert_allclose(flipped.semantic, reference.semantic, atol=1e-4)
+
+
+def test_openvino_compiles_a_fixed_shape_only_where_it_comes_often(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(openvino_engine, "FIXED_AFTER", 2)
+    engine = openvino_engine.OpenVinoEngine(as_model(checkpoint), "float32")
+    rng = np.random.default_rng(0)
+    often, once = (rng.integers(0, 256, (1, *shape, 3), dtype=np.uint8) for shape in ((64, 96), (32, 64)))
+    first = engine.run(often)
+    engine.run(once), engine.run(often)
+    assert list(engine._compiled) == [openvino_engine.ANY_SHAPE]
+    np.testing.assert_allclose(engine.run(often), first, atol=1e-5)
+    assert list(engine._compiled) == [openvino_engine.ANY_SHAPE, often.shape]
 
 
 def test_openvino_is_chosen_for_much_work_on_a_cpu(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import time
 import weakref
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -51,15 +51,6 @@ class Engine(Protocol):
 
     def run(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Uint8 (b, y, x, 3) to float32 (b, 8, y, x): five semantic and three ternary probabilities."""
-        ...
-
-
-@runtime_checkable
-class Logits(Protocol):
-    """An engine that can leave the softmax to another thread, which then runs beside the network."""
-
-    def logits(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """Uint8 (b, y, x, 3) to logits, float32 (b, 8, y, x); None where `run` is the better way."""
         ...
 
 
@@ -116,22 +107,8 @@ class TorchEngine:
     def run(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.run`."""
         with torch.inference_mode():
-            semantic, ternary = self._forward(tiles)
-            if self.device == "cpu":
-                return softmaxed(_planes(semantic, ternary))
-            return _probabilities_there(semantic, ternary)
-
-    def logits(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """See `Logits.logits`; None off the CPU, where softmax is better done on the device."""
-        if self.device != "cpu":
-            return None
-        with torch.inference_mode():
-            return _planes(*self._forward(tiles))
-
-    def _forward(self, tiles: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-        batch = prepare(self.model, tiles).to(self.device, self._dtype)
-        logits: tuple[Tensor, Tensor] = self._network(batch.contiguous(memory_format=torch.channels_last))
-        return logits
+            batch = prepare(self.model, tiles).to(self.device, self._dtype)
+            return _probabilities(*self._network(batch.contiguous(memory_format=torch.channels_last)))
 
 
 def _folded(network: nn.Module) -> nn.Module:
@@ -184,26 +161,9 @@ def prepare(model: LoadedModel, tiles: NDArray[np.uint8]) -> Tensor:
     return batch.permute(0, 3, 1, 2)
 
 
-def _planes(semantic: Tensor, ternary: Tensor) -> NDArray[np.float32]:
-    """Logits of both heads as one array of planes, float32 (b, 8, y, x), on the CPU."""
-    count = semantic.shape[1]
-    out = torch.empty(len(semantic), count + ternary.shape[1], *semantic.shape[2:])
-    out[:, :count], out[:, count:] = semantic, ternary
-    return out.numpy()
-
-
-def softmaxed(logits: NDArray[np.float32], semantic: int = 5) -> NDArray[np.float32]:
-    """Turn logits of both heads (b, 8, y, x) into probabilities, in place. Numpy: it runs beside the network."""
-    for heads in (logits[:, :semantic], logits[:, semantic:]):
-        heads -= heads.max(1, keepdims=True)
-        np.exp(heads, out=heads)
-        heads /= heads.sum(1, keepdims=True)
-    return logits
-
-
-def _probabilities_there(semantic: Tensor, ternary: Tensor) -> NDArray[np.float32]:
-    """Probabilities of both heads, float32 (b, 8, y, x), computed where the logits are."""
-    both = [torch.softmax(logits.contiguous().float(), 1) for logits in (semantic, ternary)]
+def _probabilities(semantic: Tensor, ternary: Tensor) -> NDArray[np.float32]:
+    """Probabilities of both heads, float32 (b, 8, y, x), computed where the logits are and as planes: twice as fast."""
+    both = [torch.softmax(logits.float().contiguous(), 1) for logits in (semantic, ternary)]
     return np.asarray(torch.cat(both, 1).cpu().numpy(), np.float32)
 
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from napari_monusac.core.classes import SEMANTIC_NAMES, TERNARY_NAMES
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.files import atomic_write
-from napari_monusac.infer.engines import LoadedModel, as_model, checkpoint_name, prepare, tile_multiple
-from napari_monusac.infer.openvino_engine import BareNetwork
+from napari_monusac.infer.deployed import DeployedNetwork, normalisation
+from napari_monusac.infer.engines import LoadedModel, as_model, checkpoint_name, tile_multiple
 
 #: Largest difference of a probability between ONNX Runtime and torch, both in float32.
 TOLERANCE = 1e-3
@@ -42,37 +42,6 @@ class OnnxReport:
     path: Path
     difference: float | None
     metadata: dict[str, str]
-
-
-class _Deployed(nn.Module):
-    """RGB in 0 to 255 in, probabilities out: nothing left for the caller to get wrong."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, model: LoadedModel) -> None:
-        super().__init__()
-        self.bare = BareNetwork(model.network)
-        mean, deviation = normalisation(model)
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1))
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Give probabilities (b, 5, y, x) and (b, 3, y, x) of images (b, 3, y, x)."""
-        semantic, ternary = self.bare((image - self.mean) / self.deviation)
-        return semantic.softmax(1), ternary.softmax(1)
-
-
-def normalisation(model: LoadedModel) -> tuple[list[float], list[float]]:
-    """Mean and deviation, on the scale 0 to 255 and for R, G, B, that bring pixels to what the network was trained on.
-
-    They are read off the network's own `prepare`, so they cannot differ from it.
-    """
-    levels = np.zeros((2, 1, 1, 3), np.uint8)
-    levels[1] = 255
-    low, high = prepare(model, levels).detach().cpu().double().reshape(2, 3)
-    deviation = 255.0 / (high - low)
-    return [float(v) for v in -low * deviation], [float(v) for v in deviation]
 
 
 def export_onnx(checkpoint: Any, path: str | Path, *, opset: int = 18) -> OnnxReport:
@@ -101,7 +70,7 @@ def export_onnx(checkpoint: Any, path: str | Path, *, opset: int = 18) -> OnnxRe
     """
     _need("onnx")
     path, model = Path(path), as_model(checkpoint)
-    network = _Deployed(model).eval()
+    network = DeployedNetwork(model).eval()
     metadata = _metadata(model, checkpoint_name(checkpoint, model))
     with atomic_write(path) as temporary:
         _write(network, metadata, tile_multiple(model.network), opset, temporary)

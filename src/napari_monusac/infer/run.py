@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled
-from napari_monusac.infer.engines import Engine, Logits, softmaxed
+from napari_monusac.infer.engines import Engine
 from napari_monusac.infer.plan import Plan
 from napari_monusac.infer.tiles import Blender, Box
 from napari_monusac.infer.tissue import is_glass
@@ -67,9 +67,9 @@ def run_tiles(
     size = batch_size or plan.engine.batch_size
     batches = [range(k, min(k + size, len(grid))) for k in range(first, len(grid), size)]
 
-    def blend(batch: range, found: Callable[[], NDArray[np.float32]]) -> list[tuple[int, Box, NDArray[np.float32]]]:
+    def blend(batch: range, found: NDArray[np.float32]) -> list[tuple[int, Box, NDArray[np.float32]]]:
         parts = []
-        for index, values in zip(batch, found(), strict=True):
+        for index, values in zip(batch, found, strict=True):
             box, final = blender.add(index, values)
             if sink is not None:
                 sink(index, box, final)
@@ -121,36 +121,16 @@ def _read(plan: Plan, batch: range) -> NDArray[np.uint8]:
     return np.stack([plan.source.padded(plan.grid.box(k)) for k in batch])
 
 
-def _batch(
-    engine: Engine, tiles: NDArray[np.uint8], flips: bool, skip_glass: bool
-) -> Callable[[], NDArray[np.float32]]:
-    """Run the network on a batch; what is given back finishes the probabilities, float32 (b, 8, y, x), in any thread.
-
-    Glass is certain background.
-    """
+def _batch(engine: Engine, tiles: NDArray[np.uint8], flips: bool, skip_glass: bool) -> NDArray[np.float32]:
+    """Probabilities of a batch, float32 (b, 8, y, x). Glass is certain background."""
     asked = np.array([not (skip_glass and is_glass(tile)) for tile in tiles])
     if asked.all():
-        return _unfinished(engine, tiles, flips)
-    rest = _unfinished(engine, tiles[asked], flips) if asked.any() else None
-
-    def finish() -> NDArray[np.float32]:
-        out = np.zeros((len(tiles), 8, *tiles.shape[1:3]), np.float32)
-        out[:, (0, 5)] = 1.0
-        if rest is not None:
-            out[asked] = rest()
-        return out
-
-    return finish
-
-
-def _unfinished(engine: Engine, tiles: NDArray[np.uint8], flips: bool) -> Callable[[], NDArray[np.float32]]:
-    """The network's part; where the engine gives logits, softmax is left for later."""
-    if not flips and isinstance(engine, Logits):
-        logits = engine.logits(tiles)
-        if logits is not None:
-            return lambda: softmaxed(logits)
-    values = probabilities(engine, tiles, flips)
-    return lambda: values
+        return probabilities(engine, tiles, flips)
+    out = np.zeros((len(tiles), 8, *tiles.shape[1:3]), np.float32)
+    out[:, (0, 5)] = 1.0
+    if asked.any():
+        out[asked] = probabilities(engine, tiles[asked], flips)
+    return out
 
 
 def probabilities(engine: Engine, tiles: NDArray[np.uint8], flips: bool = False) -> NDArray[np.float32]:
