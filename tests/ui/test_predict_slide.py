@@ -134,3 +134,17 @@ def test_free_hand_counts_are_those_inside_the_outline(panel, viewer, settle, tm
     assert row["total"] == found
     assert row["area_mm2"] == pytest.approx(outline.area * 0.25**2 * 1e-6, rel=0.02)
     assert row["total_per_mm2"] == pytest.approx(found / row["area_mm2"], rel=1e-4)
+
+
+def test_a_finished_store_gets_the_thresholds_of_now(panel, settle, tmp_path):
+    panel.slide.folder.set_path(tmp_path / "out")
+    panel.predict()
+    settle()
+    (store,) = (tmp_path / "out").glob("*.zarr")
+    assert PredictionStore.open(store).info.settings["min_confidence"] == 0
+    panel.confidence.setValue(0.95)
+    panel.predict()
+    settle()
+    again = PredictionStore.open(store)
+    assert again.info.settings["min_confidence"] == pytest.approx(0.95)
+    assert (again.read_table()["confidence"] >= 0.95).all()

@@ -163,6 +163,53 @@ def test_thresholds_act_without_predicting_again(opened, viewer, qtbot, settle):
     assert canvas.find_layer(viewer, "predicted nuclei") is None, "what the user deleted stays deleted"
 
 
+def test_thresholds_hold_for_the_next_prediction_too(opened, viewer, qtbot, tiny_run, settle):
+    predict = opened.panels["Predict"]
+    predict.add_checkpoint(tiny_run)
+    predict.nucleus.setValue(0.2)  # a network of a few steps is sure of little
+    predict.predict()
+    settle()
+    assert len(canvas.find_layer(viewer, "predicted nuclei").features)
+    predict.confidence.setValue(0.95)
+    predict.predict()
+    settle()
+    assert not len(canvas.find_layer(viewer, "predicted nuclei").features)
+    assert predict.count.text() == "No nuclei at these thresholds."
+
+
+def test_a_dragged_threshold_leaves_the_window_alive(opened, viewer, qtbot, monkeypatch):
+    """Separating takes its time in a thread; of the values dragged over only the last is shown in the end."""
+    from napari_monusac.ui import predict_panel
+
+    predict, image = opened.panels["Predict"], canvas.find_layer(viewer, "image")
+    shape = image.data.shape[:2]
+    semantic, ternary = np.zeros((5, *shape), np.float32), np.zeros((3, *shape), np.float32)
+    semantic[(2, slice(20, 40), slice(30, 50))] = ternary[(1, slice(20, 40), slice(30, 50))] = 1
+    semantic[0], ternary[0] = 1 - semantic[2], 1 - ternary[1]
+    prediction = Prediction(semantic, ternary, um_per_px=0.25)
+    nuclei = instances_from_maps(semantic, ternary, um_per_px=0.25)
+    predict._predicted(image, LivePrediction(viewer, image, shape, (0, 0)), prediction, nuclei)
+    asked: list[float] = []
+
+    def slow(prediction, thresholds):
+        asked.append(thresholds["nucleus_threshold"])
+        time.sleep(0.4)
+        return instances_from_maps(prediction.semantic, prediction.ternary, um_per_px=0.25)
+
+    monkeypatch.setattr(predict_panel, "nuclei_of", slow)
+    shown: list[object] = []
+    predict.model.predicted.connect(shown.append)
+    start = time.perf_counter()
+    for value in (0.3, 0.4, 0.5, 0.6):
+        predict.nucleus.setValue(value)
+        predict._apply_thresholds()
+    assert time.perf_counter() - start < 0.3
+    qtbot.waitUntil(lambda: len(shown) == 2, timeout=10_000)
+    qtbot.wait(500)
+    assert asked == pytest.approx([0.3, 0.6])
+    assert len(shown) == 2
+
+
 def test_a_drawn_rectangle_lies_where_it_was_drawn(opened, viewer, qtbot, tiny_run, settle):
     predict = opened.panels["Predict"]
     predict.add_checkpoint(tiny_run)

@@ -16,7 +16,7 @@ from napari_monusac.ui.predict_counts import CountsAndDoubt
 from napari_monusac.ui.predict_folder import FolderPrediction
 from napari_monusac.ui.predict_models import ModelChoice
 from napari_monusac.ui.predict_slide import SlideStore, stored_facts
-from napari_monusac.ui.predict_work import image_file, needs_store, predict_in_memory, predict_to_store
+from napari_monusac.ui.predict_work import image_file, needs_store, nuclei_of, predict_in_memory, predict_to_store
 from napari_monusac.ui.predicted_layers import (
     LivePrediction,
     add_prediction_layers,
@@ -25,10 +25,11 @@ from napari_monusac.ui.predicted_layers import (
 )
 from napari_monusac.ui.regions import REGIONS, chosen_region
 from napari_monusac.ui.widgets import Heading, Note, Section, TaskRow, column
-from napari_monusac.ui.work import Progress, Report, Task, error_line
+from napari_monusac.ui.work import Latest, Progress, Report, Task, error_line
 
 if TYPE_CHECKING:
     from napari_monusac.core.prediction import Prediction
+    from napari_monusac.masks.instances import Nuclei
 
 _NO_MODEL = "No trained model yet: train one (Train), or choose a checkpoint file."
 
@@ -122,6 +123,9 @@ class PredictPanel(QWidget):
         self._debounce.setSingleShot(True)
         self._debounce.setInterval(30)
         self._debounce.timeout.connect(self._apply_thresholds)
+        self._again = Latest()
+        self._again.done.connect(self._separated)
+        self._again.failed.connect(lambda error: self.notes.say(error_line(error), "error"))
         for control in (self.inside, self.nucleus, self.confidence, self.smallest):
             control.valueChanged.connect(lambda _: self._debounce.start())
         self.choice.changed.connect(self._say_what_next)
@@ -177,15 +181,15 @@ class PredictPanel(QWidget):
         else:
             self.slide.hide()
         live = LivePrediction(self.viewer, layer, (height, width), (y, x))
-        file = image_file(layer)
+        file, thresholds = image_file(layer), self._thresholds()
 
         def work(report: Report) -> Any:
             report(None, "Loading the model")
             loaded = self.choice.load(checkpoint)
             report(None, "Preparing the model for this computer")
             if out is not None:
-                return predict_to_store(report, base, file, loaded, out, live, options)
-            return predict_in_memory(report, base, loaded, live, options)
+                return predict_to_store(report, base, file, loaded, out, live, options, thresholds)
+            return predict_in_memory(report, base, loaded, live, options, thresholds)
 
         task = Task(work)
         task.progressed.connect(lambda p: self._tile(live, p))
@@ -249,19 +253,20 @@ class PredictPanel(QWidget):
     # -- thresholds
 
     def _apply_thresholds(self) -> None:
-        if self.prediction is None:
-            return
-        from napari_monusac.masks.instances import instances_from_maps
+        """Separate the nuclei again, in the background: of a large crop it takes longer than a window may stand still."""
+        prediction, thresholds = self.prediction, self._thresholds()
+        if prediction is not None:
+            self._again.ask(lambda: (prediction, nuclei_of(prediction, thresholds)))
 
-        p = self.prediction
-        nuclei = instances_from_maps(
-            p.semantic, p.ternary, boundary_width=p.boundary_width, um_per_px=p.um_per_px, **self._thresholds()
-        )  # fmt: skip
+    def _separated(self, found: tuple[Prediction, Nuclei]) -> None:
+        prediction, nuclei = found
+        if prediction is not self.prediction:  # another crop, or predicted again meanwhile
+            return
         update_nuclei_layer(self.viewer, nuclei)
         self._say_count(nuclei.table)
-        self.counts.take(p, nuclei)
-        self.model.last_prediction = (p, nuclei)
-        self.model.predicted.emit(p)
+        self.counts.take(prediction, nuclei)
+        self.model.last_prediction = (prediction, nuclei)
+        self.model.predicted.emit(prediction)
 
     def _thresholds(self) -> dict[str, Any]:
         scale = canvas.image_layer(self.viewer)

@@ -13,6 +13,8 @@ from napari_monusac.ui.work import Report
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_monusac.core.prediction import Prediction
+    from napari_monusac.masks.instances import Nuclei
     from napari_monusac.ui.predict_slide import Region
     from napari_monusac.ui.predicted_layers import LivePrediction
 
@@ -45,7 +47,24 @@ class _Tiles:
         self._small = None
 
 
-def predict_in_memory(report: Report, image: Any, loaded: Any, live: LivePrediction, options: dict[str, Any]) -> Any:
+def nuclei_of(prediction: Prediction, thresholds: dict[str, float]) -> Nuclei:
+    """The nuclei of a prediction in memory, by thresholds that `instances_from_maps` names."""
+    from napari_monusac.masks.instances import instances_from_maps
+
+    return instances_from_maps(
+        prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
+        um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, **thresholds,
+    )  # fmt: skip
+
+
+def predict_in_memory(
+    report: Report,
+    image: Any,
+    loaded: Any,
+    live: LivePrediction,
+    options: dict[str, Any],
+    thresholds: dict[str, float],
+) -> tuple[Prediction, Nuclei]:
     """Predict a region and its nuclei, in a worker.
 
     Returns
@@ -53,7 +72,6 @@ def predict_in_memory(report: Report, image: Any, loaded: Any, live: LivePredict
     Prediction, Nuclei
     """
     from napari_monusac.infer.predict import predict
-    from napari_monusac.masks.instances import instances_from_maps
 
     tiles = _Tiles(report, live)
     prediction = predict(
@@ -62,17 +80,18 @@ def predict_in_memory(report: Report, image: Any, loaded: Any, live: LivePredict
         should_stop=lambda: report.stopping,
     )  # fmt: skip
     report(None, "Outlining nuclei")
-    nuclei = instances_from_maps(
-        prediction.semantic,
-        prediction.ternary,
-        boundary_width=prediction.boundary_width,
-        um_per_px=prediction.um_per_px,
-    )
-    return prediction, nuclei
+    return prediction, nuclei_of(prediction, thresholds)
 
 
 def predict_to_store(
-    report: Report, image: Any, path: Path | None, loaded: Any, out: Path, live: LivePrediction, options: dict[str, Any]
+    report: Report,
+    image: Any,
+    path: Path | None,
+    loaded: Any,
+    out: Path,
+    live: LivePrediction,
+    options: dict[str, Any],
+    thresholds: dict[str, float],
 ) -> Path:
     """Predict into a store in constant memory, in a worker; what was begun there before is gone on with.
 
@@ -91,6 +110,8 @@ def predict_to_store(
         Makes the small picture of a tile.
     options : dict
         um_per_px, region, flips.
+    thresholds : dict
+        By the names that `instances_from_maps` has for them.
 
     Raises
     ------
@@ -99,6 +120,7 @@ def predict_to_store(
     StoreError
         Another model has written there, or the disk is full.
     """
+    from napari_monusac.infer.blocks import separate_store
     from napari_monusac.infer.engines import checkpoint_name
     from napari_monusac.infer.slide import predict_slide
     from napari_monusac.infer.source import as_source
@@ -119,7 +141,19 @@ def predict_to_store(
 
     source = replace(as_source(image, options["um_per_px"]), path=path)
     predict_slide(
-        source, loaded, out, region=options["region"], flips=options["flips"], progress=tell, on_tile=tiles.add,
-        should_stop=lambda: report.stopping,
+        source, loaded, out, region=options["region"], flips=options["flips"], settings=thresholds, progress=tell,
+        on_tile=tiles.add, should_stop=lambda: report.stopping,
     )  # fmt: skip
+    if not _same_thresholds(PredictionStore.open(out).info.settings, thresholds):  # it was finished, with others
+        separate_store(
+            out, settings=thresholds, progress=lambda done: report(done, "Separating the nuclei"),
+            should_stop=lambda: report.stopping,
+        )  # fmt: skip
     return out
+
+
+def _same_thresholds(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    from napari_monusac.masks.instances import instances_from_maps
+
+    defaults = instances_from_maps.__kwdefaults__ or {}
+    return {**defaults, **one} == {**defaults, **other}

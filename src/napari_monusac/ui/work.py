@@ -154,6 +154,48 @@ class Task(QObject):
         self.finished.emit()
 
 
+class Latest(QObject):
+    """One piece of work at a time, in the background; of what is asked for meanwhile only the last is done, after it.
+
+    For controls that are dragged: the window stays usable, and what is shown in the end is what the control says.
+    """
+
+    done = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: Callable[[], Any] | None = None
+        self._task: Task | None = None
+
+    def ask(self, function: Callable[[], Any]) -> None:
+        """Do this as soon as nothing else is being done."""
+        self._waiting = function
+        if self._task is None:
+            self._begin()
+
+    def forget(self) -> None:
+        """Nobody waits any more for what was asked for."""
+        self._waiting = None
+        if self._task is not None:
+            self._task.blockSignals(True)
+            self._task = None
+
+    def _begin(self) -> None:
+        function, self._waiting = self._waiting, None
+        if function is None:
+            return
+        self._task = Task(lambda _: function())
+        self._task.done.connect(self.done)
+        self._task.failed.connect(self.failed)
+        self._task.finished.connect(self._ended)
+        self._task.start()
+
+    def _ended(self) -> None:
+        self._task = None
+        self._begin()
+
+
 _RUNNING: set[Task] = set()
 
 
