@@ -48,6 +48,7 @@ class Prediction:
     checkpoint: str = ""
     notes: tuple[str, ...] = field(default=())
     engine: str = ""
+    _winners: dict[str, NDArray[np.uint8]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         s, t = self.semantic.shape, self.ternary.shape
@@ -63,10 +64,17 @@ class Prediction:
 
     @property
     def semantic_map(self) -> NDArray[np.uint8]:
-        """The most probable class of each pixel, uint8 (y, x)."""
-        return np.asarray(self.semantic.argmax(0), np.uint8)
+        """The most probable class of each pixel, uint8 (y, x). Found once; it cannot be written to."""
+        return self._winner("semantic", self.semantic)
 
     @property
     def ternary_map(self) -> NDArray[np.uint8]:
-        """The most probable ternary class of each pixel, uint8 (y, x)."""
-        return np.asarray(self.ternary.argmax(0), np.uint8)
+        """The most probable ternary class of each pixel, uint8 (y, x). Found once; it cannot be written to."""
+        return self._winner("ternary", self.ternary)
+
+    def _winner(self, name: str, maps: NDArray[np.float32]) -> NDArray[np.uint8]:
+        if name not in self._winners:
+            winner = maps.argmax(0).astype(np.uint8)
+            winner.flags.writeable = False
+            self._winners[name] = winner
+        return self._winners[name]

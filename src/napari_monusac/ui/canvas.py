@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from napari.components.overlays import TextOverlay
@@ -32,6 +33,13 @@ def find_layer(viewer: Any, wanted: str) -> Layer | None:
 def our_layers(viewer: Any) -> list[Layer]:
     """All layers that this plugin made."""
     return [layer for layer in viewer.layers if role(layer)]
+
+
+def undrawn(layer: Layer) -> AbstractContextManager[object]:
+    """Several things of a layer are changed, and it is drawn once, by the `refresh` after: napari draws after each."""
+    block: Any = getattr(layer, "_block_refresh", nullcontext)  # no public name; without it all is drawn more often
+    made: AbstractContextManager[object] = block()
+    return made
 
 
 def um_per_px(layer: Layer) -> float | None:

@@ -104,6 +104,14 @@ class ClassColormap(DirectLabelColormap):
         self._table[free] = self._new
         self._table[0] = 0
 
+    def shows_the_same_as(self, other: Any) -> bool:
+        """Whether another colormap gives each label the same colour."""
+        return (
+            isinstance(other, ClassColormap)
+            and np.array_equal(self._table, other._table)
+            and np.array_equal(self._shades, other._shades)
+        )
+
     # -- what napari asks
 
     def _data_to_texture(self, values: Any) -> Any:

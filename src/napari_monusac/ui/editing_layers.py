@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,7 +71,7 @@ class SessionLayers:
     def _attach(self, name: str, layer: Labels) -> None:
         """Make a layer a view on its map; it is drawn once, and not at all if it shows the same already."""
         redraw = layer.data is not self._array(name) or name in PAINTED
-        with getattr(layer, "_block_refresh", nullcontext)():
+        with canvas.undrawn(layer):
             if layer.data is not self._array(name):
                 layer.data = self._array(name)
             if name in PAINTED:

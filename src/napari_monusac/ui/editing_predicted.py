@@ -23,4 +23,6 @@ def dress_predicted(layer: Any, palette: PaletteName) -> None:
         classes = dict(zip(table["index"].tolist(), table["class_id"].tolist(), strict=True))
         if not layer.multiscale and "_raw_to_displayed" not in vars(layer):
             Drawing(layer, dashed=True)
-        layer.colormap = ClassColormap.of({int(k): int(v) for k, v in classes.items()}, palette)
+        colormap = ClassColormap.of({int(k): int(v) for k, v in classes.items()}, palette)
+        if not colormap.shows_the_same_as(layer.colormap):
+            layer.colormap = colormap

@@ -215,9 +215,10 @@ class PredictPanel(QWidget):
             self._show_store(image, result)
 
     def _predicted(self, image: Any, live: LivePrediction, prediction: Prediction, nuclei: Any) -> None:
-        live.remove()
         if image not in self.viewer.layers:
+            live.remove()
             return
+        live.hand_over()
         self.prediction = prediction
         self.slide.again.hide()
         add_prediction_layers(self.viewer, image, prediction, nuclei)

@@ -80,6 +80,7 @@ def predict_in_memory(
         should_stop=lambda: report.stopping,
     )  # fmt: skip
     report(None, "Outlining nuclei")
+    prediction.semantic_map, prediction.ternary_map  # noqa: B018 - found here, not while the window waits
     return prediction, nuclei_of(prediction, thresholds)
 
 

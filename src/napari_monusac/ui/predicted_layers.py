@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.colormaps import DirectLabelColormap
 from superqt.utils import qthrottled
 
-from napari_monusac.core.classes import class_colors
 from napari_monusac.ui import canvas
+from napari_monusac.ui.editing_colors import semantic_colormap
+from napari_monusac.ui.editing_predicted import dress_predicted
 from napari_monusac.ui.masks_panel import ternary_colormap
+from napari_monusac.ui.model import studio_model
 
 if TYPE_CHECKING:
+    from napari_monusac.core.classes import PaletteName
     from napari_monusac.core.prediction import Prediction
     from napari_monusac.io.prediction_store import StoreInfo
     from napari_monusac.masks.instances import Nuclei
@@ -34,32 +36,13 @@ def _metadata(image: Image, role: str, **more: Any) -> dict[str, Any]:
     return {"monusac": {**image.metadata.get("monusac", {}), "role": role, **more}}
 
 
-def semantic_colormap() -> DirectLabelColormap:
-    """Colours of a semantic map."""
-    colors: dict[int | None, Any] = dict(class_colors().items())
-    return DirectLabelColormap(color_dict=colors | {0: "transparent", None: "transparent"})
-
-
-def nuclei_colormap(classes: dict[int, int]) -> DirectLabelColormap:
-    """Colour each nucleus by its class.
-
-    Parameters
-    ----------
-    classes : dict of int to int
-        Class number by label.
-    """
-    colors = class_colors()
-    table: dict[int | None, Any] = {label: colors[number] for label, number in classes.items()}
-    return DirectLabelColormap(color_dict={**table, 0: "transparent", None: "transparent"})
-
-
 def nuclei_features(nuclei: Nuclei) -> Any:
     """The nuclei's table as napari features: its column `label` becomes napari's `index`."""
     return nuclei.table.rename(columns={"label": "index"})
 
 
 def add_prediction_layers(viewer: Any, image: Image, prediction: Prediction, nuclei: Nuclei) -> None:
-    """Show a prediction over its image; layers of an earlier one are replaced. The active layer stays active."""
+    """Show a prediction over its image, in the layers of an earlier one. The active layer stays active."""
     active = viewer.layers.selection.active
     placing = _placing(image, prediction.offset_px)
     about = {
@@ -69,25 +52,44 @@ def add_prediction_layers(viewer: Any, image: Image, prediction: Prediction, nuc
         "boundary_width": prediction.boundary_width,
         "engine": prediction.engine,
     }
-    classes = dict(zip(nuclei.table["label"].tolist(), nuclei.table["class_id"].tolist(), strict=True))
-    wanted = {
-        "predicted semantic": (prediction.semantic_map, semantic_colormap(), {"opacity": 0.5, "visible": False}),
-        "predicted ternary": (prediction.ternary_map, ternary_colormap(), {"opacity": 0.6, "visible": False}),
-        "predicted nuclei": (nuclei.instances, nuclei_colormap(classes), {"opacity": 0.9, "visible": True}),
+    palette = studio_model(viewer).palette
+    wanted: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+        "predicted semantic": (
+            prediction.semantic_map.copy(),
+            semantic_colormap(palette),
+            {"opacity": 0.5, "visible": False},
+        ),
+        "predicted ternary": (prediction.ternary_map.copy(), ternary_colormap(), {"opacity": 0.6, "visible": False}),
+        "predicted nuclei": (nuclei.instances, None, {"opacity": 0.9, "visible": True}),
     }
     for role, (data, colormap, look) in wanted.items():
-        old = canvas.find_layer(viewer, role)
-        if old is not None:
-            look = {"opacity": old.opacity, "visible": old.visible}
-            viewer.layers.remove(old)
-        layer = viewer.add_labels(
-            data, name=role, colormap=colormap, metadata=_metadata(image, role, **about), **placing, **look
-        )
-        if role == "predicted nuclei":
-            layer.contour = 2
-            layer.features = nuclei_features(nuclei)
+        placing["metadata"] = _metadata(image, role, **about)
+        layer = canvas.find_layer(viewer, role)
+        visible = look.pop("visible") if layer is None else layer.visible
+        if not isinstance(layer, Labels):
+            layer = Labels(np.zeros((1, 1), data.dtype), name=role, visible=False, **look)
+            layer.contour = 2 if role == "predicted nuclei" else 0
+        with canvas.undrawn(layer):
+            for name, value in placing.items():
+                setattr(layer, name, value)
+            if colormap is not None:
+                layer.colormap = colormap
+            layer.data = data
+            if role == "predicted nuclei":
+                _wear(layer, nuclei, palette)
+        if layer in viewer.layers:
+            layer.refresh()
+        else:
+            viewer.add_layer(layer)
+            layer.visible = visible
     if active in viewer.layers:
         viewer.layers.selection.active = active
+
+
+def _wear(layer: Labels, nuclei: Nuclei, palette: PaletteName) -> None:
+    """Give a layer the table of its nuclei, their class colours, and the dashes of what a model made."""
+    layer.features = nuclei_features(nuclei)
+    dress_predicted(layer, palette)
 
 
 def update_nuclei_layer(viewer: Any, nuclei: Nuclei) -> None:
@@ -95,11 +97,10 @@ def update_nuclei_layer(viewer: Any, nuclei: Nuclei) -> None:
     layer = canvas.find_layer(viewer, "predicted nuclei")
     if not isinstance(layer, Labels):
         return
-    classes = dict(zip(nuclei.table["label"].tolist(), nuclei.table["class_id"].tolist(), strict=True))
-    with layer.events.blocker_all():
-        layer.features = nuclei_features(nuclei)
-    layer.colormap = nuclei_colormap(classes)
-    layer.data = nuclei.instances
+    with canvas.undrawn(layer):
+        layer.data = nuclei.instances
+        _wear(layer, nuclei, studio_model(viewer).palette)
+    layer.refresh()
 
 
 def add_stored_layers(viewer: Any, image: Image, path: Path) -> None:
@@ -119,7 +120,7 @@ def add_stored_layers(viewer: Any, image: Image, path: Path) -> None:
         "doubt": {"colormap": doubt_colormap(), "contrast_limits": (0, 1), "opacity": 0.9, "visible": False},
         "ternary": {"colormap": ternary_colormap(), "opacity": 0.6, "visible": False},
         "nuclei": {"opacity": 0.6, "visible": False},
-        "classes": {"colormap": semantic_colormap(), "opacity": 0.6, "visible": True},
+        "classes": {"colormap": semantic_colormap(studio_model(viewer).palette), "opacity": 0.6, "visible": True},
     }
     levels = lazy_levels(path)
     for name, look in looks.items():
@@ -203,3 +204,12 @@ class LivePrediction:
         """Take the layer away (the real ones take its place, or the user has cancelled)."""
         if self.layer in self._viewer.layers:
             self._viewer.layers.remove(self.layer)
+
+    def hand_over(self) -> None:
+        """Become the layer *predicted ternary* that is about to be shown; there is one already: go."""
+        if self.layer not in self._viewer.layers or canvas.find_layer(self._viewer, "predicted ternary") is not None:
+            self.remove()
+            return
+        self.layer.visible = False
+        self.layer.name = "predicted ternary"
+        self.layer.metadata["monusac"]["role"] = "predicted ternary"

@@ -304,13 +304,12 @@ def test_outline_or_filled_for_one_class_by_key_and_by_mouse(hand, viewer):
 
 def test_what_a_model_found_is_dashed(hand, viewer, until):
     from napari_monusac.ui.editing_drawing import Drawing
-    from napari_monusac.ui.predicted_layers import nuclei_colormap
 
     labels = np.zeros((60, 60), np.int32)
     labels[10:50, 10:50] = 1
     table = pd.DataFrame({"index": [1], "class_id": [2], "class": ["Lymphocyte"]})
     layer = viewer.add_labels(
-        labels, name="predicted nuclei", colormap=nuclei_colormap({1: 2}), features=table,
+        labels, name="predicted nuclei", features=table,
         metadata={"monusac": {"role": "predicted nuclei"}},
     )  # fmt: skip
     layer.contour = 2
