@@ -9,7 +9,7 @@ import signal
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -221,6 +221,66 @@ def test_finished_images_are_skipped_and_a_bad_one_is_told(
     second = run(*argv, "--json")
     assert {Path(r["image"]).name: r["status"] for r in second.json["results"]}[image.name] == "skipped"
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.json")} == written
+
+
+def test_a_prediction_of_another_image_is_never_taken_for_finished(run, example_run: Path, tmp_path: Path) -> None:
+    """Two patients' slides of the same name, one folder of predictions."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for patient in ("P1", "P2"):
+        (tmp_path / patient).mkdir()
+        Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8)).save(tmp_path / patient / "slide.png")
+    argv = ["--checkpoint", example_run, "--out", tmp_path / "out", "--device", "cpu", "--json"]
+    first = run("predict", tmp_path / "P1" / "slide.png", *argv, "--um-per-px", 0.5)
+    assert first.json["results"][0]["status"] == "done"
+    assert any("0.5 um/px" in note and "resampled" in note for note in first.json["results"][0]["notes"])
+    second = run("predict", tmp_path / "P2" / "slide.png", *argv, "--um-per-px", 0.5)
+    (result,) = second.json["results"]
+    assert (second.code, result["status"]) == (1, "failed")
+    assert "another image" in result["message"]
+    assert "P1" in result["message"]
+    other_scale = run("predict", tmp_path / "P1" / "slide.png", *argv)
+    assert "at 0.5 um/px" in other_scale.json["results"][0]["message"]
+    over = run("predict", tmp_path / "P2" / "slide.png", *argv, "--overwrite")
+    assert over.json["results"][0]["status"] == "done"
+    assert read_prediction(tmp_path / "out" / "slide.zarr").um_per_px is None
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"), [("--device", "tpu", "tpu"), ("--um-per-px", -1, "um_per_px -1")]
+)
+def test_predict_with_values_that_cannot_be(
+    run, example_run: Path, example_data: Path, tmp_path: Path, option: str, value: Any, says: str
+) -> None:
+    image = next(example_data.rglob("*.svs"))
+    result = run("predict", image, "--checkpoint", example_run, "--out", tmp_path / "out", option, value)
+    assert result.code == 1
+    assert says in result.err
+    assert "Traceback" not in result.err
+
+
+def test_an_unforeseen_error_stays_with_its_image(
+    run, example_run: Path, example_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_monusac.infer import crop
+
+    true, first = crop.predict, []
+
+    def fails_once(*args: Any, **options: Any) -> Any:
+        if not first:
+            first.append(1)
+            raise RuntimeError("CUDA out of memory")
+        return true(*args, **options)
+
+    monkeypatch.setattr(crop, "predict", fails_once)
+    images = sorted(example_data.rglob("*.svs"))[:2]
+    result = run(
+        "predict", *images, "--checkpoint", example_run, "--out", tmp_path / "out", "--device", "cpu", "--json"
+    )
+    assert result.code == 1
+    assert [r["status"] for r in result.json["results"]] == ["failed", "done"]
+    assert "out of memory" in result.json["results"][0]["message"]
 
 
 @pytest.mark.parametrize("what", ["image", "checkpoint", "foreign"])

@@ -96,8 +96,24 @@ def test_a_slide_that_kills_its_worker_fails_alone(slides: list[Path], checkpoin
 
 
 def test_stop(slides: list[Path], checkpoint: Path, tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as pool, pytest.raises(Cancelled, match="slides to do"):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(Cancelled, match="are kept"):
         list(predict_many(slides, checkpoint, tmp_path / "out", executor=pool, should_stop=lambda: True))
+
+
+def test_a_stop_is_heard_in_the_middle_of_a_slide(checkpoint: Path, tmp_path: Path, tissue: np.ndarray) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.tile(tissue, (5, 4, 1))).save(tmp_path / "large.png")
+    asked = iter([False, True])
+    out = tmp_path / "out"
+    with ThreadPoolExecutor(1) as pool, pytest.raises(Cancelled):
+        list(
+            predict_many(
+                [tmp_path / "large.png"], checkpoint, out, executor=pool, should_stop=lambda: next(asked),
+                options={"um_per_px": 0.25, "tile_px": 64, "overlap_px": 16},
+            )
+        )  # fmt: skip
+    assert list(out.iterdir()) == [], "neither a store nor the request to stop"
 
 
 def test_names_never_fall_together(tmp_path: Path) -> None:

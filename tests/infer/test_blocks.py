@@ -6,9 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
-from napari_monusac.core.errors import Cancelled, StoreError
+from napari_monusac.core.errors import Cancelled, ShapeError, StoreError
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.infer.blocks import read_nuclei, separate_store
 from napari_monusac.io.store import PredictionStore, write_prediction
@@ -87,3 +88,40 @@ def test_stopped_and_unfinished(tmp_path: Path) -> None:
         separate_store(path, should_stop=lambda: True)
     with pytest.raises(StoreError, match="not separated"):
         read_nuclei(path)
+
+
+def test_nuclei_stay_until_others_are_whole(tmp_path: Path) -> None:
+    path = write_prediction(_soft_prediction((200, 200)), tmp_path / "p.zarr")
+    separate_store(path)
+    before = read_nuclei(path)
+    calls = iter(range(100))
+    with pytest.raises(Cancelled):
+        separate_store(path, block_px=64, should_stop=lambda: next(calls) >= 2, settings={"min_confidence": 0.5})
+    with pytest.raises(ShapeError, match="min_confidence"):
+        separate_store(path, settings={"min_confidence": 7.0})
+    after = read_nuclei(path)
+    np.testing.assert_array_equal(after.instances, before.instances)
+    pd.testing.assert_frame_equal(after.table, before.table)
+    assert PredictionStore.open(path).info.settings == {}
+
+
+def test_a_machine_that_dies_between_labels_and_table_leaves_both_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_prediction(_soft_prediction((200, 200)), tmp_path / "p.zarr")
+    separate_store(path)
+    move = PredictionStore._put_in_place
+
+    def once(store: PredictionStore, fresh: str, name: str) -> None:
+        move(store, fresh, name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PredictionStore, "_put_in_place", once)
+    with pytest.raises(KeyboardInterrupt):
+        separate_store(path, settings={"min_confidence": 0.6})
+    found = read_nuclei(path)
+    assert set(found.table["label"]) == set(np.unique(found.instances)) - {0}
+    assert found.table["confidence"].min() >= 0.6
+    monkeypatch.undo()
+    separate_store(path)
+    assert read_nuclei(path).table["confidence"].min() < 0.6

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_monusac.infer.engines import TorchEngine, _folded, _probabilities, as_model, prepare
+from napari_monusac.core.errors import MonusacError
+from napari_monusac.infer.engines import (
+    TorchEngine,
+    _folded,
+    _probabilities,
+    as_model,
+    choose_engine,
+    mean_and_deviation,
+    prepare,
+)
 from napari_monusac.infer.predict import predict
 
 pytestmark = pytest.mark.torch
@@ -37,11 +46,13 @@ def tiles() -> np.ndarray:
 def test_normalisation_is_the_network_s_own(model: Any, tiles: np.ndarray) -> None:
     import torch
 
-    torch.testing.assert_close(prepare(model, tiles), model.network.prepare(tiles), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        prepare(tiles, *mean_and_deviation(model)), model.network.prepare(tiles), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_without_a_mean_pixels_are_divided_by_255(stand_in: Any, tiles: np.ndarray) -> None:
-    found = prepare(stand_in, tiles).numpy()
+    found = prepare(tiles, *mean_and_deviation(stand_in)).numpy()
     np.testing.assert_allclose(found, tiles.transpose(0, 3, 1, 2) / 255, atol=1e-6)
 
 
@@ -108,6 +119,36 @@ def test_engines_can_be_made_in_several_threads_at_once(model: Any, tiles: np.nd
         first, *others = pool.map(make, range(8))
     for other in others:
         np.testing.assert_allclose(other, first, atol=1e-5)
+
+
+def test_an_engine_is_kept_as_long_as_network_and_weights_are(tiles: np.ndarray, checkpoint: Path) -> None:
+    import gc
+    import weakref
+
+    import torch
+
+    model = as_model(checkpoint)
+    first = choose_engine(model, "cpu", "float32")
+    assert choose_engine(model, "cpu", "float32") is first
+    before = first.run(tiles)
+    with torch.no_grad():
+        model.network.semantic_head[0].bias += torch.tensor([0.0, 9.0, 0.0, 0.0, 0.0])
+    second = choose_engine(model, "cpu", "float32")
+    assert np.abs(second.run(tiles) - before).max() > 0.1, "weights have changed"
+    gone = weakref.ref(model.network)
+    del model, first, second
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("device", ["cuda", "tpu"])
+def test_a_device_that_is_not_there_is_said(stand_in: Any, device: str) -> None:
+    import torch
+
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(MonusacError, match=device):
+        choose_engine(stand_in, device)
 
 
 def test_the_network_runs_while_tiles_are_blended(stand_in: Any, tissue: np.ndarray) -> None:

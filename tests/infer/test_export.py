@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,13 @@ def test_openvino_compiles_a_fixed_shape_only_where_it_comes_often(
 def test_openvino_is_chosen_for_much_work_on_a_cpu(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setattr("napari_monusac.learn.device.choose_device", lambda _: ("cpu", "no GPU"))
+    stand_in = type(stand_in)(copy.deepcopy(stand_in.network), stand_in.recipe)  # asked for nothing before
     assert choose_engine(stand_in, "auto", "float32", pixels=1000).name == "torch float32 on cpu"
     assert choose_engine(stand_in, "auto", "float32", pixels=50_000_000).name == "OpenVINO float32 on cpu"
-    assert openvino_engine.is_converted(stand_in.network)
     assert choose_engine(stand_in, "auto", "float32", pixels=1000).name == "OpenVINO float32 on cpu"  # ready now
+    crops = type(stand_in)(copy.deepcopy(stand_in.network), stand_in.recipe)
+    names = [choose_engine(crops, "auto", "float32", pixels=1_500_000).name.split()[0] for _ in range(4)]
+    assert names == ["torch", "torch", "OpenVINO", "OpenVINO"], "many small crops are much work, too"
     assert choose_engine(stand_in, "cpu", "float32").name == "torch float32 on cpu"
     monkeypatch.setattr(openvino_engine, "available", lambda: False)
     assert choose_engine(stand_in, "auto", "float32", pixels=50_000_000).name == "torch float32 on cpu"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_monusac.core.errors import Cancelled, MonusacError, ShapeError
-from napari_monusac.infer.predict import Progress, predict, predict_tiles
+from napari_monusac.infer.predict import Progress, predict
 
 pytestmark = pytest.mark.torch
 EXACT = {"device": "cpu", "precision": "float32"}
@@ -61,19 +61,22 @@ def test_a_region_is_what_the_whole_says_there(stand_in: Any, tissue: np.ndarray
 def test_parts_tile_the_region(stand_in: Any, tissue: np.ndarray) -> None:
     whole = _both(predict(tissue, stand_in, um_per_px=0.25, **EXACT))
     seen = np.zeros((300, 400), int)
-    fractions = []
-    for part in predict_tiles(
-        tissue, stand_in, um_per_px=0.25, region=(50, 60, 300, 400), tile_px=96, overlap_px=32, **EXACT
-    ):
-        rows, columns = part.box.slices
+    told: list[Progress] = []
+
+    def check(box: Any, semantic: np.ndarray, ternary: np.ndarray) -> None:
+        rows, columns = box.slices
         seen[rows, columns] += 1
         here = whole[:, 50:350, 60:460][:, rows, columns]
-        np.testing.assert_allclose(np.concatenate([part.semantic, part.ternary]), here, atol=2e-6)
-        fractions.append(float(part.progress))
+        np.testing.assert_allclose(np.concatenate([semantic, ternary]), here, atol=2e-6)
+
+    predict(
+        tissue, stand_in, um_per_px=0.25, region=(50, 60, 300, 400), tile_px=96, overlap_px=32, on_tile=check,
+        progress=told.append, **EXACT,
+    )  # fmt: skip
     assert (seen == 1).all()
-    assert fractions == sorted(fractions)
-    assert fractions[-1] == 1.0
-    assert part.progress.eta_s == 0.0
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert told[-1].eta_s == 0.0
 
 
 @pytest.mark.parametrize(("um", "width"), [(0.5, 1), (0.125, 5), (0.37, 3)])
@@ -84,14 +87,22 @@ def test_other_scales_are_resampled_and_said(stand_in: Any, tissue: np.ndarray, 
     assert prediction.boundary_width == width  # 3 px of the network, in px of the image
     assert any("resampled" in n for n in prediction.notes)
     np.testing.assert_allclose(prediction.semantic.sum(0), 1, atol=1e-5)
-    parts = predict_tiles(tissue, stand_in, um_per_px=um, tile_px=96, overlap_px=32, **EXACT)
     seen = np.zeros(tissue.shape[:2], int)
-    worst = 0.0
-    for part in parts:
-        seen[part.box.slices] += 1
-        worst = max(worst, float(np.abs(part.semantic - prediction.semantic[(slice(None), *part.box.slices)]).mean()))
+    worst: list[float] = []
+
+    def check(box: Any, semantic: np.ndarray, _: np.ndarray) -> None:
+        seen[box.slices] += 1
+        worst.append(float(np.abs(semantic - prediction.semantic[(slice(None), *box.slices)]).mean()))
+
+    predict(tissue, stand_in, um_per_px=um, tile_px=96, overlap_px=32, on_tile=check, **EXACT)
     assert (seen == 1).all()
-    assert worst < 2e-3
+    assert max(worst) < 2e-3
+
+
+@pytest.mark.parametrize("um", [-0.25, 0.0, float("nan"), float("inf"), 1e-4])
+def test_a_scale_that_no_microscope_has_is_refused(stand_in: Any, tissue: np.ndarray, um: float) -> None:
+    with pytest.raises(ShapeError, match="um_per_px"):
+        predict(tissue, stand_in, um_per_px=um, **EXACT)
 
 
 def test_resampling_keeps_things_in_their_place(stand_in: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from napari_monusac.core.errors import Cancelled, StoreError
+from napari_monusac.infer import alone
 from napari_monusac.infer.predict import predict
 from napari_monusac.infer.slide import predict_slide
 from napari_monusac.io.store import PredictionStore, read_prediction
@@ -122,8 +123,6 @@ def test_region_and_scale(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> 
 
 
 def test_two_processes_do_not_write_the_same_store(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> None:
-    import json
-
     def again(progress: float) -> None:
         if progress == 1.0:
             return
@@ -131,10 +130,96 @@ def test_two_processes_do_not_write_the_same_store(stand_in: Any, tissue: np.nda
             predict_slide(tissue, stand_in, tmp_path / "s.zarr", **OPTIONS)
 
     predict_slide(tissue, stand_in, tmp_path / "s.zarr", progress=again, nuclei=False, **OPTIONS)
+    assert [p.name for p in tmp_path.iterdir()] == ["s.zarr"]
+
+
+@pytest.mark.parametrize("alive", [False, True])
+def test_a_lock_of_another_machine(
+    stand_in: Any, tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: bool
+) -> None:
+    """Its process cannot be asked: who touches the lock with each tile is at work, who is silent is dead."""
+    import json
+    import os
+    import threading
+
+    monkeypatch.setattr(alone, "SILENT_S", 1.5)
     lock = tmp_path / "t.zarr.lock"
-    lock.write_text(json.dumps({"pid": 1, "started": 0.0, "host": "a dead worker of another machine"}))
-    predict_slide(tissue, stand_in, tmp_path / "t.zarr", nuclei=False, **OPTIONS)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.zarr", "t.zarr"]
+    lock.write_text(json.dumps({"pid": 1, "started": 0.0, "host": "another machine"}))
+    if not alive:
+        predict_slide(tissue, stand_in, tmp_path / "t.zarr", nuclei=False, **OPTIONS)
+        assert [p.name for p in tmp_path.iterdir()] == ["t.zarr"]
+        return
+    sign = threading.Timer(0.4, lambda: os.utime(lock))
+    sign.start()
+    with pytest.raises(StoreError, match="another process"):
+        predict_slide(tissue, stand_in, tmp_path / "t.zarr", nuclei=False, **OPTIONS)
+    sign.join()
+    assert lock.exists()
+
+
+def test_whoever_lost_the_lock_stops_writing(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> None:
+    def stolen(progress: Any) -> None:
+        if progress.done == 3:
+            (tmp_path / "s.zarr.lock").write_text("{}")
+
+    with pytest.raises(StoreError, match="another process"):
+        predict_slide(tissue, stand_in, tmp_path / "s.zarr", progress=stolen, **OPTIONS)
+    assert (tmp_path / "s.zarr.lock").exists(), "it is somebody else's"
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"image": "turned"}, "another image"),
+        ({"model": "moved"}, "another model"),
+        ({"flips": True}, "without flips"),
+        ({"um_per_px": 0.26}, "0.25 um/px, not at 0.26"),
+        ({"region": (0, 0, 200, 200)}, "another region"),
+    ],
+)
+def test_a_finished_store_of_something_else_is_refused(
+    stand_in: Any, tissue: np.ndarray, tmp_path: Path, other: dict[str, Any], says: str
+) -> None:
+    import copy
+
+    path = predict_slide(tissue, stand_in, tmp_path / "s.zarr", **OPTIONS)
+    stamp = (path / "zarr.json").stat().st_mtime_ns
+    image, model = tissue, stand_in
+    if other.pop("image", None):
+        image = np.ascontiguousarray(tissue[::-1, ::-1])
+    if other.pop("model", None):
+        model = type(stand_in)(copy.deepcopy(stand_in.network), stand_in.recipe)
+        model.network.semantic.bias.data += 1
+    with pytest.raises(StoreError, match=says):
+        predict_slide(image, model, path, **{**OPTIONS, **other})
+    assert (path / "zarr.json").stat().st_mtime_ns == stamp
+    predict_slide(image, model, path, **{**OPTIONS, **other}, overwrite=True)
+
+
+@pytest.mark.parametrize("change", [{"um_per_px": 0.26}, {"region": (32, 64, 200, 300)}, {"skip_glass": True}])
+def test_work_with_other_options_is_not_gone_on_with(
+    stand_in: Any, tissue: np.ndarray, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    calls = iter(range(1000))
+    with pytest.raises(Cancelled):
+        predict_slide(tissue, stand_in, tmp_path / "s.zarr", should_stop=lambda: next(calls) >= 4, **OPTIONS)
+    done: list[int] = []
+    path = predict_slide(
+        tissue, stand_in, tmp_path / "s.zarr", progress=lambda p: done.append(p.done), **{**OPTIONS, **change}
+    )
+    assert done[0] == 1
+    assert PredictionStore.open(path).info.um_per_px == change.get("um_per_px", 0.25)
+
+
+def test_nuclei_that_a_stop_left_out_are_separated_without_the_network(
+    stand_in: Any, tissue: np.ndarray, tmp_path: Path
+) -> None:
+    path = predict_slide(tissue, stand_in, tmp_path / "s.zarr", nuclei=False, **OPTIONS)
+    assert PredictionStore.open(path).read_table() is None
+    heard: list[float] = []
+    predict_slide(tissue, stand_in, path, progress=heard.append, **OPTIONS)
+    assert PredictionStore.open(path).read_table() is not None
+    assert not heard
 
 
 def test_a_slide_of_another_scale_scores_as_predicted_in_memory(stand_in: Any, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import zarr
 from napari_monusac.core.errors import ShapeError, StoreError
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.store import (
+    ImageFrame,
     PredictionStore,
     StoreInfo,
     read_prediction,
@@ -169,3 +170,23 @@ def test_nothing_is_left_after_a_failure(tmp_path: Path, monkeypatch: pytest.Mon
 def test_nuclei_must_fit(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match=r"\(3, 3\)"):
         write_prediction(_prediction(), tmp_path / "p.zarr", instances=np.zeros((3, 3), int))
+
+
+def test_maps_at_another_scale_lie_where_their_image_lies(tmp_path: Path) -> None:
+    """OME's translation of the first pixel's centre: by the frame, not by whole px of the maps."""
+    frame = ImageFrame(shape=(200, 300), offset_px=(101, 203), um_per_px=0.5, factor=2.0, origin=(0.25, -0.5))
+    info = StoreInfo(um_per_px=0.25, offset_px=(202, 406), frame=frame)
+    store = PredictionStore.create(tmp_path / "p.zarr", (400, 600), info)
+    (dataset,) = zarr.open_group(store.path).attrs["ome"]["multiscales"][0]["datasets"]
+    scale, shift = (t[t["type"]] for t in dataset["coordinateTransformations"])
+    assert scale[1:] == [0.25, 0.25]
+    # pixel r of the part has its centre at (r + 0.5) * factor - 0.5 + origin on the maps: solve for map pixel 0
+    expected = [((0 - o + 0.5) / 2.0 - 0.5 + first) * 0.5 for o, first in zip((0.25, -0.5), (101, 203), strict=True)]
+    assert shift[1:] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("quantise", "largest"), [(True, 255), (False, 1)])
+def test_the_window_fits_the_values(tmp_path: Path, quantise: bool, largest: int) -> None:
+    store = PredictionStore.create(tmp_path / "p.zarr", (64, 64), StoreInfo(), quantise=quantise)
+    channels = zarr.open_group(store.path).attrs["ome"]["omero"]["channels"]
+    assert {c["window"]["max"] for c in channels} == {largest}

@@ -132,7 +132,13 @@ def _predict(collection: Collection, crop: Crop, run: RunFolder, device: str, st
 
     tell(f"predicting {crop.name}, a patient that training has not seen")
     with collection.open(crop) as slide:
-        predict_crop(slide, run.best if run.best.is_file() else run.last, stored / f"{crop.name}.zarr", device=device)
+        predict_crop(
+            slide,
+            run.best if run.best.is_file() else run.last,
+            stored / f"{crop.name}.zarr",
+            device=device,
+            overwrite=True,
+        )
 
 
 def _draw(truth: Path, stored: Path, picture: Path) -> None:

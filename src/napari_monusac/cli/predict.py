@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_monusac.cli.shell import Device, Json, answer, answer_json, bar_on_stderr, stop_on_signal, table, tell
-from napari_monusac.core.errors import Cancelled, FileProblem, MonusacError, SlideError
+from napari_monusac.cli.shell import Json, answer, answer_json, bar_on_stderr, stop_on_signal, table, tell
+from napari_monusac.core.errors import Cancelled, FileProblem
 
 if TYPE_CHECKING:
-    from napari_monusac.infer.batch import SlideJob, SlideResult
+    from napari_monusac.infer.batch import SlideResult
     from napari_monusac.io.collection import Collection, Crop
 
 Step = Callable[[float, str], None]
@@ -45,20 +43,25 @@ def predict(
         bool, typer.Option("--flips", help="Average over 8 flips and turns: better, 8 times slower.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict finished images again.")] = False,
-    device: Device = "auto",
+    um_per_px: Annotated[
+        float | None,
+        typer.Option("--um-per-px", help="Micrometres per pixel of the images, over what their files say."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, openvino, cuda, cuda:N or mps.")] = "auto",
     as_json: Json = False,
 ) -> None:
     """Predict nuclei with class and confidence, and store maps and nuclei as OME-Zarr.
 
-    Finished images are skipped, so a stopped batch goes on when it is started again. An image that fails is reported
-    and the rest go on; the exit code is then 1.
+    Finished images are skipped, so a stopped batch goes on when it is started again; a prediction of other pixels, by
+    other weights or with other options is never taken for finished. An image that fails is reported and the rest go
+    on; the exit code is then 1.
     """
     from napari_monusac.learn.checkpoint import resolve_checkpoint
 
     tasks = _tasks(images, out)
     resolve_checkpoint(checkpoint)
     out.mkdir(parents=True, exist_ok=True)
-    options = {"flips": flips, "device": device, "overwrite": overwrite}
+    options = {"flips": flips, "device": device, "overwrite": overwrite, "um_per_px": um_per_px}
     results: list[dict[str, Any]] = []
     with stop_on_signal("stopping; finished images are kept") as stopping, bar_on_stderr() as bar:
         task = bar.add_task("predicting", total=len(tasks))
@@ -70,11 +73,13 @@ def predict(
         found = _many(tasks, checkpoint, scheduler, workers, options, stopping) if many else _one_by_one(
             tasks, checkpoint, options, stopping, step
         )  # fmt: skip
-        for result in found:
-            results.append(result)
-            step(0.0, Path(result["image"]).name)
-            if result["status"] == "failed":
-                tell(f"failed: {result['message']}")
+        for one, result in found:
+            results.append(_result(one, result))
+            step(0.0, one.crop.name)
+            if result.status == "failed":
+                tell(f"failed: {result.message}")
+            for note in result.notes if result.status == "done" else ():
+                tell(f"{one.crop.name}: {note}")
     _report(results, out, as_json)
 
 
@@ -100,6 +105,7 @@ def _tasks(images: list[Path], out: Path) -> list[_Task]:
         An argument does not exist, or two images would share a name.
     """
     from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.store import crop_store
 
     collections: dict[Path, Collection] = {}
     tasks: dict[Path, _Task] = {}
@@ -107,10 +113,12 @@ def _tasks(images: list[Path], out: Path) -> list[_Task]:
         if not given.exists():
             raise FileProblem(given, "does not exist", "check the path")
         folder = given if given.is_dir() else given.parent
-        collection = collections.setdefault(folder, open_collection(folder))
+        if folder not in collections:
+            collections[folder] = open_collection(folder)
+        collection = collections[folder]
         crops = collection.crops if given.is_dir() else (_crop_of(collection, given),)
         for crop in crops:
-            path = out / f"{crop.name.replace('/', '_')}.zarr"
+            path = crop_store(out, crop.name)
             known = tasks.get(path)
             if known is not None and known.crop.image.resolve() != crop.image.resolve():
                 raise FileProblem(crop.image, f"has the name of {known.crop.image}", "predict them into two folders")
@@ -127,44 +135,19 @@ def _crop_of(collection: Collection, image: Path) -> Crop:
 
 def _one_by_one(
     tasks: list[_Task], checkpoint: Path, options: dict[str, Any], stopping: Callable[[], bool], step: Step
-) -> Iterator[dict[str, Any]]:
-    from napari_monusac.learn.checkpoint import load_checkpoint
+) -> Iterator[tuple[_Task, SlideResult]]:
+    from napari_monusac.infer.batch import job_of, predict_one
 
-    model = None
+    um_per_px = options.pop("um_per_px")
     for task in tasks:
         if stopping():
             raise Cancelled("the same command goes on")
-        if task.out.exists() and not options["overwrite"]:
-            yield _result(task, "skipped")
-            continue
-        model = model or load_checkpoint(checkpoint)
-        start = time.perf_counter()
-        try:
-            _predict_one(task, model, options, stopping, step)
-        except Cancelled:
-            raise
-        except MonusacError as error:
-            yield _result(task, "failed", message=str(error))
-            continue
-        yield _result(task, "done", seconds=time.perf_counter() - start)
+        job = job_of(task.collection, task.crop, task.out, um_per_px)
 
+        def told(part: float, name: str = task.crop.name) -> None:
+            step(float(part), name)
 
-def _predict_one(task: _Task, model: Any, options: dict[str, Any], stopping: Callable[[], bool], step: Step) -> None:
-    from napari_monusac.infer.crop import predict_crop
-
-    with task.collection.open(task.crop) as slide:
-        notes = predict_crop(
-            slide,
-            model,
-            task.out,
-            flips=options["flips"],
-            device=options["device"],
-            overwrite=options["overwrite"],
-            progress=lambda p: step(float(p), task.crop.name),
-            should_stop=stopping,
-        )
-    for note in notes:
-        tell(f"{task.crop.name}: {note}")
+        yield task, predict_one(job, str(checkpoint), {**options, "progress": told, "should_stop": stopping})
 
 
 def _many(
@@ -174,59 +157,40 @@ def _many(
     workers: int,
     options: dict[str, Any],
     stopping: Callable[[], bool],
-) -> Iterator[dict[str, Any]]:
-    from napari_monusac.infer.batch import cluster_workers, dask_executor, predict_many
+) -> Iterator[tuple[_Task, SlideResult]]:
+    from napari_monusac.infer.batch import cluster_workers, dask_executor, job_of, predict_many
 
     executor = dask_executor(scheduler) if scheduler is not None else None
     if executor is not None and workers == 1:
         workers = cluster_workers(executor)
-    jobs = [_job(task, finished=task.out.exists() and not options["overwrite"]) for task in tasks]
-    targets = {job.out: task for job, task in zip(jobs, tasks, strict=True)}
-    folder = tasks[0].out.parent.absolute() if tasks else Path()
+    um_per_px = options.pop("um_per_px")
+    targets = {str(task.out.absolute()): task for task in tasks}
     found = predict_many(
-        jobs,
+        (job_of(task.collection, task.crop, task.out, um_per_px) for task in tasks),
         checkpoint.absolute(),
-        folder,
+        tasks[0].out.parent.absolute() if tasks else Path(),
         executor=executor,
         workers=workers,
         options=options,
         should_stop=stopping,
     )
     for result in found:
-        task = targets[result.out]
-        for note in result.notes:
-            tell(f"{task.crop.name}: {note}")
-        yield _of_slide(result, task)
+        yield targets[result.out], result
 
 
-def _job(task: _Task, *, finished: bool) -> SlideJob:
-    """What a worker needs to know; the order of the channels is the collection's word, which asks the patient's others."""
-    from napari_monusac.infer.batch import SlideJob
-
-    order: Literal["auto", "rgb", "bgr"] = "auto"
-    if not finished:
-        with suppress(SlideError):  # the worker meets it again, and reports it for this image
-            order = "bgr" if task.collection.channels_swapped(task.crop) else "rgb"
-    # whole paths: a worker may run in another folder, or on another machine that sees the same disk
-    return SlideJob(image=str(task.crop.image.absolute()), out=str(task.out.absolute()), channel_order=order)
-
-
-def _of_slide(result: SlideResult, task: _Task) -> dict[str, Any]:
-    values = _result(task, result.status, message=result.message, seconds=result.seconds)
-    return {**values, "out": result.out, "attempts": result.attempts}
-
-
-def _result(task: _Task, status: str, *, message: str = "", seconds: float = 0.0) -> dict[str, Any]:
+def _result(task: _Task, result: SlideResult) -> dict[str, Any]:
     values: dict[str, Any] = {
         "image": str(task.crop.image),
         "crop": task.crop.name,
         "patient": task.crop.patient,
         "out": str(task.out),
-        "status": status,
-        "message": message,
-        "seconds": round(seconds, 2),
+        "status": result.status,
+        "message": result.message,
+        "notes": list(result.notes),
+        "attempts": result.attempts,
+        "seconds": round(result.seconds, 2),
     }
-    if status != "failed":
+    if result.status != "failed":
         values["nuclei"] = _counts(task.out)
     return values
 

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from napari_monusac.core.errors import Cancelled, MonusacError, StoreError
+from napari_monusac.core.errors import Cancelled, MonusacError, SlideError, StoreError
 from napari_monusac.infer.cluster import cluster_workers, dask_executor
+
+if TYPE_CHECKING:
+    from napari_monusac.io.collection import Collection, Crop
 
 __all__ = [
     "SlideJob",
     "SlideResult",
     "cluster_workers",
     "dask_executor",
+    "job_of",
     "output_paths",
     "predict_many",
     "predict_one",
 ]
 
 ExecutorFactory = Callable[[], Executor]
+#: So long a stop waits for workers, which look for it before each batch of tiles, s.
+_STOP_S = 120.0
 
 
 class SlideJob(BaseModel):
@@ -92,8 +100,21 @@ def output_paths(images: Sequence[str | Path], out: str | Path) -> dict[Path, Pa
     return {p: Path(out) / f"{n}.zarr" for p, n in zip(paths, names, strict=True)}
 
 
+def job_of(collection: Collection, crop: Crop, out: Path, um_per_px: float | None = None) -> SlideJob:
+    """The job of one crop: red and blue as the collection knows them, which asks the patient's other crops.
+
+    Whole paths: a worker may run in another folder, or on another machine that sees the same disk.
+    """
+    order: Literal["auto", "rgb", "bgr"] = "auto"
+    with suppress(SlideError):  # the worker meets it again, and reports it for this image
+        order = "bgr" if collection.channels_swapped(crop) else "rgb"
+    return SlideJob(
+        image=str(crop.image.absolute()), out=str(out.absolute()), channel_order=order, um_per_px=um_per_px
+    )  # fmt: skip
+
+
 def predict_many(
-    images: Sequence[str | Path | SlideJob],
+    images: Iterable[str | Path | SlideJob],
     checkpoint: str | Path,
     out: str | Path,
     *,
@@ -110,8 +131,9 @@ def predict_many(
 
     Parameters
     ----------
-    images : sequence of paths or SlideJob
-        Slides; a `SlideJob` names its own store and may say the channels' order and the scale.
+    images : iterable of paths or SlideJob
+        Slides; a `SlideJob` names its own store and may say the channels' order and the scale. Jobs are asked for as
+        workers become free.
     checkpoint : path
         A checkpoint file or a run folder that all workers can read.
     out : path
@@ -135,32 +157,27 @@ def predict_many(
     Raises
     ------
     Cancelled
-        `should_stop` said so.
+        `should_stop` said so. The workers stop within a batch of tiles; what they have done is kept.
     StoreError
         The folder cannot be written.
     """
-    jobs = [i for i in images if isinstance(i, SlideJob)]
-    plain = [i for i in images if not isinstance(i, SlideJob)]
-    jobs += [SlideJob(image=str(i), out=str(o)) for i, o in output_paths(plain, out).items()]
+    if isinstance(images, Sequence) and not any(isinstance(i, SlideJob) for i in images):
+        targets = output_paths([i for i in images if not isinstance(i, SlideJob)], out)
+        images = [SlideJob(image=str(i), out=str(o)) for i, o in targets.items()]
+    jobs = (
+        i if isinstance(i, SlideJob) else SlideJob(image=str(i), out=str(Path(out) / f"{Path(i).stem}.zarr"))
+        for i in images
+    )
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(out, f"cannot be written ({error.strerror})", "choose another folder") from error
-    waiting: deque[_Started] = deque()
-    for job in jobs:
-        if Path(job.out).exists() and not (options or {}).get("overwrite"):
-            yield SlideResult(image=job.image, out=job.out, status="skipped", attempts=0)
-        else:
-            waiting.append(_Started(job))
-    if not waiting:
-        return
-    if executor is None:
-        executor = _processes(workers)
-    pool = _Pool(executor, str(checkpoint), dict(options or {}), workers)
+    stop = Path(out).absolute() / f".stop-{uuid.uuid4().hex[:12]}"
+    pool = _Pool(executor or _processes(workers), (str(checkpoint), dict(options or {}), str(stop)), workers)
     try:
-        yield from _drive(pool, waiting, attempts, should_stop)
+        yield from _drive(pool, (_Started(job) for job in jobs), attempts, should_stop)
     finally:
-        pool.close()
+        pool.close(stop)
 
 
 @dataclass
@@ -174,8 +191,7 @@ class _Pool:
     """An executor that is made anew when it breaks."""
 
     given: Executor | ExecutorFactory
-    checkpoint: str
-    options: dict[str, Any]
+    arguments: tuple[Any, ...]
     workers: int
     running: dict[Future[SlideResult], _Started] = field(default_factory=dict)
     current: Executor | None = None
@@ -184,12 +200,11 @@ class _Pool:
         started.attempts += 1
         if self.current is None:
             self.current = self.given if isinstance(self.given, Executor) else self.given()
-        arguments = (started.job, self.checkpoint, self.options)
         try:
-            future = self.current.submit(predict_one, *arguments)
+            future = self.current.submit(predict_one, started.job, *self.arguments)
         except RuntimeError:  # a pool that broke between two submissions
             self.renew()
-            future = self.current.submit(predict_one, *arguments)
+            future = self.current.submit(predict_one, started.job, *self.arguments)
         self.running[future] = started
 
     def renew(self) -> None:
@@ -199,23 +214,29 @@ class _Pool:
                 self.current.shutdown(wait=False, cancel_futures=True)
             self.current = self.given()
 
-    def close(self) -> None:
-        for future in self.running:
-            future.cancel()
+    def close(self, stop: Path) -> None:
+        """End what is still running: workers look for the file `stop` before each batch of tiles."""
+        running = [future for future in self.running if not future.cancel()]
+        if running:
+            stop.touch()
+            wait(running, timeout=_STOP_S)
         if self.current is not None and not isinstance(self.given, Executor):
             self.current.shutdown(wait=True, cancel_futures=True)
+        stop.unlink(missing_ok=True)
 
 
 def _drive(
-    pool: _Pool, waiting: deque[_Started], attempts: int, should_stop: Callable[[], bool] | None
+    pool: _Pool, waiting: Iterator[_Started], attempts: int, should_stop: Callable[[], bool] | None
 ) -> Iterator[SlideResult]:
     """Keep as many slides running as there are workers; those whose worker died run alone, after the others."""
     suspects: deque[_Started] = deque()
-    while waiting or suspects or pool.running:
+    following = next(waiting, None)
+    while following is not None or suspects or pool.running:
         if should_stop is not None and should_stop():
-            raise Cancelled(f"stopped with {len(waiting) + len(suspects) + len(pool.running)} slides to do")
-        while waiting and len(pool.running) < pool.workers:
-            pool.submit(waiting.popleft())
+            raise Cancelled("stopped; finished slides and tiles are kept")
+        while following is not None and len(pool.running) < pool.workers:
+            pool.submit(following)
+            following = next(waiting, None)
         if suspects and not pool.running:
             pool.submit(suspects.popleft())
         for future in wait(pool.running, timeout=0.5, return_when=FIRST_COMPLETED).done:
@@ -237,27 +258,50 @@ def _died(started: _Started, error: BaseException) -> SlideResult:
     return SlideResult(image=job.image, out=job.out, status="failed", attempts=started.attempts, message=message)
 
 
-def predict_one(job: SlideJob, checkpoint: str, options: dict[str, Any]) -> SlideResult:
-    """Predict one slide, in whatever process: errors come back as a result, not as an exception."""
+def predict_one(
+    job: SlideJob, checkpoint: str, options: Mapping[str, Any], stop: str = "", *, model: Any = None
+) -> SlideResult:
+    """Predict one slide, in whatever process: errors come back as a result, not as an exception.
+
+    Parameters
+    ----------
+    job : SlideJob
+    checkpoint : str
+        A checkpoint file or a run folder; loaded once in each process.
+    options : mapping
+        Further parameters of `napari_monusac.infer.crop.predict_crop`.
+    stop : str
+        A file; once it is there the work ends.
+    model : LoadedModel, optional
+        What `checkpoint` holds, where the caller has loaded it.
+
+    Raises
+    ------
+    Cancelled
+        It was told to stop.
+    """
     from napari_monusac.infer.crop import predict_crop
     from napari_monusac.io.slides import open_slide
 
     start = time.perf_counter()
 
-    def failed(message: str) -> SlideResult:
-        return SlideResult(image=job.image, out=job.out, status="failed", message=message)
+    def result(status: Literal["done", "skipped", "failed"], **more: Any) -> SlideResult:
+        seconds = time.perf_counter() - start
+        return SlideResult(image=job.image, out=job.out, status=status, seconds=seconds, **more)
 
+    if stop:
+        options = {**options, "should_stop": lambda: Path(stop).exists()}
     try:
+        model = model if model is not None else _model(checkpoint, _stamp(checkpoint))
         with open_slide(job.image, channel_order=job.channel_order, um_per_px=job.um_per_px) as slide:
-            notes = predict_crop(slide, _model(checkpoint, _stamp(checkpoint)), Path(job.out), **options)
+            outcome = predict_crop(slide, model, Path(job.out), **options)
     except Cancelled:
         raise
     except MonusacError as error:
-        return failed(str(error))
+        return result("failed", message=str(error))
     except Exception as error:  # noqa: BLE001 - one slide must not take the others with it
-        return failed(f"{job.image}: {type(error).__name__}: {error}")
-    seconds = time.perf_counter() - start
-    return SlideResult(image=job.image, out=job.out, status="done", notes=notes, seconds=seconds)
+        return result("failed", message=f"{job.image}: {type(error).__name__}: {error}")
+    return result("skipped" if outcome.skipped else "done", notes=outcome.notes)
 
 
 def _stamp(checkpoint: str) -> float:

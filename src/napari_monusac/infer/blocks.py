@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled, StoreError
+from napari_monusac.infer.alone import alone
 from napari_monusac.io.store import PredictionStore, read_stored_nuclei
 from napari_monusac.masks.instances import Nuclei, instances_from_maps
 
@@ -56,32 +57,32 @@ def separate_store(
     Raises
     ------
     Cancelled
-        `should_stop` said so; the store then holds no nuclei.
+        `should_stop` said so; the store then holds the nuclei that it held before.
     StoreError
-        The store cannot be read or written.
+        The store cannot be read or written, or is being written by another process.
+    ShapeError
+        A threshold is out of its range.
     """
     import pandas as pd
 
-    store = PredictionStore.open(path, "r+")
     settings = dict(settings or {})
-    instances, classes = store.create_labels()
-    height, width = store.shape
-    corners = [(y, x) for y in range(0, height, block_px) for x in range(0, width, block_px)]
-    tables: list[pd.DataFrame] = []
-    count = 0
-    for number, corner in enumerate(corners):
-        if should_stop is not None and should_stop():
-            store.create_labels()
-            raise Cancelled(f"stopped after {number} of {len(corners)} blocks")
-        table = _block(store, instances, classes, corner, block_px, halo_px, count, settings)
-        tables.append(table)
-        count += len(table)
-        if progress is not None:
-            progress((number + 1) / len(corners))
-    whole = pd.concat(tables, ignore_index=True)
-    store.write_table(whole)
-    store.update(store.info.model_copy(update={"settings": settings}))
-    store.add_pyramid()
+    with alone(Path(path)):
+        store = PredictionStore.open(path, "r+")
+        instances, classes = store.create_labels()
+        height, width = store.shape
+        corners = [(y, x) for y in range(0, height, block_px) for x in range(0, width, block_px)]
+        tables: list[pd.DataFrame] = []
+        count = 0
+        for number, corner in enumerate(corners):
+            if should_stop is not None and should_stop():
+                raise Cancelled(f"stopped after {number} of {len(corners)} blocks")
+            table = _block(store, instances, classes, corner, block_px, halo_px, count, settings)
+            tables.append(table)
+            count += len(table)
+            if progress is not None:
+                progress((number + 1) / len(corners))
+        whole = pd.concat(tables, ignore_index=True)
+        store.take_labels(whole, settings)
     return whole
 
 

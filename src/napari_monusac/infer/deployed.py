@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_monusac.infer.engines import LoadedModel, prepare
+from napari_monusac.infer.engines import LoadedModel, mean_and_deviation
 
 
 class DeployedNetwork(nn.Module):
@@ -73,10 +72,7 @@ class BareNetwork(nn.Module):
 def normalisation(model: LoadedModel) -> tuple[list[float], list[float]]:
     """Mean and deviation, on the scale 0 to 255 and for R, G, B, that bring pixels to what the network was trained on.
 
-    They are read off the network's own `prepare`, so they cannot differ from it.
+    They are the network's own, so they cannot differ from what it was trained with.
     """
-    levels = np.zeros((2, 1, 1, 3), np.uint8)
-    levels[1] = 255
-    low, high = prepare(model, levels).detach().cpu().double().reshape(2, 3)
-    deviation = 255.0 / (high - low)
-    return [float(v) for v in -low * deviation], [float(v) for v in deviation]
+    mean, deviation = mean_and_deviation(model)
+    return mean.tolist(), deviation.tolist()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import threading
 import time
 import weakref
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +23,10 @@ from napari_monusac.core.recipe import TrainingRecipe
 Precision = Literal["auto", "bfloat16", "float32"]
 #: From so many pixels on it pays to convert the network for OpenVINO (2 to 3 s).
 OPENVINO_PX = 4_000_000
-_TIMED: weakref.WeakKeyDictionary[nn.Module, dict[tuple[str, int], str]] = weakref.WeakKeyDictionary()
+#: Engines that were made for a network, and how many px it was asked to predict: both live as long as it does.
+_MADE: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Any]] = weakref.WeakKeyDictionary()
+_ASKED: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
+_LOCK = threading.RLock()
 
 
 class LoadedModel(Protocol):
@@ -52,6 +57,9 @@ class Engine(Protocol):
     def run(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Uint8 (b, y, x, 3) to float32 (b, 8, y, x): five semantic and three ternary probabilities."""
         ...
+
+
+AnyEngine = TypeVar("AnyEngine", bound=Engine)
 
 
 def as_model(checkpoint: Any) -> LoadedModel:
@@ -97,7 +105,9 @@ class TorchEngine:
     """
 
     def __init__(self, model: LoadedModel, device: str = "cpu", precision: str = "float32") -> None:
-        self.model, self.device, self.precision = model, device, precision
+        self.device, self.precision = device, precision
+        # not the model itself: an engine is kept for as long as its network lives, and must not keep it alive
+        self._mean, self._std = mean_and_deviation(model)
         self.name = f"torch {precision} on {device}"
         self.batch_size = 1 if device == "cpu" else 8
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -107,7 +117,7 @@ class TorchEngine:
     def run(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.run`."""
         with torch.inference_mode():
-            batch = prepare(self.model, tiles).to(self.device, self._dtype)
+            batch = prepare(tiles, self._mean, self._std).to(self.device, self._dtype)
             return _probabilities(*self._network(batch.contiguous(memory_format=torch.channels_last)))
 
 
@@ -133,31 +143,41 @@ def _folded(network: nn.Module) -> nn.Module:
     return folded if alike else whole
 
 
-def prepare(model: LoadedModel, tiles: NDArray[np.uint8]) -> Tensor:
-    """Normalise a batch as the network was trained: by its own mean and deviation where it has them, else pixels / 255.
+def mean_and_deviation(model: LoadedModel) -> tuple[Tensor, Tensor]:
+    """How a network wants its pixels: its own buffers `mean` and `std` where it has them, else pixels / 255.
+
+    Returns
+    -------
+    mean, deviation : float32 (3,)
+        In units of a pixel, 0 to 255.
+    """
+    mean, std = (getattr(model.network, n, None) for n in ("mean", "std"))
+    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
+        return torch.zeros(3), torch.full((3,), 255.0)
+    return mean.detach().float().flatten().clone(), std.detach().float().flatten().clone()
+
+
+def prepare(tiles: NDArray[np.uint8], mean: Tensor, deviation: Tensor) -> Tensor:
+    """Normalise a batch as the network was trained.
 
     Parameters
     ----------
-    model : LoadedModel
-        Its network may have the buffers `mean` and `std`, (1, 3, 1, 1), in units of a pixel.
     tiles : uint8 (b, y, x, 3)
         RGB.
+    mean, deviation : float32 (3,)
+        See `mean_and_deviation`.
 
     Returns
     -------
     float32 (b, 3, y, x)
-        In channels-last memory, on the network's device.
+        In channels-last memory, on the device of `mean`.
     """
-    network = model.network
-    mean, std = (getattr(network, n, None) for n in ("mean", "std"))
-    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
-        mean, std = torch.zeros(3), torch.full((3,), 255.0)
     count, height, width, channels = tiles.shape
     batch = torch.from_numpy(tiles).to(mean.device).float()
     # whole rows at once: arithmetic that repeats every three values is several times as slow
     rows = batch.view(count, height, width * channels)
-    scale = 1 / std.float().flatten()
-    rows.mul_(scale.repeat(width)).add_((-mean.float().flatten() * scale).repeat(width))
+    scale = 1 / deviation
+    rows.mul_(scale.repeat(width)).add_((-mean * scale).repeat(width))
     return batch.permute(0, 3, 1, 2)
 
 
@@ -172,18 +192,40 @@ def tile_multiple(network: Any) -> int:
     return int(getattr(network, "stride", 32))
 
 
+def state_of(network: nn.Module) -> int:
+    """A number that changes whenever torch changes a weight in place (as an optimiser does)."""
+    return sum(value._version for value in network.state_dict(keep_vars=True).values())
+
+
 def choose_precision(model: LoadedModel, device: str, wanted: Precision = "auto") -> str:
     """Take the faster of bfloat16 and float32, timed once for each network and device."""
-    if wanted != "auto":
-        return wanted
+    return _torch_engine(model, device, wanted).precision
+
+
+def _torch_engine(model: LoadedModel, device: str, wanted: Precision) -> TorchEngine:
     kind = device.split(":")[0]
-    if kind == "mps" or (kind == "cuda" and not torch.cuda.is_bf16_supported()):
-        return "float32"
-    timed = _TIMED.setdefault(model.network, {})
-    key = (device, torch.get_num_threads())
-    if key not in timed:
-        timed[key] = min(("float32", "bfloat16"), key=lambda p: _seconds(TorchEngine(model, device, p)))
-    return timed[key]
+    if wanted == "auto" and (kind == "mps" or (kind == "cuda" and not torch.cuda.is_bf16_supported())):
+        wanted = "float32"
+
+    def make() -> TorchEngine:
+        if wanted != "auto":
+            return TorchEngine(model, device, wanted)
+        return min((TorchEngine(model, device, p) for p in ("float32", "bfloat16")), key=_seconds)
+
+    return _kept(model.network, ("torch", device, wanted), make)
+
+
+def _kept(network: nn.Module, key: tuple[Any, ...], make: Callable[[], AnyEngine]) -> AnyEngine:
+    """The engine of an earlier call with the same weights and threads, else a new one: to make one takes seconds."""
+    key = (*key, torch.get_num_threads(), state_of(network))
+    with _LOCK:
+        engines = _MADE.setdefault(network, {})
+        if key not in engines:
+            for old in [k for k in engines if k[-1] != key[-1]]:  # of weights that are no more
+                del engines[old]
+            engines[key] = make()
+        engine: AnyEngine = engines[key]
+        return engine
 
 
 def _seconds(engine: Engine, side: int = 192, repeats: int = 2) -> float:
@@ -211,7 +253,8 @@ def choose_engine(
     precision : {"auto", "bfloat16", "float32"}
         ``"auto"`` times both.
     pixels : int, optional
-        How much there is to do. Converting the network takes seconds, so little work stays with torch.
+        How much there is to do. Converting the network takes seconds, so little work stays with torch; what the same
+        network was asked before counts, too: a folder of small crops is much work.
 
     Raises
     ------
@@ -219,18 +262,21 @@ def choose_engine(
         The model or the device cannot be used.
     """
     from napari_monusac.infer import openvino_engine
+    from napari_monusac.learn.device import choose_device
 
-    if not isinstance(model.network, nn.Module):
-        raise MonusacError(f"network is a {type(model.network).__name__}", "pass a model of load_checkpoint")
+    network = model.network
+    if not isinstance(network, nn.Module):
+        raise MonusacError(f"network is a {type(network).__name__}", "pass a model of load_checkpoint")
     if device == "openvino" and not openvino_engine.available():
         raise MonusacError("OpenVINO is not installed", "pip install 'napari-monusac[openvino]', or use device auto")
-    if device == "auto":
-        from napari_monusac.learn.device import choose_device
-
-        device = choose_device("auto")[0]
-        worth_it = pixels is None or pixels >= OPENVINO_PX or openvino_engine.is_converted(model.network)
-        if device == "cpu" and worth_it and openvino_engine.available():
+    if device != "openvino":
+        asked = device
+        device = choose_device(device)[0]
+        with _LOCK:
+            _ASKED[network] = _ASKED.get(network, 0) + (OPENVINO_PX if pixels is None else pixels)
+            much = _ASKED[network] >= OPENVINO_PX
+        if asked == "auto" and device == "cpu" and much and openvino_engine.available():
             device = "openvino"
     if device == "openvino":
-        return openvino_engine.OpenVinoEngine(model, precision)
-    return TorchEngine(model, device, choose_precision(model, device, precision))
+        return _kept(network, (device, precision), lambda: openvino_engine.OpenVinoEngine(model, precision))
+    return _torch_engine(model, device, precision)

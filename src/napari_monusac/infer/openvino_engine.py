@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import threading
 import warnings
-import weakref
 from collections import Counter
 from typing import Any
 
@@ -17,8 +16,6 @@ from torch import nn
 from napari_monusac.infer.deployed import DeployedNetwork
 from napari_monusac.infer.engines import LoadedModel
 
-_CONVERTED: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()
-_LOCK = threading.Lock()
 #: A graph of a fixed shape is up to a tenth faster and takes 0.3 s to compile: not worth it for a crop of a few tiles.
 FIXED_AFTER = 32
 ANY_SHAPE = (-1, -1, -1, 3)
@@ -27,11 +24,6 @@ ANY_SHAPE = (-1, -1, -1, 3)
 def available() -> bool:
     """Whether OpenVINO is installed."""
     return importlib.util.find_spec("openvino") is not None
-
-
-def is_converted(network: nn.Module) -> bool:
-    """Whether this network was converted before: then it costs nothing to start."""
-    return network in _CONVERTED
 
 
 class OpenVinoEngine:
@@ -50,21 +42,19 @@ class OpenVinoEngine:
     def __init__(self, model: LoadedModel, precision: str = "auto") -> None:
         import openvino as ov
 
-        self.model = model
         self._core = ov.Core()
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = ("bfloat16" if has_bf16 else "float32") if precision == "auto" else precision
         self.name = f"OpenVINO {self.precision} on cpu"
         self._compiled: dict[tuple[int, ...], Any] = {}
         self._asked: Counter[tuple[int, ...]] = Counter()
-        with _LOCK:
-            if model.network not in _CONVERTED:
-                _CONVERTED[model.network] = as_graph(_Joined(model))
-            self._graph = _CONVERTED[model.network]
+        self._graph = as_graph(_Joined(model))
+        self._one_at_a_time = threading.Lock()
 
     def run(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.run`. Normalisation and softmax are part of the graph: numpy beside it would take its cores."""
-        return np.asarray(self._for(tiles.shape)(tiles)[0], np.float32)
+        with self._one_at_a_time:  # a compiled graph answers one caller, and all who predict with a network share it
+            return np.asarray(self._for(tiles.shape)(tiles)[0], np.float32)
 
     def _for(self, shape: tuple[int, ...]) -> Any:
         """The graph for tiles of one shape (b, y, x, 3): that of any shape until this one has come often enough."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,26 +45,6 @@ class Progress(float):
         progress.done, progress.total, progress.seconds = done, total, seconds
         progress.eta_s = seconds / done * (total - done) if done else float("inf")
         return progress
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TilePart:
-    """A finished part of a prediction.
-
-    Attributes
-    ----------
-    progress : Progress
-        How far it is.
-    box : Box
-        (y, x, height, width) in px of the region that is predicted.
-    semantic : float32 (5, height, width)
-    ternary : float32 (3, height, width)
-    """
-
-    progress: Progress
-    box: Box
-    semantic: NDArray[np.float32]
-    ternary: NDArray[np.float32]
 
 
 def predict(
@@ -187,50 +166,6 @@ def predict(
     )
 
 
-def predict_tiles(
-    image: Any,
-    checkpoint: Any,
-    *,
-    um_per_px: float | None = None,
-    region: Sequence[int] | None = None,
-    flips: bool = False,
-    device: str = "auto",
-    precision: Precision = "auto",
-    engine: Engine | None = None,
-    tile_px: int = TILE_PX,
-    overlap_px: int = OVERLAP_PX,
-    batch_size: int | None = None,
-    skip_glass: bool | None = None,
-    should_stop: Callable[[], bool] | None = None,
-) -> Iterator[TilePart]:
-    """Predict part after part, without ever holding the whole: for layers that fill and for slides of any size.
-
-    Takes what `predict` takes. The parts tile the region without gap or overlap.
-
-    Yields
-    ------
-    TilePart
-        Progress with ETA, place in the region, and the probabilities there.
-
-    Raises
-    ------
-    Cancelled, ShapeError, CheckpointError, SlideError
-        As `predict`.
-    """
-    plan = plan_prediction(
-        image, as_model(checkpoint), um_per_px=um_per_px, region=region, device=device, precision=precision,
-        engine=engine, tile_px=tile_px, overlap_px=overlap_px,
-    )  # fmt: skip
-    start, total = time.perf_counter(), len(plan.grid)
-    tiles = run_tiles(
-        plan, flips=flips, batch_size=batch_size, skip_glass=skips_glass(plan, skip_glass), should_stop=should_stop
-    )
-    for index, box, values in tiles:
-        place, part = in_region(plan, box, values)
-        if part.size:
-            yield TilePart(Progress.of(index + 1, total, time.perf_counter() - start), place, part[:5], part[5:])
-
-
 def skips_glass(plan: Plan, wanted: bool | None) -> bool:
     """Whether tiles without tissue are skipped: as asked, by default for images over 4096 px."""
     return max(plan.source.shape) > SLIDE_PX if wanted is None else wanted
@@ -253,11 +188,18 @@ def _region_maps(plan: Plan, maps: NDArray[np.float32], block: int = 2048) -> ND
     return out
 
 
+def bytes_needed(plan: Plan) -> int:
+    """What the maps of a plan take in memory at the most: the network's, twice, or theirs and those of the region."""
+    height, width = plan.source.shape
+    inside = 0 if plan.factor == 1.0 else 32 * plan.region.height * plan.region.width
+    return 32 * height * width * (2 if plan.factor == 1.0 else 1) + 2 * inside
+
+
 def _check_memory(plan: Plan) -> None:
     """Refuse what does not fit before hours are spent on it."""
-    height, width = plan.source.shape
-    needed, free = 2 * 32 * height * width, psutil.virtual_memory().available
+    needed, free = bytes_needed(plan), psutil.virtual_memory().available
     if needed > free:
+        height, width = plan.source.shape
         raise ShapeError(
             f"the maps of {width} x {height} px need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free",
             "predict it to disk with predict_slide (napari-monusac predict), or choose a region",

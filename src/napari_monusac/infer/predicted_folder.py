@@ -7,7 +7,7 @@ from collections.abc import Collection as Names
 from pathlib import Path
 
 from napari_monusac.core.errors import Cancelled
-from napari_monusac.io.collection import Collection, Crop
+from napari_monusac.io.collection import Collection
 
 #: Called with (fraction or None, what is being done).
 Report = Callable[[float | None, str], None]
@@ -55,6 +55,7 @@ def predictions_of(
     if not is_checkpoint(path) and path.is_dir():
         return path
     from napari_monusac.infer.crop import predict_crop
+    from napari_monusac.io.store import crop_store
     from napari_monusac.learn.checkpoint import load_checkpoint, resolve_checkpoint
     from napari_monusac.learn.device import choose_device
     from napari_monusac.scoring.predictions import sha256_of
@@ -65,7 +66,7 @@ def predictions_of(
     folder = Path(cache) / sha256_of(weights)[:16]
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [c for c in collection.crops if c.annotation is not None and (crops is None or c.name in crops)]
-    missing = [c for c in wanted if not _store_of(folder, c).exists()]
+    missing = [c for c in wanted if not crop_store(folder, c.name).exists()]
     loaded = load_checkpoint(weights, device=choose_device("auto")[0]) if missing else None
     for done, crop in enumerate(missing):
         if stop():
@@ -73,9 +74,5 @@ def predictions_of(
         if report is not None:
             report(done / len(missing), f"{path.name} predicts {crop.name}")
         with collection.open(crop) as slide:
-            predict_crop(slide, loaded, _store_of(folder, crop), should_stop=stop)
+            predict_crop(slide, loaded, crop_store(folder, crop.name), should_stop=stop)
     return folder
-
-
-def _store_of(folder: Path, crop: Crop) -> Path:
-    return folder / f"{crop.name.replace('/', '_')}.zarr"

@@ -5,27 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from napari_monusac.core.errors import RunLockedError, StoreError
+from napari_monusac.core.errors import StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
+from napari_monusac.infer.alone import alone
 from napari_monusac.infer.blocks import separate_store
-from napari_monusac.infer.engines import Engine, LoadedModel, Precision, as_model, checkpoint_name
+from napari_monusac.infer.engines import Engine, Precision, as_model, checkpoint_name
+from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.plan import OVERLAP_PX, TILE_PX, Plan, in_region, plan_prediction
 from napari_monusac.infer.predict import Progress, skips_glass
 from napari_monusac.infer.run import run_tiles
+from napari_monusac.infer.source import Source, as_source
 from napari_monusac.infer.tiles import Blender, Box
-from napari_monusac.io._locks import RunLock, is_of_this_machine, read_holder
-from napari_monusac.io.store import ImageFrame, PredictionStore, StoreInfo, move_into_place
+from napari_monusac.io.store import ImageFrame, PredictionIdentity, PredictionStore, StoreInfo, move_into_place
 
 #: Part of the progress that separating the nuclei takes.
 _NUCLEI_PART = 0.05
@@ -92,22 +91,30 @@ def predict_slide(
     StoreError, SlideError, CheckpointError, ShapeError
         As their names say.
     """
-    out = Path(out)
-    if out.exists() and not overwrite:
-        PredictionStore.open(out)  # a foreign folder is refused, not taken for finished
+    out, model = Path(out), as_model(checkpoint)
+    source = as_source(image, um_per_px)
+    identity = identity_of(source, model, region=region, flips=flips)
+    done = finished(out, identity, overwrite=overwrite)
+    if done is not None:
+        if nuclei and done.read_table() is None:
+            separate_store(out, should_stop=should_stop, settings=settings)
         return out
-    model = as_model(checkpoint)
     plan = plan_prediction(
-        image, model, um_per_px=um_per_px, region=region, device=device, precision=precision, engine=engine,
+        source, model, um_per_px=um_per_px, region=region, device=device, precision=precision, engine=engine,
         tile_px=tile_px, overlap_px=overlap_px,
     )  # fmt: skip
     info = _info(plan, model.recipe.fingerprint(), checkpoint_name(checkpoint, model), model.recipe.boundary_width)
-    key = _key(plan, model, flips)
-    with _alone(out):
-        work = _Work.begin(out, plan, info, key)
+    info = info.model_copy(update={"identity": identity, "image": _path_of(source)})
+    with alone(out) as still_here:
         skip = skips_glass(plan, skip_glass)
+        work = _Work.begin(out, plan, info, _key(plan, identity, skip=skip))
         started, total = time.perf_counter(), len(plan.grid)
         blender = work.blender()
+
+        def write(index: int, box: Box, values: NDArray[np.float32]) -> None:
+            still_here()
+            work.write(index, plan.cut(box, values), blender)
+
         for index, box, values in run_tiles(
             plan,
             flips=flips,
@@ -115,7 +122,7 @@ def predict_slide(
             skip_glass=skip,
             first=work.done,
             blender=blender,
-            sink=lambda index, box, values: work.write(index, plan.cut(box, values), blender),
+            sink=write,
             should_stop=should_stop,
         ):
             if on_tile is not None:
@@ -128,6 +135,7 @@ def predict_slide(
             seconds = time.perf_counter() - started
 
             def separated(part: float) -> None:
+                still_here()
                 if progress is not None and part < 1:
                     told = Progress(1 - _NUCLEI_PART * (1 - part))
                     told.done, told.total, told.seconds, told.eta_s = total, total, seconds, _NUCLEI_PART * seconds
@@ -140,25 +148,6 @@ def predict_slide(
         if progress is not None:
             progress(Progress.of(total, total, time.perf_counter() - started))
     return out
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep other processes of this machine off the unfinished work; a lock of another machine is a dead worker's."""
-    path = out.with_name(f"{out.name}.lock")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    holder = read_holder(path)
-    if holder is not None and not is_of_this_machine(holder):
-        path.unlink(missing_ok=True)
-    lock = RunLock(path)
-    try:
-        lock.__enter__()
-    except RunLockedError as error:
-        raise StoreError(out, "is being predicted by another process", "wait for it, or stop it") from error
-    try:
-        yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _progress(done: int, first: int, total: int, seconds: float, nuclei: bool) -> Progress:
@@ -178,11 +167,15 @@ def _info(plan: Plan, fingerprint: str, checkpoint: str, boundary_width: int) ->
         boundary_width=boundary_width,
         fingerprint=fingerprint,
         checkpoint=checkpoint,
-        image=str(plan.source.path or ""),
         notes=plan.notes,
         engine=plan.engine.name,
         frame=_frame(plan),
     )
+
+
+def _path_of(source: Source) -> str:
+    """Where the pixels lie, whole: the store may be read from another folder."""
+    return "" if source.path is None else str(source.path.absolute())
 
 
 def _frame(plan: Plan) -> ImageFrame | None:
@@ -215,7 +208,9 @@ class _Work:
         folder = out.with_name(f"{out.name}.partial")
         done = _tiles_done(folder, key)
         if done is not None:
-            return cls(folder, out, PredictionStore.open(folder / out.name, "r+"), plan, key, done, done)
+            store = PredictionStore.open(folder / out.name, "r+")
+            store.update(info)
+            return cls(folder, out, store, plan, key, done, done)
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -250,6 +245,8 @@ class _Work:
                 with atomic_write(self.folder / f"right-{index % 2}.npy") as temporary:
                     np.save(temporary, blender.right)
             self.done = index + 1
+            if isinstance(blender.below, np.memmap) and self.plan.grid.position(index)[1] == 0:
+                blender.below.flush()  # a machine that dies must not leave progress behind that outran it
             self._note_progress()
         except OSError as error:
             raise StoreError(
@@ -274,25 +271,13 @@ def _tiles_done(folder: Path, key: dict[str, Any]) -> int | None:
         return None
 
 
-def _key(plan: Plan, model: LoadedModel, flips: bool) -> dict[str, Any]:
-    """What must be the same for work to be taken up again: pixels (of two tiles), weights, tiles, options."""
-    pixels = [plan.source.padded(plan.grid.box(k)) for k in {0, len(plan.grid) // 2}]
-    weights = [
-        v.detach().cpu().contiguous().flatten().view(torch.uint8).numpy() for v in model.network.state_dict().values()
-    ]
+def _key(plan: Plan, identity: PredictionIdentity, *, skip: bool) -> dict[str, Any]:
+    """What must be the same for work to be taken up again: pixels, weights, options, tiles."""
     grid, inner = plan.grid, plan.inner
     return {
-        "pixels": _checksum(pixels),
-        "weights": _checksum(weights),
+        "identity": identity.model_dump(mode="json"),
         "tiles": [*grid.tile_shape, grid.rows.overlap, grid.columns.overlap, grid.rows.count, grid.columns.count],
         "inner": list(inner),
         "factor": plan.factor,
-        "flips": flips,
+        "glass_skipped": skip,
     }
-
-
-def _checksum(arrays: Sequence[NDArray[Any]]) -> int:
-    crc = 0
-    for array in arrays:
-        crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
-    return crc

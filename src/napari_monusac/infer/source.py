@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.infer.tiles import Box
+from napari_monusac.io.slidetags import PLAUSIBLE_UM_PER_PX, plausible
 
 #: Smallest side of an image that can be predicted, px.
 SMALLEST_PX = 16
@@ -36,15 +37,12 @@ class Source:
         Scale.
     path : Path or None
         The file it comes from.
-    levels : tuple of dask arrays
-        Smaller levels where there are some, for a quick look.
     """
 
     shape: tuple[int, int]
     read: Reader
     um_per_px: float | None = None
     path: Path | None = None
-    levels: tuple[Any, ...] = ()
 
     def padded(self, box: Box) -> NDArray[np.uint8]:
         """Read a box that may reach past the image; what lies outside is the image mirrored at its edge."""
@@ -70,23 +68,23 @@ def as_source(image: Any, um_per_px: float | None = None) -> Source:
     Raises
     ------
     ShapeError
-        It is no RGB image of 8 bits, or smaller than 16 px.
+        It is no RGB image of 8 bits, or smaller than 16 px; or no microscope has this scale.
     SlideError
         The file cannot be opened.
     """
+    if um_per_px is not None and plausible(um_per_px) is None:
+        low, high = PLAUSIBLE_UM_PER_PX
+        raise ShapeError(f"um_per_px = {um_per_px}", f"give micrometres per pixel, {low} to {high}")
     if isinstance(image, Source):
-        return image
+        return image if um_per_px is None else replace(image, um_per_px=um_per_px)
     if isinstance(image, str | Path):
         from napari_monusac.io.slides import open_slide
 
         image = open_slide(image)
     if hasattr(image, "read") and hasattr(image, "levels"):
-        source = Source(
-            image.shape, image.read, um_per_px or image.um_per_px, Path(image.path), tuple(image.levels[1:])
-        )
+        source = Source(image.shape, image.read, um_per_px or image.um_per_px, Path(image.path))
     else:
-        pyramid = list(image) if isinstance(image, list | tuple) else [image]
-        source = _array_source(pyramid[0], um_per_px, tuple(pyramid[1:]))
+        source = _array_source(image[0] if isinstance(image, list | tuple) else image, um_per_px)
     if min(source.shape) < SMALLEST_PX:
         raise ShapeError(
             f"an image of {source.shape[1]} x {source.shape[0]} px",
@@ -95,7 +93,7 @@ def as_source(image: Any, um_per_px: float | None = None) -> Source:
     return source
 
 
-def _array_source(array: Any, um_per_px: float | None, levels: tuple[Any, ...]) -> Source:
+def _array_source(array: Any, um_per_px: float | None) -> Source:
     shape = tuple(getattr(array, "shape", ()))
     if len(shape) != 3 or shape[2] not in (3, 4):
         raise ShapeError(f"an image of shape {shape}", "pass uint8 RGB as (y, x, 3)")
@@ -105,7 +103,7 @@ def _array_source(array: Any, um_per_px: float | None, levels: tuple[Any, ...]) 
     def read(y: int, x: int, height: int, width: int) -> NDArray[np.uint8]:
         return np.ascontiguousarray(np.asarray(array[y : y + height, x : x + width, :3]), np.uint8)
 
-    return Source((shape[0], shape[1]), read, um_per_px, None, levels)
+    return Source((shape[0], shape[1]), read, um_per_px)
 
 
 def cropped(source: Source, box: Box) -> Source:

@@ -186,9 +186,9 @@ class Blender:
         self.grid = grid
         self.channels = channels
         shape = self.below_shape(grid, channels)
-        self._below: NDArray[np.floating] = np.zeros(shape, np.float32) if below is None else below
-        if self._below.shape != shape:
-            raise ShapeError(f"below has shape {self._below.shape}", f"pass {shape}")
+        self.below: NDArray[np.floating] = np.zeros(shape, np.float32) if below is None else below
+        if self.below.shape != shape:
+            raise ShapeError(f"below has shape {self.below.shape}", f"pass {shape}")
         self.right = right
 
     @staticmethod
@@ -221,9 +221,9 @@ class Blender:
         owned = columns.tile if last_column else columns.stride
         span = slice(column * columns.stride, column * columns.stride + owned)
         if row > 0:
-            values[:, : rows.overlap, :owned] += self._below[row % 2, :, :, span]
+            values[:, : rows.overlap, :owned] += self.below[row % 2, :, :, span]
         if not last_row:
-            self._below[(row + 1) % 2, :, :, span] = values[:, rows.stride :, :owned]
+            self.below[(row + 1) % 2, :, :, span] = values[:, rows.stride :, :owned]
         self.right = None if last_column else values[:, :, columns.stride :].copy()
         box = self.grid.final_box(index)
         return box, values[:, : box.height, : box.width]

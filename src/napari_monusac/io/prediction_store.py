@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,35 @@ if TYPE_CHECKING:
 _KEY = "napari-monusac"
 _CHANNELS = (*(f"semantic: {n}" for n in SEMANTIC_NAMES), *(f"ternary: {n}" for n in TERNARY_NAMES))
 _CHUNK_PX = 512
+#: Nuclei that are being separated, until they are whole.
+_FRESH_LABELS, _FRESH_TABLE = ".labels.new", ".table.new"
 _FOREIGN = "choose a .zarr folder that napari-monusac has written"
+
+
+class PredictionIdentity(BaseModel):
+    """What a prediction is of. Two with the same identity are the same prediction.
+
+    Attributes
+    ----------
+    image : str
+        Size and a hash of pixels.
+    weights : str
+        A hash of the network's weights.
+    region : (y, x, height, width)
+        What of the image was predicted, px.
+    um_per_px : float or None
+        Scale that the image was taken to have.
+    flips : bool
+        Whether flips and turns were averaged.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    weights: str
+    region: tuple[int, int, int, int]
+    um_per_px: float | None
+    flips: bool
 
 
 class StoreInfo(BaseModel):
@@ -54,6 +83,8 @@ class StoreInfo(BaseModel):
         How the nuclei were separated; empty while there are none.
     frame : ImageFrame or None
         How the maps lie on the image, where they have another scale than the image.
+    identity : PredictionIdentity or None
+        Of which pixels, by which weights; None where it was written without.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -69,6 +100,16 @@ class StoreInfo(BaseModel):
     notes: tuple[str, ...] = ()
     settings: dict[str, float] = {}
     frame: ImageFrame | None = None
+    identity: PredictionIdentity | None = None
+
+    @property
+    def first_px(self) -> tuple[float, float]:
+        """Centre of the maps' first pixel from that of the image's first one, px of the maps."""
+        if self.frame is None:
+            return float(self.offset_px[0]), float(self.offset_px[1])
+        f = self.frame
+        y, x = ((o + (0.5 - s) / f.factor - 0.5) * f.factor for o, s in zip(f.offset_px, f.origin, strict=True))
+        return y, x
 
     @property
     def image_um_per_px(self) -> float | None:
@@ -161,9 +202,9 @@ class PredictionStore:
     def update(self, info: StoreInfo) -> None:
         """Write what the store says about itself."""
         self.info = info
-        self._group.attrs.update(
-            {"ome": _image_attributes(self.path.stem, info, self._levels("data")), _KEY: info.model_dump(mode="json")}
-        )
+        largest = 255.0 if self.maps.dtype == np.uint8 else 1.0
+        ome = _image_attributes(self.path.stem, info, self._levels("data"), largest)
+        self._group.attrs.update({"ome": ome, _KEY: info.model_dump(mode="json")})
 
     def write_maps(self, place: Sequence[int], values: NDArray[np.float32]) -> None:
         """Write probabilities (8, y, x) at `place` = (y, x, height, width)."""
@@ -186,8 +227,12 @@ class PredictionStore:
         return [] if group is None else [group[key] for key in sorted(group.array_keys(), key=int)]
 
     def create_labels(self) -> tuple[Any, Any]:
-        """Make empty arrays for instances (int32) and classes (uint8); older ones are replaced."""
-        for old in ("labels", "table"):
+        """Make empty arrays for instances (int32) and classes (uint8).
+
+        Those that are there, and their table, stay what the store shows until `take_labels` puts the new ones in their
+        place: work that is stopped halfway takes nothing away.
+        """
+        for old in (_FRESH_LABELS, _FRESH_TABLE):
             if old in self._group:
                 del self._group[old]
         part = self.maps.shards[1:] if self.maps.shards else self.maps.chunks[1:]
@@ -195,28 +240,49 @@ class PredictionStore:
         for name, dtype in (("instances", "int32"), ("classes", "uint8")):
             arrays.append(
                 self._group.create_array(
-                    f"labels/{name}/0", shape=self.shape, chunks=part, dtype=dtype, dimension_names=("y", "x")
+                    f"{_FRESH_LABELS}/{name}/0", shape=self.shape, chunks=part, dtype=dtype, dimension_names=("y", "x")
                 )
             )
-        self._group["labels"].attrs.update({"ome": {"version": "0.5", "labels": ["instances", "classes"]}})
-        self._describe_labels()
+        self._group[_FRESH_LABELS].attrs.update({"ome": {"version": "0.5", "labels": ["instances", "classes"]}})
         return arrays[0], arrays[1]
 
-    def write_table(self, table: pd.DataFrame) -> None:
-        """Write the nuclei's table; text columns are left out (the class follows from `class_id`)."""
-        if "table" in self._group:
-            del self._group["table"]
-        group = self._group.create_group("table")
+    def take_labels(self, table: pd.DataFrame, settings: dict[str, float] | None = None) -> None:
+        """Finish what `create_labels` began: with its table, pyramid and thresholds it replaces what was there.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            One row a nucleus; text columns are left out (the class follows from `class_id`).
+        settings : dict, optional
+            Thresholds that gave the nuclei.
+        """
+        group = self._group.create_group(_FRESH_TABLE, overwrite=True)
         columns = [c for c in table.columns if c != "class"]
         for column in columns:
             group.create_array(column, data=np.ascontiguousarray(table[column].to_numpy()))
         group.attrs.update({"columns": columns, "rows": len(table)})
+        for name in ("instances", "classes"):
+            add_levels(self._group[f"{_FRESH_LABELS}/{name}"], mean=False)
+        self._describe_labels(_FRESH_LABELS)
+        # a table whose labels have moved already is the right one: `read_table` knows
+        for fresh, name in ((_FRESH_LABELS, "labels"), (_FRESH_TABLE, "table")):
+            self._put_in_place(fresh, name)
+        self.update(self.info.model_copy(update={"settings": dict(settings or {})}))
+
+    def _put_in_place(self, fresh: str, name: str) -> None:
+        old = self.path / f".{name}.old"
+        shutil.rmtree(old, ignore_errors=True)
+        if (self.path / name).exists():
+            (self.path / name).replace(old)
+        (self.path / fresh).replace(self.path / name)
+        shutil.rmtree(old, ignore_errors=True)
 
     def read_table(self) -> pd.DataFrame | None:
         """The nuclei's table, None where there is none."""
         import pandas as pd
 
-        group = self._group.get("table")
+        moved = _FRESH_TABLE in self._group and _FRESH_LABELS not in self._group and "labels" in self._group
+        group = self._group.get(_FRESH_TABLE if moved else "table")
         if group is None:
             return None
         table = pd.DataFrame({c: np.asarray(group[c][:]) for c in group.attrs["columns"]})
@@ -225,13 +291,9 @@ class PredictionStore:
         return table
 
     def add_pyramid(self) -> None:
-        """Add smaller levels to everything that is larger than 4096 px, chunk by chunk."""
+        """Add smaller levels to maps that are larger than 4096 px, chunk by chunk."""
         add_levels(self._group["data"], mean=True)
         self.update(self.info)
-        if "labels" in self._group:
-            for name in ("instances", "classes"):
-                add_levels(self._group[f"labels/{name}"], mean=False)
-            self._describe_labels()
 
     def _levels(self, name: str) -> list[tuple[str, float]]:
         """Paths of the levels of an image, with the factor by which each is smaller."""
@@ -239,16 +301,16 @@ class PredictionStore:
         keys = sorted(group.array_keys(), key=int)
         return [(k, 2.0 ** int(k)) for k in keys]
 
-    def _describe_labels(self) -> None:
+    def _describe_labels(self, where: str) -> None:
         colors = [{"label-value": 0, "rgba": [0, 0, 0, 0]}]
         colors += [{"label-value": int(c), "rgba": [*rgb, 255]} for c, rgb in PALETTES["imagescope"].items()]
         for name in ("instances", "classes"):
-            levels = self._levels(f"labels/{name}")
+            levels = self._levels(f"{where}/{name}")
             label: dict[str, Any] = {"source": {"image": "../../"}}
             if name == "classes":
                 label["colors"] = colors
             scales = _multiscales(name, self.info, [(k, f) for k, f in levels], channels=False)
-            self._group[f"labels/{name}"].attrs.update(
+            self._group[f"{where}/{name}"].attrs.update(
                 {"ome": {"version": "0.5", "multiscales": scales, "image-label": label}}
             )
 
@@ -259,7 +321,7 @@ def _multiscales(
     unit = {"unit": "micrometer"} if info.um_per_px else {}
     axes: list[dict[str, str]] = [{"name": n, "type": "space", **unit} for n in "yx"]
     um = info.um_per_px or 1.0
-    offset = [o * um for o in info.offset_px]
+    offset = [o * um for o in info.first_px]
     front = [1.0] if channels else []
     datasets = []
     for path, factor in levels:
@@ -272,8 +334,8 @@ def _multiscales(
     return [{"name": name, "axes": axes, "datasets": datasets}]
 
 
-def _image_attributes(name: str, info: StoreInfo, levels: list[tuple[str, float]]) -> dict[str, Any]:
+def _image_attributes(name: str, info: StoreInfo, levels: list[tuple[str, float]], largest: float) -> dict[str, Any]:
     scales = _multiscales(name, info, [(f"data/{k}", f) for k, f in levels], channels=True)
-    window = {"min": 0, "max": 255, "start": 0, "end": 255}
+    window = {"min": 0, "max": largest, "start": 0, "end": largest}
     channels = [{"label": c, "color": "FFFFFF", "active": k == 6, "window": window} for k, c in enumerate(_CHANNELS)]
     return {"version": "0.5", "multiscales": scales, "omero": {"channels": channels, "rdefs": {"model": "greyscale"}}}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError, StoreError
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.io.prediction_store import PredictionStore, StoreInfo
+from napari_monusac.io.prediction_store import PredictionIdentity, PredictionStore, StoreInfo
 from napari_monusac.io.rescale import ImageFrame, maps_on_image, nuclei_on_image
 
 if TYPE_CHECKING:
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ImageFrame",
+    "PredictionIdentity",
     "PredictionStore",
     "StoreInfo",
+    "crop_store",
     "move_into_place",
     "read_prediction",
     "read_stored_nuclei",
@@ -37,6 +39,7 @@ def write_prediction(
     table: pd.DataFrame | None = None,
     image: str = "",
     settings: dict[str, float] | None = None,
+    identity: PredictionIdentity | None = None,
     quantise: bool = True,
 ) -> Path:
     """Write a prediction as OME-Zarr, whole or not at all.
@@ -55,6 +58,8 @@ def write_prediction(
         Where the pixels came from.
     settings : dict, optional
         Thresholds that gave the nuclei.
+    identity : PredictionIdentity, optional
+        Of which pixels and weights it is.
     quantise : bool
         Probabilities as uint8 in 255ths, else as float16.
 
@@ -76,8 +81,7 @@ def write_prediction(
     info = StoreInfo(
         um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, boundary_width=prediction.boundary_width,
         fingerprint=prediction.fingerprint, checkpoint=prediction.checkpoint, notes=prediction.notes, image=image,
-        engine=prediction.engine,
-        settings=settings or {},
+        engine=prediction.engine, identity=identity,
     )  # fmt: skip
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
     try:
@@ -90,7 +94,7 @@ def write_prediction(
             lut = np.zeros(int(instances.max(initial=0)) + 1, np.uint8)
             lut[table["label"].to_numpy(np.intp)] = table["class_id"].to_numpy(np.uint8)
             classes[:] = lut[instances]
-            store.write_table(table)
+            store.take_labels(table, settings)
         store.add_pyramid()
         move_into_place(temporary, path)
     except OSError as error:
@@ -98,6 +102,11 @@ def write_prediction(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path
+
+
+def crop_store(folder: str | Path, name: str) -> Path:
+    """Where the prediction of a crop lies in a folder of predictions."""
+    return Path(folder) / f"{name.replace('/', '_')}.zarr"
 
 
 def move_into_place(temporary: Path, path: Path) -> None:

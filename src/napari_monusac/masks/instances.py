@@ -112,6 +112,12 @@ def instances_from_maps(
         The maps do not fit each other, or a value is out of its range.
     """
     _check(semantic, ternary, boundary_width, min_area_um2, um_per_px)
+    _check_thresholds(
+        inside_threshold=inside_threshold, nucleus_threshold=nucleus_threshold, peak_threshold=peak_threshold,
+        min_confidence=min_confidence,
+    )  # fmt: skip
+    if not smoothing_px >= 0:
+        raise ShapeError(f"smoothing_px = {smoothing_px}", "use 0 px (none) or more")
     labels = separate(
         semantic,
         ternary,
@@ -221,6 +227,12 @@ def _rescue(grown: NDArray[np.int32], extent: NDArray[np.bool_], count: int, rea
     own[0] = False
     fresh = np.where(own, np.arange(number + 1) + count, 0).astype(np.int32)
     return np.where(grown > 0, grown, fresh[pieces])
+
+
+def _check_thresholds(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not 0 <= value <= 1:
+            raise ShapeError(f"{name} = {value}", "use a probability, 0 to 1")
 
 
 def _check(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from napari_monusac.core.errors import MonusacError, StoreError
+from napari_monusac.core.errors import StoreError
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.widgets import Note, PathPicker, TaskRow
 from napari_monusac.ui.work import Report, Task
+
+if TYPE_CHECKING:
+    from napari_monusac.io.collection import Collection, Crop
 
 
 class FolderPrediction(QWidget):
@@ -64,58 +69,75 @@ class FolderPrediction(QWidget):
             self.progress.label.say(missing, "warning")
             return None
         crops = [c for c in collection.crops if c.image is not None]
+        if self.progress.task is not None:
+            return None
         options = self._options()
         self.failures.say("")
 
-        def work(report: Report) -> tuple[int, list[str]]:
+        def work(report: Report) -> FolderOutcome:
             return predict_crops(report, collection, crops, checkpoint, out, options)
 
-        task = Task(work)
-        task.done.connect(lambda outcome: self._done(out, *outcome))
+        task = Task(work, title=f"Predicting {len(crops)} crops")
+        task.done.connect(lambda outcome: self._done(out, outcome))
         return self.progress.follow(task, "Loading the model…")
 
-    def _done(self, out: Path, number: int, failed: list[str]) -> None:
-        self.progress.label.say(f"{number} predictions are in {out}, with counts and densities in counts.csv.", "good")
-        self.failures.say("\n".join(failed), "warning")
+    def _done(self, out: Path, outcome: FolderOutcome) -> None:
+        self.progress.label.say(
+            f"{outcome.number} predictions are in {out}, with counts and densities in counts.csv.", "good"
+        )
+        self.failures.say("\n".join(outcome.lines), "warning")
+
+
+@dataclass(frozen=True, slots=True)
+class FolderOutcome:
+    """What became of a folder.
+
+    Attributes
+    ----------
+    number : int
+        Crops that are predicted now, those of an earlier start included.
+    lines : list of str
+        A line for each crop that failed, and for each thing that should be known of some.
+    """
+
+    number: int
+    lines: list[str]
 
 
 def predict_crops(
-    report: Report, collection: Any, crops: list[Any], checkpoint: str, out: Path, options: dict[str, Any]
-) -> tuple[int, list[str]]:
-    """Predict crops one after another (in a worker). One that fails is told and the rest go on.
-
-    Returns
-    -------
-    int
-        Crops that are predicted now, those of an earlier start included.
-    list of str
-        One line for each crop that failed.
-    """
-    from napari_monusac.infer.batch import output_paths
-    from napari_monusac.infer.crop import predict_crop
+    report: Report, collection: Collection, crops: list[Crop], checkpoint: str, out: Path, options: dict[str, Any]
+) -> FolderOutcome:
+    """Predict crops one after another (in a worker). One that fails is told and the rest go on."""
+    from napari_monusac.infer.batch import job_of, predict_one
+    from napari_monusac.io.store import crop_store
     from napari_monusac.learn.checkpoint import load_checkpoint
     from napari_monusac.scoring.density import count_nuclei, density_table, write_density_table
 
     report(None, "Loading the model")
     loaded = load_checkpoint(checkpoint)
-    targets = output_paths([c.image for c in crops], out)
-    Path(out).mkdir(parents=True, exist_ok=True)
-    failed, counts = [], []
-    for i, crop in enumerate(crops):
-        report(i / len(crops), f"{crop.name} ({i + 1} of {len(crops)})")
-        target = targets[Path(crop.image)]
-        try:
-            if not target.exists():
-                predict_crop(collection.open(crop), loaded, target, should_stop=lambda: report.stopping, **options)
+    out.mkdir(parents=True, exist_ok=True)
+    failed, counts, notes = [], [], Counter[str]()
+    try:
+        for i, crop in enumerate(crops):
+            said = f"{crop.name} ({i + 1} of {len(crops)})"
+            report(i / len(crops), said)
+
+            def told(part: float, i: int = i, said: str = said) -> None:
+                report((i + float(part)) / len(crops), said)
+
+            target = crop_store(out, crop.name)
+            more = {**options, "progress": told, "should_stop": lambda: report.stopping}
+            result = predict_one(job_of(collection, crop, target), checkpoint, more, model=loaded)
+            if result.status == "failed":
+                failed.append(result.message)
+                continue
+            notes.update(result.notes)
             table, shape, um = stored_nuclei(target)
             counts.append(count_nuclei(table, shape, um, name=crop.name, patient=crop.patient))
-        except MonusacError as error:
-            if report.stopping:
-                raise
-            failed.append(str(error))
-    if counts:
-        write_density_table(density_table(counts), Path(out) / "counts.csv")
-    return len(counts), failed
+    finally:
+        if counts:  # of what is done, also where it was stopped
+            write_density_table(density_table(counts), out / "counts.csv")
+    return FolderOutcome(len(counts), [*failed, *(f"{n} crop{'s' * (n > 1)}: {note}" for note, n in notes.items())])
 
 
 def stored_nuclei(store: Path) -> tuple[Any, tuple[int, int], float | None]:

@@ -1,0 +1,109 @@
+"""What a prediction is of: these pixels, these weights, these options. A store of anything else is not taken for it."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from napari_monusac.core.errors import StoreError
+from napari_monusac.infer.engines import LoadedModel, state_of
+from napari_monusac.infer.source import Source, cropped
+from napari_monusac.infer.tiles import Box
+from napari_monusac.io.store import PredictionIdentity, PredictionStore
+
+#: Side of the parts of an image that are compared, px, and where they lie in it.
+_PART_PX = 64
+_PLACES = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
+_WEIGHTS: weakref.WeakKeyDictionary[Any, tuple[int, str]] = weakref.WeakKeyDictionary()
+
+
+def identity_of(
+    source: Source, model: LoadedModel, *, region: Sequence[int] | None = None, flips: bool = False
+) -> PredictionIdentity:
+    """Say what a prediction is of, without predicting.
+
+    Parameters
+    ----------
+    source : Source
+        The image, whole. Its pixels are compared at five places, with its size and that of its file.
+    model : LoadedModel
+        Whose weights are compared.
+    region : (y, x, height, width), optional
+        What of the image is predicted.
+    flips : bool
+        Whether flips and turns are averaged.
+
+    Raises
+    ------
+    ShapeError
+        The region does not lie within the image.
+    """
+    place = Box(0, 0, *source.shape) if region is None else Box(*(int(v) for v in region))
+    cropped(source, place)  # refuses what lies outside
+    digest = hashlib.blake2b(digest_size=8)
+    for where in _PLACES:
+        starts = [
+            max(0, min(int(n * w) - _PART_PX // 2, n - _PART_PX)) for n, w in zip(source.shape, where, strict=True)
+        ]
+        height, width = (min(_PART_PX, n) for n in source.shape)
+        digest.update(np.ascontiguousarray(source.read(starts[0], starts[1], height, width)).data)
+    if source.path is not None and source.path.is_file():
+        digest.update(str(source.path.stat().st_size).encode())
+    return PredictionIdentity(
+        image=f"{source.shape[0]}x{source.shape[1]}-{digest.hexdigest()}",
+        weights=weights_digest(model.network),
+        region=(place.y, place.x, place.height, place.width),
+        um_per_px=source.um_per_px,
+        flips=flips,
+    )
+
+
+def weights_digest(network: Any) -> str:
+    """A short hash of a network's weights; taken once until they change."""
+    state = state_of(network)
+    known = _WEIGHTS.get(network)
+    if known is None or known[0] != state:
+        digest = hashlib.blake2b(digest_size=8)
+        for value in network.state_dict().values():
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        known = _WEIGHTS[network] = (state, digest.hexdigest())
+    return known[1]
+
+
+def finished(out: Path, identity: PredictionIdentity, *, overwrite: bool = False) -> PredictionStore | None:
+    """The finished store at `out`, if there is one of just this prediction and it is not to be made again.
+
+    Raises
+    ------
+    StoreError
+        There is one of something else, or a folder that is none of ours.
+    """
+    if overwrite or not out.exists():
+        return None
+    store = PredictionStore.open(out)
+    found = store.info.identity
+    if found == identity:
+        return store
+    raise StoreError(out, _difference(store, identity), "choose another folder, or predict again over it (--overwrite)")
+
+
+def _difference(store: PredictionStore, wanted: PredictionIdentity) -> str:
+    """Say in words what a store holds that is not what was asked for."""
+    info, found = store.info, store.info.identity
+    if found is None:
+        return "does not say of which pixels and weights it is"
+    if found.image != wanted.image:
+        return f"holds the prediction of another image ({info.image or 'not a file'})"
+    if found.weights != wanted.weights:
+        return f"holds the prediction of another model ({info.checkpoint or 'not from a file'})"
+    if found.region != wanted.region:
+        return "holds the prediction of another region"
+    if found.flips != wanted.flips:
+        return f"was predicted with{'' if found.flips else 'out'} flips"
+    return f"was predicted at {found.um_per_px} um/px, not at {wanted.um_per_px}"
