@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from scipy.io import loadmat
@@ -218,7 +219,10 @@ def test_finished_images_are_skipped_and_a_bad_one_is_told(
     assert found["broken.svs"]["status"] == "failed"
     assert "broken.svs" in found["broken.svs"]["message"]
     written = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.json")}
-    second = run(*argv, "--json")
+    second = run(*argv, "--json", "--counts", tmp_path / "counts.csv")
+    counts = pd.read_csv(tmp_path / "counts.csv")
+    assert counts["total"].tolist() == [sum(found[image.name]["nuclei"].values())] * len(counts)
+    assert counts["area_mm2"][0] == pytest.approx(160 * 192 * 0.25**2 * 1e-6)
     assert {Path(r["image"]).name: r["status"] for r in second.json["results"]}[image.name] == "skipped"
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.json")} == written
 
@@ -247,9 +251,7 @@ def test_a_prediction_of_another_image_is_never_taken_for_finished(run, example_
     assert read_prediction(tmp_path / "out" / "slide.zarr").um_per_px is None
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "says"), [("--device", "tpu", "tpu"), ("--um-per-px", -1, "um_per_px -1")]
-)
+@pytest.mark.parametrize(("option", "value", "says"), [("--device", "tpu", "tpu"), ("--um-per-px", -1, "um_per_px -1")])
 def test_predict_with_values_that_cannot_be(
     run, example_run: Path, example_data: Path, tmp_path: Path, option: str, value: Any, says: str
 ) -> None:

@@ -47,6 +47,10 @@ def predict(
         float | None,
         typer.Option("--um-per-px", help="Micrometres per pixel of the images, over what their files say."),
     ] = None,
+    counts: Annotated[
+        Path | None,
+        typer.Option("--counts", help="Write nuclei per class, per mm² and as ratios (crop, patient, all) as CSV."),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, openvino, cuda, cuda:N or mps.")] = "auto",
     as_json: Json = False,
 ) -> None:
@@ -80,7 +84,18 @@ def predict(
                 tell(f"failed: {result.message}")
             for note in result.notes if result.status == "done" else ():
                 tell(f"{one.crop.name}: {note}")
+    if counts is not None:
+        _write_counts(results, counts)
     _report(results, out, as_json)
+
+
+def _write_counts(results: list[dict[str, Any]], path: Path) -> None:
+    from napari_monusac.scoring.stored_counts import count_store, write_counts
+
+    done = [r for r in results if r["status"] != "failed"]
+    if done:
+        write_counts([count_store(r["out"], name=r["crop"], patient=r["patient"]) for r in done], path)
+        tell(f"counts and densities are in {path}")
 
 
 def _report(results: list[dict[str, Any]], out: Path, as_json: bool) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from napari_monusac.core.errors import StoreError
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.widgets import Note, PathPicker, TaskRow
 from napari_monusac.ui.work import Report, Task
@@ -111,7 +110,7 @@ def predict_crops(
     from napari_monusac.infer.batch import job_of, predict_one
     from napari_monusac.io.store import crop_store
     from napari_monusac.learn.checkpoint import load_checkpoint
-    from napari_monusac.scoring.density import count_nuclei, density_table, write_density_table
+    from napari_monusac.scoring.stored_counts import count_store, write_counts
 
     report(None, "Loading the model")
     loaded = load_checkpoint(checkpoint)
@@ -132,20 +131,8 @@ def predict_crops(
                 failed.append(result.message)
                 continue
             notes.update(result.notes)
-            table, shape, um = stored_nuclei(target)
-            counts.append(count_nuclei(table, shape, um, name=crop.name, patient=crop.patient))
+            counts.append(count_store(target, name=crop.name, patient=crop.patient))
     finally:
         if counts:  # of what is done, also where it was stopped
-            write_density_table(density_table(counts), out / "counts.csv")
+            write_counts(counts, out / "counts.csv")
     return FolderOutcome(len(counts), [*failed, *(f"{n} crop{'s' * (n > 1)}: {note}" for note, n in notes.items())])
-
-
-def stored_nuclei(store: Path) -> tuple[Any, tuple[int, int], float | None]:
-    """Table, shape (y, x) in px and um/px of a stored prediction's nuclei."""
-    from napari_monusac.io.prediction_store import PredictionStore
-
-    opened = PredictionStore.open(store)
-    table = opened.read_table()
-    if table is None:
-        raise StoreError(store, "holds no table of nuclei", "delete this store and predict the crop again")
-    return table, opened.shape, opened.info.um_per_px
