@@ -180,7 +180,7 @@ def _label_layers(
     half = {"opacity": 0.5}
     looks: list[tuple[str, NDArray[Any], dict[str, Any]]] = [
         ("semantic", maps.semantic, {**half, "colormap": semantic_colors, "visible": False}),
-        ("ternary", ternary, {**half, "colormap": _ternary_colors(), "visible": False}),
+        ("ternary", ternary, {**half, "colormap": ternary_colors(), "visible": False}),
         ("ambiguous", maps.ignore.astype(np.uint8), {**half, "colormap": ambiguous_colors}),
         ("nuclei", maps.instances, {**half, "colormap": nuclei_colors(annotation, palette)}),
     ]
@@ -193,7 +193,8 @@ def _label_layers(
     return [(data, _attributes(common, role, offset, **look), "labels") for role, data, look in looks]
 
 
-def _ternary_colors() -> Colors:
+def ternary_colors() -> Colors:
+    """Colours of a ternary map (RGBA in 0 to 1); background is clear."""
     colors: Colors = {0: _CLEAR, None: _CLEAR}
     for number, (r, g, b) in TERNARY_COLORS.items():
         colors[int(number)] = (r / 255, g / 255, b / 255, 1.0)

@@ -1,4 +1,4 @@
-"""The npe2 reader: slides, crops with their annotation, one patient's folder, a whole MoNuSAC folder."""
+"""The npe2 reader: slides, crops with their annotation, folders of them, and predictions that were stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | 
     """Return `read` for what is ours, None for all else (napari's own reader also claims .tif).
 
     Ours are: an .svs; an ImageScope XML with an image of its name beside it; a .tif, .png or .jpg with such an XML
-    beside it; a folder that holds crops with annotations, or .svs files.
+    beside it; a folder that holds crops with annotations, or .svs files; a stored prediction (``.zarr``).
 
     Parameters
     ----------
@@ -48,6 +48,10 @@ def read(path: PathOrPaths) -> list[LayerData]:
         from napari_monusac.core.errors import CollectionError
 
         raise CollectionError(str(path), "is more than one file", "open them one by one, or open their folder")
+    if one.suffix == ".zarr":
+        from napari_monusac.plugin.stored import stored_layers
+
+        return stored_layers(one)
     collection, crop = _collection_and_crop(one)
     slide = collection.open(crop)
     annotation = collection.annotation(crop) if crop.annotation is not None else None
@@ -66,7 +70,9 @@ def _one_path(path: PathOrPaths) -> Path | None:
 def _is_ours(path: Path) -> bool:
     suffix = path.suffix.lower()
     if path.is_dir():
-        return is_collection(path)
+        from napari_monusac.plugin.stored import is_stored_prediction
+
+        return is_stored_prediction(path) if suffix == ".zarr" else is_collection(path)
     if suffix == ".svs":
         return True
     if suffix == ".xml":
