@@ -9,12 +9,12 @@ import tifffile
 
 from napari_monusac.core.errors import SlideError
 from napari_monusac.io.slides import open_slide
-from napari_monusac.io.thumbnails import cache_folder, thumbnail
+from napari_monusac.io.thumbnails import thumbnail, thumbnails_folder
 
 
 @pytest.fixture
 def slide_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("NAPARI_MONUSAC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MONUSAC_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "a.tif"
     left, right = np.full((200, 200, 3), (200, 60, 90), np.uint8), np.full((200, 200, 3), (90, 60, 200), np.uint8)
     tifffile.imwrite(
@@ -38,7 +38,7 @@ def test_it_comes_from_the_cache_until_the_file_changes(slide_path: Path, monkey
         monkeypatch.setattr(type(slide), "read", lambda *a, **k: pytest.fail("read again"))
         assert np.array_equal(thumbnail(slide), first)
         monkeypatch.undo()
-    monkeypatch.setenv("NAPARI_MONUSAC_CACHE", str(slide_path.parent / "cache"))
+    monkeypatch.setenv("MONUSAC_CACHE", str(slide_path.parent / "cache"))
     with open_slide(slide_path, channel_order="bgr") as slide:
         assert thumbnail(slide)[24, 10].tolist() == [90, 60, 200]  # another order is another picture
     tifffile.imwrite(slide_path, np.full((50, 40, 3), 7, np.uint8), photometric="rgb")
@@ -49,13 +49,13 @@ def test_it_comes_from_the_cache_until_the_file_changes(slide_path: Path, monkey
 def test_a_damaged_cache_or_none_at_all_only_costs_time(slide_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_slide(slide_path, channel_order="rgb") as slide:
         first = thumbnail(slide)
-        for file in cache_folder().iterdir():
+        for file in thumbnails_folder().iterdir():
             file.write_bytes(b"no png")
         assert np.array_equal(thumbnail(slide), first)
-        for file in cache_folder().iterdir():
+        for file in thumbnails_folder().iterdir():
             file.write_bytes(b"")
         assert np.array_equal(thumbnail(slide), first)
-        monkeypatch.setenv("NAPARI_MONUSAC_CACHE", os.devnull)
+        monkeypatch.setenv("MONUSAC_CACHE", os.devnull)
         assert np.array_equal(thumbnail(slide), first)
 
 
@@ -67,3 +67,20 @@ def test_a_damaged_slide_says_so(slide_path: Path) -> None:
     slide_path.write_bytes(bytes(data))
     with open_slide(slide_path, channel_order="rgb") as slide, pytest.raises(SlideError, match="tile or strip 3"):
         thumbnail(slide)
+
+
+def test_one_variable_moves_thumbnails_and_sample_and_the_older_name_still_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_monusac.plugin import sample_data
+
+    monkeypatch.delenv("MONUSAC_CACHE", raising=False)
+    monkeypatch.setenv("NAPARI_MONUSAC_CACHE", str(tmp_path / "older"))
+    assert thumbnails_folder() == tmp_path / "older" / "thumbnails"
+    monkeypatch.setenv("MONUSAC_CACHE", str(tmp_path / "newer"))
+    assert thumbnails_folder() == tmp_path / "newer" / "thumbnails"
+    made: list[Path] = []
+    monkeypatch.setattr(
+        "napari_monusac.synth.collection.write_collection", lambda folder, *_a, **_k: made.append(folder)
+    )
+    assert sample_data.sample_collection().parent == made[0].parent == tmp_path / "newer"

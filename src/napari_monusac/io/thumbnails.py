@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.files import atomic_write_bytes
+from napari_monusac.io.cache import cache_folder
 from napari_monusac.io.slides import Slide
 
 _VERSION = 1
@@ -16,14 +17,9 @@ _VERSION = 1
 _MOST_READ_PX = 16 * 10**6
 
 
-def cache_folder() -> Path:
-    """Folder of the thumbnails (``NAPARI_MONUSAC_CACHE`` or the user's cache folder)."""
-    import os
-
-    from platformdirs import user_cache_path
-
-    own = os.environ.get("NAPARI_MONUSAC_CACHE")
-    return Path(own) / "thumbnails" if own else user_cache_path("napari-monusac") / "thumbnails"
+def thumbnails_folder() -> Path:
+    """Folder of the thumbnails, in the cache folder."""
+    return cache_folder() / "thumbnails"
 
 
 def thumbnail(slide: Slide, size_px: int = 96) -> NDArray[np.uint8]:
@@ -49,7 +45,7 @@ def thumbnail(slide: Slide, size_px: int = 96) -> NDArray[np.uint8]:
     SlideError
         The image is damaged.
     """
-    cached = cache_folder() / f"{_key(slide, size_px)}.png"
+    cached = thumbnails_folder() / f"{_key(slide, size_px)}.png"
     known = _from_cache(cached)
     if known is not None:
         return known

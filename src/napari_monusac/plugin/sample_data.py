@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_monusac import __version__
+from napari_monusac.io.cache import cache_folder
 
 if TYPE_CHECKING:
     from napari_monusac.plugin.layers import LayerData
@@ -43,7 +43,7 @@ def sample_collection(folder: str | Path | None = None) -> Path:
     """
     from napari_monusac.synth.collection import write_collection
 
-    root = Path(folder) if folder is not None else _cache() / f"sample-{__version__}"
+    root = Path(folder) if folder is not None else cache_folder() / f"sample-{__version__}"
     if root.is_dir():
         return root
     # Made beside and renamed: two windows that open the sample at once must not see each other's half.
@@ -58,14 +58,6 @@ def sample_collection(folder: str | Path | None = None) -> Path:
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return root
-
-
-def _cache() -> Path:
-    if given := os.environ.get("MONUSAC_CACHE"):
-        return Path(given)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_path("napari-monusac", appauthor=False))
 
 
 def _layers_of(patient: int) -> list[LayerData]:
