@@ -163,6 +163,16 @@ def test_folders_that_hold_nothing(tmp_path: Path) -> None:
         open_collection(file)
 
 
+def test_counts_follow_a_file_that_is_saved_anew(both: Path) -> None:
+    collection = open_collection(both)
+    one = collection.crop("TCGA-5P-A9K0-01Z-00-DX1_1")
+    assert sum(collection.counts(one).values()) == 1
+    assert one.annotation is not None
+    region = XML[XML.index("<Region ") : XML.index("</Regions>")]
+    one.annotation.write_text(XML.replace(region, region + region.replace('Id="1"', 'Id="2"')))
+    assert sum(collection.counts(one).values()) == 2
+
+
 def test_what_counts_as_a_collection(tmp_path: Path, both: Path) -> None:
     assert is_collection(both)
     stack = tmp_path / "stack"

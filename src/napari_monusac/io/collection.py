@@ -48,7 +48,7 @@ class Collection:
         self._um_per_px = um_per_px
         self._by_name = {c.name: c for c in crops}
         self._verdicts: dict[Path, ChannelVerdict] = {}
-        self._counts: dict[Path, dict[NucleusClass, int]] = {}
+        self._counts: dict[Path, tuple[tuple[int, int] | None, dict[NucleusClass, int]]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -131,16 +131,18 @@ class Collection:
         return read_annotation(crop.annotation) if crop.annotation is not None else Annotation()
 
     def counts(self, crop: Crop) -> dict[NucleusClass, int]:
-        """Number of nuclei of each class in a crop (kept after the first reading)."""
+        """Number of nuclei of each class in a crop (kept until its file changes)."""
         if crop.annotation is None:
             return {}
+        # the file may be saved anew while the folder is open: its time is taken before it is read
+        version = _version(crop.annotation)
         with self._lock:
             known = self._counts.get(crop.annotation)
-        if known is None:
-            known = self.annotation(crop).counts()
+        if known is None or known[0] != version:
+            known = version, self.annotation(crop).counts()
             with self._lock:
                 self._counts[crop.annotation] = known
-        return dict(known)
+        return dict(known[1])
 
     def verdict(self, crop: Crop) -> ChannelVerdict:
         """Say what the crop's own pixels tell about its channels (kept after the first reading).
@@ -196,6 +198,15 @@ class Collection:
                     yield self.verdict(other)
                 except SlideError:
                     continue  # the doctor reports it; it cannot vote
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Time and size of a file; None where it cannot be seen."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
 
 
 def open_collection(
