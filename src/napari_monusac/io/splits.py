@@ -97,7 +97,9 @@ def _held_out_patients(collection: Collection, crops: tuple[Crop, ...], seed: in
     patients = sorted({c.patient for c in crops})
     if len(patients) < 2:
         raise CollectionError(
-            collection.root, f"has crops of one patient only ({patients[0]})", "add crops of another patient"
+            collection.root,
+            f"has crops of one patient only ({patients[0]}), and validation needs a patient that the model never saw",
+            "add crops of another patient",
         )
     counts = np.stack([_class_counts(collection, [c for c in crops if c.patient == p]) for p in patients])
     size = int(np.clip(round(fraction * len(patients)), 1, len(patients) - 1))
