@@ -9,6 +9,7 @@ from napari.layers import Layer
 from qtpy.QtCore import Qt
 
 from napari_monusac.ui import canvas
+from napari_monusac.ui.editing_help import ANNOTATE_HELP, give_help_back, show_help
 from napari_monusac.ui.editing_tools import NATIVE
 
 if TYPE_CHECKING:
@@ -72,13 +73,15 @@ class Keys:
     def bind(self, *, shown: bool) -> None:
         """Bind our keys to all our layers that are there; only undo and redo while Annotate is not shown."""
         self.unbind()
-        actions = self.actions()
-        for layer in canvas.our_layers(self.viewer):
+        actions, layers = self.actions(), canvas.our_layers(self.viewer)
+        for layer in layers:
             for key, action in actions.items():
                 if shown or key in (UNDO, REDO):
                     self._bind(layer, key, _quiet(action))
             if shown:
                 self._bind(layer, "Space", self._pan)
+        if shown:
+            show_help(self.viewer, self, layers, ANNOTATE_HELP)
 
     def _bind(self, layer: Layer, key: str, function: Callable[..., Any]) -> None:
         layer.bind_key(key, function, overwrite=True)
@@ -90,6 +93,7 @@ class Keys:
             if function in layer.keymap.values():
                 layer.bind_key(key, None)
         self._bound = []
+        give_help_back(self.viewer, self)
 
     def _pan(self, layer: Any) -> Generator[None, None, None]:
         """Hold the space bar to move the slide with any tool."""

@@ -12,6 +12,7 @@ from napari_monusac.session.rows import AMBIGUOUS_ID
 from napari_monusac.ui import canvas
 from napari_monusac.ui.editing_colors import ClassColormap, Look, semantic_colormap
 from napari_monusac.ui.editing_drawing import OUTLINE_PX, Drawing
+from napari_monusac.ui.editing_help import plain_status
 from napari_monusac.ui.editing_ready import PAINTED, VIEWS, Ready, places_of
 from napari_monusac.ui.masks_panel import ternary_colormap
 
@@ -87,6 +88,7 @@ class SessionLayers:
         first = self._drawn.pop(name, None)
         self._drawings[name] = Drawing(layer, lambda cut: places_of(self.session, name, cut), first)
         layer.colormap = self.colormap if name == "nuclei" else self._regions
+        plain_status(layer, self._area_px)
         if layer.contour != OUTLINE_PX:
             layer.contour = OUTLINE_PX
         if name == "ambiguous" and layer.opacity == _FILLED_OPACITY:
@@ -145,6 +147,11 @@ class SessionLayers:
             self._drawings[name].first = None
         layer.editable = name in PAINTED
         return layer
+
+    def _area_px(self, label: int) -> int:
+        """Pixels of a nucleus now; the table has none, because edits change them."""
+        top, left, bottom, right = self.session.maps.boxes.get(label, (0, 0, 0, 0))
+        return int(np.count_nonzero(self.session.maps.instances[top:bottom, left:right] == label))
 
     # -- following the session
 

@@ -10,6 +10,7 @@ from napari_monusac.core.classes import PaletteName
 from napari_monusac.ui import canvas
 from napari_monusac.ui.editing_colors import ClassColormap, semantic_colormap
 from napari_monusac.ui.editing_drawing import Drawing
+from napari_monusac.ui.editing_help import plain_status
 from napari_monusac.ui.editing_layers import plain
 
 
@@ -23,6 +24,7 @@ def dress_predicted(layer: Any, palette: PaletteName) -> None:
         classes = dict(zip(table["index"].tolist(), table["class_id"].tolist(), strict=True))
         if not layer.multiscale and "_raw_to_displayed" not in vars(layer):
             Drawing(layer, dashed=True)
+            plain_status(layer)
         colormap = ClassColormap.of({int(k): int(v) for k, v in classes.items()}, palette)
         if not colormap.shows_the_same_as(layer.colormap):
             layer.colormap = colormap

@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from napari_monusac.ui import canvas
+from napari_monusac.ui.editing_help import REVIEW_HELP, give_help_back, show_help
 
 #: Keys and what they do, for the key map.
 KEY_WORDS: tuple[tuple[str, str], ...] = (
@@ -61,10 +62,12 @@ class ReviewKeys:
     def bind(self) -> None:
         """Bind our keys on all our layers that are there."""
         self.unbind()
-        for layer in canvas.our_layers(self.viewer):
+        layers = canvas.our_layers(self.viewer)
+        for layer in layers:
             for key, action in self.actions.items():
                 self._bind(layer, key, _quiet(action))
             self._bind(layer, "B", self._held)
+        show_help(self.viewer, self, layers, REVIEW_HELP)
 
     def _bind(self, layer: Layer, key: str, function: Callable[..., Any]) -> None:
         before = dict(layer.keymap)
@@ -80,6 +83,7 @@ class ReviewKeys:
                 if before is not None:
                     layer.bind_key(key, before)
         self._bound = []
+        give_help_back(self.viewer, self)
 
     def _held(self, _: Layer) -> Generator[None, None, None]:
         self.hold(on=True)
