@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
@@ -15,10 +15,10 @@ from napari_monusac.ui.annotate_region import RegionChoice
 from napari_monusac.ui.annotate_saving import Saving
 from napari_monusac.ui.annotate_seeing import Seeing
 from napari_monusac.ui.annotate_stepping import Stepping
+from napari_monusac.ui.annotate_window import WindowWatch
 from napari_monusac.ui.editing import controller_of
 from napari_monusac.ui.editing_commands import Commands
 from napari_monusac.ui.editing_keys import Keys
-from napari_monusac.ui.editing_running import Question
 from napari_monusac.ui.editing_tools import Toolbox
 from napari_monusac.ui.keymap import KeyMap
 from napari_monusac.ui.widgets import Note, Section, column, row
@@ -51,8 +51,7 @@ class AnnotatePanel(QWidget):
         self.keys = Keys(self.commands, self.toolbox)
         self.saving = Saving(self.controller, self)
         self._keymap: KeyMap | None = None
-        self._watched = 0  # the window whose closing is watched, by its number: a reference would keep it alive
-        self._closing = False
+        self.watch = WindowWatch(self, self.saving)
         self._has_key = False
         self._build()
         self._connect()
@@ -79,9 +78,10 @@ class AnnotatePanel(QWidget):
             button.setToolTip(f"{words}: the selected nuclei, or the one that was pointed at last")
             self.shapes[name] = button
         self.undo, self.redo = calm(QPushButton("Undo")), calm(QPushButton("Redo"))
-        self.save = calm(QPushButton("Save"))
+        self.save = calm(QPushButton("Save (Ctrl+S)"))
         self.save.setToolTip(
-            "Write the annotation, whole or not at all; the version before is kept in .monusac/history"
+            "Write the annotation, whole or not at all; the version before is kept in .monusac/history. Ctrl+S works "
+            "from each panel while there are unsaved edits"
         )
         self.done = calm(QPushButton("Done (D)"))
         self.done.setToolTip("Save, mark this crop as done, and open the next one that nobody has reviewed")
@@ -132,12 +132,14 @@ class AnnotatePanel(QWidget):
         self.help.clicked.connect(self.show_keymap)
         self.stepping.stepped.connect(self._describe)
         self.saving.progressed.connect(self.progress.say)
+        self.saving.shown = self.isVisible
         self.keys.step, self.keys.mend = self.stepping.step, self.stepping.mend
         self.keys.toggle_fill, self.keys.done = self.seeing.toggle_fill, self.saving.done
         self.keys.toggle_fill_of = lambda: self.seeing.toggle_fill_of(commands.class_meant())
         self.classes.fill_asked.connect(self.seeing.toggle_fill_of)
         controller.look_changed.connect(self._show_look)
         controller.session_changed.connect(self._session_changed)
+        self.model.crop_asked.connect(self._crop_asked)
         controller.class_changed.connect(self._show_class)
         controller.settled.connect(self._settled)
         controller.changed.connect(lambda _: self._buttons())
@@ -161,10 +163,7 @@ class AnnotatePanel(QWidget):
         super().showEvent(event)
         self.toolbox.open()
         self.keys.bind(shown=True)
-        window = self.window()
-        if window is not None and id(window) != self._watched:
-            self._watched = id(window)
-            window.installEventFilter(self)
+        self.watch.watch()
         if not self._has_key:
             self.open_keymap_from(self)  # a panel of its own, not in the Studio
         self._layers_changed()
@@ -183,31 +182,6 @@ class AnnotatePanel(QWidget):
         super().hideEvent(event)
         self.toolbox.close()
         self.keys.bind(shown=False)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Ask about unsaved edits when the reader closes the window; nothing is lost either way."""
-        session = self.controller.session
-        if (
-            event.type() == QEvent.Type.Close and event.spontaneous() and watched is self.window()
-            and not self._closing and session is not None and self.isVisible()
-        ):  # fmt: skip
-            self.controller.adopt()
-            if session.unsaved:
-                answers = (
-                    ("Save and close", lambda: self.saving.save(self._close_window)),
-                    ("Close, keep them for later", self._close_window),
-                    ("Stay", lambda: None),
-                )
-                self.controller.asked.emit(
-                    Question("There are unsaved edits. They are kept and come back when the crop is opened.", answers)
-                )
-                event.ignore()
-                return True
-        return bool(super().eventFilter(watched, event))
-
-    def _close_window(self) -> None:
-        self._closing = True
-        self.window().close()
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Keys work while the dock has the focus, too."""
@@ -233,16 +207,31 @@ class AnnotatePanel(QWidget):
         place = self.controller.place
         large = place is not None and place.large
         bare = session is None and place is not None and not self.controller.opening and not large
-        self.hint.say("" if session is not None or large or self.controller.opening else _BARE if bare else _NOTHING)
+        opening = place is not None and self.controller.opening
+        self.hint.say(
+            ""
+            if session is not None or large
+            else f"Opening the nuclei of {place.name}…"
+            if opening and place is not None
+            else _BARE
+            if bare
+            else _NOTHING
+        )
         self.begin.setVisible(bare and not self.question.buttons)
         self.show_again.setVisible(deleted)
         if self.controller.place is None:
             self.question.ask(None)
             self.message.say("")
         self.keys.bind(shown=self.isVisible())
+        self.watch.watch()
         self._show_class()
         self._settled()
         self._buttons()
+
+    def _crop_asked(self, crop: Any) -> None:
+        """Another crop is being read; its layers, and then its session, come in a moment."""
+        if self.controller.session is None:
+            self.hint.say(f"Opening {crop.name}…")
 
     def _show_class(self) -> None:
         if self.controller.session is not None:

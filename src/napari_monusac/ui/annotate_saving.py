@@ -37,6 +37,8 @@ class Saving(QObject):
         self.controller = controller
         self.model = controller.model
         self._may_leave = False
+        #: whether the panel with our messages is shown; Ctrl+S works from the others, too
+        self.shown: Callable[[], bool] = lambda: True
         self.model.may_leave_crop = self.may_leave
         controller.session_changed.connect(self.count)
 
@@ -59,11 +61,25 @@ class Saving(QObject):
         task.finished.connect(lambda: self._saved(outcome[0], then) if outcome else None)
         return task.start()
 
+    def save_now(self) -> None:
+        """Save (Ctrl+S); says so where there is nothing to save."""
+        session = self.controller.session
+        if session is None or self.controller.busy:
+            return
+        self.controller.adopt()
+        if session.unsaved:
+            self.save()
+        else:
+            self.controller.said.emit("Everything is saved.", "hint")
+
     def _saved(self, report: Any, then: Callable[[], object] | None) -> None:
         kept = f"; the version before is kept as {report.backup.name}" if report.backup is not None else ""
         nuclei = f"{report.regions} outlines, {report.untouched} of them untouched"
         self.controller.settle()
-        self.controller.said.emit(f"Saved as {report.path.name}: {nuclei}{kept}.", "good")
+        words = f"Saved as {report.path.name}: {nuclei}{kept}."
+        self.controller.said.emit(words, "good")
+        if not self.shown():
+            self.model.tell(words, "good")
         if then is not None:
             then()
 
@@ -72,8 +88,11 @@ class Saving(QObject):
 
         if not isinstance(error, SaveConflict):
             self.controller.said.emit(error_line(error), "error")
+            if not self.shown():
+                self.model.tell(error_line(error), "error")
             return
         self.controller.said.emit("", "hint")
+        self.model.panel_asked.emit("Annotate")  # the question stands there
         who = f" by {error.other_author}" if error.other_author else ""
         when = f" ({error.other_time})" if error.other_time else ""
         answers = (

@@ -37,6 +37,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("F", "Mend the audit item as suggested"),
             ("Ctrl+Z", "Undo, without limit"),
             ("Ctrl+Shift+Z", "Redo"),
+            ("Ctrl+S", "Save the crop, from each panel while there are unsaved edits"),
         ),
     ),
     (
@@ -71,7 +72,8 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 )
 ABOUT = (
     "These keys work on the layers of the open crop while Annotate (or Review) is shown. napari uses 1 to 7 and some letters for "
-    "its own brush there: those come back as soon as another panel is shown. Undo and redo of edits stay ours."
+    "its own brush there: those come back as soon as another panel is shown. Undo and redo of edits stay ours, "
+    "and so does Ctrl+S while there are edits to save."
 )
 
 

@@ -137,7 +137,7 @@ def test_closing_the_window_asks_and_nothing_is_lost(hand, until):
         def spontaneous(self):
             return True
 
-    assert hand.panel.eventFilter(hand.panel.window(), FromTheReader())
+    assert hand.panel.watch.eventFilter(hand.panel.window(), FromTheReader())
     assert asked
     assert "come back" in asked[-1].text
     answer(hand, "Stay")
@@ -569,7 +569,7 @@ def test_two_panels_share_one_session_and_one_hand(hand, viewer, until, qtbot):
 
 
 def test_close_events_of_other_kinds_pass(hand):
-    assert not hand.panel.eventFilter(hand.panel.window(), QEvent(QEvent.Type.WindowActivate))
+    assert not hand.panel.watch.eventFilter(hand.panel.window(), QEvent(QEvent.Type.WindowActivate))
     assert QApplication.instance() is not None
 
 
