@@ -61,8 +61,8 @@ def color_icon(rgb: Rgb, *, filled: bool = True, size: int = 16) -> QIcon:
 
 
 def calm(button: Any) -> Any:
-    """Let a button not take the keyboard: keys go on to the canvas after a click."""
-    button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    """Let a button take the keyboard by Tab, not by a click: after a click keys go on to the canvas."""
+    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     return button
 
 

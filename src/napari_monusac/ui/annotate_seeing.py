@@ -49,9 +49,8 @@ class Seeing(QWidget):
         self.strength: QSlider = slider(
             5, 100, strength, "How strong fillings are, compared with outlines, in per cent"
         )
-        self.stain = QComboBox()
+        self.stain = calm(QComboBox())
         self.stain.addItems(STAINS)
-        self.stain.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.stain.setToolTip("Haematoxylin stains nuclei, eosin the rest: each alone, or both as they are")
         self.contrast = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.contrast.setRange(0.5, 3.0)

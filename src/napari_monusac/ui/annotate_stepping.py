@@ -9,7 +9,6 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QListWidget,
     QListWidgetItem,
     QPushButton,
     QScrollArea,
@@ -22,6 +21,7 @@ from napari_monusac.ui import canvas
 from napari_monusac.ui.annotate_parts import calm
 from napari_monusac.ui.editing import EditingController
 from napari_monusac.ui.editing_commands import Commands
+from napari_monusac.ui.review_widgets import CalmList
 from napari_monusac.ui.widgets import Note, TaskRow, row
 from napari_monusac.ui.work import Report, Task
 
@@ -63,9 +63,8 @@ class Stepping(QWidget):
         self._session_changed()
 
     def _build(self) -> None:
-        self.order = QComboBox()
+        self.order = calm(QComboBox())
         self.order.addItems(ORDERS)
-        self.order.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.order.setToolTip("What N and P step through")
         self.previous = calm(QPushButton("\u25c0 P"))
         self.next = calm(QPushButton("N \u25b6"))
@@ -74,9 +73,8 @@ class Stepping(QWidget):
         self.look = calm(QPushButton("Audit this crop"))
         self.look.setToolTip("Look for broken boundaries, clumps, slivers, holes and nuclei in pieces")
         self.progress = TaskRow()
-        self.list = QListWidget()
+        self.list = CalmList()
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.words = Note()
         self.mend_button = calm(QPushButton("Mend (F)"))
         box = QVBoxLayout(self)

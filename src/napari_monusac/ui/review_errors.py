@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QComboBox, QHeaderView, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QComboBox, QHeaderView, QVBoxLayout, QWidget
 
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.ui.annotate_parts import calm
-from napari_monusac.ui.review_widgets import class_words, keep_calm, narrow, number
+from napari_monusac.ui.review_widgets import CalmTable, class_words, narrow, number
 from napari_monusac.ui.widgets import Note, row
 
 if TYPE_CHECKING:
@@ -138,8 +138,7 @@ class ErrorsView(QWidget):
             self.class_.addItem(c.label, c)
         for words, low, high in _SURE:
             self.sure.addItem(words, (low, high))
-        self.table = QTableView()
-        keep_calm(self.table)
+        self.table = CalmTable()
         self.table.setModel(self.model)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         # findings come sorted by type, largest first: no column sorts them until it is clicked

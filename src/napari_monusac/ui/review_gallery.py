@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QPixmap
-from qtpy.QtWidgets import QListView, QListWidget, QListWidgetItem, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QListView, QListWidgetItem, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_monusac.core.classes import PALETTES, NucleusClass
-from napari_monusac.ui.review_widgets import SHORT
+from napari_monusac.ui.review_widgets import SHORT, CalmList
 from napari_monusac.ui.widgets import Heading, Note, TaskRow
 from napari_monusac.ui.work import Report, Task
 
@@ -83,13 +83,12 @@ class Gallery(QWidget):
         self.title = Heading("")
         self.note = Note()
         self.progress = TaskRow()
-        self.list = QListWidget()
+        self.list = CalmList()
         self.list.setViewMode(QListView.ViewMode.IconMode)
         self.list.setResizeMode(QListView.ResizeMode.Adjust)
         self.list.setMovement(QListView.Movement.Static)
         self.list.setIconSize(QSize(_ICON_PX, _ICON_PX))
         self.list.setGridSize(QSize(_ICON_PX + 8, _ICON_PX + 2 * self.fontMetrics().height() + 8))
-        self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.list.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.list.setFixedHeight(_HEIGHT_PX)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

@@ -11,14 +11,13 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHeaderView,
     QPushButton,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_monusac.ui.annotate_parts import calm
 from napari_monusac.ui.review_gallery import Place
-from napari_monusac.ui.review_widgets import SHORT, Table, keep_calm, number
+from napari_monusac.ui.review_widgets import SHORT, CalmTable, Table, number
 from napari_monusac.ui.widgets import Note, PathPicker, TaskRow, column
 from napari_monusac.ui.work import Report, Task
 
@@ -107,8 +106,7 @@ class GuardView(QWidget):
         self.kind.addItem("All changes", None)
         self.kind.currentIndexChanged.connect(lambda _: self._list())
         self.changes = ChangesModel()
-        self.table = QTableView()
-        keep_calm(self.table)
+        self.table = CalmTable()
         self.table.setModel(self.changes)
         self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QProgressBar,
     QPushButton,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
@@ -20,7 +19,7 @@ from qtpy.QtWidgets import (
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.scoring.finding import FindingType
 from napari_monusac.ui.annotate_parts import ReaderName, calm
-from napari_monusac.ui.review_widgets import SHORT, class_words, keep_calm, narrow, number
+from napari_monusac.ui.review_widgets import SHORT, CalmTable, class_words, narrow, number
 from napari_monusac.ui.widgets import Note, TaskRow, column, row
 from napari_monusac.ui.work import Task
 
@@ -135,8 +134,7 @@ class QueueView(QWidget):
         self.rare.setToolTip("Nuclei that the model nearly called a neutrophil or a macrophage")
         self.open_only = calm(QCheckBox("Only what I have not looked at"))
         self.items = ItemsModel()
-        self.table = QTableView()
-        keep_calm(self.table)
+        self.table = CalmTable()
         self.table.setModel(self.items)
         self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # crops of a patient differ in their last letters
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

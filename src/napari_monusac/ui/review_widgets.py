@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QHeaderView,
+    QListWidget,
     QSizePolicy,
     QTableView,
     QTableWidget,
@@ -51,9 +52,15 @@ def narrow(combo: QComboBox) -> None:
     combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
 
+def is_ours(event: Any) -> bool:
+    """Whether a key belongs to the canvas (letters, digits ...): a list would search its rows for them."""
+    return bool(event.text().strip())
+
+
 def keep_calm(table: QTableView) -> None:
-    """A table that is read, clicked and scrolled, and never takes the keyboard."""
-    table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    """A table that is read, clicked and scrolled; only Tab brings the keyboard to it, to go through its rows."""
+    table.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    table.setTabKeyNavigation(False)  # Tab goes on, it does not walk through cells
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
@@ -63,6 +70,39 @@ def keep_calm(table: QTableView) -> None:
     table.verticalHeader().hide()
     table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 8)
     table.setWordWrap(False)
+
+
+class CalmTable(QTableView):
+    """A view whose rows the arrow keys walk through; letters and digits go on to the panel, which acts on them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        keep_calm(self)
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Leave our keys to the panel."""
+        if is_ours(event):
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
+
+
+class CalmList(QListWidget):
+    """A list whose items the arrow keys walk through; Enter is a click, letters and digits go on to the panel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Leave our keys to the panel."""
+        item = self.currentItem()
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and item is not None:
+            self.itemClicked.emit(item)
+        elif is_ours(event):
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
 
 
 class Table(QTableWidget):
@@ -83,6 +123,15 @@ class Table(QTableWidget):
         self.horizontalHeader().setHighlightSections(False)
         self.horizontalHeader().setMinimumSectionSize(20)
         self.set_headers(headers)
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Enter is a click on the cell; our keys are left to the panel."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.currentRow() >= 0:
+            self.cellClicked.emit(self.currentRow(), self.currentColumn())
+        elif is_ours(event):
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
 
     def set_headers(self, headers: Sequence[str], tooltips: Sequence[str] = ()) -> None:
         """Title the columns."""
