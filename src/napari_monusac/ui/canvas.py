@@ -1,4 +1,4 @@
-"""What the Studio puts on the canvas: class legend, scale bar in um, magnification. Only napari's public overlays."""
+"""What the Studio puts on the canvas: class legend, scale bar in µm, magnification. Only napari's public overlays."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Image, Layer
 
 from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, Rgb
 
-#: Objective magnifications offered as presets. 40x is 0.25 um a screen pixel, the field's convention.
+#: Objective magnifications offered as presets. 40x is 0.25 µm a screen pixel, the field's convention.
 MAGNIFICATIONS: tuple[int, ...] = (5, 10, 20, 40)
 _UM_PER_SCREEN_PX_AT_1X = 10.0
-_LEGEND = "monusac_legend_"
+_OURS = "monusac_"
+_LEGEND = f"{_OURS}legend_"
+#: Points of a legend's letters; the smaller ones on a canvas that is narrower than so many px.
+_FONT, _SMALL_FONT, _NARROW_PX = 11, 8, 500
+_DARK_BOX = (0.08, 0.08, 0.1, 0.85)
+_NEUTRAL: Rgb = (235, 235, 235)
 
 
 def role(layer: Layer) -> str:
@@ -43,13 +49,25 @@ def undrawn(layer: Layer) -> AbstractContextManager[object]:
 
 
 def um_per_px(layer: Layer) -> float | None:
-    """Micrometres per pixel of a layer, where its file said so."""
+    """Micrometres per pixel of a layer: what its file said, or else its own scale where that is in units of length."""
     value = layer.metadata.get("monusac", {}).get("um_per_px")
-    return None if value is None else float(value)
+    return _um_of_scale(layer) if value is None else float(value)
+
+
+def _um_of_scale(layer: Layer) -> float | None:
+    """Micrometres per pixel by scale and units, which other readers set; None for pixels that are not square."""
+    units: Any = layer.units[-2:]
+    if not all(unit.is_compatible_with("um") for unit in units):
+        return None
+    um = np.array([(1.0 * unit).to("um").magnitude for unit in units])
+    steps = np.vstack([np.zeros(layer.ndim), np.eye(layer.ndim)[-2:]])
+    origin, down, right = (np.asarray(layer.data_to_world(s))[-2:] * um for s in steps)  # an affine may scale, too
+    sides = np.linalg.norm([down - origin, right - origin], axis=1)
+    return float(sides.mean()) if np.ptp(sides) <= 1e-3 * sides.max() else None
 
 
 def magnification(viewer: Any) -> float | None:
-    """The magnification of the current view as a microscope would have it, or None without a scale in um."""
+    """The magnification of the current view as a microscope would have it, or None without a scale in µm."""
     image = find_layer(viewer, "image")
     if image is None or um_per_px(image) is None:
         return None
@@ -106,7 +124,9 @@ def legend_entries(counts: Mapping[int, int], palette: PaletteName) -> list[tupl
     palette : {"imagescope", "colour-blind"}
         Which colours.
     """
-    lines = [(c.name, f"{c.label}  {counts.get(int(c), 0)}", PALETTES[palette][c]) for c in CLASSES]
+    # whose numbers these are: a prediction in the window has others
+    lines = [("TITLE", "labels", _NEUTRAL)]
+    lines += [(c.name, f"{c.label}  {counts.get(int(c), 0)}", PALETTES[palette][c]) for c in CLASSES]
     if counts.get(int(NucleusClass.UNCLASSIFIED)):
         number = counts[int(NucleusClass.UNCLASSIFIED)]
         lines.append(("UNCLASSIFIED", f"Unclassified  {number}", PALETTES[palette][NucleusClass.UNCLASSIFIED]))
@@ -121,9 +141,11 @@ def show_legend(
     *,
     legend: str = _LEGEND,
     position: str = "top_left",
-    mark: str = "\u25a0 ",
 ) -> None:
-    """Show lines of coloured text in a corner of the canvas; an empty list takes the legend away.
+    """Show lines in a corner of the canvas, black or white on their colour; an empty list takes the legend away.
+
+    napari's overlay has one colour for its text and one for the box behind it: blue letters cannot be read on a dark box,
+    white ones on a blue box can. Greys (text that stands for no colour) are written in their own on a dark box.
 
     Parameters
     ----------
@@ -135,8 +157,6 @@ def show_legend(
         Which legend: each has a name of its own.
     position : str
         Corner, as napari names it.
-    mark : str
-        What stands before each text, in its colour.
     """
     overlays = viewer.canvas.overlays
     setattr(viewer.canvas.overlay_tiling, position, "vertical")
@@ -146,16 +166,35 @@ def show_legend(
     for key, text, rgb in entries:
         name = legend + key
         if name not in overlays:
-            overlays[name] = TextOverlay(
-                position=position, font_size=11, box=True, box_color=(0.08, 0.08, 0.1, 0.85), visible=True
-            )
-        overlays[name].text = f"{mark}{text}"
-        overlays[name].color = (*(_readable(v) for v in rgb), 1.0)
+            overlays[name] = TextOverlay(position=position, box=True, visible=True)
+        overlay = overlays[name]
+        overlay.font_size = _font_size(viewer.canvas)
+        overlay.text = f" {text} "
+        overlay.box_color, overlay.color = chip_colors(rgb)
+    viewer.canvas.events.size.connect(_resized)
 
 
-def _readable(value: int) -> float:
-    """Lift a colour component a little: pure blue cannot be read on the dark box."""
-    return 0.25 + 0.75 * value / 255
+def chip_colors(rgb: Rgb) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the colours (RGBA, 0 to 1) of a line's box and of its text, which can be read on it."""
+    red, green, blue = (v / 255 for v in rgb)
+    if max(rgb) - min(rgb) < 20 and max(rgb) > 200:
+        return _DARK_BOX, (red, green, blue, 1.0)
+    # relative luminance as WCAG has it: black has the stronger contrast above 0.18
+    light = sum(w * v**2.2 for w, v in zip((0.2126, 0.7152, 0.0722), (red, green, blue), strict=True))
+    shade = 0.0 if light > 0.18 else 1.0
+    return (red, green, blue, 0.9), (shade, shade, shade, 1.0)
+
+
+def _font_size(canvas: Any) -> int:
+    return _SMALL_FONT if canvas.size[1] < _NARROW_PX else _FONT
+
+
+def _resized(event: Any) -> None:
+    """The canvas has another size: legends are smaller where there is little room."""
+    canvas = event.source
+    for name, overlay in canvas.overlays.items():
+        if name.startswith(_OURS):
+            overlay.font_size = _font_size(canvas)
 
 
 def image_layer(viewer: Any) -> Image | None:

@@ -119,13 +119,12 @@ class TimelapseView(QObject):
             self.viewer,
             [
                 *told,
-                ("inside", "\u25a0 inside", TERNARY_COLORS[TernaryClass.INSIDE]),
-                ("boundary", "\u25a0 boundary", TERNARY_COLORS[TernaryClass.BOUNDARY]),
+                ("inside", "inside", TERNARY_COLORS[TernaryClass.INSIDE]),
+                ("boundary", "boundary", TERNARY_COLORS[TernaryClass.BOUNDARY]),
                 ("truth", "\u25cb truth", _WHITE),
             ],
             legend=_LEGEND,
             position="top_right",
-            mark="",
         )
 
     def _removed(self, _: object = None) -> None:
