@@ -21,6 +21,9 @@ from napari_monusac.ui.editing_colors import INNER, ClassColormap
 OUTLINE_PX = 2
 #: Length of dashes and gaps along a diagonal, px.
 _DASH_PX = 4
+#: Width of the halo, px; not wider than the outlines, whose pixels outside of nuclei it has.
+HALO_PX = 1
+_SQUARE = np.ones((2 * HALO_PX + 1, 2 * HALO_PX + 1), np.uint8)
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 #: Parts up to this size are looked up label by label: the brush draws labels there that no class map has yet.
 _SMALL_PX = 500_000
@@ -40,8 +43,20 @@ def edges(labels: NDArray[Any], width_px: int) -> NDArray[np.uint8]:
 
 
 def drawn(places: NDArray[np.uint8], edge: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return places in the table of colours, those inside an outline told apart from the outline: uint8 (y, x)."""
-    return np.asarray(places + np.uint8(INNER) * ((edge == 0) & (places > 0)).view(np.uint8), np.uint8)
+    """Return places in the table of colours, uint8 (y, x): of outlines, of what is inside them, of the halo beside them.
+
+    Parameters
+    ----------
+    places : uint8 (y, x)
+        `PLACES` of each pixel's class, 0 outside nuclei.
+    edge : uint8 (y, x)
+        1 near an edge, on both sides of it: within a nucleus that is its outline, outside its halo.
+    """
+    out = np.asarray(places + np.uint8(INNER) * ((edge == 0) & (places > 0)).view(np.uint8), np.uint8)
+    near = cv2.dilate(places, _SQUARE)  # the class that a halo belongs to: hidden with it
+    return np.asarray(
+        cv2.copyTo(near + np.uint8(2 * INNER), ((edge > 0) & (places == 0) & (near > 0)).view(np.uint8), out)
+    )
 
 
 class Drawing:
@@ -94,16 +109,20 @@ class Drawing:
             return first
         y, x = data_slice or (slice(0, raw.shape[0]), slice(0, raw.shape[1]))
         cut = slice(y.start, min(y.stop, raw.shape[0])), slice(x.start, min(x.stop, raw.shape[1]))
-        # outlines depend on neighbours just outside the part
-        top, left = max(0, cut[0].start - width), max(0, cut[1].start - width)
-        around = raw[top : cut[0].stop + width, left : cut[1].stop + width]
-        part = raw[cut]
-        large = part.size > _SMALL_PX
-        places = self._quick(cut) if self._quick is not None and large else colormap._data_to_texture(part)
-        edge = edges(around, width)[cut[0].start - top :, cut[1].start - left :]
-        edge = edge[: part.shape[0], : part.shape[1]]
+        # outlines depend on neighbours just outside the part, halos on their class
+        wide = (
+            slice(max(0, cut[0].start - width), cut[0].stop + width),
+            slice(max(0, cut[1].start - width), cut[1].stop + width),
+        )
+        around, down, right = raw[wide], cut[0].start - wide[0].start, cut[1].start - wide[1].start
+        large = around.size > _SMALL_PX
+        places = self._quick(wide) if self._quick is not None and large else colormap._data_to_texture(around)
+        edge = edges(around, width)
         if self._dashed:
             # a gap has the number of what is inside: clear, or filled with it
-            down, across = np.ogrid[cut[0].start : cut[0].stop, cut[1].start : cut[1].stop]
-            edge = edge & (((down + across) // _DASH_PX + (down - across) // _DASH_PX) % 2).astype(np.uint8)
-        return drawn(places, edge)
+            y, x = np.ogrid[
+                wide[0].start : wide[0].start + edge.shape[0], wide[1].start : wide[1].start + edge.shape[1]
+            ]
+            edge = edge & (((y + x) // _DASH_PX + (y - x) // _DASH_PX) % 2).astype(np.uint8)
+        height, across = raw[cut].shape
+        return drawn(places, edge)[down : down + height, right : right + across]
