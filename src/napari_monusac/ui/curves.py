@@ -13,50 +13,116 @@ from napari_monusac.core.events import BatchEnded, EpochEnded, TrainEvent
 
 #: Okabe-Ito colours: they stay apart for colour-blind eyes and on both themes.
 _BLUE, _ORANGE, _GREEN, _PINK, _GREY = "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#8a8f98"
+#: Colour, width, line and name of every curve.
+_LOOKS: dict[str, tuple[str, float, str, str]] = {
+    "batch": (_GREY, 1, "solid", "each step"),
+    "train": (_BLUE, 2, "solid", "training"),
+    "val": (_ORANGE, 2, "solid", "validation"),
+    "inside": (_BLUE, 1.5, "dotted", "Dice inside"),
+    "boundary": (_PINK, 1.5, "dotted", "Dice boundary"),
+    "combo": (_GREEN, 2.5, "solid", "combo"),
+    "lr": (_GREY, 2, "solid", ""),
+}
+#: Axes of smaller numbers have powers of ten.
+_SMALL = 0.01
 #: One colour a run where several are compared.
 RUN_COLORS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#f0e442", "#0072b2")
 
 
+class NumberAxis(pg.AxisItem):
+    """An axis with plain numbers; very small ones in powers of ten (1e-4)."""
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:  # noqa: N802 - pyqtgraph's
+        """Write the numbers beside the ticks."""
+        if max((abs(v * scale) for v in values), default=1.0) >= _SMALL:
+            return list(super().tickStrings(values, scale, spacing))
+        return [_power(v * scale) for v in values]
+
+
+class EpochAxis(pg.AxisItem):
+    """An axis over epochs: there is no half of one to point at."""
+
+    def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:  # noqa: N802 - pyqtgraph's
+        """Whole epochs only."""
+        whole = [(s, at) for s, at in super().tickSpacing(low, high, size) if s >= 1 and s == round(s)]
+        return whole or [(1.0, 0.0)]
+
+
+def _power(value: float) -> str:
+    if abs(value) < 1e-12:
+        return "0"
+    digits, _, exponent = f"{value:.2e}".partition("e")
+    return f"{float(digits):g}e{int(exponent)}"
+
+
+def plot_axes() -> dict[str, Any]:
+    """Axes for a plot over epochs."""
+    return {"left": NumberAxis("left"), "bottom": EpochAxis("bottom")}
+
+
 def style_plot(plot: Any) -> None:
-    """Give a plot the look of all our plots: faint grid, plain numbers, no menu."""
+    """Give a plot the look of all our plots: faint grid, plain numbers, no menu, the wheel left to the panel."""
     plot.showGrid(x=True, y=True, alpha=0.15)
     plot.setMenuEnabled(False)
+    plot.setMouseEnabled(False, False)
     plot.hideButtons()
-    plot.getAxis("left").setWidth(58)
-    plot.getAxis("left").enableAutoSIPrefix(False)
+    plot.getAxis("left").setWidth(62)
+    for side in ("left", "bottom"):
+        plot.getAxis(side).enableAutoSIPrefix(False)
+
+
+def fit_epochs(plot: Any, last: float) -> None:
+    """Show the epochs from 0 to `last`, with room for whole markers at both ends."""
+    plot.setXRange(0, max(1.0, last), padding=0.03)
+
+
+def fit_rates(plot: Any, highest: float) -> None:
+    """Show learning rates from 0 to a little above the highest: a constant one is a line, too, and not nothing."""
+    plot.setYRange(0, highest * 1.15 if highest > 0 else 1.0, padding=0.02)
+
+
+def legend_html(entries: Sequence[tuple[str, str, str]]) -> str:
+    """A line of names in the looks of their curves: (name, colour, "solid" or "dotted")."""
+    marks = {"solid": "\u2501\u2501", "dotted": "\u2505\u2505"}
+    return "&nbsp;&nbsp; ".join(f'<span style="color:{c}">{marks[how]}</span>&nbsp;{name}' for name, c, how in entries)
 
 
 class CurvesView(QWidget):
-    """Two plots over the epochs: losses above, scores below; the source's reported combo as a dashed line."""
+    """Plots over the epochs: losses, scores, learning rate; the source's reported combo as a dashed line.
+
+    What the colours mean stands above each plot, where no curve runs.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.graphics = pg.GraphicsLayoutWidget()
-        self.graphics.setMinimumHeight(380)
+        self.graphics.setMinimumHeight(440)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self.graphics)
-        self.losses = self.graphics.addPlot(row=0, col=0)
-        self.scores = self.graphics.addPlot(row=1, col=0)
-        self.rates = self.graphics.addPlot(row=2, col=0)
-        self.graphics.ci.layout.setRowStretchFactor(0, 3)
-        self.graphics.ci.layout.setRowStretchFactor(1, 3)
-        self.graphics.ci.layout.setRowStretchFactor(2, 2)
-        for plot, name in ((self.losses, "Loss"), (self.scores, "Score"), (self.rates, "lr")):
-            plot.setLabel("left", name)
-            style_plot(plot)
+        self.legends: dict[str, Any] = {}
+        self.losses = self._plot("Loss", 0, 3, ("batch", "train", "val"))
+        self.scores = self._plot("Score", 2, 3, ("inside", "boundary", "combo"))
+        self.rates = self._plot("Learning rate", 4, 2, ())
         for plot in (self.losses, self.scores):
             plot.getAxis("bottom").setStyle(showValues=False)
+            plot.setXLink(self.rates)
         self.rates.setLabel("bottom", "Epoch")
-        self.losses.setXLink(self.rates)
-        self.scores.setXLink(self.rates)
-        self.losses.addLegend(offset=(-4, 4), labelTextSize="8pt", colCount=3)
-        self.scores.addLegend(offset=(-4, 4), labelTextSize="8pt", colCount=3)
         self._reference: Any = None
         self._curves: dict[str, Any] = {}
         self._data: dict[str, tuple[list[float], list[float]]] = {}
         self._steps_per_epoch = 1
         self.clear()
+
+    def _plot(self, name: str, at: int, share: int, curves: Sequence[str]) -> Any:
+        if curves:
+            text = legend_html([(_LOOKS[c][3], _LOOKS[c][0], _LOOKS[c][2]) for c in curves])
+            self.legends[name] = self.graphics.addLabel(text, row=at, col=0, size="9pt")
+        plot = self.graphics.addPlot(row=at + 1, col=0, axisItems=plot_axes())
+        self.graphics.ci.layout.setRowStretchFactor(at + 1, share)
+        plot.setLabel("left", name)
+        style_plot(plot)
+        return plot
 
     def set_theme(self, background: str, foreground: str) -> None:
         """Follow napari's theme (CSS colours)."""
@@ -65,39 +131,22 @@ class CurvesView(QWidget):
             for side in ("left", "bottom"):
                 plot.getAxis(side).setPen(foreground)
                 plot.getAxis(side).setTextPen(foreground)
-            if plot.legend is not None:
-                plot.legend.setLabelTextColor(foreground)
+        for label in self.legends.values():
+            label.setText(label.text, color=foreground)
 
     def clear(self, reported_combo: float | None = None) -> None:
         """Empty the plots and draw the source's reported combo, if there is one."""
         for plot in (self.losses, self.scores, self.rates):
             plot.clear()
-            if plot.legend is not None:
-                plot.legend.clear()
-        self._data = {k: ([], []) for k in ("batch", "train", "val", "combo", "inside", "boundary", "lr")}
-        solid, dotted = Qt.PenStyle.SolidLine, Qt.PenStyle.DotLine
-        look = {
-            "batch": (self.losses, _GREY, 1, solid, "each step"),
-            "train": (self.losses, _BLUE, 2, solid, "training"),
-            "val": (self.losses, _ORANGE, 2, solid, "validation"),
-            "inside": (self.scores, _BLUE, 1.5, dotted, "Dice inside"),
-            "boundary": (self.scores, _PINK, 1.5, dotted, "Dice boundary"),
-            "combo": (self.scores, _GREEN, 2.5, solid, "combo"),
-            "lr": (self.rates, _GREY, 2, solid, None),
-        }  # fmt: skip
-        self._curves = {
-            key: plot.plot(
-                [],
-                [],
-                pen=pg.mkPen(color, width=width, style=style),
-                name=name,
-                symbol=None if key in ("batch", "lr") else "o",
-                symbolSize=4,
-                symbolBrush=color,
-                symbolPen=None,
-            )
-            for key, (plot, color, width, style, name) in look.items()
-        }
+        self._data = {k: ([], []) for k in _LOOKS}
+        self._curves = {}
+        for key, (color, width, how, _) in _LOOKS.items():
+            plot = self.losses if key in ("batch", "train", "val") else self.rates if key == "lr" else self.scores
+            style = Qt.PenStyle.SolidLine if how == "solid" else Qt.PenStyle.DotLine
+            self._curves[key] = plot.plot(
+                [], [], pen=pg.mkPen(color, width=width, style=style), symbol=None if key in ("batch", "lr") else "o",
+                symbolSize=5, symbolBrush=color, symbolPen=None,
+            )  # fmt: skip
         self._reference = None
         if reported_combo is not None:
             self._reference = pg.InfiniteLine(
@@ -140,6 +189,8 @@ class CurvesView(QWidget):
             # a long run's steps are thinned: the eye sees no more than the plot's width
             step = max(1, len(x) // 1500)
             self._curves[key].setData(x[::step], y[::step])
+        fit_epochs(self.rates, max((x[-1] for x, _ in self._data.values() if x), default=1.0))
+        fit_rates(self.rates, max(self._data["lr"][1], default=0.0))
 
     def _append(self, key: str, x: float, y: float | None) -> None:
         if y is not None and y == y:  # a NaN has no place on a plot

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_monusac.core.events import EpochEnded, Scores
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.ui.curves import RUN_COLORS, style_plot
+from napari_monusac.ui.curves import RUN_COLORS, fit_epochs, fit_rates, plot_axes, style_plot
 from napari_monusac.ui.widgets import Note, row
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class ComparedRun:
         return max(self.epochs, key=lambda e: e.scores.combo, default=None)
 
 
+_RATE = "Learning rate"
 #: What can be laid over each other: words, value of an epoch, what the source reports of it.
 _MEASURES: dict[str, tuple[Any, Any]] = {
     "Combo": (lambda e: e.scores.combo, lambda r: r.combo),
@@ -68,7 +69,7 @@ _MEASURES: dict[str, tuple[Any, Any]] = {
     "mIoU of the classes": (lambda e: e.scores.miou_macro, lambda r: r.miou_macro),
     "Loss in validation": (lambda e: e.val_loss, None),
     "Loss in training": (lambda e: e.train_loss, None),
-    "Learning rate": (lambda e: e.lr, None),
+    _RATE: (lambda e: e.lr, None),
 }
 
 
@@ -89,9 +90,10 @@ class RunsCompare(QWidget):
         self.measure.addItems(list(_MEASURES))
         self.measure.setToolTip("What is drawn, over the epochs")
         self.back = QPushButton("Close comparison")
+        self.back.setToolTip("Show the curves of the training again")
         self.graphics = pg.GraphicsLayoutWidget()
         self.graphics.setFixedHeight(240)
-        self.plot = self.graphics.addPlot()
+        self.plot = self.graphics.addPlot(axisItems=plot_axes())
         self.plot.setLabel("bottom", "Epoch")
         style_plot(self.plot)
         self.note = Note()
@@ -127,14 +129,15 @@ class RunsCompare(QWidget):
         of_epoch, of_source = _MEASURES[name]
         self.plot.clear()
         self.plot.setLabel("left", name)
-        dashed = False
+        dashed, drawn = False, [(0.0, 0.0)]
         for i, run in enumerate(self.runs):
             color = RUN_COLORS[i % len(RUN_COLORS)]
             points = [(e.epoch, of_epoch(e)) for e in run.epochs]
             points = [(x, y) for x, y in points if y is not None and y == y]
+            drawn += points
             self.plot.plot(
                 [x for x, _ in points], [y for _, y in points], pen=pg.mkPen(color, width=2.5),
-                symbol="o" if len(points) < 60 else None, symbolSize=4, symbolBrush=color, symbolPen=None,
+                symbol="o" if len(points) < 60 else None, symbolSize=5, symbolBrush=color, symbolPen=None,
             )  # fmt: skip
             source = of_source(run.recipe.reported) if of_source is not None else None
             if source is not None:
@@ -142,6 +145,9 @@ class RunsCompare(QWidget):
                 pen = pg.mkPen(color, width=1.5, style=Qt.PenStyle.DashLine)
                 self.plot.addItem(pg.InfiniteLine(pos=source, angle=0, pen=pen))
         self.plot.enableAutoRange()
+        fit_epochs(self.plot, max(x for x, _ in drawn))
+        if name == _RATE:
+            fit_rates(self.plot, max(y for _, y in drawn))
         self.note.say(self._remark(dashed))
 
     def _remark(self, dashed: bool) -> str:
