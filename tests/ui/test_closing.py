@@ -25,7 +25,7 @@ studio.model.runs_folder = runs
 panel = studio.panels["Train"]
 panel.form.editor.show_recipe(recipe)
 panel.form.data.set_path(folder)
-panel.form.device.setCurrentText("cpu")
+panel.form.device.setCurrentIndex(panel.form.device.findData("cpu"))
 panel.form.where.setCurrentIndex(0 if where == "thread" else 1)
 panel.start_training()
 

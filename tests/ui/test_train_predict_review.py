@@ -22,7 +22,7 @@ pytestmark = pytest.mark.torch
 def choose(panel, recipe):
     panel.form.recipes.setCurrentText("quick")
     panel.form.editor.show_recipe(recipe)
-    panel.form.device.setCurrentText("cpu")
+    panel.form.device.setCurrentIndex(panel.form.device.findData("cpu"))
 
 
 def test_run_8_is_the_default_and_shows_what_the_source_reports(studio):
@@ -151,13 +151,13 @@ def test_thresholds_act_without_predicting_again(opened, viewer, qtbot, settle):
     predict._predicted(image, LivePrediction(viewer, image, shape, (0, 0)), prediction, nuclei)
     layer = canvas.find_layer(viewer, "predicted nuclei")
     assert len(np.unique(layer.data)) == 3
-    predict.confidence.setValue(0.85)
+    predict.thresholds.confidence.setValue(0.85)
     qtbot.waitUntil(lambda: len(np.unique(layer.data)) == 2, timeout=10_000)
     assert predict.prediction is prediction
-    predict.confidence.setValue(0.0)
+    predict.thresholds.confidence.setValue(0.0)
     qtbot.waitUntil(lambda: len(np.unique(layer.data)) == 3, timeout=10_000)
     viewer.layers.remove(layer)
-    predict.nucleus.setValue(0.6)
+    predict.thresholds.nucleus.setValue(0.6)
     settle()
     qtbot.wait(80)
     assert canvas.find_layer(viewer, "predicted nuclei") is None, "what the user deleted stays deleted"
@@ -166,11 +166,11 @@ def test_thresholds_act_without_predicting_again(opened, viewer, qtbot, settle):
 def test_thresholds_hold_for_the_next_prediction_too(opened, viewer, qtbot, tiny_run, settle):
     predict = opened.panels["Predict"]
     predict.add_checkpoint(tiny_run)
-    predict.nucleus.setValue(0.2)  # a network of a few steps is sure of little
+    predict.thresholds.nucleus.setValue(0.2)  # a network of a few steps is sure of little
     predict.predict()
     settle()
     assert len(canvas.find_layer(viewer, "predicted nuclei").features)
-    predict.confidence.setValue(0.95)
+    predict.thresholds.confidence.setValue(0.95)
     predict.predict()
     settle()
     assert not len(canvas.find_layer(viewer, "predicted nuclei").features)
@@ -201,7 +201,7 @@ def test_a_dragged_threshold_leaves_the_window_alive(opened, viewer, qtbot, monk
     predict.model.predicted.connect(shown.append)
     start = time.perf_counter()
     for value in (0.3, 0.4, 0.5, 0.6):
-        predict.nucleus.setValue(value)
+        predict.thresholds.nucleus.setValue(value)
         predict._apply_thresholds()
     assert time.perf_counter() - start < 0.3
     qtbot.waitUntil(lambda: len(shown) == 2, timeout=10_000)

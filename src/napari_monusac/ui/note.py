@@ -21,9 +21,10 @@ class Note(QLabel):
         self._kind = ""
         self.say(text, kind)
 
-    def say(self, text: str, kind: str = "hint") -> None:
-        """Show `text` as a "hint", "good", "warning" or "error"; nothing hides the label."""
+    def say(self, text: str, kind: str = "hint", whole: str = "") -> None:
+        """Show `text` as a "hint", "good", "warning" or "error"; nothing hides the label. `whole`: all of it, on hover."""
         self.setText(text)
+        self.setToolTip(whole)
         self.setVisible(bool(text))
         if kind != self._kind:
             self._kind = kind

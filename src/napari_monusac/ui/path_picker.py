@@ -44,7 +44,7 @@ class PathPicker(QWidget):
         self.box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self.box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.box.setMinimumContentsLength(8)
-        self._tooltip = tooltip
+        self._tooltip, self._default = tooltip, ""
         self.box.setToolTip(tooltip)
         self.box.setAccessibleName(placeholder.rstrip("…") or tooltip)
         self.button = QPushButton("Browse…")
@@ -63,6 +63,17 @@ class PathPicker(QWidget):
         self.box.activated.connect(lambda _: self._edited())
         self._last = ""
 
+    def show_default(self, path: Path | str) -> None:
+        """Say which path is used while none is chosen."""
+        self._default = str(path)
+        self.box.lineEdit().setPlaceholderText(self._default)
+        self._explain(self._last)
+
+    def _explain(self, path: str) -> None:
+        """The tooltip: the whole path, of which the field may show the end only, and what it is for."""
+        lines = (path or self._default, self._tooltip)
+        self.box.setToolTip("\n".join(line for line in lines if line))
+
     @property
     def path(self) -> Path | None:
         """The chosen path, or None."""
@@ -74,7 +85,7 @@ class PathPicker(QWidget):
         self._last = "" if path is None else str(path)
         self.box.setEditText(self._last)
         self.box.lineEdit().setCursorPosition(len(self._last))
-        self.box.setToolTip(self._last or self._tooltip)
+        self._explain(self._last)
         if remember and self._last:
             self._remember(self._last)
 
@@ -114,5 +125,5 @@ class PathPicker(QWidget):
             self._last = text
             if self._at_once:
                 self._remember(text)
-            self.box.setToolTip(text)
+            self._explain(text)
             self.changed.emit(text)

@@ -228,6 +228,7 @@ class Studio(QWidget):
         """What the command line wants to be shown: where the runs are, and which panel."""
         if os.environ.get("MONUSAC_RUNS"):
             self.model.runs_folder = Path(os.environ["MONUSAC_RUNS"])
+            self.panels["Train"].form.runs_folder_hinted()
             self.panels["Train"].runs.refresh()
             self.panels["Predict"].list_models()
         self.show_panel(os.environ.get("MONUSAC_PANEL", "Slides").capitalize())
@@ -267,16 +268,15 @@ class Studio(QWidget):
 
     def _run_progressed(self, progress: Any) -> None:
         if isinstance(progress, RunProgress) and self.model.run is not None:
-            left = spoken_duration(progress.seconds_left)
-            self.job.setText(
-                f"{self.model.run.recipe.name}: epoch {progress.epoch}/{progress.epochs}"
-                f"{f', {left} left' if left else ''}"
-            )
+            duration = spoken_duration(progress.seconds_left)
+            left = "paused" if progress.paused else f"{duration} left" if duration else ""
+            epoch = f": epoch {progress.epoch}/{progress.epochs}" if progress.epochs else ""
+            self.job.setText(f"{self.model.run.recipe.name}{epoch}{f', {left}' if left else ''}")
             self.job.setToolTip(f"The running training{progress.device and f', on {progress.device}'}: click to see it")
             self.job.show()
             if self._activity is None:
                 self._activity = Activity(f"Training {self.model.run.recipe.name}", self.panels["Train"].training.stop)
-            self._activity.update(progress.fraction, f"{left} left" if left else "")
+            self._activity.update(progress.fraction, left)
 
     def _run_ended(self) -> None:
         self.job.hide()

@@ -5,14 +5,24 @@ from __future__ import annotations
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.ui.note import Note
-from napari_monusac.ui.work import Progress, Task, error_line, seconds_left, spoken_duration
+from napari_monusac.ui.short_text import say_error
+from napari_monusac.ui.work import Progress, Task, seconds_left, spoken_duration
 
 
 class TaskRow(QWidget):
-    """Progress bar, what is being done, time left, and a Cancel button; hidden while nothing runs."""
+    """Progress bar, what is being done, time left, and a Cancel button; hidden while nothing runs.
 
-    def __init__(self, cancel_text: str = "Cancel") -> None:
+    Parameters
+    ----------
+    cancel_text : str
+        On the button that stops the task.
+    asked_by : QWidget, optional
+        The button that starts the tasks. It rests while one runs: the keyboard goes to Cancel, and back to it after.
+    """
+
+    def __init__(self, cancel_text: str = "Cancel", asked_by: QWidget | None = None) -> None:
         super().__init__()
+        self._asked_by = asked_by
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(10)
@@ -38,6 +48,10 @@ class TaskRow(QWidget):
         self._say(message)
         self.bar.setRange(0, 0)
         self._busy(True)
+        if self._asked_by is not None:
+            if self._asked_by.hasFocus():
+                self.cancel.setFocus()
+            self._asked_by.setEnabled(False)
         task.progressed.connect(self._progressed)
         task.failed.connect(self._failed)
         task.cancelled.connect(self._was_cancelled)
@@ -68,13 +82,13 @@ class TaskRow(QWidget):
 
     def _cancel(self) -> None:
         if self.task is not None:
+            # the button stays as it is: a key that is pressed twice must not reach the next one
             self.task.stop()
-            self.cancel.setEnabled(False)
             self._say("Stopping…")
 
     def _failed(self, error: Exception) -> None:
         if not self._stale():
-            self.label.say(error_line(error), "error")
+            say_error(self.label, error)
 
     def _was_cancelled(self) -> None:
         if not self._stale():
@@ -92,4 +106,8 @@ class TaskRow(QWidget):
     def _finished(self) -> None:
         if not self._stale():
             self.task = None
+            if self._asked_by is not None:
+                self._asked_by.setEnabled(True)
+                if self.cancel.hasFocus():
+                    self._asked_by.setFocus()
             self._busy(False)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QSpinBox, QVBoxLayout, QWidget
@@ -14,61 +13,16 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.recipe_editor import RecipeEditor
+from napari_monusac.ui.train_plan import TrainingPlan
+from napari_monusac.ui.train_words import UNKNOWN_DEVICE, device_answer
 from napari_monusac.ui.widgets import Note, PathPicker, Section, column, row, settings
 from napari_monusac.ui.work import Report, Task, error_line
 
-if TYPE_CHECKING:
-    from napari_monusac.io.runs import RunFolder
-
 _WHERE = {"Here, in napari's background": "thread", "In its own process (goes on when napari closes)": "child"}
+_DEVICES = {"Automatic: a GPU if there is one": "auto", "Processor (CPU)": "cpu", "NVIDIA GPU": "cuda"}
+_APPLE = {"Automatic: a GPU if there is one": "auto", "Processor (CPU)": "cpu", "Apple GPU": "mps"}
 _WEIGHTS = ("ImageNet (downloaded once)", "From scratch", "From a file…")
 _DEFAULT = "run-8"
-_SLOW = "long runs take hours: Check says how many, and the recipe quick is a first try."
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPlan:
-    """What the user wants to run, taken from the form on the Qt thread and used in a worker.
-
-    Attributes
-    ----------
-    recipe : TrainingRecipe
-    data, runs_folder : Path
-    split : str
-        "patient" or "official".
-    where : str
-        "thread" or "child".
-    device : str
-    """
-
-    recipe: TrainingRecipe
-    data: Path
-    runs_folder: Path
-    split: Any
-    where: str
-    device: str
-
-    def make_run(self, folder: Path | None = None) -> RunFolder:
-        """Make the run folder: recipe, data, split.
-
-        Parameters
-        ----------
-        folder : Path, optional
-            Where; by default a new folder named after the time and the recipe.
-
-        Raises
-        ------
-        MonusacError
-            The data cannot be split, or the folder cannot be made.
-        """
-        from napari_monusac.io.collection import open_collection
-        from napari_monusac.io.runs import RunFolder
-        from napari_monusac.io.splits import make_split
-
-        split = make_split(open_collection(self.data), kind=self.split, seed=self.recipe.seed)
-        if folder is None:
-            folder = self.runs_folder / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{self.recipe.name}"
-        return RunFolder.create(folder, data=self.data, split=split, recipe=self.recipe)
 
 
 class TrainForm(QWidget):
@@ -76,7 +30,7 @@ class TrainForm(QWidget):
 
     Signals
     -------
-    changed : another recipe or another value.
+    changed : another recipe, or another value of any field.
     recipe_chosen(TrainingRecipe) : another recipe, before its values are changed.
     runs_folder_chosen : runs are kept elsewhere now.
     """
@@ -109,41 +63,53 @@ class TrainForm(QWidget):
         )
         self.epochs = QSpinBox()
         self.epochs.setRange(1, 100_000)
-        self.epochs.setToolTip("Length of the run in epochs")
+        self.epochs.setToolTip(
+            "Length of the run in epochs: in each, the network sees as much tissue as all training crops hold"
+        )
         self.data = PathPicker(
             "training", "folder", tooltip="A folder of labelled crops", placeholder="The folder to train on"
         )
         self.split = QComboBox()
         self.split.addItem("By patient (a quarter validates)", "patient")
         self.split.addItem("Official (testing crops validate)", "official")
+        self.split.setToolTip(
+            "Which crops are kept apart to measure the model: all crops of a quarter of the patients, or the crops of "
+            "MoNuSAC's testing folder. The model never learns from them."
+        )
         self.where = QComboBox()
         self.where.addItems(list(_WHERE))
-        self.device = QComboBox()
-        self.device.addItems(["auto", "cpu", "cuda", "mps"])
-        # what "auto" will take is known once torch is loaded, which takes seconds: not before it is asked for
-        self.device_reason = Note(f"Without a GPU, {_SLOW}")
-        self.out = PathPicker(
-            "runs", "folder", tooltip="Where runs are kept: one folder a run", placeholder=str(self.model.runs_folder)
+        self.where.setToolTip(
+            "In napari's background: closing napari saves the run and ends it. In its own process: it goes on when "
+            "napari is closed, and Watch in the table of runs finds it again."
         )
+        self.device = QComboBox()
+        for words, name in (_APPLE if sys.platform == "darwin" else _DEVICES).items():
+            self.device.addItem(words, name)
+        self.device.setToolTip("What computes. A GPU trains many times as fast as the processor.")
+        # what "auto" will take is known once torch is loaded, which takes seconds: not before it is asked for
+        self.device_reason = Note(UNKNOWN_DEVICE)
+        self.out = PathPicker("runs", "folder", tooltip="Where runs are kept: one folder a run", placeholder="Runs in")
+        self.out.show_default(self.model.runs_folder)
         form_widget = QWidget()
         form = QFormLayout(form_widget)
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Recipe", row(self.recipes, self.open_recipe, stretch_first=True))
         form.addRow(self.about)
-        form.addRow("Data", self.data)
-        form.addRow("Split", self.split)
-        form.addRow("Epochs", self.epochs)
-        form.addRow("Encoder", self.weights)
-        form.addRow("Where", self.where)
-        form.addRow("Device", self.device)
+        for words, field in (
+            ("Data", self.data), ("Validation", self.split), ("Epochs", self.epochs), ("Encoder", self.weights),
+            ("Where it runs", self.where), ("Computes on", self.device),
+        ):  # fmt: skip
+            form.addRow(words, field)
+            form.labelForField(field).setToolTip(getattr(field, "box", field).toolTip())
         form.addRow(self.device_reason)
-        form.addRow("Runs in", self.out)
+        form.addRow("Keep runs in", self.out)
         for combo in (self.recipes, self.weights, self.split, self.where, self.device):
             combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             combo.setMinimumContentsLength(10)
         self.editor = RecipeEditor()
         self.save_recipe = QPushButton("Save as a new recipe…")
+        self.save_recipe.setToolTip("Write these values into a file (.toml) that Open… takes")
         self.effective = Note()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
@@ -158,8 +124,10 @@ class TrainForm(QWidget):
         self.weights.activated.connect(self._weights_chosen)
         self.epochs.valueChanged.connect(lambda n: self.editor.set_values(epochs=n))
         self.editor.changed.connect(self._recipe_edited)
-        self.device.currentTextChanged.connect(lambda _: self._explain_device())
-        self.where.currentIndexChanged.connect(lambda _: self._explain_device())
+        self.device.currentIndexChanged.connect(lambda _: self._explain_device())
+        self.data.changed.connect(lambda _: self.changed.emit())
+        for box in (self.split, self.where, self.device):
+            box.currentIndexChanged.connect(lambda _: self.changed.emit())
         self.out.changed.connect(self._runs_folder_chosen)
 
     @property
@@ -190,7 +158,7 @@ class TrainForm(QWidget):
             runs_folder=self.model.runs_folder,
             split=self.split.currentData(),
             where=self.where_value,
-            device=self.device.currentText(),
+            device=self.device_value,
         )
 
     @property
@@ -198,14 +166,23 @@ class TrainForm(QWidget):
         """Where training runs: "thread" or "child"."""
         return _WHERE[self.where.currentText()]
 
+    @property
+    def device_value(self) -> str:
+        """What computes: "auto", "cpu", "cuda" or "mps"."""
+        return str(self.device.currentData())
+
     def take_collection(self, collection: Any) -> None:
         """Train on the open folder unless the user chose another."""
         if collection is not None:
-            self.data.set_path(collection.root)
+            self._take_data(collection.root)
+
+    def _take_data(self, folder: Path) -> None:
+        self.data.set_path(folder)
+        self.changed.emit()
 
     def start_from(self, folder: Path, checkpoint: Path | None) -> None:
         """Train on corrected crops, from the weights of a former run."""
-        self.data.set_path(folder)
+        self._take_data(folder)
         if checkpoint is not None:
             self._start_from_weights(checkpoint)
 
@@ -290,19 +267,23 @@ class TrainForm(QWidget):
         self.weights.setToolTip(recipe.encoder_weights if at == 2 else self.weights.itemText(at))
 
     def _explain_device(self) -> None:
-        asked = self.device.currentText()
+        asked = self.device_value
 
         def work(_: Report) -> str:
             from napari_monusac.learn.device import choose_device
 
-            device, reason = choose_device(asked)
-            return f"{device}: {reason}." + (f" Here {_SLOW}" if device == "cpu" else "")
+            return device_answer(*choose_device(asked))
 
         task = Task(work)
-        task.done.connect(lambda text: self.device_reason.say(text))
+        task.done.connect(self.device_reason.say)
         task.failed.connect(lambda error: self.device_reason.say(error_line(error), "error"))
         task.start()
 
     def _runs_folder_chosen(self, text: str) -> None:
         self.model.runs_folder = Path(text).expanduser()
         self.runs_folder_chosen.emit()
+        self.changed.emit()
+
+    def runs_folder_hinted(self) -> None:
+        """Show where runs are kept: somebody else has said so."""
+        self.out.show_default(self.model.runs_folder)

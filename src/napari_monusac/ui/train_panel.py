@@ -6,20 +6,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.events import CheckpointSaved, EpochEnded, RunEnded, RunStarted, TrainEvent, Warned
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.ui.curves import CurvesView
 from napari_monusac.ui.model import studio_model
-from napari_monusac.ui.runs_compare import ComparedRun, RunsCompare
+from napari_monusac.ui.runs_compare import RunsCompare
+from napari_monusac.ui.runs_looking import RunsLooking
 from napari_monusac.ui.runs_table import RunsTable
+from napari_monusac.ui.short_text import say_error, short_path
 from napari_monusac.ui.timelapse import TimelapseView
+from napari_monusac.ui.train_buttons import TrainButtons
 from napari_monusac.ui.train_form import TrainForm
+from napari_monusac.ui.train_plan import TrainingPlan
+from napari_monusac.ui.train_words import (
+    check_words,
+    end_words,
+    long_start,
+    progress_words,
+    run_device_words,
+    run_place,
+)
 from napari_monusac.ui.training import Training
-from napari_monusac.ui.widgets import Note, Section, TaskRow, row
-from napari_monusac.ui.work import Report, Task, error_line, spoken_duration
+from napari_monusac.ui.widgets import Note, Section, TaskRow
+from napari_monusac.ui.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.io.runs import RunFolder
@@ -40,7 +52,7 @@ class TrainPanel(QWidget):
         self.model = studio_model(napari_viewer)
         self.training = Training(self)
         self.lapse = TimelapseView(napari_viewer, self)
-        self._paused = self._opening = False
+        self._opening = self._stopping = False
         self._steps_per_epoch = 1
         self._build()
         self._connect()
@@ -53,12 +65,10 @@ class TrainPanel(QWidget):
     def _build(self) -> None:
         self.form = TrainForm(self.model)
         self.running = Note()
-        self.check = QPushButton("Check")
-        self.check.setToolTip("Open every crop, do one training and one validation step, say how long it will take")
-        self.start = QPushButton("Start training")
-        self.pause = QPushButton("Pause")
-        self.stop = QPushButton("Stop")
-        self.checking = TaskRow()
+        self.buttons = TrainButtons()
+        self.check, self.start = self.buttons.check, self.buttons.start
+        self.pause, self.stop = self.buttons.pause, self.buttons.stop
+        self.checking = TaskRow(asked_by=self.check)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(10)
@@ -67,12 +77,12 @@ class TrainPanel(QWidget):
         self.compared = RunsCompare()
         self.compared.hide()
         self.runs = RunsTable(self.model)
+        self.looking = RunsLooking(self)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
         box.addWidget(self.form)
         box.addWidget(self.running)
-        box.addWidget(row(self.check, self.start, self.pause, self.stop))
-        for widget in (self.checking, self.bar, self.status, self.curves, self.compared):
+        for widget in (self.buttons, self.checking, self.bar, self.status, self.curves, self.compared):
             box.addWidget(widget)
         box.addWidget(Section("Runs", self.runs, opened=True))
         box.addStretch(1)
@@ -89,10 +99,6 @@ class TrainPanel(QWidget):
         self.training.ended.connect(self._ended)
         self.runs.resume_asked.connect(self.resume)
         self.runs.watch_asked.connect(self.watch)
-        self.runs.compare_asked.connect(self._compare)
-        self.runs.timelapse_asked.connect(self._timelapse_clicked)
-        self.lapse.closed.connect(lambda: self.runs.timelapse_shown(False))
-        self.compared.back_asked.connect(self._close_comparison)
         self.model.collection_changed.connect(self._collection_changed)
         self.model.train_asked.connect(self.form.start_from)
 
@@ -104,24 +110,41 @@ class TrainPanel(QWidget):
             self.curves.hide()
 
     def _form_changed(self) -> None:
-        self.start.setEnabled(self.form.recipe is not None and not self.training.running)
+        """Something else would run now: what was said of the former values holds no longer."""
+        self._buttons(running=self.training.running)
+        if not self.training.running and not self._opening:
+            self.status.say("")
+            self._forget_check()
+
+    def _forget_check(self) -> None:
+        if self.checking.task is not None:
+            self.checking.task.stop()
+        self.checking.label.say("")
+        self.buttons.say_estimate("")
 
     def _collection_changed(self, collection: Any) -> None:
         self.form.take_collection(collection)
-        if not self.training.running:
-            self.status.say(
-                "" if collection is not None else "Open a folder of labelled crops (Slides), then press Start training."
-            )
+        if collection is None and not self.training.running:
+            self.status.say("Open a folder of labelled crops (Slides), then press Start training.")
 
     # -- running
 
+    def _plan(self) -> TrainingPlan | None:
+        try:
+            return self.form.plan()
+        except MonusacError as error:
+            say_error(self.status, error, "warning")
+            return None
+
     def dry_run(self) -> Task | None:
         """Try everything once before the long run."""
-        try:
-            plan = self.form.plan()
-        except MonusacError as error:
-            self.status.say(error_line(error), "warning")
+        if self.training.running or self._opening or self.checking.task is not None:
             return None
+        plan = self._plan()
+        if plan is None:
+            return None
+        self._forget_check()
+        self.status.say("")
 
         def work(report: Report) -> Any:
             import tempfile
@@ -136,36 +159,39 @@ class TrainPanel(QWidget):
                 )  # fmt: skip
 
         task = Task(work)
-        task.done.connect(
-            lambda outcome: self.checking.label.say(outcome.summary(), "warning" if outcome.problems else "good")
-        )
-        self.check.setEnabled(False)
-        task.finished.connect(lambda: self.check.setEnabled(not self.training.running))
+        task.done.connect(lambda outcome: self._checked(task, outcome))
         return self.checking.follow(task, "Checking…")
+
+    def _checked(self, task: Task, outcome: Any) -> None:
+        if task.stopping or self.training.running:
+            return  # of values that have changed since
+        self.checking.label.say(check_words(outcome), "warning" if outcome.problems else "good", outcome.summary())
+        self.buttons.say_estimate(long_start(outcome))
 
     def start_training(self) -> Task | None:
         """Make the run folder and start."""
-        if self.training.running:
+        if self.training.running or self._opening:
             return None
-        try:
-            plan = self.form.plan()
-        except MonusacError as error:
-            self.status.say(error_line(error), "warning")
+        plan = self._plan()
+        if plan is None:
             return None
-        self.start.setEnabled(False)
+        self._forget_check()
+        self._opening = True
+        self._buttons(running=False)
         self.status.say("Starting…")
         task = Task(lambda _: plan.make_run())
         task.done.connect(lambda run: self._go(run, plan.where, plan.device))
         task.failed.connect(self._not_started)
+        task.finished.connect(self._opened)
         return task.start()
 
     def _not_started(self, error: Exception) -> None:
-        self.status.say(error_line(error), "error")
+        say_error(self.status, error)
         self._idle()
 
     def resume(self, run: RunFolder) -> Task | None:
         """Go on with a stopped or interrupted run."""
-        where, device = self.form.where_value, self.form.device.currentText()
+        where, device = self.form.where_value, self.form.device_value
 
         def go(history: list[TrainEvent]) -> None:
             run.request_resume()
@@ -179,6 +205,10 @@ class TrainPanel(QWidget):
         def follow(history: list[TrainEvent]) -> None:
             self._begin_view(run, history)
             self.training.attach(run)
+            if run.status == "paused":
+                self.training.progress.pause(True)
+                self.buttons.show_paused(True)
+                self.status.say("Paused.")
 
         return self._with_history(run, follow)
 
@@ -186,6 +216,7 @@ class TrainPanel(QWidget):
         """Read what a run has written so far in a worker (a long run has megabytes of it), then go on with it."""
         if self.training.running or self._opening:
             return None
+        self._forget_check()
         self._opening = True
         self._buttons(running=False)
         self.status.say(f"Opening {run.path.name}…")
@@ -204,19 +235,26 @@ class TrainPanel(QWidget):
         self.training.start(run, where, device)
 
     def _begin_view(self, run: RunFolder, history: Sequence[TrainEvent]) -> None:
+        self._stopping = False
         self.model.run = run
         self.model.run_changed.emit(run)
-        self._close_comparison()
+        self.looking.close_comparison()
         self.curves.clear(run.recipe.reported.combo)
         self.curves.show()
         started = [e for e in history if isinstance(e, RunStarted)]
         if started:
             self._steps_per_epoch = started[-1].steps_per_epoch
             self.curves.add_many(history, self._steps_per_epoch)
-        self._paused = False
         changed = self.form.effective.text()
-        self.running.say(f"{run.recipe.name} on {run.data}, in {run.path}." + (f" {changed}" if changed else ""))
+        changed = f" {changed}" if changed else ""
+        self.running.say(
+            f"{run.recipe.name} on {short_path(run.data, 60)}, in {short_path(run.path, 60)}.{changed}",
+            whole=f"{run.recipe.name}\nData: {run.data}\nRun: {run.path}",
+        )
         self._buttons(running=True)
+        # the run has its row from now on
+        self.runs.refresh()
+        self.buttons.show_paused(False)
         self.bar.setRange(0, 0)
         self.bar.show()
         self.status.say("Preparing: loading the network and the first crops…")
@@ -225,7 +263,9 @@ class TrainPanel(QWidget):
         for event in events:
             if isinstance(event, RunStarted):
                 self._steps_per_epoch = event.steps_per_epoch
-                self.form.device_reason.say(f"{event.device}: {event.device_reason} {event.precision}.")
+                whole = f"{event.device}: {event.device_reason}"
+                self.form.device_reason.say(run_device_words(event), whole=whole)
+                self.runs.refresh_soon()
             elif isinstance(event, Warned):
                 self.model.tell(event.message, "warning")
             elif isinstance(event, CheckpointSaved) and event.which == "best":
@@ -238,41 +278,36 @@ class TrainPanel(QWidget):
         if progress.epochs and progress.step:
             self.bar.setRange(0, 1000)
             self.bar.setValue(round(1000 * progress.fraction))
-            left = spoken_duration(progress.seconds_left)
-            best = f", best combo {progress.best_combo:.2f}" if progress.best_combo is not None else ""
-            self.status.say(
-                f"{'Paused. ' if self._paused else ''}Epoch {progress.epoch} of {progress.epochs}, "
-                f"step {progress.step_in_epoch} of {progress.steps_per_epoch}{best}"
-                f"{f', {left} left' if left else ''}. {progress.device}"
-            )
-            self.model.run_progressed.emit(progress)
+            self._say_progress()
+
+    def _say_progress(self) -> None:
+        progress = self.training.progress
+        if not self._stopping:
+            self.status.say(f"{progress_words(progress)} {run_place(progress)}".strip(), whole=progress.device)
+        self.model.run_progressed.emit(progress)
 
     def _pause_clicked(self) -> None:
-        self._paused = not self._paused
-        self.training.pause(self._paused)
-        self.pause.setText("Go on" if self._paused else "Pause")
-        self.status.say("Pausing after this batch…" if self._paused else "Going on…")
+        paused = not self.training.progress.paused
+        self.training.pause(paused)
+        self.buttons.show_paused(paused)
+        self.status.say("Pausing after this batch…" if paused else "Going on…")
+        # no event comes while it waits: the foot of the Studio is told now
+        self.model.run_progressed.emit(self.training.progress)
+        self.runs.refresh_soon()
 
     def _stop_clicked(self) -> None:
-        self.stop.setEnabled(False)
+        self._stopping = True
+        self.buttons.stopping()
         self.status.say("Stopping after this batch; the model is kept…")
-        if self._paused:
+        if self.training.progress.paused:
             self.training.pause(False)
         self.training.stop()
 
     def _ended(self, end: Any) -> None:
         if isinstance(end, RunEnded):
-            best = f" Best combo {end.best_combo:.2f} (epoch {end.best_epoch})." if end.best_combo is not None else ""
-            words = {
-                "completed": "Training is done.",
-                "stopped": "Stopped; the model is kept and can be resumed.",
-                "failed": f"Failed: {end.message}",
-            }
-            kind = {"completed": "good", "stopped": "hint", "failed": "error"}[end.reason]
-            predict = " Next: Predict." if end.best_combo is not None else ""
-            self.status.say(f"{words[end.reason]}{best}{predict}", kind)
+            self.status.say(*end_words(end))
         elif isinstance(end, Exception):
-            self.status.say(error_line(end), "error")
+            say_error(self.status, end)
         self._idle()
         self.model.run_ended.emit(end)
 
@@ -282,52 +317,9 @@ class TrainPanel(QWidget):
         self.runs.refresh()
 
     def _buttons(self, *, running: bool) -> None:
-        self.start.setEnabled(not running and not self._opening and self.form.recipe is not None)
-        self.check.setEnabled(not running)
-        self.pause.setEnabled(running)
-        self.stop.setEnabled(running)
-        self.pause.setText("Pause")
+        wrong = "" if self.form.recipe is not None else "A value of the recipe is wrong: see All values"
+        self.buttons.show_state(running=running, opening=self._opening, wrong=wrong)
+        self.runs.set_busy(running or self._opening)
         # what runs is said in one line: the room belongs to progress and curves
         self.form.setVisible(not running)
         self.running.setVisible(running)
-
-    # -- looking at runs
-
-    def _compare(self, runs: list[RunFolder]) -> Task:
-        """Lay runs over each other, in the place of the live curves."""
-        task = Task(lambda _: [ComparedRun.read(run) for run in runs])
-        task.done.connect(self._show_comparison)
-        task.failed.connect(lambda error: self.status.say(error_line(error), "error"))
-        return task.start()
-
-    def _show_comparison(self, runs: list[ComparedRun]) -> None:
-        self.compared.show_runs(runs)
-        self.curves.hide()
-        self.compared.show()
-
-    def _close_comparison(self) -> None:
-        self.compared.hide()
-        self.curves.setVisible(self.curves.has_points or self.training.running)
-
-    def _timelapse_clicked(self, run: RunFolder | None) -> Task | None:
-        """Show how the pinned crops looked after each epoch, or take that away again."""
-        if self.lapse.shown:
-            self.lapse.close()
-            return None
-        if run is None:
-            return None
-        palette = self.model.palette
-
-        def build(_: Report) -> Any:
-            from napari_monusac.plugin.timelapse import timelapse_scene
-
-            return timelapse_scene(run, palette)
-
-        task = Task(build)
-        task.done.connect(self._show_timelapse)
-        task.failed.connect(lambda error: self.runs.note.say(error_line(error), "warning"))
-        return task.start()
-
-    def _show_timelapse(self, scene: Any) -> None:
-        self.runs.note.say(self.lapse.show(scene))
-        self.runs.timelapse_shown(True)

@@ -64,6 +64,7 @@ class Training(QObject):
     def pause(self, paused: bool) -> None:
         """Let the run wait after the current batch, or go on."""
         if self.run is not None:
+            self.progress.pause(paused)
             if paused:
                 self.run.request_pause()
             else:
@@ -135,6 +136,7 @@ class RunProgress:
         self.started_at = time.monotonic()
         self.best_combo: float | None = None
         self.device = ""
+        self._paused_at: float | None = None
 
     def take(self, event: TrainEvent) -> None:
         """Take in one event."""
@@ -149,6 +151,19 @@ class RunProgress:
                 self.first_step, self.started_at = event.step, time.monotonic()
         elif isinstance(event, EpochEnded) and (self.best_combo is None or event.scores.combo > self.best_combo):
             self.best_combo = event.scores.combo
+
+    def pause(self, paused: bool) -> None:
+        """The run waits, or goes on: time spent waiting says nothing of its pace."""
+        if paused and self._paused_at is None:
+            self._paused_at = time.monotonic()
+        elif not paused and self._paused_at is not None:
+            self.started_at += time.monotonic() - max(self._paused_at, self.started_at)
+            self._paused_at = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run waits."""
+        return self._paused_at is not None
 
     @property
     def fraction(self) -> float:
