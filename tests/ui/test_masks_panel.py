@@ -75,7 +75,7 @@ def test_any_labels_layer_can_be_masked(studio, viewer):
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_the_whole_folder_is_written(opened, qtbot, tmp_path, width):
+def test_the_whole_folder_is_written(opened, qtbot, tmp_path, width, monkeypatch):
     import tifffile
 
     panel = opened.panels["Masks"]
@@ -83,8 +83,57 @@ def test_the_whole_folder_is_written(opened, qtbot, tmp_path, width):
     panel.folder.set_path(tmp_path / "masks")
     task = panel.write_all()
     qtbot.waitUntil(lambda: not task.running, timeout=60_000)
-    assert "are in" in panel.progress.label.text()
+    assert f"Masks ({width} px boundary) of " in panel.progress.label.text()
+    assert str(tmp_path / "masks") in panel.progress.label.text()
+    opened_by = []
+    monkeypatch.setattr("napari_monusac.ui.mask_folder.QDesktopServices.openUrl", opened_by.append)
+    panel.whole.show_folder.click()
+    assert [url.toLocalFile() for url in opened_by] == [str(tmp_path / "masks")]
+    panel.folder.box.setEditText(str(tmp_path))
+    panel.folder._edited()
+    assert panel.progress.label.text() == ""
+    assert panel.whole.show_folder.isHidden()
     files = sorted((tmp_path / "masks").rglob("*ternary*.tif"))
     assert len(files) == sum(c.annotation is not None for c in opened.model.collection.crops)
     instances = tifffile.imread(str(files[0]).replace("ternary", "instances"))
     assert (tifffile.imread(files[0]) == reference(instances, width)).all()
+
+
+def test_the_preview_stays_in_its_panel(opened, viewer, qtbot, settle):
+    panel = opened.panels["Masks"]
+    opened.show_panel("Masks")
+    panel.live.value = True
+    preview = canvas.find_layer(viewer, "ternary preview")
+    assert preview.visible
+    opened.show_panel("Annotate")
+    assert not preview.visible
+    assert panel.live.value
+    nuclei = canvas.find_layer(viewer, "nuclei")
+    nuclei.data = np.where(nuclei.data == 1, 0, nuclei.data)
+    opened.show_panel("Masks")
+    assert preview.visible
+    assert (preview.data == reference(nuclei.data, 3)).all(), "it shows the nuclei as they are now"
+    # what the user hid stays hidden
+    preview.visible = False
+    opened.show_panel("Annotate")
+    opened.show_panel("Masks")
+    assert not preview.visible
+
+
+def test_the_preview_goes_along_to_the_next_crop(opened, viewer, qtbot, settle):
+    panel = opened.panels["Masks"]
+    opened.show_panel("Masks")
+    panel.live.value = True
+    before = opened.model.crop
+    opened.show_panel("Slides")
+    opened.go(1)
+    qtbot.waitUntil(lambda: opened.model.crop is not before, timeout=30_000)
+    settle()
+    assert not canvas.find_layer(viewer, "ternary preview").visible
+    opened.show_panel("Masks")
+    preview, nuclei = canvas.find_layer(viewer, "ternary preview"), canvas.find_layer(viewer, "nuclei")
+    assert preview.visible
+    assert (preview.data == reference(nuclei.data, 3)).all()
+    viewer.layers.remove(preview)
+    qtbot.wait(20)
+    assert not panel.live.value

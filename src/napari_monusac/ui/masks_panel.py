@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from magicgui.widgets import CheckBox, Container, PushButton, RadioButtons, create_widget
 from napari.layers import Labels
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QRadioButton, QVBoxLayout, QWidget
 from superqt.utils import qthrottled
 
 from napari_monusac.core.recipe import BOUNDARY_WIDTHS
 from napari_monusac.ui import canvas
 from napari_monusac.ui.mask_amounts import MaskAmounts, amounts_of, ternary_colormap
+from napari_monusac.ui.mask_folder import MaskFolder
 from napari_monusac.ui.model import studio_model
-from napari_monusac.ui.widgets import Heading, Note, PathPicker, TaskRow
-from napari_monusac.ui.work import Report, Task
+from napari_monusac.ui.widgets import Heading, Note
+from napari_monusac.ui.work import Task
 
 __all__ = ["MasksPanel", "ternary_colormap"]
 
@@ -45,14 +46,19 @@ class MasksPanel(QWidget):
         self.model = studio_model(napari_viewer)
         self._watched: Labels | None = None
         self._preview: Labels | None = None
+        #: whether the preview was taken off the canvas because the user works in another panel
+        self._put_away = False
+        #: whether the preview was lost a moment ago, with the layers of a crop or by the user's hand
+        self._lost = False
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._forget_loss)
         self._task: Task | None = None
         self._counting: Task | None = None
         self._build()
         self.model.crop_changed.connect(self._crop_changed)
-        self.model.collection_changed.connect(self._collection_changed)
         self.viewer.layers.events.inserted.connect(self._layers_changed)
         self.viewer.layers.events.removed.connect(self._layers_changed)
-        self._collection_changed(self.model.collection)
         self._layers_changed()
 
     def _build(self) -> None:
@@ -73,14 +79,8 @@ class MasksPanel(QWidget):
         self.form.margins = (0, 0, 0, 0)
         self.hint = Note(_EMPTY)
         self.amounts = MaskAmounts()
-        self.folder = PathPicker(
-            "masks",
-            "folder",
-            tooltip="Where the folder's masks go: instances, semantic and ternary as .tif, one folder a patient",
-            placeholder="Write masks to…",
-        )
-        self.write_folder: Any = PushButton(text="Write masks of the whole folder")
-        self.progress = TaskRow()
+        self.whole = MaskFolder(self.model)
+        self.folder, self.write_folder, self.progress = self.whole.folder, self.whole.button, self.whole.progress
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
         box.addWidget(self.hint)
@@ -88,9 +88,7 @@ class MasksPanel(QWidget):
         box.addWidget(Heading("Pixels"))
         box.addWidget(self.amounts)
         box.addWidget(Heading("Whole folder"))
-        box.addWidget(self.folder)
-        box.addWidget(self.write_folder.native)
-        box.addWidget(self.progress)
+        box.addWidget(self.whole)
         box.addStretch(1)
         stops = [self.nuclei.native, *self.width.native.findChildren(QRadioButton), self.live.native, self.write.native]
         for before, after in pairwise(stops):
@@ -99,7 +97,7 @@ class MasksPanel(QWidget):
         self.nuclei.changed.connect(lambda _: self._watch())
         self.live.changed.connect(self._live_changed)
         self.write.changed.connect(lambda _: self.write_layer())
-        self.write_folder.changed.connect(lambda _: self.write_all())
+        self.write_folder.clicked.connect(lambda: self.write_all())
 
     # -- layers
 
@@ -116,9 +114,14 @@ class MasksPanel(QWidget):
         if self._preview is not None and self._preview not in self.viewer.layers:
             # the user deleted the preview: stays deleted
             self._preview = None
+            self._lost = bool(self.live.value)
             self.live.value = False
+            self._soon.start()
         self.nuclei.reset_choices()
         self._watch()
+
+    def _forget_loss(self) -> None:
+        self._lost = False
 
     def _crop_changed(self, _: object) -> None:
         self.nuclei.reset_choices()
@@ -126,6 +129,10 @@ class MasksPanel(QWidget):
         if own is not None:
             self.nuclei.value = own
         self._watch()
+        if self._lost and own is not None:
+            # the preview went with the layers of the former crop: nobody has switched it off
+            self._lost = False
+            self.live.value = True
 
     def _watch(self) -> None:
         layer = self.nuclei.value
@@ -160,10 +167,19 @@ class MasksPanel(QWidget):
         (self._count_soon if self._preview is None else self.refresh)()
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Count pixels once they are looked at."""
+        """Bring the preview back; count pixels once they are looked at."""
         super().showEvent(event)
+        back, self._put_away = self._put_away, False
+        if back and self._preview is not None:
+            self._preview.visible = True
         if not self.live.value:
             self.refresh()
+
+    def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Take the preview off the canvas while another panel is worked in (a window that is minimised keeps it)."""
+        super().hideEvent(event)
+        if not event.spontaneous() and self._preview is not None and self._preview.visible:
+            self._put_away, self._preview.visible = True, False
 
     # -- the map
 
@@ -193,6 +209,7 @@ class MasksPanel(QWidget):
                 self._remove_preview()
                 self.live.value = True
             self._preview = self._add("ternary preview", ternary, layer, opacity=0.55)
+            self._preview.visible = not self._put_away
         else:
             self._preview.data = ternary
         self._show_amounts(ternary)
@@ -262,35 +279,9 @@ class MasksPanel(QWidget):
         self.model.tell(f"Layer 'ternary' now has a {width} px boundary.", "good")
         return layer
 
-    def _collection_changed(self, collection: Any) -> None:
-        self.write_folder.enabled = collection is not None
-        self.write_folder.tooltip = (
-            "Open a folder first (Slides)"
-            if collection is None
-            else f"Masks of every labelled crop in {collection.root}"
-        )
-
     def write_all(self) -> Task | None:
-        """Write the masks of every labelled crop of the open folder."""
-        collection, out, width = self.model.collection, self.folder.path, int(self.width.value)
-        if collection is None:
-            return None
-        if out is None:
-            self.progress.label.say("Choose where the masks go first.", "warning")
-            return None
-
-        def work(report: Report) -> int:
-            from napari_monusac.jobs.maskfiles import write_crop_masks
-
-            todo = [c for c in collection.crops if c.image is not None and c.annotation is not None]
-            for i, crop in enumerate(todo):
-                report(i / max(1, len(todo)), f"{crop.name} ({i + 1} of {len(todo)})")
-                write_crop_masks(collection, crop, Path(out), boundary_width=width)
-            return len(todo)
-
-        task = Task(work)
-        task.done.connect(lambda n: self.progress.label.say(f"Masks of {n} crops are in {out}.", "good"))
-        return self.progress.follow(task, "Writing masks…")
+        """Write the masks of every labelled crop of the open folder, at the chosen width."""
+        return self.whole.write(int(self.width.value))
 
 
 def _ternary(instances: Any, width: int) -> Any:

@@ -101,7 +101,8 @@ class TrainForm(QWidget):
             ("Where it runs", self.where), ("Computes on", self.device),
         ):  # fmt: skip
             form.addRow(words, field)
-            form.labelForField(field).setToolTip(getattr(field, "box", field).toolTip())
+            explained = field.box if isinstance(field, PathPicker) else field
+            form.labelForField(field).setToolTip(explained.toolTip())
         form.addRow(self.device_reason)
         form.addRow("Keep runs in", self.out)
         for combo in (self.recipes, self.weights, self.split, self.where, self.device):

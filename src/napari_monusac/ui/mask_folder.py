@@ -1,0 +1,98 @@
+"""Masks of a whole folder: where to, write, and look at what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QUrl
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from napari_monusac.ui.model import StudioModel
+from napari_monusac.ui.short_text import short_path
+from napari_monusac.ui.widgets import PathPicker, TaskRow
+from napari_monusac.ui.work import Report, Task
+
+
+class MaskFolder(QWidget):
+    """Writes the masks of every labelled crop of the open folder.
+
+    Parameters
+    ----------
+    model : StudioModel
+        Whose collection is meant.
+    """
+
+    def __init__(self, model: StudioModel) -> None:
+        super().__init__()
+        self.model = model
+        self._written: Path | None = None
+        self.folder = PathPicker(
+            "masks",
+            "folder",
+            tooltip="Where the folder's masks go: instances, semantic and ternary as .tif, one folder a patient",
+            placeholder="Write masks to…",
+        )
+        self.button = QPushButton("Write masks of the whole folder")
+        self.progress = TaskRow()
+        self.show_folder = QPushButton("Open the folder")
+        self.show_folder.setToolTip("Show the masks that were written, in the file manager")
+        self.show_folder.hide()
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.folder, self.button, self.progress, self.show_folder):
+            box.addWidget(widget)
+        self.show_folder.clicked.connect(self._open_written)
+        self.folder.changed.connect(lambda _: self._forget_written())
+        self.model.collection_changed.connect(self._collection_changed)
+        self._collection_changed(self.model.collection)
+
+    def _collection_changed(self, collection: Any) -> None:
+        self._forget_written()
+        self.button.setEnabled(collection is not None)
+        self.button.setToolTip(
+            "Open a folder first (Slides)"
+            if collection is None
+            else f"Masks of every labelled crop in {collection.root}, at the width of the boundary that is chosen above"
+        )
+
+    def write(self, width: int) -> Task | None:
+        """Write masks with a boundary of `width` px."""
+        collection, out = self.model.collection, self.folder.path
+        if collection is None:
+            return None
+        self._forget_written()
+        if out is None:
+            self.progress.label.say("Choose where the masks go first.", "warning")
+            return None
+
+        def work(report: Report) -> int:
+            from napari_monusac.jobs.maskfiles import write_crop_masks
+
+            todo = [c for c in collection.crops if c.image is not None and c.annotation is not None]
+            for i, crop in enumerate(todo):
+                report(i / max(1, len(todo)), f"{crop.name} ({i + 1} of {len(todo)})")
+                write_crop_masks(collection, crop, Path(out), boundary_width=width)
+            return len(todo)
+
+        task = Task(work)
+        task.done.connect(lambda number: self._all_written(number, width, Path(out)))
+        return self.progress.follow(task, "Writing masks…")
+
+    def _all_written(self, number: int, width: int, out: Path) -> None:
+        crops = "1 crop is" if number == 1 else f"{number} crops are"
+        self.progress.label.say(f"Masks ({width} px boundary) of {crops} in {short_path(out)}.", "good", str(out))
+        self._written = out
+        self.show_folder.show()
+
+    def _forget_written(self) -> None:
+        """Another folder is meant: what was said of the former one goes."""
+        self._written = None
+        self.show_folder.hide()
+        if self.progress.task is None:
+            self.progress.label.say("")
+
+    def _open_written(self) -> None:
+        if self._written is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._written)))
