@@ -115,11 +115,12 @@ def test_every_way_of_looking(panel, viewer, qtbot, settle):
     assert np.array_equal(canvas.find_layer(viewer, comparing.TRUTH).data, review.solid)
     assert np.array_equal(canvas.find_layer(viewer, comparing.PREDICTED).data, review.dashed)
     panel.ways["difference"].click()
-    assert canvas.find_layer(viewer, comparing.TRUTH) is None
-    assert canvas.find_layer(viewer, comparing.DIFFERENCE) is not None
+    assert not canvas.find_layer(viewer, comparing.TRUTH).visible
+    assert canvas.find_layer(viewer, comparing.DIFFERENCE).visible
     legend = {e[1].split("  ")[0]: e[1].split("  ")[1] for e in looking.legend_entries()}
     assert (legend["missed"], legend["spurious"], legend["wrong class"]) == ("1", "1", "1")
-    assert sum(n.startswith("monusac_looking_") for n in viewer.canvas.overlays) == 5
+    shown = [n for n, o in viewer.canvas.overlays.items() if n.startswith("monusac_looking_") and o.visible]
+    assert len(shown) == 5
     # the curtain: truth left, prediction right, on every column
     looking.toggle_swipe()
     data = canvas.find_layer(viewer, comparing.SWIPE).data
@@ -165,6 +166,26 @@ def test_every_way_of_looking(panel, viewer, qtbot, settle):
     panel.update_scores()
     panel.ways["outlines"].click()
     settle()
+
+
+def test_ways_that_were_looked_at_come_back_without_new_layers(panel, viewer, settle):
+    for way in ("outlines", "difference", "swipe", "doubt", "beside"):
+        panel.ways[way].click()
+        settle()
+    second, changes = panel.looking._second.view, []
+    for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+        event.connect(changes.append)
+    for way in ("layers", "outlines", "difference", "swipe", "doubt", "beside", "layers"):
+        panel.ways[way].click()
+        settle()
+        shown = {canvas.role(layer) for layer in viewer.layers if layer.visible} & set(comparing.ROLES)
+        assert shown == {
+            "layers": set(), "outlines": {comparing.TRUTH, comparing.PREDICTED}, "difference": {comparing.DIFFERENCE},
+            "swipe": {comparing.SWIPE}, "doubt": {comparing.DOUBT}, "beside": {comparing.TRUTH},
+        }[way]  # fmt: skip
+        assert panel.looking._second.is_open == (way == "beside")
+    assert not changes
+    assert panel.looking._second.view is second
 
 
 def test_judging_by_two_readers(panel, opened, qtbot, settle):

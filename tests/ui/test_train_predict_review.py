@@ -127,7 +127,7 @@ def test_predict_then_review(opened, viewer, qtbot, tiny_run, settle):
     assert predicted is not None
     review.ways["difference"].click()
     assert canvas.find_layer(viewer, comparing.DIFFERENCE) is not None
-    assert canvas.find_layer(viewer, comparing.TRUTH) is None
+    assert not canvas.find_layer(viewer, comparing.TRUTH).visible
     review.ways["layers"].click()
     if review.errors.rowCount():
         review.step(1)

@@ -141,6 +141,7 @@ def show_legend(
     *,
     legend: str = _LEGEND,
     position: str = "top_left",
+    keep: bool = False,
 ) -> None:
     """Show lines in a corner of the canvas, black or white on their colour; an empty list takes the legend away.
 
@@ -157,21 +158,38 @@ def show_legend(
         Which legend: each has a name of its own.
     position : str
         Corner, as napari names it.
+    keep : bool
+        Only hide lines that are not wanted: of a legend that comes and goes, napari need not make them anew (10 ms each).
     """
     overlays = viewer.canvas.overlays
     setattr(viewer.canvas.overlay_tiling, position, "vertical")
     wanted = {legend + key for key, _, _ in entries}
     for name in [n for n in overlays if n.startswith(legend) and n not in wanted]:
-        del overlays[name]
+        if keep:
+            overlays[name].visible = False
+        else:
+            del overlays[name]
     for key, text, rgb in entries:
         name = legend + key
         if name not in overlays:
-            overlays[name] = TextOverlay(position=position, box=True, visible=True)
+            overlays[name] = _line(viewer, text, rgb, position)
+            continue
         overlay = overlays[name]
-        overlay.font_size = _font_size(viewer.canvas)
-        overlay.text = f" {text} "
-        overlay.box_color, overlay.color = chip_colors(rgb)
+        if overlay.text != f" {text} ":
+            overlay.text = f" {text} "
+        box, color = chip_colors(rgb)
+        if not np.allclose(overlay.box_color, box):
+            overlay.box_color, overlay.color = box, color
+        overlay.visible = True
     viewer.canvas.events.size.connect(_resized)
+
+
+def _line(viewer: Any, text: str, rgb: Rgb, position: str) -> TextOverlay:
+    box, color = chip_colors(rgb)
+    return TextOverlay(
+        position=position, text=f" {text} ", box=True, visible=True, box_color=box, color=color,
+        font_size=_font_size(viewer.canvas),
+    )  # fmt: skip
 
 
 def chip_colors(rgb: Rgb) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -18,7 +18,13 @@ from napari_monusac.ui.editing_colors import FILLABLE
 from napari_monusac.ui.looking_maps import N_COLORS
 from napari_monusac.ui.masks_panel import ternary_colormap
 
-TRUTH, PREDICTED, DIFFERENCE, SWIPE, DOUBT = "truth outlines", "predicted outlines", "difference", "swipe", "doubt"
+TRUTH, PREDICTED, DIFFERENCE, SWIPE, DOUBT = (
+    "truth outlines",
+    "predicted outlines",
+    "difference",
+    "swipe",
+    "review doubt",
+)
 ROLES = (TRUTH, PREDICTED, DIFFERENCE, SWIPE, DOUBT)
 #: Value of the curtain's edge in a swipe map. No class has it.
 CURTAIN = 253
@@ -98,22 +104,23 @@ def _nuclei_colormap() -> DirectLabelColormap:
     return DirectLabelColormap(color_dict={**colors, CURTAIN: "white", 0: "transparent", None: "transparent"})
 
 
-def put_labels(viewer: Any, role: str, data: Any, image: Layer, offset_px: tuple[int, int], look: LookOf) -> Labels:
-    """Show a map over an image, in place of an earlier one of the same role. The active layer stays active."""
+def put_labels(
+    viewer: Any, role: str, data: Any, image: Layer, offset_px: tuple[int, int], look: LookOf, *, show: bool = True
+) -> Labels:
+    """Show a map over an image, in the layer of an earlier one of the same role. The active layer stays active.
+
+    With ``show=False`` a layer that is there takes the map, and stays as hidden or shown as it is.
+    """
     old = canvas.find_layer(viewer, role)
-    same = isinstance(old, Labels) and old.metadata["monusac"].get("look") == look.name
-    if isinstance(old, Labels) and same and old.data.shape == data.shape:
-        old.data = data
-        old.visible = True
-        return old
-    active = viewer.layers.selection.active
-    if old is not None:
-        viewer.layers.remove(old)
+    placed = _placed(role, image, offset_px)
     kind = look.name.split()[0]
     name = role if kind == "difference" else role.replace("outlines", kind)
-    layer: Labels = viewer.add_labels(
-        data, name=name, colormap=look.colormap, opacity=look.opacity, **_placed(role, image, offset_px)
-    )
+    if isinstance(old, Labels):
+        _change(old, data, placed, look, name)
+        old.visible = old.visible or show
+        return old
+    active = viewer.layers.selection.active
+    layer: Labels = viewer.add_labels(data, name=name, colormap=look.colormap, opacity=look.opacity, **placed)
     layer.metadata["monusac"]["look"] = look.name
     layer.editable = False
     _frames_on_top(viewer)
@@ -122,14 +129,50 @@ def put_labels(viewer: Any, role: str, data: Any, image: Layer, offset_px: tuple
     return layer
 
 
+def _change(layer: Labels, data: Any, placed: dict[str, Any], look: LookOf, name: str) -> None:
+    """Another map in a layer that is there: napari needs 20 ms for that, half a second for another layer."""
+    about = {**placed["metadata"]["monusac"], "look": look.name}
+    same = look.name == layer.metadata["monusac"].get("look")
+    lies = np.array_equal(layer.scale, placed["scale"]) and np.array_equal(layer.translate, placed["translate"])
+    layer.metadata = {"monusac": about}
+    if same and lies and layer.data is data:
+        return
+    with canvas.undrawn(layer):
+        if not same:
+            layer.colormap, layer.opacity, layer.name = look.colormap, look.opacity, name
+        if not lies:
+            layer.scale, layer.translate = placed["scale"], placed["translate"]
+        if layer.data is not data:
+            layer.data = data
+    layer.refresh()
+
+
+def put_above(viewer: Any, role: str, below: str) -> None:
+    """See that the layer of one role lies over that of another."""
+    upper, lower = canvas.find_layer(viewer, role), canvas.find_layer(viewer, below)
+    if upper is not None and lower is not None and viewer.layers.index(upper) < viewer.layers.index(lower):
+        viewer.layers.move(viewer.layers.index(upper), viewer.layers.index(lower) + 1)
+
+
 def put_doubt(viewer: Any, data: Any, image: Layer, offset_px: tuple[int, int]) -> Image:
-    """Show a doubt map (float32, 0 to 1) over an image, in place of an earlier one."""
-    hide(viewer, DOUBT)
+    """Show a doubt map (float32, 0 to 1) over an image, in the layer of an earlier one."""
+    placed, old = _placed(DOUBT, image, offset_px), canvas.find_layer(viewer, DOUBT)
+    if isinstance(old, Image):
+        old.scale, old.translate, old.metadata = placed["scale"], placed["translate"], placed["metadata"]
+        if old.data is not data:
+            old.data = data
+        old.visible = True
+        return old
     active = viewer.layers.selection.active
     layer: Image = viewer.add_image(
-        data, name=DOUBT, colormap=doubt_colormap(), contrast_limits=(0, 1), blending="translucent", opacity=0.9,
-        **_placed(DOUBT, image, offset_px),
-    )  # fmt: skip
+        data,
+        name=DOUBT,
+        colormap=doubt_colormap(),
+        contrast_limits=(0, 1),
+        blending="translucent",
+        opacity=0.9,
+        **placed,
+    )
     _frames_on_top(viewer)
     if active in viewer.layers:
         viewer.layers.selection.active = active
@@ -155,6 +198,14 @@ def _placed(role: str, image: Layer, offset_px: tuple[int, int]) -> dict[str, An
 
 
 def hide(viewer: Any, *roles: str) -> None:
+    """Hide comparison layers: they come back faster than new ones are made."""
+    for role in roles:
+        layer = canvas.find_layer(viewer, role)
+        if layer is not None and layer.visible:
+            layer.visible = False
+
+
+def remove(viewer: Any, *roles: str) -> None:
     """Take comparison layers away."""
     for role in roles:
         layer = canvas.find_layer(viewer, role)

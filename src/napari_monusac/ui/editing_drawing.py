@@ -120,9 +120,8 @@ class Drawing:
         edge = edges(around, width)
         if self._dashed:
             # a gap has the number of what is inside: clear, or filled with it
-            y, x = np.ogrid[
-                wide[0].start : wide[0].start + edge.shape[0], wide[1].start : wide[1].start + edge.shape[1]
-            ]
-            edge = edge & (((y + x) // _DASH_PX + (y - x) // _DASH_PX) % 2).astype(np.uint8)
+            rows, columns = (slice(s.start, s.start + n) for s, n in zip(wide, edge.shape, strict=True))
+            at_y, at_x = np.ogrid[rows, columns]
+            edge = edge & (((at_y + at_x) // _DASH_PX + (at_y - at_x) // _DASH_PX) % 2).astype(np.uint8)
         height, across = raw[cut].shape
         return drawn(places, edge)[down : down + height, right : right + across]

@@ -1,7 +1,8 @@
 """Ways of looking at truth and prediction: outlines, difference, swipe, side by side, doubt, and blink while B is held.
 
-The layers *nuclei* and *predicted nuclei* are only hidden meanwhile. What the user deletes stays deleted until another
-way of looking is chosen.
+The layers *nuclei* and *predicted nuclei* are only hidden meanwhile, and so is what a way of looking has drawn while
+another one is chosen: each click would cost half a second else. What the user deletes stays deleted until another way of
+looking is chosen.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ class Looking(QObject):
         self._hidden: list[Layer] = []
         self.map = "outlines"
         self._maps: Maps | None = None  # of `map`, where that is not the outlines
+        self._doubt: tuple[Any, Any, Any] | None = (
+            None  # the comparison and prediction that the doubt map is of; the map
+        )
         self.curtain = Curtain(viewer, lambda data: self._put(comparing.SWIPE, data))
         self._second = SecondView(viewer, self)
         self._second.closed.connect(lambda: self.set_way("layers") if self.way == "beside" else None)
@@ -130,6 +134,9 @@ class Looking(QObject):
         if review is None:
             self._stop_blinking()
             self._leave("layers")
+            comparing.remove(self.viewer, *comparing.ROLES)
+            self._second.close()
+            self._doubt = None
             self._hidden = []
             if self.way != "layers":
                 self.way = "layers"
@@ -142,13 +149,12 @@ class Looking(QObject):
         """Show the new maps on the layers that are still there."""
         if self.way != "layers":
             self._hide_layers()
+        fresh = {comparing.DIFFERENCE: review.difference}
         if self.map == "outlines":  # other maps are made first
-            fresh = {comparing.TRUTH: review.solid, comparing.PREDICTED: review.dashed}
-            for role, data in fresh.items():
-                if canvas.find_layer(self.viewer, role) is not None:
-                    self._put(role, data)
-        if canvas.find_layer(self.viewer, comparing.DIFFERENCE) is not None:
-            self._put(comparing.DIFFERENCE, review.difference)
+            fresh |= {comparing.TRUTH: review.solid, comparing.PREDICTED: review.dashed}
+        for role, data in fresh.items():
+            if canvas.find_layer(self.viewer, role) is not None:
+                self._put(role, data, show=False)
         if self.way == "swipe" and canvas.find_layer(self.viewer, comparing.SWIPE) is not None:
             self._show_swipe()
         if self.way == "beside":
@@ -157,13 +163,13 @@ class Looking(QObject):
             self._show_doubt()
 
     def _leave(self, way: str) -> None:
-        """Take away what the next way does not need."""
+        """Hide what the next way does not need."""
         keep = {"outlines": (comparing.TRUTH, comparing.PREDICTED), "difference": (comparing.DIFFERENCE,),
                 "swipe": (comparing.SWIPE,), "beside": (comparing.TRUTH,), "doubt": (comparing.DOUBT,)}  # fmt: skip
         comparing.hide(self.viewer, *(r for r in comparing.ROLES if r not in keep.get(way, ())))
         self.curtain.leave()
         if way != "beside":
-            self._second.close()
+            self._second.hide()
 
     def _hide_layers(self) -> None:
         for role in ("nuclei", "predicted nuclei", "predicted semantic", "predicted ternary", "semantic", "ternary"):
@@ -179,7 +185,7 @@ class Looking(QObject):
             layer.visible = True  # predicted again meanwhile: another layer stands for the hidden one
         self._hidden = []
 
-    def _put(self, role: str, data: Any, *, lines: bool = False) -> None:
+    def _put(self, role: str, data: Any, *, lines: bool = False, show: bool = True) -> None:
         """Show a map: the difference, outlines, or (unless `lines`) the maps that are compared."""
         image, review = canvas.image_layer(self.viewer), self.review
         if image is None or review is None:
@@ -188,7 +194,7 @@ class Looking(QObject):
         if role == comparing.DIFFERENCE:
             kind = "difference"
         look = comparing.look_of(kind, self.model.palette)
-        comparing.put_labels(self.viewer, role, data, image, review.offset_px, look)
+        comparing.put_labels(self.viewer, role, data, image, review.offset_px, look, show=show)
 
     # -- each way
 
@@ -200,10 +206,11 @@ class Looking(QObject):
         if self._maps is None:
             self._put(comparing.TRUTH, review.solid)
             self._put(comparing.PREDICTED, review.dashed)
+            comparing.put_above(self.viewer, comparing.PREDICTED, comparing.TRUTH)
         else:
-            comparing.hide(self.viewer, comparing.TRUTH)
             self._put(comparing.PREDICTED, self._maps[1])
             self._put(comparing.TRUTH, review.solid, lines=True)
+            comparing.put_above(self.viewer, comparing.TRUTH, comparing.PREDICTED)
 
     def _show_difference(self) -> None:
         if self.review is not None:
@@ -225,19 +232,27 @@ class Looking(QObject):
         review, latest = self.review, self.model.last_prediction
         if review is None:
             return
-        y, x = review.offset_px
+        known = self._doubt
+        if known is not None and known[0] is review and known[1] is latest:
+            self._put_doubt(review, known[2])
+            return
 
         def work(_: Report) -> Any:
             return doubt_of(review, latest)[: review.pair.truth.shape[0], : review.pair.truth.shape[1]]
 
         def show(data: Any) -> None:
-            image = canvas.image_layer(self.viewer)
-            if self.way == "doubt" and self.review is review and image is not None:
-                comparing.put_doubt(self.viewer, data, image, (y, x))
+            if self.way == "doubt" and self.review is review:
+                self._doubt = (review, latest, data)
+                self._put_doubt(review, data)
 
         task = Task(work)
         task.done.connect(show)
         task.start()
+
+    def _put_doubt(self, review: CropReview, data: Any) -> None:
+        image = canvas.image_layer(self.viewer)
+        if image is not None:
+            comparing.put_doubt(self.viewer, data, image, review.offset_px)
 
     # -- blink
 
@@ -273,7 +288,7 @@ class Looking(QObject):
     # -- the legend
 
     def _legend(self) -> None:
-        canvas.show_legend(self.viewer, self.legend_entries(), legend=_LEGEND, position="top_right")
+        canvas.show_legend(self.viewer, self.legend_entries(), legend=_LEGEND, position="top_right", keep=True)
 
     def legend_entries(self) -> list[tuple[str, str, Rgb]]:
         """Lines of the legend of this way of looking."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from weakref import ref
 
 from napari.components import ViewerModel
 from napari.layers import Image
@@ -38,20 +39,21 @@ class SecondView(QObject):
         self.model: ViewerModel | None = None
         self.view: Any = None
         self._dock: Any = None
-        self._linking = False
+        self._linking = self._hidden = False
         self._image: Image | None = None
         self._neighbour: tuple[QDockWidget, int] | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether the view is there."""
-        return self.model is not None
+        """Whether the view is shown."""
+        return self.model is not None and not self._hidden
 
     def open(self, image: Image, outlines: Any, look: comparing.LookOf, offset_px: tuple[int, int]) -> None:
         """Show an image with outlines, or another map; the camera is that of the first view."""
         if self.model is not None and self._image is image:
             comparing.put_labels(self.model, comparing.PREDICTED, outlines, self.model.layers[0], offset_px, look)
             self._legend(look)
+            self._show_again()
             return
         self.close()
         self._image = image
@@ -65,12 +67,42 @@ class SecondView(QObject):
         self.viewer.window.add_dock_widget(self.view, name=_TITLE, area="right", add_vertical_stretch=False)
         self._dock = _dock_of(self.view)
         self._dock.installEventFilter(self)
+        # a function, not a method of ours: Qt may take us down before the dock
+        self._dock.destroyed.connect(partial(_forget, ref(self)))
         self._place()
         self._legend(look)
+        self._link()
+
+    def _link(self) -> None:
+        """Let the two cameras move as one, from where the first one is."""
+        if self.model is None:
+            return
         self._follow_first()
         for camera, follow in ((self.viewer.scene.camera, self._follow_first), (self.model.scene.camera, self._lead)):
             camera.events.center.connect(follow)
             camera.events.zoom.connect(follow)
+
+    def _unlink(self) -> None:
+        for event in (self.viewer.scene.camera.events.center, self.viewer.scene.camera.events.zoom):
+            event.disconnect(self._follow_first)
+        if self.model is not None:
+            for event in (self.model.scene.camera.events.center, self.model.scene.camera.events.zoom):
+                event.disconnect(self._lead)
+
+    def hide(self) -> None:
+        """Put the view away; it comes back faster than another one is made."""
+        if self.is_open:
+            self._hidden = True
+            self._unlink()
+            self._dock.hide()
+            self._give_room_back()
+
+    def _show_again(self) -> None:
+        if self._hidden:
+            self._hidden = False
+            self._dock.show()
+            self._place()
+            self._link()
 
     def _legend(self, look: comparing.LookOf) -> None:
         entries = beside_legend(look.name.split()[0])
@@ -144,8 +176,9 @@ class SecondView(QObject):
         """Take the view away."""
         if self.model is None:
             return
-        for event in (self.viewer.scene.camera.events.center, self.viewer.scene.camera.events.zoom):
-            event.disconnect(self._follow_first)
+        if not self._hidden:
+            self._unlink()
+        self._hidden = False
         dock, view = self._dock, self.view
         self.model, self.view, self._dock, self._image = None, None, None, None
         dock.removeEventFilter(self)
@@ -154,8 +187,18 @@ class SecondView(QObject):
             self.viewer.window.remove_dock_widget(view)
         except (LookupError, RuntimeError):  # napari's own close button was faster
             dock.deleteLater()
+        self._give_room_back()
+
+    def _give_room_back(self) -> None:
         if self._neighbour is not None:
             QTimer.singleShot(0, partial(_take_width, *self._neighbour))
+
+
+def _forget(view: ref[SecondView], _: object = None) -> None:
+    """The window has closed and taken the dock with it: what is kept of it would keep the canvas alive."""
+    gone = view()
+    if gone is not None:
+        gone.model = gone.view = gone._dock = gone._image = None
 
 
 def _take_width(dock: QDockWidget, width: int) -> None:
