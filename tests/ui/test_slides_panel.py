@@ -178,3 +178,123 @@ def test_status_is_shown_and_filtered(opened, settle, tmp_path):
         assert crop_status(SimpleNamespace(root=tmp_path, crops=[bare])) == {"bare": "unlabelled"}
     finally:
         marks.set_mark(crop.name, None)
+
+
+def test_a_row_counts_anew_when_its_crop_is_saved(studio, qtbot, settle, tissue_folder, tmp_path):
+    from napari_monusac.synth import write_collection
+
+    write_collection(tmp_path / "Kopie", 2, 1, seed=5, shape=(160, 192))
+    studio.panels["Slides"].open_folder(tmp_path / "Kopie")
+    qtbot.waitUntil(lambda: studio.model.crop is not None, timeout=60_000)
+    settle()
+    crop, collection = studio.model.crop, studio.model.collection
+    item = studio.panels["Slides"].crops.items[crop.name]
+    controller = studio.panels["Annotate"].controller
+    qtbot.waitUntil(lambda: controller.session is not None and not controller.busy, timeout=30_000)
+    before = dict(item.data(1, COUNTS_ROLE))
+    known = collection.counts(crop)
+    label = next(iter(controller.session.rows))
+    controller.session.delete([label])
+    assert studio.model.unsaved
+    assert dict(item.data(1, COUNTS_ROLE)) == before, "not before it is saved"
+    studio.panels["Annotate"].saving.save()
+    qtbot.waitUntil(lambda: sum(item.data(1, COUNTS_ROLE).values()) == sum(before.values()) - 1, timeout=30_000)
+    assert sum(collection.counts(crop).values()) == sum(known.values()) - 1
+    settle()
+
+
+def test_a_damaged_file_costs_its_own_row_only(studio, settle, tmp_path):
+    from napari_monusac.synth import write_collection
+
+    write_collection(tmp_path / "a", 2, 1, seed=5, shape=(160, 192))
+    broken = sorted((tmp_path / "a").rglob("*.xml"))[-1]
+    broken.write_text("<Annotations>")
+    panel = studio.panels["Slides"]
+    panel.open_folder(tmp_path / "a")
+    settle()
+    panel._count()
+    settle()
+    assert "1 crop has a file that cannot be read" in panel.progress.label.text()
+    assert [n for n, i in panel.crops.items.items() if not i.data(1, COUNTS_ROLE)] == [broken.stem]
+
+
+def test_a_long_path_takes_few_lines_and_is_whole_on_hover(studio, settle, tmp_path):
+    panel = studio.panels["Slides"]
+    path = "/nowhere/" + "sehr_langer_ordnername_" * 4 + "/" + "noch_länger_äöü ß_" * 6
+    panel.folder.box.setEditText(path)
+    panel.folder._edited()
+    settle()
+    assert "…" in panel.opening.label.text()
+    assert len(panel.opening.label.text()) < 220
+    assert path in panel.opening.label.toolTip()
+    assert path in panel.folder.box.toolTip()
+    panel.folder.box.setEditText(str(tmp_path))
+    panel.folder._edited()
+    settle()
+    assert "…" not in panel.opening.label.text()
+    assert panel.opening.label.toolTip() == ""
+
+
+def test_the_doctor_can_be_read_and_marks_what_it_means(opened, viewer, qtbot, settle, monkeypatch):
+    from qtpy.QtWidgets import QScrollArea
+
+    from napari_monusac.io.doctor_report import Report, finding
+
+    collection = opened.model.collection
+    crop = collection.crops[1]
+    regions = collection.annotation(crop).regions
+    at = tuple(regions[2].vertices.mean(0).tolist())
+    long = "5 outlines touch themselves, each by less than 5 px², and this line goes on to tell more than fits on one"
+    some = [finding("self-touching", long, crop, at=at, nuclei=(2, 3))]
+    some += [finding("missing-um-per-px", "neither says how many um a pixel has", c) for c in collection.crops]
+    report = Report(folder=str(collection.root), findings=tuple(some * 4))
+    monkeypatch.setattr("napari_monusac.io.doctor.examine", lambda *_a, **_k: report)
+    viewer.window.resize(1280, 800)
+    doctor = opened.panels["Slides"].doctor
+    doctor.examine()
+    settle()
+    qtbot.wait(50)
+    area = next(a for a in opened.findChildren(QScrollArea) if a.isAncestorOf(doctor.findings) and a.widget())
+    seen = area.viewport().rect()
+    for widget in (doctor.verdict, doctor.findings):
+        top = widget.mapTo(area.viewport(), widget.rect().topLeft())
+        assert seen.contains(top)
+        assert seen.contains(widget.mapTo(area.viewport(), widget.rect().bottomLeft()))
+    assert "outlines that touch themselves (4)" in doctor.verdict.text()
+    assert "scale (µm a pixel) unknown" in doctor.verdict.text()
+    assert doctor.findings.item(1, 2).text() == "neither says how many µm a pixel has"
+    needed = doctor.findings.fontMetrics().boundingRect(
+        0, 0, doctor.findings.columnWidth(2) - 8, 1000, int(Qt.TextFlag.TextWordWrap), long
+    )
+    assert doctor.findings.rowHeight(0) >= needed.height()
+    names = [doctor.findings.item(i, 1).text() for i in range(1, len(collection.crops) + 1)]
+    assert len(set(names)) == len(names)
+    item = doctor.findings.item(0, 2)
+    doctor.findings.selectRow(0)
+    doctor._go_to_finding(item)
+    qtbot.waitUntil(lambda: canvas.find_layer(viewer, "finding") is not None, timeout=30_000)
+    settle()
+    assert opened.model.crop.name == crop.name
+    assert "an outline may touch itself" in doctor.explained.text()
+    marks = canvas.find_layer(viewer, "finding")
+    points = np.concatenate([regions[k].vertices for k in (2, 3)])
+    drawn = marks.data[:, 0]
+    assert np.abs(drawn.min(0) - points.min(0)).max() < 4
+    assert np.abs(drawn.max(0) - points.max(0)).max() < 4
+    assert viewer.layers.selection.active is not marks
+    doctor.findings.selectRow(1)
+    assert canvas.find_layer(viewer, "finding") is None
+
+
+def test_names_in_a_narrow_column_tell_crops_apart():
+    from napari_monusac.io.doctor import KINDS
+    from napari_monusac.ui.doctor_words import _PLAIN, brief_names
+
+    def crop(patient, name):
+        return SimpleNamespace(patient=patient, name=name)
+
+    crops = [crop("TCGA-5P-A9K0", f"TCGA-5P-A9K0-01Z-00-DX1_{k}") for k in (1, 12)]
+    crops.append(crop("TCGA-EJ-5495", "TCGA-EJ-5495-01Z-00-DX1_1"))
+    crops.append(crop("slides", "a very long name of a crop 7"))
+    assert list(brief_names(crops).values()) == ["A9K0 DX1_1", "A9K0 DX1_12", "5495 DX1_1", "…ame of a crop 7"]
+    assert set(_PLAIN) == set(KINDS), "every kind has plain words"

@@ -48,6 +48,7 @@ class CropList(QWidget):
         self.search.setPlaceholderText("Search patient or crop")
         self.search.setAccessibleName("Search patient or crop")
         self.search.setClearButtonEnabled(True)
+        self.search.setToolTip("Show only crops whose patient or name holds these words")
         self.filter = QComboBox()
         self.filter.addItems(_FILTERS)
         self.filter.setToolTip("Which crops are listed")
@@ -109,15 +110,23 @@ class CropList(QWidget):
     def show_crop(self, name: str, counts: dict[int, int] | None, picture: Any) -> None:
         """Show a crop's thumbnail (uint8, (y, x, 3)), and its nuclei by class number where it has labels."""
         item = self.items.get(name)
-        if item is None:
+        if item is not None:
+            self.show_counts(name, counts)
+            item.setIcon(0, _icon(picture))
+
+    def show_counts(self, name: str, counts: dict[int, int] | None) -> None:
+        """Show how many nuclei of each class number a crop has now; None: it has no labels."""
+        item = self.items.get(name)
+        if item is None or counts is None:
             return
-        if counts is not None:
-            self._counts[name] = counts
-            spoken = ", ".join(f"{c.label}: {counts.get(int(c), 0)}" for c in CLASSES)
-            item.setData(1, COUNTS_ROLE, counts)
-            item.setToolTip(1, spoken)
-            item.setData(1, _SPOKEN, spoken)
-        item.setIcon(0, _icon(picture))
+        self._counts[name] = counts
+        spoken = ", ".join(f"{c.label}: {counts.get(int(c), 0)}" for c in CLASSES)
+        item.setText(1, "" if counts else "no nuclei")
+        item.setData(1, COUNTS_ROLE, counts)
+        item.setToolTip(1, spoken)
+        item.setData(1, _SPOKEN, spoken)
+        if self.filter.currentIndex():
+            self._filter()
 
     def show_status(self, status: Mapping[str, str]) -> None:
         """Show what is done with each crop: unlabelled, labelled, predicted or reviewed."""
@@ -155,7 +164,7 @@ class CropList(QWidget):
     def _fits(self, name: str, crop: Crop) -> bool:
         kind = self.filter.currentIndex()
         if kind in (1, 2):
-            return bool((crop.annotation is not None) == (kind == 1))
+            return bool((crop.annotation is not None or name in self._counts) == (kind == 1))
         if kind == 3:
             return self._status.get(name) != "reviewed"
         return kind == 0 or self._counts.get(name, {}).get(int(CLASSES[kind - 4]), 0) > 0

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+import numpy as np
+from napari.layers import Layer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QFileDialog, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHeaderView,
+    QPushButton,
+    QScrollArea,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_monusac.ui import canvas
+from napari_monusac.ui.doctor_words import brief_names, explanation, verdict_words
+from napari_monusac.ui.editing_marks import Marks
+from napari_monusac.ui.short_text import in_micrometres, short_path
 from napari_monusac.ui.widgets import Note, TaskRow, row
 from napari_monusac.ui.work import Report, Task
 
 if TYPE_CHECKING:
+    from napari_monusac.io.collection import Crop
+    from napari_monusac.io.doctor import Finding
     from napari_monusac.ui.slides_panel import SlidesPanel
 
+#: More outlines than these say nothing more.
+_MOST_MARKED = 300
+#: How far outside of a nucleus its mark runs, px.
+_AWAY_PX = 2.0
 _FINDING = int(Qt.ItemDataRole.UserRole)
 
 
@@ -31,6 +51,7 @@ class DoctorView(QWidget):
         super().__init__()
         self.slides, self.viewer, self.model = slides, slides.viewer, slides.model
         self._report: Any = None
+        self._marks: FindingMarks | None = None
         self._build()
 
     def _build(self) -> None:
@@ -39,29 +60,44 @@ class DoctorView(QWidget):
         self.verdict = Note()
         self.findings = QTableWidget(0, 3)
         self.findings.setHorizontalHeaderLabels(["", "Crop", "Finding"])
-        self.findings.horizontalHeader().setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
+        self.findings.setToolTip("What was found, the worst first. A click opens the crop and marks the nuclei.")
+        header = self.findings.horizontalHeader()
+        header.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
+        # a finding is read to its end: rows are as high as their text
+        self.findings.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.findings.verticalHeader().hide()
+        self.findings.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        self.findings.setVerticalScrollMode(QTableWidget.ScrollMode.ScrollPerPixel)
+        self.findings.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.findings.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.findings.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-        self.findings.setMinimumHeight(170)
+        self.findings.setSelectionMode(QTableWidget.SelectionMode.SingleSelection)
+        self.findings.setMinimumHeight(200)
         self.findings.hide()
+        self.explained = Note()
         self.mend = QPushButton("Write mended copies…")
         self.mend.setToolTip("Copies with what can be put right; the originals are never touched")
         self.progress = TaskRow()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        for widget in (row(self.check, self.mend), self.progress, self.verdict, self.findings):
+        for widget in (row(self.check, self.mend), self.progress, self.verdict, self.findings, self.explained):
             box.addWidget(widget)
         self.check.clicked.connect(self.examine)
         self.mend.clicked.connect(lambda: self.write_mended())
         self.findings.itemClicked.connect(self._go_to_finding)
+        self.findings.itemActivated.connect(self._go_to_finding)
+        self.findings.itemSelectionChanged.connect(self._explain)
+        self.model.crop_changed.connect(lambda _: self._unmark())
         self.reset()
 
     def reset(self) -> None:
         """Forget what was found: another folder is open."""
         self._report = None
+        self._unmark()
         self.findings.hide()
+        self.findings.setRowCount(0)
         self.verdict.say("")
+        self.explained.say("")
         self.check.setEnabled(self.model.collection is not None)
         self.mend.hide()
 
@@ -93,46 +129,53 @@ class DoctorView(QWidget):
             return len(fix(report_, out, progress=lambda fraction, message: report(fraction, message)))
 
         task = Task(work)
-        task.done.connect(lambda n: self.progress.label.say(f"{n} mended copies are in {out}.", "good"))
+        task.done.connect(
+            lambda n: self.progress.label.say(f"{n} mended copies are in {short_path(out)}.", "good", out)
+        )
         return self.progress.follow(task, "Writing mended copies…")
 
     def _diagnosed(self, report: Any) -> None:
         from napari_monusac.io.doctor import KINDS
 
         found = list(report.findings)
-        worst = [f for f in found if f.severity in ("error", "warning")]
-        if not found:
-            self.verdict.say("Nothing wrong was found in this folder.", "good")
-        else:
-            kinds: dict[str, int] = {}
-            for f in found:
-                kinds[f.code] = kinds.get(f.code, 0) + 1
-            words = ", ".join(
-                f"{code.replace('-', ' ')} ({n})" for code, n in sorted(kinds.items(), key=lambda k: -k[1])[:5]
-            )
-            self.verdict.say(
-                f"{len(found)} findings, {len(worst)} that matter: {words}. Click a row to see it.",
-                "warning" if worst else "hint",
-            )
+        self.verdict.say(*verdict_words(found))
+        collection = self.model.collection
+        names = brief_names(collection.crops) if collection is not None else {}
         self.findings.setRowCount(len(found))
         for i, f in enumerate(found):
             mark = {"error": "\u2716", "warning": "\u25b2"}.get(f.severity, "\u2022")
-            for column, text in enumerate((mark, f.image or f.patient or "", f.message)):
+            name = f.image or f.patient or ""
+            for column, text in enumerate((mark, names.get(name, name), in_micrometres(f.message))):
                 item = QTableWidgetItem(text)
-                item.setToolTip(
-                    "\n".join(
-                        t for t in (f.message, getattr(f, "effect", ""), f"Mend: {f.mend}" if f.mend else "") if t
-                    )
-                )
+                item.setToolTip("\n".join(t for t in (name, explanation(f)) if t))
                 item.setData(_FINDING, f)
                 if column == 0:
                     item.setForeground(QColor({"error": "#d55e00", "warning": "#e69f00"}.get(f.severity, "#7f8c9b")))
                 self.findings.setItem(i, column, item)
         self.findings.setColumnWidth(0, 24)
-        self.findings.setColumnWidth(1, 110)
+        self.findings.setColumnWidth(1, 118)
         self.findings.setVisible(bool(found))
+        self.explained.say("")
         self._report = report
         self.mend.setVisible(any(KINDS[f.code].fixable for f in found if f.code in KINDS))
+        # the answer stands below the list of crops: bring it into view once it is laid out
+        QTimer.singleShot(0, self._show_all)
+
+    def _show_all(self) -> None:
+        area: Any = self.parentWidget()
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parentWidget()
+        if area is not None:
+            for widget in (self.explained, self.findings, self.verdict):
+                if widget.isVisible():
+                    area.ensureWidgetVisible(widget, 0, 8)
+
+    def _explain(self) -> None:
+        """Say what the selected finding means; marks of another one go."""
+        self._unmark()
+        items = self.findings.selectedItems()
+        self.explained.say(explanation(items[0].data(_FINDING)) if items else "")
+        QTimer.singleShot(0, self._show_all)
 
     def _go_to_finding(self, item: QTableWidgetItem) -> None:
         finding = item.data(_FINDING)
@@ -150,8 +193,56 @@ class DoctorView(QWidget):
             if finding.at is not None and layer is not None:
                 y, x = finding.at
                 canvas.center_on(self.viewer, layer, y, x, times=40)
+            if layer is not None and finding.nuclei:
+                self._mark(crop, finding, layer)
 
         if self.model.crop is not None and self.model.crop.name == crop.name:
             move()
         elif self.model.may_leave_crop() and (task := self.slides.open_crop(crop)) is not None:
             task.finished.connect(move)
+
+    # -- marks
+
+    def _mark(self, crop: Crop, finding: Finding, image: Any) -> None:
+        """Draw the outlines of a finding's nuclei, as they stand in the file."""
+        collection = self.model.collection
+        if collection is None:
+            return
+
+        def read(_: Report) -> list[Any]:
+            regions = collection.annotation(crop).regions
+            return [_closed(regions[k].vertices) for k in finding.nuclei[:_MOST_MARKED] if k < len(regions)]
+
+        def show(outlines: list[Any]) -> None:
+            if self.model.crop is None or self.model.crop.name != crop.name or image not in self.viewer.layers:
+                return
+            self._unmark()
+            self._marks = FindingMarks(self.viewer, image)
+            self._marks.show("finding", outlines)
+
+        task = Task(read)
+        task.done.connect(show)
+        task.start()
+
+    def _unmark(self) -> None:
+        marks, self._marks = self._marks, None
+        if marks is not None:
+            marks.close()
+
+
+class FindingMarks(Marks):
+    """Dashed outlines around what the doctor means."""
+
+    def __init__(self, viewer: Any, like: Layer) -> None:
+        super().__init__(viewer, like)
+        self._role = "finding"
+
+
+def _closed(vertices: Any) -> Any:
+    """An outline (y, x) that ends where it begins, a little larger than what it marks."""
+    points = np.asarray(vertices, float)
+    middle = points.mean(axis=0)
+    away = points - middle
+    lengths = np.maximum(np.hypot(*away.T), 1e-6)[:, None]
+    points = middle + away * (1 + _AWAY_PX / lengths)
+    return np.concatenate([points, points[:1]])

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.core.errors import FileProblem
 from napari_monusac.ui import canvas
+from napari_monusac.ui.crop_counts import counts_now
 from napari_monusac.ui.crop_facts import CropFacts
 from napari_monusac.ui.crop_list import THUMBNAIL, CropList
 from napari_monusac.ui.doctor_view import DoctorView
@@ -69,6 +71,9 @@ class SlidesPanel(QWidget):
         self.model: StudioModel = studio_model(napari_viewer)
         self._opening: Task | None = None
         self._counting: Task | None = None
+        self._last = ""
+        #: the crop that has edits which no file has yet
+        self._edited: Crop | None = None
         # the open crop comes first, then the counts
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
@@ -79,6 +84,7 @@ class SlidesPanel(QWidget):
         self.model.crop_asked.connect(self.open_crop)
         self.model.crop_changed.connect(self._mark_open)
         self.model.crop_changed.connect(lambda _: self.show_status())
+        self.model.unsaved_changed.connect(self._unsaved_changed)
         self._show_collection(self.model.collection)
 
     def _build(self) -> None:
@@ -92,7 +98,8 @@ class SlidesPanel(QWidget):
         self.opening = TaskRow()
         self.hint = Note(_BEGIN)
         self.again = QPushButton()
-        self.again.clicked.connect(lambda: self.open_folder(self.again.toolTip()))
+        self.again.setToolTip("Open the folder of the last time")
+        self.again.clicked.connect(lambda: self.open_folder(self._last))
         self.sample = QPushButton("Try it on synthetic tissue")
         self.sample.setToolTip("Four made-up patients with exact outlines; nothing is downloaded")
         self.sample.clicked.connect(lambda: self.open_sample())
@@ -177,7 +184,8 @@ class SlidesPanel(QWidget):
         self.again.setVisible(bool(last))
         if last:
             self.again.setText(f"Open again: {_end_of(last[0])}".replace("&", "&&"))
-            self.again.setToolTip(last[0])
+            self._last = last[0]
+            self.again.setToolTip(f"{last[0]}\nOpen the folder of the last time")
 
     def _count(self) -> None:
         """Count nuclei and make thumbnails in the background, crop by crop."""
@@ -185,26 +193,52 @@ class SlidesPanel(QWidget):
         if collection is None:
             return
 
-        def work(report: Report) -> None:
+        def work(report: Report) -> int:
             from napari_monusac.io.thumbnails import thumbnail
 
-            todo = [c for c in collection.crops if c.image is not None]
+            todo, unread = [c for c in collection.crops if c.image is not None], 0
             for i, crop in enumerate(todo):
-                counts = None
-                if crop.annotation is not None:
-                    annotation = collection.annotation(crop)
-                    counts = {int(k): v for k, v in annotation.counts().items()}
-                picture = thumbnail(collection.open(crop), THUMBNAIL * 2)
-                report((i + 1) / len(todo), f"Counting nuclei: {i + 1} of {len(todo)}", (crop.name, counts, picture))
+                words = f"Counting nuclei: {i + 1} of {len(todo)}"
+                try:
+                    picture = thumbnail(collection.open(crop), THUMBNAIL * 2)
+                    report((i + 1) / len(todo), words, (crop.name, counts_now(collection, crop), picture))
+                except FileProblem:
+                    unread += 1
+            return unread
 
         task = Task(work)
         task.progressed.connect(self._counted)
+        task.done.connect(self._all_counted)
         self._counting = task
         self.progress.follow(task, "Counting nuclei…")
 
     def _counted(self, progress: Progress) -> None:
         if progress.payload is not None:
             self.crops.show_crop(*progress.payload)
+
+    def _all_counted(self, unread: int) -> None:
+        if unread:
+            are = "crop has" if unread == 1 else "crops have"
+            self.progress.label.say(
+                f"{unread} {are} a file that cannot be read: Check this folder says which.", "warning"
+            )
+
+    def _unsaved_changed(self, unsaved: bool) -> None:
+        """Count a crop anew once its edits are saved (or gone)."""
+        if unsaved:
+            self._edited = self.model.crop
+        elif self._edited is not None:
+            edited, self._edited = self._edited, None
+            self.recount(edited)
+
+    def recount(self, crop: Crop) -> Task | None:
+        """Show how many nuclei a crop has now."""
+        collection = self.model.collection
+        if collection is None:
+            return None
+        task = Task(lambda _: counts_now(collection, crop))
+        task.done.connect(lambda counts: self.crops.show_counts(crop.name, counts))
+        return task.start()
 
     def show_status(self) -> None:
         """Show which crops are unlabelled, labelled or reviewed (read in the background)."""
