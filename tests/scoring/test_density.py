@@ -77,6 +77,15 @@ def test_csv(tmp_path: Path) -> None:
     np.testing.assert_allclose(back["total_per_mm2"], table["total_per_mm2"], rtol=1e-5)
 
 
+def test_shares_of_all_nuclei() -> None:
+    counts = Counts("crop", "p", (6, 3, 0, 1, 2), 0.5)
+    assert [counts.percent(k) for k in N if k != N.BACKGROUND] == pytest.approx([50, 25, 0, 100 / 12, 200 / 12])
+    row = density_table([counts], summary=False).iloc[0]
+    shares = [row[f"{n}_percent"] for n in ("epithelial", "lymphocyte", "neutrophil", "macrophage", "unclassified")]
+    assert sum(shares) == pytest.approx(100)
+    assert np.isnan(Counts("crop", "p", (0, 0, 0, 0, 0)).percent(N.LYMPHOCYTE))
+
+
 def test_no_nuclei() -> None:
     counts = count_nuclei(_table(0), (10, 10), 0.25)
     assert counts.total == 0

@@ -61,6 +61,11 @@ class Counts:
         number = self.total if kind is None else self.of(kind)
         return number / self.area_mm2 if self.area_mm2 else float("nan")
 
+    def percent(self, kind: NucleusClass | None = None) -> float:
+        """Nuclei of a class in percent of all, unclassified ones included; NaN where there are none."""
+        number = self.total if kind is None else self.of(kind)
+        return 100 * number / self.total if self.total else float("nan")
+
     def ratio(self, name: str) -> float:
         """One of `RATIOS`; NaN where nothing stands below the line."""
         above, below = next((a, b) for n, a, b in RATIOS if n == name)
@@ -164,7 +169,7 @@ def density_table(counts: Iterable[Counts], *, summary: bool = True) -> pd.DataF
     -------
     pandas.DataFrame
         ``level`` ("area", "patient", "all"), ``name, patient, area_mm2, total, CLASS`` (counts), ``total_per_mm2,
-        CLASS_per_mm2`` and the ratios of `RATIOS`. NaN where a value is undefined.
+        CLASS_per_mm2, CLASS_percent`` (of all nuclei) and the ratios of `RATIOS`. NaN where a value is undefined.
     """
     import pandas as pd
 
@@ -186,6 +191,7 @@ def density_table(counts: Iterable[Counts], *, summary: bool = True) -> pd.DataF
                 **{names[k]: c.of(k) for k in _ALL},
                 "total_per_mm2": c.per_mm2(),
                 **{f"{names[k]}_per_mm2": c.per_mm2(k) for k in _ALL},
+                **{f"{names[k]}_percent": c.percent(k) for k in _ALL},
                 **{ratio: c.ratio(ratio) for ratio, _, _ in RATIOS},
             }
             for level, c in rows
