@@ -1,4 +1,4 @@
-"""Counts, doubt, and the whole folder."""
+"""Counts, and the whole folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.ui import canvas
-from napari_monusac.ui.predict_counts import DOUBT
 from napari_monusac.ui.predicted_layers import LivePrediction
 
 
@@ -51,16 +50,6 @@ def test_counts_inside_a_drawn_region(predicted, viewer):
     viewer.add_shapes([corners], shape_type="polygon")
     predicted.counts.inside.setChecked(True)
     assert cells(predicted.counts.table)["All"][0] == "1"
-
-
-def test_doubt_is_where_the_heads_disagree(predicted, viewer):
-    predicted.counts.doubt.setChecked(True)
-    layer = canvas.find_layer(viewer, DOUBT)
-    assert layer.data[80, 40] == pytest.approx(0.4, abs=0.01)
-    assert layer.data[30, 40] < 0.05
-    assert tuple(layer.scale) == (0.25, 0.25)
-    predicted.counts.doubt.setChecked(False)
-    assert canvas.find_layer(viewer, DOUBT) is None
 
 
 @pytest.mark.torch

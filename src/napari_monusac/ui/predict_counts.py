@@ -1,30 +1,61 @@
-"""Counts and densities of the predicted nuclei, in the crop or a region drawn free-hand; where the model doubts."""
+"""Counts, densities and shares of the predicted nuclei, in all that was predicted or in a region drawn free-hand."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Shapes
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
-from napari_monusac.core.classes import CLASSES
+from napari_monusac.core.classes import CLASSES, NucleusClass
+from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui import canvas
 from napari_monusac.ui.model import StudioModel
-from napari_monusac.ui.widgets import Heading, plain_table
+from napari_monusac.ui.regions import last_outline
+from napari_monusac.ui.widgets import Heading, Note, plain_table
+from napari_monusac.ui.work import error_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_monusac.core.prediction import Prediction
-    from napari_monusac.masks.instances import Nuclei
+    from napari_monusac.scoring.density import Counts
 
-DOUBT = "doubt"
 #: Regions of larger maps are drawn on a coarser grid: their area is then right to one of its px along the outline.
 _MASK_PX = 4096
 
 
-class CountsAndDoubt(QWidget):
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """Nuclei that are counted.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row a nucleus, centroids in px of the maps.
+    shape : (y, x)
+        Of the maps, px.
+    um_per_px : float or None
+        Scale of the maps.
+    role : str
+        Role of a layer that lies as the maps do.
+    name : str
+        Of the image, where it is not the open crop's.
+    part : str
+        What of the image was predicted, for people.
+    """
+
+    table: pd.DataFrame
+    shape: tuple[int, int]
+    um_per_px: float | None
+    role: str
+    name: str = ""
+    part: str = ""
+
+
+class CountsTable(QWidget):
     """The table under the thresholds.
 
     Parameters
@@ -36,124 +67,141 @@ class CountsAndDoubt(QWidget):
     def __init__(self, viewer: Any, model: StudioModel) -> None:
         super().__init__()
         self.viewer, self.model = viewer, model
-        self._prediction: Prediction | None = None
-        self._counted: tuple[pd.DataFrame, tuple[int, int], float | None, str] | None = None
-        self._table: Any = None
+        self._counted: Counted | None = None
+        self._table: pd.DataFrame | None = None
         self.inside = QCheckBox("Only inside the region drawn last")
-        self.inside.setToolTip("Draw a polygon in a Shapes layer (napari's own tools), then tick this")
-        self.table: QTableWidget = plain_table(["Class", "Nuclei", "per mm²"], stretch=0)
+        self.inside.setToolTip("Draw a polygon, an ellipse or a rectangle in a Shapes layer (napari's own tools)")
+        self.table: QTableWidget = plain_table(["Class", "Nuclei", "per mm²", "%"], stretch=0)
+        self.table.setToolTip("Per mm² of what was looked at; % of all its nuclei. Model output, research use")
+        self.words = Note()
         self.save = QPushButton("Save counts as CSV…")
-        self.doubt = QCheckBox("Show where the model doubts")
-        self.doubt.setToolTip("Bright where the two heads disagree on whether there is a nucleus, or are undecided")
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.doubt, Heading("Counts"), self.inside, self.table, self.save):
+        for widget in (Heading("Counts"), self.inside, self.words, self.table, self.save):
             box.addWidget(widget)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(50)
+        self._rest.timeout.connect(self.refresh)
         self.inside.toggled.connect(lambda _: self.refresh())
         self.save.clicked.connect(self._save)
-        self.doubt.toggled.connect(self._show_doubt)
+        self.viewer.layers.events.inserted.connect(self._layer_inserted)
+        self.viewer.layers.events.removed.connect(self._drawn)
+        for layer in self.viewer.layers:
+            self._follow(layer)
 
-    def take(self, prediction: Prediction, nuclei: Nuclei) -> None:
-        """Count these nuclei; keep the doubt layer in step with the prediction."""
-        again = prediction is not self._prediction
-        self._prediction = prediction
-        self._count(nuclei.table, prediction.shape, prediction.um_per_px, "predicted nuclei")
-        self.doubt.show()
-        if again and self.doubt.isChecked():
-            self._show_doubt(on=True)
-
-    def take_stored(self, table: pd.DataFrame, shape: tuple[int, int], um_per_px: float | None) -> None:
-        """Count the nuclei of a prediction on disk: table, shape and scale of its maps."""
-        self._prediction = None
-        self.doubt.hide()
-        self._count(table, shape, um_per_px, "stored classes")
-
-    def _count(self, table: pd.DataFrame, shape: tuple[int, int], um_per_px: float | None, role: str) -> None:
-        self._counted = (table, shape, um_per_px, role)
+    def take(self, counted: Counted) -> None:
+        """Count these nuclei."""
+        self._counted = counted
         self.refresh()
+
+    def forget(self) -> None:
+        """Another image is looked at."""
+        self._counted = self._table = None
+
+    def _layer_inserted(self, event: Any) -> None:
+        self._follow(event.value)
+        self._drawn()
+
+    def _follow(self, layer: Any) -> None:
+        if isinstance(layer, Shapes):
+            layer.events.data.connect(self._drawn)
+
+    def _drawn(self, _: object = None) -> None:
+        """Count again once the hand rests, where shapes matter."""
+        if self.inside.isChecked():
+            self._rest.start()
 
     def refresh(self) -> None:
         """Count again."""
-        if self._counted is None:
+        self._rest.stop()
+        counted, self._table = self._counted, None
+        if counted is None:
             return
-        from napari_monusac.scoring.density import count_nuclei, density_table
+        from napari_monusac.scoring.density import density_table
 
-        nuclei, shape, um_per_px, role = self._counted
-        outline = self._outline(role)
-        region = None
-        if outline is not None:
-            nuclei, shape, um_per_px, region = _in_region(nuclei, shape, um_per_px, outline)
-        crop = self.model.crop
-        counts = count_nuclei(
-            nuclei, shape, um_per_px, region=region,
-            name=crop.name if crop is not None else "", patient=crop.patient if crop is not None else "",
-        )  # fmt: skip
+        try:
+            counts, where = self._count(counted)
+        except MonusacError as error:
+            self._show(None)
+            line = error_line(error)
+            self.words.say(line[0].upper() + line[1:], "warning")
+            return
         self._table = density_table([counts], summary=False)
+        self._table.insert(3, "region", where)
+        self._show(counts)
+        self.words.say(f"In the region drawn last ({where})." if self.inside.isChecked() else "")
+
+    def _count(self, counted: Counted) -> tuple[Counts, str]:
+        """The counts, and where they were taken, for people."""
+        from napari_monusac.scoring.density import count_nuclei
+
+        crop = self.model.crop
+        name = counted.name or (crop.name if crop is not None else "")
+        patient = crop.patient if crop is not None and not counted.name else ""
+        if not self.inside.isChecked():
+            counts = count_nuclei(counted.table, counted.shape, counted.um_per_px, name=name, patient=patient)
+            return counts, counted.part
+        outline, layer = last_outline(self.viewer), canvas.find_layer(self.viewer, counted.role)
+        if layer is None:
+            raise MonusacError("the layer of the predicted nuclei was deleted", "predict again to count in a region")
+        if outline is None:
+            raise MonusacError(
+                "no region is drawn", "draw a polygon over the image in a Shapes layer, or untick the box"
+            )
+        table, shape, um_per_px, region = _in_region(counted, outline.on(layer))
+        if not region.any():
+            raise MonusacError(
+                f"{outline.name} lies outside of what was predicted", "draw it over the predicted nuclei"
+            )
+        return count_nuclei(table, shape, um_per_px, region=region, name=name, patient=patient), outline.name
+
+    def _show(self, counts: Counts | None) -> None:
         self.table.setRowCount(len(CLASSES) + 1)
         for i, kind in enumerate([*CLASSES, None]):
-            number = counts.total if kind is None else counts.of(kind)
-            density = counts.per_mm2(kind)
-            texts = (
-                "All" if kind is None else kind.label,
-                str(number),
-                f"{density:.0f}" if np.isfinite(density) else "–",
-            )
+            texts = ["All" if kind is None else kind.label, *_numbers(counts, kind)]
             for column, text in enumerate(texts):
                 self.table.setItem(i, column, QTableWidgetItem(text))
         height = self.table.horizontalHeader().height() + sum(self.table.rowHeight(i) for i in range(len(CLASSES) + 1))
         self.table.setFixedHeight(height + 4)
-
-    def _outline(self, role: str) -> Any:
-        """The polygon drawn last, (y, x) in px of the maps, or None."""
-        layer = canvas.find_layer(self.viewer, role)
-        if not self.inside.isChecked() or layer is None:
-            return None
-        for shapes in reversed(self.viewer.layers):
-            if isinstance(shapes, Shapes) and len(shapes.data) and len(shapes.data[-1]) >= 3:
-                world = [shapes.data_to_world(p)[-2:] for p in shapes.data[-1]]
-                return np.array([layer.world_to_data(w) for w in world])
-        self.model.tell("No region is drawn: add a Shapes layer and draw a polygon over the image.", "warning")
-        return None
+        self.save.setEnabled(counts is not None)
 
     def _save(self) -> None:
+        self.refresh()  # a shape may have been moved with its layer
         if self._table is None:
             return
         path = QFileDialog.getSaveFileName(self, "Save counts", "counts.csv", "Tables (*.csv)")[0]
         if path:
             from napari_monusac.scoring.density import write_density_table
 
-            write_density_table(self._table, path)
-            self.model.tell(f"Counts are in {path}.", "good")
-
-    def _show_doubt(self, on: bool) -> None:
-        old = canvas.find_layer(self.viewer, DOUBT)
-        if old is not None:
-            self.viewer.layers.remove(old)
-        like = canvas.find_layer(self.viewer, "predicted nuclei")
-        p = self._prediction
-        if not on or p is None or like is None:
-            return
-        from napari_monusac.masks.doubt import disagreement_map, entropy_map
-
-        values = np.maximum(disagreement_map(p.semantic, p.ternary, p.boundary_width), entropy_map(p.semantic))
-        active = self.viewer.layers.selection.active
-        self.viewer.add_image(
-            values, name=DOUBT, colormap="inferno", blending="additive", opacity=0.8, contrast_limits=(0, 1),
-            scale=like.scale, translate=like.translate, units=like.units,
-            metadata={"monusac": {**like.metadata["monusac"], "role": DOUBT}},
-        )  # fmt: skip
-        if active in self.viewer.layers:
-            self.viewer.layers.selection.active = active
+            try:
+                write_density_table(self._table, path)
+            except OSError as error:
+                why = error.strerror or error
+                self.words.say(f"{path}: cannot be written ({why}) — choose another folder or name", "error")
+                return
+            self.words.say(f"Counts are in {path}.", "good")
 
 
-def _in_region(
-    table: pd.DataFrame, shape: tuple[int, int], um_per_px: float | None, outline: Any
-) -> tuple[pd.DataFrame, tuple[int, int], float | None, Any]:
-    """Table, shape, scale and mask of a region, on a grid that fits into memory."""
+def _numbers(counts: Counts | None, kind: NucleusClass | None) -> tuple[str, str, str]:
+    """Nuclei, density and share of a class, or of all, for people."""
+    if counts is None:
+        return "–", "–", "–"
+    density, percent = counts.per_mm2(kind), counts.percent(kind)
+    return (
+        str(counts.total if kind is None else counts.of(kind)),
+        f"{density:.0f}" if np.isfinite(density) else "–",
+        f"{percent:.0f}" if np.isfinite(percent) else "–",
+    )
+
+
+def _in_region(counted: Counted, outline: Any) -> tuple[pd.DataFrame, tuple[int, int], float | None, Any]:
+    """Table, shape, scale and mask of a region, on a grid that fits into memory. Outline: (y, x) in px of the maps."""
     from napari_monusac.scoring.density import region_mask
 
+    shape, table, um = counted.shape, counted.table, counted.um_per_px
     step = -(-max(shape) // _MASK_PX)
     coarse = (-(-shape[0] // step), -(-shape[1] // step))
     places = {name: (table[name] + 0.5) / step - 0.5 for name in ("centroid_y", "centroid_x")}
     mask = region_mask((outline + 0.5) / step - 0.5, coarse)
-    return table.assign(**places), coarse, um_per_px * step if um_per_px else None, mask
+    return table.assign(**places), coarse, um * step if um else None, mask

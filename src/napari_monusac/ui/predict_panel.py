@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
-from superqt import QLabeledDoubleSlider
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui import canvas
 from napari_monusac.ui.model import studio_model
-from napari_monusac.ui.predict_counts import CountsAndDoubt
+from napari_monusac.ui.predict_counts import Counted, CountsTable
+from napari_monusac.ui.predict_doubt import DoubtLayer
 from napari_monusac.ui.predict_folder import FolderPrediction
+from napari_monusac.ui.predict_image import ImageChoice
 from napari_monusac.ui.predict_models import ModelChoice
-from napari_monusac.ui.predict_slide import SlideStore, stored_facts
+from napari_monusac.ui.predict_slide import SlideStore, Stored
+from napari_monusac.ui.predict_thresholds import Thresholds
 from napari_monusac.ui.predict_work import image_file, needs_store, nuclei_of, predict_in_memory, predict_to_store
 from napari_monusac.ui.predicted_layers import (
     LivePrediction,
@@ -48,20 +49,20 @@ class PredictPanel(QWidget):
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
         self.prediction: Prediction | None = None
+        self._image: Any = None
         self._build()
         self.model.run_ended.connect(lambda _: self.list_models())
         self.model.crop_changed.connect(self._crop_changed)
-        self.viewer.layers.events.inserted.connect(lambda _: self._say_what_next())
-        self.viewer.layers.events.removed.connect(lambda _: self._say_what_next())
         self.list_models()
 
     def _build(self) -> None:
         self.choice = ModelChoice(self.model)
         self.models = self.choice.models
+        self.image = ImageChoice(self.viewer)
         self.region = QComboBox()
         self.region.addItems(REGIONS)
         self.region.setToolTip(
-            "The whole image, what the window shows now, or the rectangle drawn last in a Shapes layer"
+            "The whole image, what the window shows now, or the rectangle around the shape drawn last in a Shapes layer"
         )
         self.flips = QCheckBox("Average over flips and turns (8x the time)")
         self.start = QPushButton("Predict")
@@ -70,38 +71,28 @@ class PredictPanel(QWidget):
         self.engine = Note()
         self.engine.setToolTip("What ran the network, where and how precisely: the faster one on this computer")
         self.notes = Note(kind="warning")
-        self.slide = SlideStore(self._thresholds, self._separated_again)
-        self.inside = _slider(0.5, "How sure the network must be that a pixel is inside a nucleus")
-        self.nucleus = _slider(0.5, "How sure the network must be that a pixel belongs to a nucleus at all")
-        self.confidence = _slider(0.0, "Nuclei that the network is less sure of are left out; 0 keeps all")
-        self.smallest = QDoubleSpinBox()
-        self.smallest.setRange(0, 100)
-        self.smallest.setSuffix(" µm²")
-        self.smallest.setToolTip("Smaller nuclei are left out; 0 keeps all")
+        self.thresholds = Thresholds()
+        self.slide = SlideStore(self.thresholds.values, self._show_store)
         self.count = Note()
-        sliders = QWidget()
-        form = QFormLayout(sliders)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Inside", self.inside)
-        form.addRow("Nucleus", self.nucleus)
-        form.addRow("Confidence", self.confidence)
-        form.addRow("Smallest", self.smallest)
-        self.counts = CountsAndDoubt(self.viewer, self.model)
+        self.doubt = DoubtLayer(self.viewer, self.model)
+        self.counts = CountsTable(self.viewer, self.model)
         self.after = column(
             Heading("Thresholds (no new prediction needed)"),
-            sliders,
+            self.thresholds,
             self.slide.again,
             self.slide.progress,
             self.count,
+            self.doubt,
             self.counts,
         )
         self.folder = FolderPrediction(self.model, self.models.currentData, lambda: {"flips": self.flips.isChecked()})
         self.after.hide()
         top = QWidget()
-        fields = QFormLayout(top)
-        fields.setContentsMargins(0, 0, 0, 0)
-        fields.addRow("Model", self.choice)
-        fields.addRow("Region", self.region)
+        self._fields = QFormLayout(top)
+        self._fields.setContentsMargins(0, 0, 0, 0)
+        self._fields.addRow("Model", self.choice)
+        self._fields.addRow("Image", self.image)
+        self._fields.addRow("Region", self.region)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
         for widget in (
@@ -119,41 +110,43 @@ class PredictPanel(QWidget):
         box.addWidget(Section("Whole folder", self.folder, opened=False))
         box.addStretch(1)
         self.start.clicked.connect(self.predict)
-        self._debounce = QTimer(self)
-        self._debounce.setSingleShot(True)
-        self._debounce.setInterval(30)
-        self._debounce.timeout.connect(self._apply_thresholds)
         self._again = Latest()
         self._again.done.connect(self._separated)
         self._again.failed.connect(lambda error: self.notes.say(error_line(error), "error"))
-        for control in (self.inside, self.nucleus, self.confidence, self.smallest):
-            control.valueChanged.connect(lambda _: self._debounce.start())
+        self.thresholds.changed.connect(self._apply_thresholds)
         self.choice.changed.connect(self._say_what_next)
+        self.image.changed.connect(self._say_what_next)
+        self.slide.busy_changed.connect(self._say_what_next)
 
     def list_models(self) -> Task:
-        """Look for trained models in the background; the newest is chosen."""
+        """Look for trained models in the background; the newest is chosen, unless the user has chosen."""
         return self.choice.list_models()
 
     def add_checkpoint(self, path: str | Path) -> None:
         """Offer a checkpoint file or a run folder and choose it."""
         self.choice.add_checkpoint(path)
 
+    @property
+    def _busy(self) -> bool:
+        """Whether something is predicted or separated: two at a time could write the same store."""
+        return self.progress.task is not None or self.slide.busy
+
     def _say_what_next(self) -> None:
-        if self.models.count() == 0:
-            self.hint.say(_NO_MODEL)
-        elif canvas.image_layer(self.viewer) is None:
-            self.hint.say("Open an image first (Slides).")
-        else:
-            self.hint.say("")
-        self.start.setEnabled(self.hint.text() == "" and self.progress.task is None)
+        self.hint.say(self.image.trouble if self.models.count() else _NO_MODEL)
+        self._fields.labelForField(self.image).setVisible(self.image.several)
+        self.image.setVisible(self.image.several)
+        self.start.setEnabled(self.hint.text() == "" and not self._busy)
+        self.slide.again.setEnabled(not self._busy)
 
     def _crop_changed(self, _: object) -> None:
         if self.progress.task is not None:
             self.progress.task.stop()
-        self.prediction = None
+        self.prediction = self._image = None
         self.after.hide()
-        self.slide.hide()
-        self.slide.store = None
+        self.slide.forget()
+        self.counts.forget()
+        self.doubt.forget()
+        self.image.forget()
         self.engine.say("")
         self.notes.say("")
 
@@ -161,8 +154,8 @@ class PredictPanel(QWidget):
 
     def predict(self) -> Task | None:
         """Predict the chosen region in the background; layers fill as tiles finish."""
-        layer, checkpoint = canvas.image_layer(self.viewer), self.models.currentData()
-        if layer is None or not checkpoint:
+        layer, checkpoint = self.image.image, self.models.currentData()
+        if layer is None or not checkpoint or self._busy or self.image.trouble:
             self._say_what_next()
             return None
         try:
@@ -171,17 +164,17 @@ class PredictPanel(QWidget):
             self.hint.say(error_line(error), "error")
             return None
         base = layer.data[0] if layer.multiscale else layer.data
-        region = (y, x, height, width)
-        options = {"um_per_px": canvas.um_per_px(layer), "region": region, "flips": self.flips.isChecked()}
+        region, um_per_px = (y, x, height, width), canvas.um_per_px(layer)
+        options = {"um_per_px": um_per_px, "region": region, "flips": self.flips.isChecked()}
         out = None
         if needs_store(region):
-            out = self.slide.target(layer, region, checkpoint, flips=options["flips"])
+            out = self.slide.target(layer, region, checkpoint, flips=self.flips.isChecked())
             if out is None:
                 return None
         else:
             self.slide.hide()
         live = LivePrediction(self.viewer, layer, (height, width), (y, x))
-        file, thresholds = image_file(layer), self._thresholds()
+        file, thresholds = image_file(layer), self.thresholds.values(um_per_px)
 
         def work(report: Report) -> Any:
             report(None, "Loading the model")
@@ -196,67 +189,87 @@ class PredictPanel(QWidget):
         task.done.connect(lambda result: self._done(layer, live, result))
         task.cancelled.connect(live.remove)
         task.failed.connect(lambda _: live.remove())
-        task.finished.connect(self._say_what_next)
-        self.start.setEnabled(False)
         self.notes.say("")
         self.engine.say("")
-        return self.progress.follow(task, "Starting…")
+        self.progress.follow(task, "Starting…")
+        task.finished.connect(self._say_what_next)  # after the row has let go of the task
+        self._say_what_next()
+        return task
 
     def _tile(self, live: LivePrediction, progress: Progress) -> None:
         if progress.payload is not None:
             live.show(*progress.payload)
 
     def _done(self, image: Any, live: LivePrediction, result: Any) -> None:
-        if not isinstance(result, Path):
+        if not isinstance(result, Stored):
             self._predicted(image, live, *result)
             return
         live.remove()
+        self._show_store(image, result)
         if image in self.viewer.layers:
-            self._show_store(image, result)
+            self.slide.words.say(f"The prediction is in {result.path}.", "good")
 
-    def _predicted(self, image: Any, live: LivePrediction, prediction: Prediction, nuclei: Any) -> None:
+    def _predicted(self, image: Any, live: LivePrediction, prediction: Prediction, nuclei: Nuclei) -> None:
         if image not in self.viewer.layers:
             live.remove()
             return
         live.hand_over()
-        self.prediction = prediction
+        self.prediction, self._image = prediction, image
+        self.slide.forget()
         self.slide.again.hide()
         add_prediction_layers(self.viewer, image, prediction, nuclei)
-        self._say_how(prediction.engine, prediction.notes)
-        self.after.show()
+        self._say_how(prediction.engine, prediction.notes, prediction.um_per_px)
+        self.doubt.take(prediction, image)
+        self._found(prediction, nuclei)
+
+    def _found(self, prediction: Prediction, nuclei: Nuclei) -> None:
+        """Say what was found in the image, and tell the other panels where it is the open crop's."""
         self._say_count(nuclei.table)
-        self.counts.take(prediction, nuclei)
-        self.model.last_prediction = (prediction, nuclei)
-        self.model.predicted.emit(prediction)
+        part = _part(self._image, prediction.offset_px, prediction.shape)
+        self.counts.take(
+            Counted(
+                nuclei.table, prediction.shape, prediction.um_per_px, "predicted nuclei", self._name(self._image), part
+            )
+        )
+        if canvas.find_layer(self.viewer, "image") in (None, self._image):
+            self.model.last_prediction = (prediction, nuclei)
+            self.model.predicted.emit(prediction)
+        else:
+            self.model.last_prediction = None
 
-    def _show_store(self, image: Any, path: Path) -> None:
-        """Show what was predicted to disk."""
-        table, shape, um_per_px, info = stored_facts(path)
-        self.prediction = None
-        add_stored_layers(self.viewer, image, path)
-        self._say_how(info.engine, info.notes)
-        self.slide.took(path)
-        self.slide.again.show()
-        self.after.show()
-        self._say_count(table)
-        self.counts.take_stored(table, shape, um_per_px)
-        self.slide.words.say(f"The prediction is in {path}.", "good")
+    def _show_store(self, image: Any, stored: Stored) -> None:
+        """Show what was predicted to disk, unless its image is no longer open."""
+        if image not in self.viewer.layers:
+            return
+        self.prediction, self._image = None, image
+        add_stored_layers(self.viewer, image, stored)
+        self._say_how(stored.info.engine, stored.info.notes, stored.info.um_per_px)
+        self.slide.took(image, stored)
+        self.doubt.take_stored(stored, image)
+        self._say_count(stored.table)
+        factor = 1.0 if stored.info.frame is None else stored.info.frame.factor
+        first, size = ([round(n / factor) for n in pair] for pair in (stored.info.first_px, stored.shape))
+        part = _part(image, (first[0], first[1]), (size[0], size[1]))
+        name = self._name(image)
+        self.counts.take(Counted(stored.table, stored.shape, stored.info.um_per_px, "stored classes", name, part))
 
-    def _separated_again(self, path: Path) -> None:
-        image = canvas.image_layer(self.viewer)
-        if image is not None:
-            self._show_store(image, path)
+    def _name(self, image: Any) -> str:
+        """What is counted under: the crop's name, or that of an image that is not the crop's."""
+        return "" if self.model.crop is not None and canvas.role(image) == "image" else str(image.name)
 
-    def _say_how(self, engine: str, notes: tuple[str, ...]) -> None:
+    def _say_how(self, engine: str, notes: tuple[str, ...], um_per_px: float | None) -> None:
         self.engine.say(f"Ran on {engine}." if engine else "")
         self.notes.say("\n".join(notes), "warning")
+        self.thresholds.know_scale(um_per_px)
+        self.after.show()
 
     # -- thresholds
 
     def _apply_thresholds(self) -> None:
         """Separate the nuclei again, in the background: of a large crop it takes longer than a window may stand still."""
-        prediction, thresholds = self.prediction, self._thresholds()
+        prediction = self.prediction
         if prediction is not None:
+            thresholds = self.thresholds.values(prediction.um_per_px)
             self._again.ask(lambda: (prediction, nuclei_of(prediction, thresholds)))
 
     def _separated(self, found: tuple[Prediction, Nuclei]) -> None:
@@ -264,20 +277,7 @@ class PredictPanel(QWidget):
         if prediction is not self.prediction:  # another crop, or predicted again meanwhile
             return
         update_nuclei_layer(self.viewer, nuclei)
-        self._say_count(nuclei.table)
-        self.counts.take(prediction, nuclei)
-        self.model.last_prediction = (prediction, nuclei)
-        self.model.predicted.emit(prediction)
-
-    def _thresholds(self) -> dict[str, Any]:
-        scale = canvas.image_layer(self.viewer)
-        known = scale is not None and canvas.um_per_px(scale) is not None
-        return {
-            "inside_threshold": self.inside.value(),
-            "nucleus_threshold": self.nucleus.value(),
-            "min_confidence": self.confidence.value(),
-            "min_area_um2": self.smallest.value() if known else 0.0,
-        }
+        self._found(prediction, nuclei)
 
     def _say_count(self, table: Any) -> None:
         by_class = table["class"].value_counts()
@@ -287,18 +287,10 @@ class PredictPanel(QWidget):
         )
 
 
-def _slider(value: float, tooltip: str) -> QLabeledDoubleSlider:
-    slider = QLabeledDoubleSlider()
-    slider.setOrientation(_horizontal())
-    slider.setRange(0.05 if value else 0.0, 0.95)
-    slider.setSingleStep(0.05)
-    slider.setDecimals(2)
-    slider.setValue(value)
-    slider.setToolTip(tooltip)
-    return slider
-
-
-def _horizontal() -> Any:
-    from qtpy.QtCore import Qt
-
-    return Qt.Orientation.Horizontal
+def _part(image: Any, first: tuple[int, int], shape: tuple[int, int]) -> str:
+    """What of an image was predicted, for people and tables. Px of the image."""
+    base = image.data[0] if image.multiscale else image.data
+    if shape == tuple(base.shape[:2]):
+        return "whole image"
+    (y, x), (height, width) = first, shape
+    return f"y {y} to {y + height}, x {x} to {x + width} px"

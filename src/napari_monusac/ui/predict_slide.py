@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import StoreError
+from napari_monusac.ui.predicted_layers import placing
 from napari_monusac.ui.widgets import Note, PathPicker, TaskRow
 from napari_monusac.ui.work import Report, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_monusac.io.prediction_store import StoreInfo
 
 Region = tuple[int, int, int, int]
 
@@ -22,15 +30,20 @@ class SlideStore(QWidget):
     Parameters
     ----------
     settings : callable
-        Gives the thresholds, by the names that `instances_from_maps` has for them.
+        Called with the um/px of the store, gives the thresholds by the names that `instances_from_maps` has for them.
     shown : callable
-        Called with the store when its nuclei were separated again.
+        Called with the image and the store when its nuclei were separated again.
     """
 
-    def __init__(self, settings: Callable[[], dict[str, float]], shown: Callable[[Path], None]) -> None:
+    #: Its nuclei are being separated again, or no longer.
+    busy_changed = Signal()
+
+    def __init__(
+        self, settings: Callable[[float | None], dict[str, float]], shown: Callable[[Image, Stored], None]
+    ) -> None:
         super().__init__()
         self._settings, self._shown = settings, shown
-        self.store: Path | None = None
+        self._taken: tuple[Image, Stored] | None = None
         self.words = Note()
         self.folder = PathPicker(
             "predictions", "folder", tooltip="One OME-Zarr store a slide", placeholder="Keep the prediction in…"
@@ -60,28 +73,54 @@ class SlideStore(QWidget):
             return None
         return self.folder.path / store_name(image, region, checkpoint, flips=flips)
 
-    def took(self, store: Path) -> None:
-        """A prediction is in this store: its nuclei can be separated again."""
-        self.store = store
+    @property
+    def store(self) -> Path | None:
+        """The store that is shown."""
+        return None if self._taken is None else self._taken[1].path
+
+    @property
+    def busy(self) -> bool:
+        """Whether nuclei are being separated again."""
+        return self.progress.task is not None
+
+    def took(self, image: Image, stored: Stored) -> None:
+        """The prediction of this image is in this store: its nuclei can be separated again."""
+        self._taken = (image, stored)
+        self.again.show()
+
+    def forget(self) -> None:
+        """Another image is looked at: what is being separated is not for it."""
+        if self.progress.task is not None:
+            self.progress.task.stop()
+        self._taken = None
+        self.hide()
 
     def separate(self) -> Task | None:
-        """Separate the nuclei of the store again, in the background."""
-        path, settings = self.store, self._settings()
-        if path is None:
+        """Separate the nuclei of the store again, in the background; one at a time, for they write the same store."""
+        if self._taken is None or self.busy or not self.again.isEnabled():
             return None
+        image, stored = self._taken
+        path, settings = stored.path, self._settings(stored.info.um_per_px)
 
-        def work(report: Report) -> Path:
+        def work(report: Report) -> Stored:
             from napari_monusac.infer.blocks import separate_store
 
             separate_store(
                 path, settings=settings, progress=lambda done: report(done, "Separating nuclei"),
                 should_stop=lambda: report.stopping,
             )  # fmt: skip
-            return path
+            return read_stored(path)
+
+        def done(again: Stored) -> None:
+            if self._taken is not None and self._taken[1] is stored:
+                self._shown(image, again)
 
         task = Task(work)
-        task.done.connect(self._shown)
-        return self.progress.follow(task, "Separating nuclei…")
+        task.done.connect(done)
+        self.progress.follow(task, "Separating nuclei…")
+        task.finished.connect(self.busy_changed.emit)
+        self.busy_changed.emit()
+        return task
 
 
 def store_name(image: Image, region: Region, checkpoint: str, *, flips: bool) -> str:
@@ -95,60 +134,67 @@ def store_name(image: Image, region: Region, checkpoint: str, *, flips: bool) ->
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{stem}{part}-{model}{'-flips' * flips}") + ".zarr"
 
 
-def lazy_levels(path: Path) -> dict[str, list[Any]]:
-    """The maps of a store as pyramids of dask arrays (y, x), largest first: nothing is read yet.
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """What is shown of a prediction on disk.
 
-    Returns
-    -------
-    dict
-        *classes* uint8, *nuclei* int32 (both empty while the nuclei are not separated), *ternary* uint8, *doubt* float32
-        (0 to 1: the heads disagree, or the classes are unsure).
+    Attributes
+    ----------
+    path : Path
+        The store.
+    info : StoreInfo
+        What it says about itself.
+    table : pandas.DataFrame
+        One row a nucleus.
+    shape : (y, x)
+        Of the maps, px.
+    levels : dict
+        See `plugin.stored.stored_levels`: nothing of it is read yet.
     """
-    import dask.array as da
 
-    from napari_monusac.io.prediction_store import PredictionStore
+    path: Path
+    info: StoreInfo
+    table: pd.DataFrame
+    shape: tuple[int, int]
+    levels: dict[str, list[Any]]
 
-    store = PredictionStore.open(path)
-    maps = [da.from_zarr(level) for level in store.levels("data")]
-    labels = {
-        name: [da.from_zarr(level) for level in store.levels(f"labels/{key}")]
-        for name, key in (("classes", "classes"), ("nuclei", "instances"))
-    }
-    return labels | {
-        "ternary": [m[5:].rechunk({0: 3}).argmax(0).astype("uint8") for m in maps],
-        "doubt": [_doubt_of(m, store.info.boundary_width) for m in maps],
-    }
+    def placing(self, image: Image) -> dict[str, Any]:
+        """How its maps, which may be coarser or finer than the image, lie on it."""
+        step = 1.0 if self.info.frame is None else 1 / self.info.frame.factor
+        return placing(image, [first * step for first in self.info.first_px], step)
 
 
-def _doubt_of(maps: Any, boundary_width: int) -> Any:
-    """The doubt of stored maps (8, y, x), piece by piece as it is looked at."""
-    import dask.array as da
-    import numpy as np
-
-    from napari_monusac.masks.doubt import disagreement_map, entropy_map
-
-    def doubt(piece: Any) -> Any:
-        return np.maximum(disagreement_map(piece[:5], piece[5:], boundary_width), entropy_map(piece[:5]))
-
-    # the ternary map is cut back to the nucleus, which looks over the edge of a piece
-    depth = min(boundary_width, *maps.shape[1:])
-    wide = da.overlap.overlap(maps.rechunk({0: 8}), {0: 0, 1: depth, 2: depth}, {0: "none", 1: "none", 2: "none"})
-    found = wide.map_blocks(doubt, drop_axis=0, dtype=np.float32, meta=np.empty((0, 0), np.float32))
-    return da.overlap.trim_internal(found, {0: depth, 1: depth}, {0: "none", 1: "none"})
-
-
-def stored_facts(path: Path) -> tuple[Any, tuple[int, int], float | None, Any]:
-    """Table, shape (y, x) in px of the maps, um/px of the maps, and what the store says of itself.
+def read_stored(path: Path) -> Stored:
+    """Read what is shown of a store, in a worker.
 
     Raises
     ------
     StoreError
-        It holds no nuclei.
+        It holds no nuclei, or is damaged.
+    """
+    stored = check_stored(path)
+    if stored is None:
+        raise StoreError(path, "its nuclei are not separated", "predict again: only they are found anew")
+    return stored
+
+
+def check_stored(path: Path) -> Stored | None:
+    """Read what is shown of a store; None while its nuclei are not separated.
+
+    Raises
+    ------
+    StoreError
+        It is missing, foreign or damaged.
     """
     from napari_monusac.io.prediction_store import PredictionStore
+    from napari_monusac.plugin.stored import stored_levels
 
     store = PredictionStore.open(path)
-    table = store.read_table()
-    if table is None:
-        raise StoreError(path, "its nuclei are not separated", "separate them again")
-    return table, store.shape, store.info.um_per_px, store.info
+    try:
+        table, levels = store.read_table(), stored_levels(store)
+    except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
+        what = f"is damaged ({type(error).__name__}: {error})"
+        raise StoreError(path, what, "remove it and predict again") from error
+    if table is None or not levels["nuclei"] or not levels["classes"]:
+        return None
+    return Stored(path, store.info, table, store.shape, levels)

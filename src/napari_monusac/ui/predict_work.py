@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_monusac.core.errors import StoreError
 from napari_monusac.core.prediction import WHOLE_PX
+from napari_monusac.ui.predict_slide import Region, Stored, check_stored, read_stored
 from napari_monusac.ui.work import Report
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from napari_monusac.core.prediction import Prediction
     from napari_monusac.masks.instances import Nuclei
-    from napari_monusac.ui.predict_slide import Region
     from napari_monusac.ui.predicted_layers import LivePrediction
 
 
@@ -93,7 +92,7 @@ def predict_to_store(
     live: LivePrediction,
     options: dict[str, Any],
     thresholds: dict[str, float],
-) -> Path:
+) -> Stored:
     """Predict into a store in constant memory, in a worker; what was begun there before is gone on with.
 
     Parameters
@@ -119,16 +118,15 @@ def predict_to_store(
     Cancelled
         The user stopped it; what is done stays.
     StoreError
-        Another model has written there, or the disk is full.
+        There is a prediction of something else or a damaged one, or the disk is full.
     """
     from napari_monusac.infer.blocks import separate_store
-    from napari_monusac.infer.engines import checkpoint_name
     from napari_monusac.infer.slide import predict_slide
     from napari_monusac.infer.source import as_source
     from napari_monusac.io.prediction_store import PredictionStore
 
-    if out.exists() and PredictionStore.open(out).info.checkpoint != checkpoint_name(loaded, loaded):
-        raise StoreError(out, "holds a prediction of another model", "choose another folder, or remove it")
+    if out.exists():
+        check_stored(out)
     tiles, first = _Tiles(report, live), list[int]()
 
     def tell(progress: Any) -> None:
@@ -150,7 +148,7 @@ def predict_to_store(
             out, settings=thresholds, progress=lambda done: report(done, "Separating the nuclei"),
             should_stop=lambda: report.stopping,
         )  # fmt: skip
-    return out
+    return read_stored(out)
 
 
 def _same_thresholds(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,18 +18,39 @@ from napari_monusac.ui.model import studio_model
 if TYPE_CHECKING:
     from napari_monusac.core.classes import PaletteName
     from napari_monusac.core.prediction import Prediction
-    from napari_monusac.io.prediction_store import StoreInfo
     from napari_monusac.masks.instances import Nuclei
+    from napari_monusac.ui.predict_slide import Stored
 
 #: Longest side of the layer that fills while tiles finish, px.
 _LIVE_PX = 4096
+#: napari's table of a layer is slow beyond this; the classes are a layer of their own.
+_MOST_ROWS = 20_000
 ROLES = ("predicted semantic", "predicted ternary", "predicted nuclei")
 
 
-def _placing(image: Image, offset_px: tuple[int, int]) -> dict[str, Any]:
-    """Scale, place and units such that pixel (0, 0) of a map lies on the image's pixel `offset_px`."""
-    corner = np.asarray(image.data_to_world(offset_px))[-2:]
-    return {"scale": image.scale[-2:], "translate": corner, "units": image.units[-2:]}
+def placing(image: Image, first_px: Sequence[float], step: float = 1.0) -> dict[str, Any]:
+    """How a map is laid on an image that may be turned, sheared or placed by an affine.
+
+    Parameters
+    ----------
+    image : Image
+        Two-dimensional.
+    first_px : (y, x)
+        Where the centre of the map's first pixel lies, px of the image.
+    step : float
+        Side of the map's pixels, px of the image.
+    """
+    shear = np.asarray(image.shear)
+    affine = np.asarray(image.affine.affine_matrix)[-3:, -3:]
+    corner = np.asarray(image.affine.inverse(image.data_to_world(first_px)))  # the layer's affine comes last
+    return {
+        "scale": np.asarray(image.scale)[-2:] * step,
+        "rotate": np.asarray(image.rotate)[-2:, -2:],
+        "shear": shear[-2:, -2:] if shear.ndim == 2 else shear[-1:],
+        "translate": corner[-2:],
+        "affine": affine,
+        "units": image.units[-2:],
+    }
 
 
 def _metadata(image: Image, role: str, **more: Any) -> dict[str, Any]:
@@ -44,7 +65,7 @@ def nuclei_features(nuclei: Nuclei) -> Any:
 def add_prediction_layers(viewer: Any, image: Image, prediction: Prediction, nuclei: Nuclei) -> None:
     """Show a prediction over its image, in the layers of an earlier one. The active layer stays active."""
     active = viewer.layers.selection.active
-    placing = _placing(image, prediction.offset_px)
+    placed = placing(image, prediction.offset_px)
     about = {
         "checkpoint": prediction.checkpoint,
         "fingerprint": prediction.fingerprint,
@@ -63,14 +84,14 @@ def add_prediction_layers(viewer: Any, image: Image, prediction: Prediction, nuc
         "predicted nuclei": (nuclei.instances, None, {"opacity": 0.9, "visible": True}),
     }
     for role, (data, colormap, look) in wanted.items():
-        placing["metadata"] = _metadata(image, role, **about)
+        placed["metadata"] = _metadata(image, role, **about)
         layer = canvas.find_layer(viewer, role)
         visible = look.pop("visible") if layer is None else layer.visible
         if not isinstance(layer, Labels):
             layer = Labels(np.zeros((1, 1), data.dtype), name=role, visible=False, **look)
             layer.contour = 2 if role == "predicted nuclei" else 0
         with canvas.undrawn(layer):
-            for name, value in placing.items():
+            for name, value in placed.items():
                 setattr(layer, name, value)
             if colormap is not None:
                 layer.colormap = colormap
@@ -103,50 +124,42 @@ def update_nuclei_layer(viewer: Any, nuclei: Nuclei) -> None:
     layer.refresh()
 
 
-def add_stored_layers(viewer: Any, image: Image, path: Path) -> None:
+def add_stored_layers(viewer: Any, image: Image, stored: Stored) -> None:
     """Show a stored prediction of any size over its image, as pyramids that are read as they are looked at.
 
     The layers are *stored classes* (the class of the nucleus under each pixel), *stored nuclei*, *stored ternary* and
     *stored doubt*.
     """
-    from napari_monusac.io.prediction_store import PredictionStore
     from napari_monusac.ui.comparing import doubt_colormap
-    from napari_monusac.ui.predict_slide import lazy_levels
 
-    info = PredictionStore.open(path).info
+    info, table = stored.info, stored.table
     active = viewer.layers.selection.active
-    about = {"store": str(path), "checkpoint": info.checkpoint, "fingerprint": info.fingerprint, "engine": info.engine}
+    about = {
+        "store": str(stored.path),
+        "checkpoint": info.checkpoint,
+        "fingerprint": info.fingerprint,
+        "engine": info.engine,
+    }
+    features = {"features": table.rename(columns={"label": "index"})} if len(table) <= _MOST_ROWS else {}
     looks: dict[str, dict[str, Any]] = {
         "doubt": {"colormap": doubt_colormap(), "contrast_limits": (0, 1), "opacity": 0.9, "visible": False},
         "ternary": {"colormap": ternary_colormap(), "opacity": 0.6, "visible": False},
-        "nuclei": {"opacity": 0.6, "visible": False},
+        "nuclei": {"opacity": 0.6, "visible": False, **features},
         "classes": {"colormap": semantic_colormap(studio_model(viewer).palette), "opacity": 0.6, "visible": True},
     }
-    levels = lazy_levels(path)
     for name, look in looks.items():
-        role = f"stored {name}"
+        role, levels = f"stored {name}", stored.levels[name]
         old = canvas.find_layer(viewer, role)
         if old is not None:
             viewer.layers.remove(old)
-        if levels[name]:
-            several = len(levels[name]) > 1
-            add = viewer.add_image if name == "doubt" else viewer.add_labels
-            add(
-                levels[name] if several else levels[name][0], multiscale=several, name=role,
-                metadata=_metadata(image, role, **about), **_stored_placing(image, info), **look,
-            )  # fmt: skip
+        several = len(levels) > 1
+        add = viewer.add_image if name == "doubt" else viewer.add_labels
+        add(
+            levels if several else levels[0], multiscale=several, name=role,
+            metadata=_metadata(image, role, **about), **stored.placing(image), **look,
+        )  # fmt: skip
     if active in viewer.layers:
         viewer.layers.selection.active = active
-
-
-def _stored_placing(image: Image, info: StoreInfo) -> dict[str, Any]:
-    """Scale, place and units of stored maps, which may be coarser or finer than the image."""
-    frame = info.frame
-    if frame is None:
-        return _placing(image, info.offset_px)
-    first = [o + (0.5 - shift) / frame.factor - 0.5 for o, shift in zip(frame.offset_px, frame.origin, strict=True)]
-    scale = np.asarray(image.scale[-2:]) / frame.factor
-    return {"scale": scale, "translate": np.asarray(image.data_to_world(first))[-2:], "units": image.units[-2:]}
 
 
 class LivePrediction:
@@ -167,9 +180,7 @@ class LivePrediction:
         self._viewer = viewer
         active = viewer.layers.selection.active
         self._step = step = -(-max(shape) // _LIVE_PX)
-        placing = _placing(image, offset_px)
-        placing["translate"] = placing["translate"] + (step - 1) / 2 * placing["scale"]
-        placing["scale"] = placing["scale"] * step
+        placed = placing(image, [first + (step - 1) / 2 for first in offset_px], step)
         self._ternary = np.zeros([-(-n // step) for n in shape], np.uint8)
         self.layer: Labels = viewer.add_labels(
             self._ternary,
@@ -177,7 +188,7 @@ class LivePrediction:
             colormap=ternary_colormap(),
             opacity=0.6,
             metadata=_metadata(image, "predicting"),
-            **placing,
+            **placed,
         )
         if active in viewer.layers:
             viewer.layers.selection.active = active
