@@ -7,6 +7,7 @@ from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QPushButton, QWidget
+from superqt.utils import signals_blocked
 
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.runs_table import progress_of
@@ -28,6 +29,7 @@ class ModelChoice(QWidget):
         super().__init__()
         self.model = model
         self._loaded: tuple[str, float, Any] | None = None
+        self._by_user = False
         self.models = QComboBox()
         self.models.setToolTip("Trained models, newest first, with their best combo on their own validation crops")
         self.browse = QPushButton("Browse…")
@@ -40,11 +42,11 @@ class ModelChoice(QWidget):
         self.train.clicked.connect(lambda: self.model.panel_asked.emit("Train"))
         box.addWidget(self.browse)
         box.addWidget(self.train)
-        self.models.currentIndexChanged.connect(lambda _: self.changed.emit())
+        self.models.currentIndexChanged.connect(lambda _: self._chosen())
         self.changed.connect(lambda: self.train.setVisible(self.models.count() == 0))
 
     def list_models(self) -> Task:
-        """Look for runs with a checkpoint, newest first, in the background; the newest is chosen."""
+        """Look for runs with a checkpoint, newest first, in the background; the newest, unless the user has chosen."""
         folder = self.model.runs_folder
 
         def read(_: Report) -> list[tuple[str, str]]:
@@ -62,20 +64,31 @@ class ModelChoice(QWidget):
         task.done.connect(self._show)
         return task.start()
 
+    def _chosen(self) -> None:
+        self._by_user = True
+        self.changed.emit()
+
     def _show(self, found: list[tuple[str, str]]) -> None:
         files = [(self.models.itemText(i), self.models.itemData(i)) for i in range(self.models.count())]
-        chosen = self.models.currentData() if self.models.currentText().startswith("File: ") else None
-        self.models.clear()
-        for text, path in [*found, *(f for f in files if f[0].startswith("File: "))]:
-            self.models.addItem(text, path)
-        if chosen is not None:
-            self.models.setCurrentIndex(self.models.findData(chosen))
+        chosen = self.models.currentData() if self._by_user else None
+        with signals_blocked(self.models):
+            self.models.clear()
+            for text, path in [*found, *(f for f in files if f[0].startswith("File: "))]:
+                self.models.addItem(text, path)
+            index = -1 if chosen is None else self.models.findData(chosen)
+            self._by_user = index >= 0  # a model that is gone is no choice
+            self.models.setCurrentIndex(max(0, index) if self.models.count() else -1)
         self.changed.emit()
 
     def add_checkpoint(self, path: str | Path) -> None:
         """Offer a checkpoint file or a run folder and choose it."""
-        self.models.addItem(f"File: {Path(path).name}", str(path))
-        self.models.setCurrentIndex(self.models.count() - 1)
+        index = self.models.findData(str(path))
+        if index < 0:
+            with signals_blocked(self.models):
+                self.models.addItem(f"File: {Path(path).name}", str(path))
+            index = self.models.count() - 1
+        self.models.setCurrentIndex(index)
+        self._chosen()
 
     def _browse(self) -> None:
         chosen = QFileDialog.getOpenFileName(
@@ -85,13 +98,25 @@ class ModelChoice(QWidget):
             self.add_checkpoint(chosen)
 
     def load(self, checkpoint: str) -> Any:
-        """Load a checkpoint once; again only when its file has changed. Called in the worker."""
-        from napari_monusac.learn.checkpoint import load_checkpoint
+        """Load a checkpoint once; again only when its file has changed. Called in the worker.
+
+        Raises
+        ------
+        CheckpointError
+            It is gone, or is none.
+        """
+        from napari_monusac.core.errors import CheckpointError
+        from napari_monusac.learn.checkpoint import load_checkpoint, resolve_checkpoint
         from napari_monusac.learn.device import choose_device
 
-        path = Path(checkpoint)
-        stamp = (path / "best.safetensors" if path.is_dir() else path).stat().st_mtime
-        if self._loaded is None or self._loaded[:2] != (checkpoint, stamp):
-            device, _ = choose_device("auto")
-            self._loaded = (checkpoint, stamp, load_checkpoint(path, device=device))
+        try:
+            path = resolve_checkpoint(checkpoint)
+            stamp = path.stat().st_mtime
+            if self._loaded is None or self._loaded[:2] != (str(path), stamp):
+                device, _ = choose_device("auto")
+                self._loaded = (str(path), stamp, load_checkpoint(path, device=device))
+        except OSError as error:
+            raise CheckpointError(
+                checkpoint, f"cannot be read ({error.strerror or error})", "choose another model"
+            ) from error
         return self._loaded[2]
