@@ -70,6 +70,9 @@ def test_a_slide_that_is_open_already_is_taken(viewer, qtbot, tissue_folder, set
     assert studio.where.text() == studio.model.crop.name
     assert studio.tabs.tabText(studio.tabs.currentIndex()) == "Review"
     assert studio.model.runs_folder == tmp_path / "runs"
+    out = studio.panels["Train"].form.out.box
+    assert out.lineEdit().placeholderText() == str(tmp_path / "runs")
+    assert out.toolTip().startswith(str(tmp_path / "runs"))
     settle()
     if studio.model.editing is not None and studio.model.editing.session is not None:
         studio.model.editing.session.close(discard=True)

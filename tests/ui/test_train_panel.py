@@ -234,3 +234,15 @@ def test_a_report_without_a_device_says_no_crop_is_damaged():
     assert check_words(failed) == "Problem: no weights"
     assert long_start(failed) == ""
     assert long_start(dataclasses.replace(LONG, epochs=10)) == ""
+
+
+def test_units_are_written_as_people_read_them(train, settle):
+    editor = train.form.editor
+    assert editor._labels["um_per_px"].text() == "resolution (µm/px)"
+    assert editor._widgets["um_per_px"].native.toolTip().endswith(", in µm/px")
+    editor.set_values(um_per_px=0.5)
+    assert "own value: 0.25" in editor._labels["um_per_px"].toolTip()
+    editor.set_values(um_per_px=0.25)
+    assert "own value" not in editor._labels["um_per_px"].toolTip()
+    assert editor._labels["um_per_px"].text() == "resolution (µm/px)"
+    settle()

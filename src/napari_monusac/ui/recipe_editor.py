@@ -12,9 +12,12 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import RecipeError
 from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.ui.short_text import in_micrometres
 from napari_monusac.ui.widgets import Note, Section
 
 _HIDDEN = {"name", "title", "note", "reported"}
+#: Names of fields that would be cut up wrongly.
+_TITLES = {"um_per_px": "resolution", "lr": "learning rate (lr)"}
 _GROUPS = ("Network", "Loss", "Optimiser", "Data", "Machine")
 
 
@@ -53,10 +56,12 @@ class RecipeEditor(QWidget):
 
     def _add(self, form: QFormLayout, name: str, field: FieldInfo, unit: str) -> None:
         widget = _widget_for(field)
-        widget.native.setToolTip(field.description or "")
+        words = _explained(name)
+        widget.native.setToolTip(words)
         widget.native.setMinimumWidth(60)
-        label = QLabel(name.replace("_", " ") + (f" ({unit})" if unit else ""))
-        label.setToolTip(field.description or "")
+        unit = "" if unit in name else in_micrometres(unit)
+        label = QLabel(_TITLES.get(name, name.replace("_", " ")) + (f" ({unit})" if unit else ""))
+        label.setToolTip(words)
         form.addRow(label, widget.native)
         self._widgets[name], self._labels[name] = widget, label
         widget.changed.connect(lambda _: self._edited())
@@ -106,10 +111,17 @@ class RecipeEditor(QWidget):
             label.setText(label.text().removeprefix("\u25cf "))
             if name in changed:
                 label.setText(f"\u25cf {label.text()}")
-                label.setToolTip(
-                    f"{TrainingRecipe.model_fields[name].description}\nThe recipe's own value: {changed[name][1]}"
-                )
+                label.setToolTip(f"{_explained(name)}\nThe recipe's own value: {changed[name][1]}")
+            else:
+                label.setToolTip(_explained(name))
         self.changed.emit()
+
+
+def _explained(name: str) -> str:
+    """What a field is, with its unit."""
+    field = TrainingRecipe.model_fields[name]
+    unit = str(field.json_schema_extra.get("unit", "")) if isinstance(field.json_schema_extra, dict) else ""
+    return in_micrometres((field.description or "") + (f", in {unit}" if unit else ""))
 
 
 def _widget_for(field: FieldInfo) -> Any:

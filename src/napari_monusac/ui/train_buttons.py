@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.ui.widgets import row
@@ -20,6 +21,8 @@ class TrainButtons(QWidget):
         self.check.setToolTip("Open every crop, do one training and one validation step, say how long it will take")
         self.estimate = QLabel("")
         self.estimate.setToolTip("By the last check. It depends on the epochs, the patches and this machine.")
+        # under Start, which it is about
+        self.estimate.setAlignment(Qt.AlignmentFlag.AlignRight)
         self._idle = row(self.check, self.start)
         self._running = row(self.pause, self.stop)
         box = QVBoxLayout(self)
