@@ -81,8 +81,8 @@ def test_the_time_lapse_is_scrubbed_and_put_away(runs, opened, viewer, settle, t
     np.testing.assert_array_equal(shown, truth)
     viewer.dims.set_current_step(0, 0)
     overlays = viewer.canvas.overlays
-    assert overlays["monusac_lapse_epoch"].text == f"Epoch 1 of {tiny_recipe.epochs}"
-    assert overlays["monusac_lapse_combo"].text == f"combo {run.epochs()[0].scores.combo:.2f}"
+    assert overlays["monusac_lapse_epoch"].text.strip() == f"Epoch 1 of {tiny_recipe.epochs}"
+    assert overlays["monusac_lapse_combo"].text.strip() == f"combo {run.epochs()[0].scores.combo:.2f}"
     runs.runs.timelapse.click()
     assert list(viewer.layers) == before
     assert viewer.scene.camera.zoom == pytest.approx(zoom)
