@@ -33,7 +33,9 @@ def legend_of(review: CropReview, way: str, map_: str) -> list[Entry]:
     """
     if way == "difference":
         counts = difference_counts(review)
-        return [(name, f"{name}  {counts[name]}", rgb) for name, rgb in DIFFERENCE_COLORS.items()]
+        kinds = [(name, f"{name}  {counts[name]}", rgb) for name, rgb in DIFFERENCE_COLORS.items()]
+        parts = any(f.type.value in ("split", "merged") for f in review.findings)
+        return [*kinds, ("parts", "with parts of merged, split", _LINE)] if parts else kinds
     if way == "doubt":
         words = ("some doubt", "great doubt")
         return [(word, word, _rgb(c)) for word, c in zip(words, comparing.DOUBT_COLORS[2:], strict=True)]

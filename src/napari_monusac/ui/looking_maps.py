@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 WAYS: tuple[tuple[str, str, str], ...] = (
     ("layers", "Layers", "The layers as they are; hold B to blink truth and prediction in turn"),
     ("outlines", "Outlines", "Both on the tissue: truth with solid lines, prediction with dashed ones"),
-    ("difference", "Difference", "Pixels by what became of their nucleus: right, missed, spurious, wrong class, edge"),
+    ("difference", "Difference", "Pixels by what became of their nucleus. The further nuclei of a merge count "
+     "as missed, the further pieces of a split as spurious"),
     ("swipe", "Swipe (W)", "A curtain that follows the mouse: truth left of it, prediction right of it"),
     ("beside", "Side by side", "Truth in this view, prediction in a second one; both move together"),
     ("doubt", "Doubt", "Where the model is in doubt: its two heads contradict each other, or the class wavers"),

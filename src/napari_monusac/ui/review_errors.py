@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QComboBox, QHeaderView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QComboBox, QHeaderView, QLabel, QVBoxLayout, QWidget
 
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.ui.annotate_parts import calm
 from napari_monusac.ui.review_widgets import CalmTable, class_words, narrow, number
+from napari_monusac.ui.review_words import COUNTING, COUNTING_SHORT, judged_words
 from napari_monusac.ui.widgets import Note, row
 
 if TYPE_CHECKING:
     from napari_monusac.scoring.finding import Finding
 
-_HEADERS = ("Error", "Class", "Size", "IoU", "Sure")
+_HEADERS = ("Error", "Class", "µm²", "IoU", "Sure", "Judged")
+_JUDGED = 5
 _TIPS = (
     "What is wrong with the nucleus",
     "Class in the truth → class that the model gave",
-    "Area at fault",
+    "Area at fault, µm² (px where the image has no scale)",
     "Overlap of the true and the predicted nucleus",
     "How sure the model is of its nucleus",
+    "Your answer: who is right",
 )
 #: Choices of confidence: words, lowest, highest.
-_SURE = (("Any sure", 0.0, 1.01), ("0.8 and up", 0.8, 1.01), ("0.5 to 0.8", 0.5, 0.8), ("under 0.5", 0.0, 0.5))
+_SURE = (("Any certainty", 0.0, 1.01), ("0.8 and up", 0.8, 1.01), ("0.5 to 0.8", 0.5, 0.8), ("under 0.5", 0.0, 0.5))
 _ROWS_HIGH = 9
+_WIDTHS = (82, 0, 48, 40, 42, 64)
 
 
 class FindingsModel(QAbstractTableModel):
@@ -35,6 +39,7 @@ class FindingsModel(QAbstractTableModel):
     def __init__(self) -> None:
         super().__init__()
         self._all: list[Finding] = []
+        self.verdicts: Mapping[str, str] = {}
         self.shown: list[Finding] = []
         self.kind = self.class_ = None
         self.sure = _SURE[0][1:]
@@ -44,6 +49,22 @@ class FindingsModel(QAbstractTableModel):
         """Take other findings; filter and order stay."""
         self._all = list(findings)
         self.arrange()
+
+    def set_verdicts(self, verdicts: Mapping[str, str]) -> None:
+        """Show what the reader has answered: {key of a finding: verdict}. No row moves."""
+        self.verdicts = verdicts
+        if self.shown:
+            self.dataChanged.emit(self.index(0, _JUDGED), self.index(len(self.shown) - 1, _JUDGED))
+
+    @property
+    def number(self) -> int:
+        """Number of errors of the crop, filtered or not."""
+        return len(self._all)
+
+    @property
+    def judged(self) -> int:
+        """Number of errors of the crop that the reader has judged."""
+        return sum(f.key in self.verdicts for f in self._all)
 
     def arrange(self) -> None:
         """Filter and sort anew."""
@@ -83,16 +104,17 @@ class FindingsModel(QAbstractTableModel):
         """Text of a cell."""
         f, column = self.shown[index.row()], index.column()
         if role == Qt.ItemDataRole.DisplayRole:
-            return _cell(f, column)
+            return judged_words(self.verdicts.get(f.key)) if column == _JUDGED else _cell(f, column)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return class_words(f.truth_class, f.predicted_class)
-        if role == Qt.ItemDataRole.TextAlignmentRole and column > 1:
+            said = self.verdicts.get(f.key)
+            return class_words(f.truth_class, f.predicted_class) + (f"; you said: {said}" if said else "")
+        if role == Qt.ItemDataRole.TextAlignmentRole and 1 < column < _JUDGED:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         return None
 
     def sort(self, column: int, order: Any = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column; findings come sorted by type, largest first."""
-        if column < 0:
+        if not 0 <= column < _JUDGED:
             return
         self._order = (column, order == Qt.SortOrder.DescendingOrder)
         self.arrange()
@@ -104,7 +126,7 @@ def _cell(f: Finding, column: int) -> str:
     if column == 1:
         return class_words(f.truth_class, f.predicted_class, short=True)
     if column == 2:
-        return f"{f.size_um2:.0f} µm²" if f.size_um2 is not None else f"{f.size_px:.0f} px"
+        return f"{f.size_um2:.0f}" if f.size_um2 is not None else f"{f.size_px:.0f} px"
     return number(f.iou if column == 3 else f.confidence)
 
 
@@ -129,6 +151,9 @@ class ErrorsView(QWidget):
         super().__init__()
         self.model = FindingsModel()
         self.counts = Note()
+        self.counting = QLabel(COUNTING_SHORT)
+        self.counting.setToolTip(COUNTING)
+        self._words = ""
         self.kind, self.class_, self.sure = calm(QComboBox()), calm(QComboBox()), calm(QComboBox())
         for combo in (self.kind, self.class_, self.sure):
             narrow(combo)
@@ -145,22 +170,23 @@ class ErrorsView(QWidget):
         self.table.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.table.setSortingEnabled(True)
         self.table.horizontalHeader().setHighlightSections(False)
-        self.table.setFixedHeight((_ROWS_HIGH + 1) * (self.table.fontMetrics().height() + 9))
+        self.table.show_rows(_ROWS_HIGH)
         header = self.table.horizontalHeader()
         header.setMinimumSectionSize(20)
-        for i, width in enumerate((88, 0, 72, 42, 44)):
+        for i, width in enumerate(_WIDTHS):
             header.setSectionResizeMode(
                 i, QHeaderView.ResizeMode.Interactive if i != 1 else QHeaderView.ResizeMode.Stretch
             )
             if width:
                 header.resizeSection(i, width)
+        self.table.setColumnHidden(_JUDGED, True)
         filters = row(self.kind, self.class_, self.sure)
         filters.layout().setSpacing(4)
-        for i in range(3):
-            filters.layout().setStretch(i, 1)
+        for i, stretch in enumerate((5, 5, 6)):
+            filters.layout().setStretch(i, stretch)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.counts, filters, self.table):
+        for widget in (self.counts, filters, self.table, self.counting):
             box.addWidget(widget)
         for combo in (self.kind, self.class_, self.sure):
             combo.currentIndexChanged.connect(lambda _: self._filter())
@@ -191,8 +217,22 @@ class ErrorsView(QWidget):
         self.kind.blockSignals(False)
         self.model.set_findings(findings)
         words = ", ".join(f"{n} {kind.value}" for kind, n in counts.items() if n)
-        self.counts.say(words or "No errors: every nucleus is right.", "hint" if words else "good")
+        self._words = words
+        self._say()
         self._keep(kept, at)
+
+    def set_verdicts(self, verdicts: Mapping[str, str]) -> None:
+        """Mark the errors that the reader has judged: {key of a finding: verdict}."""
+        self.model.set_verdicts(verdicts)
+        self.table.setColumnHidden(_JUDGED, not self.model.judged)
+        self._say()
+
+    def _say(self) -> None:
+        words, (judged, number_) = self._words, (self.model.judged, self.model.number)
+        if words and judged:
+            words += f" – {judged} of {number_} judged"
+        self.counts.say(words or "No errors: every nucleus is right.", "hint" if words else "good")
+        self.counts.setToolTip(COUNTING)  # a note's own tooltip is what it has to shorten
 
     def _keep(self, kept: Finding | None, at: int) -> None:
         """Choose what was chosen, without moving the camera; where it is gone, the next step goes to its place."""

@@ -49,6 +49,7 @@ class FolderScores(QWidget):
         self.view.rule_changed.connect(lambda _: self.score())
         self.patients = Table(["Patient", "PQ", "F1", "Nuclei"], rows_at_most=14)
         self.organs = Table(["Organ", "PQ", "F1", "Patients"])
+        self.view.what.hide()  # said above already
         self.after = column(
             self.view, Section("By organ", self.organs), Section("By patient", self.patients, opened=False)
         )
@@ -66,6 +67,11 @@ class FolderScores(QWidget):
         self.after.hide()
         ready = self.reading.predictions is not None and self.model.collection is not None
         self.start.setEnabled(ready)
+        self.start.setToolTip(
+            "Scores of all crops of the folder that have labels and a prediction, with 95 % intervals"
+            if ready
+            else "Open a folder of crops (Slides) and choose the folder of their predictions above: then they can be scored"
+        )
         self.hint.say(
             "" if ready else "Open a folder of crops first (Slides)." if self.model.collection is None else _HOW
         )

@@ -62,7 +62,7 @@ class Judging(QWidget):
         grid.setSpacing(3)
         for at, (verdict, words, tip) in enumerate(_VERDICTS):
             button = calm(QPushButton(words))
-            button.setToolTip(tip)
+            button.setToolTip(f"{tip}. The answers make a corrected truth of their own")
             button.clicked.connect(lambda _=False, v=verdict: self.judge(v))
             self.verdicts[verdict] = button
             grid.addWidget(button, at // 3, at % 3)
@@ -90,7 +90,7 @@ class Judging(QWidget):
             ("X", "Reject (X)", "The model is wrong here: the labels stay, the next error comes"),
         ):
             button = calm(QPushButton(words))
-            button.setToolTip(f"{tip}. Undo or Ctrl+Z takes it back.")
+            button.setToolTip(f"{tip}: of this crop, at once, as in Annotate. Undo or Ctrl+Z takes it back")
             button.clicked.connect(lambda _=False, k=key: self.act(k))
             self.mend[key] = button
         mend = QGridLayout()
@@ -106,15 +106,14 @@ class Judging(QWidget):
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(5)
         box.addWidget(self.about)
-        box.addWidget(Note("Who is right? The answers make a corrected truth of their own."))
         box.addLayout(grid)
-        box.addWidget(row(self.right_class, self.note))
-        box.addWidget(Note("Or mend the labels of this crop at once (as in Annotate):"))
         box.addLayout(mend)
+        box.addWidget(self.message)
+        box.addWidget(row(self.right_class, self.note))
         reader = QLabel("Reader")
         reader.setToolTip(self.reader.toolTip())
         line = row(reader, self.reader)
-        for widget in (self.score, self.message, line, self.corrected):
+        for widget in (self.score, line, self.corrected):
             box.addWidget(widget)
         self.reader.editingFinished.connect(lambda: reading.set_reader(self.reader.text()))
         reading.said.connect(self.message.say)

@@ -28,14 +28,24 @@ from napari_monusac.ui.review_readers import ReadersView
 from napari_monusac.ui.review_reading import Reading
 from napari_monusac.ui.review_report import ReportButton
 from napari_monusac.ui.review_scores import ScoresView
+from napari_monusac.ui.review_start import StartView
 from napari_monusac.ui.review_tables import TablesView
 from napari_monusac.ui.review_ways import WaysView
 from napari_monusac.ui.widgets import Note, PathPicker, Section, TaskRow, column, row
 from napari_monusac.ui.work import Task
 
-_PAGES = ("Scores", "Errors", "Tables", "Queue", "Compare")
+_PAGES = {
+    "Scores": "How good the prediction is",
+    "Errors": "Each nucleus that is wrong, to step through and judge",
+    "Tables": "By class and patient; a click shows the nuclei",
+    "Queue": "What to look at next over the whole folder",
+    "Compare": "Before and after retraining; two readers",
+}
+_WHY_NOTHING = "Nothing to show yet: needs a crop with labels and a prediction."
 #: After a threshold or an edit the scores follow this long after the last one.
 _SETTLE_MS = 150
+#: What stands above and below the lists and should be in sight with them, px.
+_AROUND_ERRORS_PX, _AROUND_QUEUE_PX = 500, 560
 _CLASS_KEYS = ("1", "2", "3", "4")
 
 
@@ -82,7 +92,6 @@ class ReviewPanel(QWidget):
     # -- the form
 
     def _build(self) -> None:
-        self.hint = Note()
         self.progress = TaskRow()
         self.ways_view = WaysView(self.looking)
         self.ways = self.ways_view.buttons
@@ -91,6 +100,7 @@ class ReviewPanel(QWidget):
             "predictions", tooltip="A folder that Predict wrote (.zarr), or label .tif, .xml, .geojson, n-ary .mat",
             placeholder="Folder of predictions (for all crops)",
         )  # fmt: skip
+        self.start = StartView(self.model, self.predictions)
         self.tabs = QTabBar()
         self.tabs.setExpanding(True)
         self.tabs.setDrawBase(False)
@@ -101,7 +111,7 @@ class ReviewPanel(QWidget):
         self._build_pages()
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
-        for widget in (self.hint, self.predictions, self.progress, self.looking_section, self.tabs,
+        for widget in (self.start, self.predictions, self.progress, self.looking_section, self.tabs,
                        *self.pages.values(), self.judging_part, Section("Keys", key_list(), opened=False)):  # fmt: skip
             box.addWidget(widget)
         box.addStretch(1)
@@ -117,7 +127,7 @@ class ReviewPanel(QWidget):
         self.guard = GuardView(self.model, self.reading)
         self.readers = ReadersView(self.model, self.reading)
         self.judging = Judging(self.viewer, self.reading)
-        self.judging_part = Section("Judge", self.judging)
+        self.judging_part: QWidget = self.judging
         self.stored = StoredPrediction(self.viewer, self.model, self.reading, self.progress)
         self.pages = {
             "Scores": column(self.scores, self.folder, self.report),
@@ -143,6 +153,7 @@ class ReviewPanel(QWidget):
         self.going.shown.connect(self.judging.show_finding)
         self.judging.judged.connect(lambda: self.step(1))
         self.reading.changed.connect(self._changed)
+        self.reading.changed.connect(self._show_verdicts)
         self.reading.predictions_changed.connect(self._show_page)
         self.reading.session_changed.connect(self._show_page)
         self.reading.said.connect(lambda text, kind: self.model.tell(text, kind) if text else None)
@@ -154,14 +165,23 @@ class ReviewPanel(QWidget):
             self.reading.set_predictions(self.predictions.path)
 
     def _show_page(self) -> None:
-        page = _PAGES[self.tabs.currentIndex()]
-        for name, widget in self.pages.items():
-            there = self.review is not None or name in ("Queue", "Compare") or (name != "Errors" and self._has_folder())
+        page = self.page
+        why = "" if self.review is not None else _WHY_NOTHING
+        for at, (name, widget) in enumerate(self.pages.items()):
+            there = not why or name in ("Queue", "Compare") or (name != "Errors" and self._has_folder())
             widget.setVisible(name == page and there)
+            # the one that is shown stays: Qt would go to another by itself while the next crop opens
+            self.tabs.setTabEnabled(at, there or name == page)
+            self.tabs.setTabToolTip(at, _PAGES[name] if there else why)
         self.scores.setVisible(self.review is not None)
         self.judging_part.setVisible(
             page in ("Errors", "Queue") and (self.review is not None or self.reading.session is not None)
         )
+
+    @property
+    def page(self) -> str:
+        """The page that is shown."""
+        return tuple(_PAGES)[int(self.tabs.currentIndex())]
 
     def _has_folder(self) -> bool:
         return self.reading.predictions is not None
@@ -171,9 +191,21 @@ class ReviewPanel(QWidget):
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """The keys are ours while the panel is shown; scores that edits have outdated are made anew."""
         super().showEvent(event)
+        self._fit()
         self._bind_soon()
         if self.comparing.stale:
             self._settling.start()
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """The lists are as high as leaves the buttons below them in sight."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        around = self.parentWidget()
+        if around is not None:
+            for view, px in ((self.errors, _AROUND_ERRORS_PX), (self.queue, _AROUND_QUEUE_PX)):
+                view.table.fit_into(around.height() - px)
 
     def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Give the keys back."""
@@ -215,22 +247,23 @@ class ReviewPanel(QWidget):
             self._arrive()
 
     def _say_what_next(self) -> None:
-        if self.going.awaited is not None:
-            self.hint.say("Opening the crop of this nucleus…")
-        elif predicted_layer(self.viewer) is None:
-            self.hint.say(
-                "Predict this crop (Predict), or choose a folder of predictions: then its scores and errors stand here."
-                if self.model.crop is not None
-                else "Open a crop (Slides) and predict it (Predict); then its scores and errors stand here."
-            )
-        elif truth_layer(self.viewer) is None:
-            self.hint.say(
-                "This crop has no labels to compare with. Its doubtful nuclei can be gone through: see Queue."
-            )
-        else:
-            self.hint.say("")
+        self.start.show_for(
+            crop=self.model.crop is not None, prediction=predicted_layer(self.viewer) is not None,
+            truth=truth_layer(self.viewer) is not None, folder=self._has_folder(),
+            waiting=self.going.awaited is not None,
+        )  # fmt: skip
         self.ways_view.enable(self.review is not None)
         self.looking_section.setVisible(self.review is not None)
+
+    @property
+    def hint(self) -> Note:
+        """What to do next."""
+        return self.start.hint
+
+    def _show_verdicts(self) -> None:
+        """Tick the errors that the reader has judged."""
+        if self.review is not None:
+            self.errors.set_verdicts(self.reading.verdicts_of_crop(self.review.pair.crop))
 
     def _changed(self, _: object = None) -> None:
         """Prediction, thresholds or judgements are others now."""
@@ -258,6 +291,7 @@ class ReviewPanel(QWidget):
         self._say_what_next()
         self.scores.set_evaluation(review.evaluation, f"This crop, {review.pair.crop}", forgiving=review.forgiving)
         self.errors.set_findings(review.findings)
+        self._show_verdicts()
         self.tables.set_review(review)
         self.judging.set_review(review)
         self.looking.set_review(review)
@@ -271,7 +305,7 @@ class ReviewPanel(QWidget):
 
     def step(self, by: int) -> None:
         """Go to the next (1) or previous (-1) error, or item of the queue where that is shown."""
-        if _PAGES[self.tabs.currentIndex()] == "Queue" and self.reading.session is not None:
+        if self.page == "Queue" and self.reading.session is not None:
             self.queue.step(by)
         else:
             self.errors.step(by)

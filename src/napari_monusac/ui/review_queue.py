@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, Qt, Signal
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -19,81 +20,24 @@ from qtpy.QtWidgets import (
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.scoring.finding import FindingType
 from napari_monusac.ui.annotate_parts import ReaderName, calm
-from napari_monusac.ui.review_widgets import SHORT, CalmTable, class_words, narrow, number
+from napari_monusac.ui.review_items import ItemsModel
+from napari_monusac.ui.review_widgets import CalmTable, narrow
 from napari_monusac.ui.widgets import Note, TaskRow, column, row
 from napari_monusac.ui.work import Task
 
 if TYPE_CHECKING:
-    from napari_monusac.session.review import ReviewItem
     from napari_monusac.ui.review_reading import Reading
 
-_HEADERS = ("", "What", "Class", "Doubt", "Crop")
 _ORDERS = (("Most doubtful first", "doubt"), ("Largest fault first", "size"), ("Crop by crop", "crop"))
 _KINDS = (("Errors, doubtful", ()), ("Only errors", ("error",)), ("Only doubtful", ("doubtful",)))
 _ROWS_HIGH = 9
+_WIDTHS = (62, 82, 104, 46, 0)
 
 
 def _chosen(combo: QComboBox) -> frozenset[Any]:
     """What a filter keeps: everything, or the one thing that is chosen."""
     data = combo.currentData()
     return frozenset() if data is None else frozenset([data])
-
-
-class ItemsModel(QAbstractTableModel):
-    """The shown items of a queue as a Qt table."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.queue: Any = None
-
-    def refresh(self, queue: Any) -> None:
-        """Show what a queue shows now."""
-        self.beginResetModel()
-        self.queue = queue
-        self.endResetModel()
-
-    def item(self, at: int) -> ReviewItem | None:
-        """The item of a row."""
-        return self.queue.shown[at] if self.queue is not None and 0 <= at < len(self.queue.shown) else None
-
-    def rowCount(self, _: QModelIndex | None = None) -> int:  # noqa: N802 - Qt's name
-        """Number of rows."""
-        return len(self.queue.shown) if self.queue is not None else 0
-
-    def columnCount(self, _: QModelIndex | None = None) -> int:  # noqa: N802 - Qt's name
-        """Number of columns."""
-        return len(_HEADERS)
-
-    def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:  # noqa: N802 - Qt's name
-        """Titles."""
-        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
-            return _HEADERS[section]
-        return None
-
-    def data(self, index: QModelIndex, role: int = 0) -> Any:
-        """Text of a cell."""
-        item = self.item(index.row())
-        if item is None:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return self._cell(item, index.column())
-        if role == Qt.ItemDataRole.ToolTipRole:
-            f = item.finding
-            second = f"; second choice {item.second_class.label}" if item.second_class is not None else ""
-            return f"{class_words(f.truth_class, f.predicted_class)}{second}; {f.crop}"
-        return None
-
-    def _cell(self, item: ReviewItem, column_: int) -> str:
-        f = item.finding
-        if column_ == 0:
-            return "✓" if self.queue.is_done(item.key) else ""
-        if column_ == 1:
-            return f.type.value.capitalize() if item.kind == "error" else "Doubtful"
-        if column_ == 2:
-            words = class_words(f.truth_class, f.predicted_class, short=True)
-            rare = item.second_class
-            return f"{words} / {SHORT[rare.label]}" if item.rare_second_choice and rare is not None else words
-        return number(item.doubt) if column_ == 3 else f.crop
 
 
 class QueueView(QWidget):
@@ -138,10 +82,10 @@ class QueueView(QWidget):
         self.table.setModel(self.items)
         self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # crops of a patient differ in their last letters
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setFixedHeight((_ROWS_HIGH + 1) * (self.table.fontMetrics().height() + 9))
+        self.table.show_rows(_ROWS_HIGH)
         header = self.table.horizontalHeader()
         header.setMinimumSectionSize(16)
-        for i, width in enumerate((22, 86, 128, 48, 0)):
+        for i, width in enumerate(_WIDTHS):
             stretch = QHeaderView.ResizeMode.Interactive if width else QHeaderView.ResizeMode.Stretch
             header.setSectionResizeMode(i, stretch)
             if width:
@@ -195,7 +139,7 @@ class QueueView(QWidget):
         self.start.setVisible(session is None)
         self.start.setEnabled(ready and bool(reading.reader))
         self.after.setVisible(session is not None)
-        self.items.refresh(session.queue if session is not None else None)
+        self.items.refresh(session.queue if session is not None else None, self._verdicts())
         if session is not None:
             self._show_state(session.queue)
 
@@ -250,10 +194,14 @@ class QueueView(QWidget):
 
     def _judged(self) -> None:
         if self.reading.session is not None:
-            self.items.refresh(self.reading.session.queue)
+            self.items.refresh(self.reading.session.queue, self._verdicts())
             self._show_progress()
         else:
             self._session_changed()
+
+    def _verdicts(self) -> Mapping[str, str]:
+        session = self.reading.session
+        return {k: j.verdict.value for k, j in session.log.judgements.items()} if session is not None else {}
 
     def _show_progress(self) -> None:
         session = self.reading.session
@@ -261,6 +209,8 @@ class QueueView(QWidget):
             done, total = session.queue.progress
             self.bar.setRange(0, max(1, total))
             self.bar.setValue(done)
+            judged = sum(key in self.items.verdicts for key in session.queue.items)
+            self.bar.setFormat(f"%v of %m looked at, {judged} judged")
 
     # -- getting about
 

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui.review_widgets import Table, class_words, narrow
+from napari_monusac.ui.review_words import short_verdict
 from napari_monusac.ui.widgets import Heading, Note, TaskRow, column, row
 from napari_monusac.ui.work import Report, Task
 
@@ -99,13 +100,15 @@ class ReadersView(QWidget):
         agreement, pq = result
         self.agreement = agreement
         self.words.say(agreement_sentence(agreement, pq), "good")
-        self.table.set_headers([f"{agreement.first} ↓  {agreement.second} →", *(_short(v) for v in agreement.verdicts)])
+        self.table.set_headers(
+            [f"{agreement.first} ↓  {agreement.second} →", *(short_verdict(v) for v in agreement.verdicts)]
+        )
         self.table.fill([(v, *map(str, n)) for v, n in zip(agreement.verdicts, agreement.table, strict=True)])
         rows = []
         for d in agreement.differences:
             f = d.first.finding
             words = f"{f.type.value.capitalize()} {class_words(f.truth_class, f.predicted_class, short=True)}"
-            rows.append((words, _short(d.first.verdict.value), _short(d.second.verdict.value)))
+            rows.append((words, short_verdict(d.first.verdict.value), short_verdict(d.second.verdict.value)))
         self.differences.fill(
             rows, [f"{d.first.finding.crop}; {d.first.note}; {d.second.note}" for d in agreement.differences]
         )
@@ -115,13 +118,6 @@ class ReadersView(QWidget):
     def _clicked(self, at: int, _: int) -> None:
         if self.agreement is not None and at < len(self.agreement.differences):
             self.chosen.emit(self.agreement.differences[at].first.finding)
-
-
-def _short(verdict: str) -> str:
-    """A verdict for a narrow column."""
-    return {"truth right": "truth", "model right": "model", "both wrong": "neither", "ambiguous": "ambig."}.get(
-        verdict, verdict
-    )
 
 
 def inter_reader_pq(folder: Any, collection: Any, predictions: Any, readers: tuple[str, str]) -> float | None:

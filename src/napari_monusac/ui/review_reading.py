@@ -146,6 +146,10 @@ class Reading(QObject):
 
         return log_path(self.folder, self.reader).exists()
 
+    def verdicts_of_crop(self, crop: str) -> dict[str, str]:
+        """The reader's verdicts on a crop: {key of a finding: verdict}."""
+        return {j.key: j.verdict.value for j in self.of_crop(crop)}
+
     def judgement_of(self, finding: Finding) -> Judgement | None:
         """What the reader said of a finding."""
         return next((j for j in self.of_crop(finding.crop) if j.key == finding.key), None)

@@ -11,6 +11,7 @@ from superqt import QLabeledSlider
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.ui.annotate_parts import calm
 from napari_monusac.ui.review_widgets import Table, narrow, number, span
+from napari_monusac.ui.review_words import COUNTING, PQ, SCORED
 from napari_monusac.ui.widgets import Heading, Note, row
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ _TITLES = {"legacy-2020": "Legacy", "corrected": "Corrected", "per-patient": "Pa
 _OF_CLASS = ("Class", "SQ", "DQ", "IoU", "Right", "Spur.", "Miss.")
 _OF_CLASS_TIPS = (
     "",
-    "Segmentation quality: mean IoU of the matched nuclei",
-    "Detection quality: F1 of the matches (IoU above 0.5)",
+    "SQ, segmentation quality: mean IoU of the matched nuclei",
+    "DQ, detection quality: F1 of the matches (IoU above 0.5)",
     "IoU of the pixels of this class (the network's own class map)",
     "Nuclei that are matched",
-    "Spurious: predicted, not in the truth",
-    "Missed: in the truth, not predicted",
+    "Spurious: predicted, without a labelled partner of this class at IoU above 0.5",
+    "Missed: labelled, without a predicted partner of this class at IoU above 0.5",
 )
 
 
@@ -67,6 +68,9 @@ class ScoresView(QWidget):
         self.scorings.cellClicked.connect(lambda _, column: self.explain(column))
         self.scorings.horizontalHeader().sectionClicked.connect(self.explain)
         self.reason = Note()
+        self.what = Note(PQ)
+        self.counting = Note(SCORED)
+        self.counting.setToolTip(COUNTING)
         self.by_class = Table(_OF_CLASS)
         self.by_class.set_headers(_OF_CLASS, _OF_CLASS_TIPS)
         self.facts = Table(["Over all classes", "", "95 %"])
@@ -77,11 +81,13 @@ class ScoresView(QWidget):
         line.layout().setStretch(1, 1)
         for widget in (
             self.title,
+            self.what,
             line,
             self.ambiguous,
             self.scorings,
             self.reason,
             self.by_class,
+            self.counting,
             self.facts,
             self.notes,
         ):
@@ -137,7 +143,7 @@ class ScoresView(QWidget):
         self.notes.say("\n".join(e.notes), "warning")
 
     def _show_scorings(self, scorings: Any, headline: str) -> None:
-        tips = ("Panoptic quality", *(f"{s.label}. {s.reason}" for s in scorings))
+        tips = (PQ, *(f"{s.label}. {s.reason}" for s in scorings))
         self.scorings.set_headers(("PQ", *(_TITLES.get(s.key, s.label) for s in scorings)), tips)
         rows = [("All classes", *(number(s.pq) for s in scorings))]
         if any(s.interval is not None for s in scorings):

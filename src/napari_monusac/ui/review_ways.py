@@ -32,8 +32,8 @@ class WaysView(QWidget):
             button.clicked.connect(lambda _=False, n=name: looking.set_way(n))
             group.addButton(button)
             self.buttons[name] = button
-            grid.addWidget(button, at // 3, at % 3)
-            grid.setColumnStretch(at % 3, 1)
+            grid.addWidget(button, at // 4, at % 4)
+            grid.setColumnStretch(at % 4, 1)
         self.buttons["layers"].setChecked(True)
         self.map = calm(QComboBox())
         narrow(self.map)
@@ -46,8 +46,8 @@ class WaysView(QWidget):
         looking.map_changed.connect(lambda name: self.map.setCurrentIndex(self.map.findData(name)))
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
+        grid.addWidget(self.map, len(WAYS) // 4, len(WAYS) % 4, 1, 4 - len(WAYS) % 4)
         box.addLayout(grid)
-        box.addWidget(self.map)
 
     def enable(self, on: bool) -> None:
         """Without a comparison there are only the layers."""

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_monusac.core.classes import NucleusClass
+from napari_monusac.ui.review_words import TIPS
 
 #: Short names for narrow columns; the whole name stands in the tooltip.
 SHORT = {"Epithelial": "Epith.", "Lymphocyte": "Lymph.", "Neutrophil": "Neutr.", "Macrophage": "Macr.",
@@ -80,11 +81,22 @@ class CalmTable(QTableView):
         keep_calm(self)
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Leave our keys to the panel."""
-        if is_ours(event):
+        """Leave our keys to the panel; Enter is a click."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.currentIndex().isValid():
+            self.clicked.emit(self.currentIndex())
+        elif is_ours(event):
             event.ignore()
         else:
             super().keyPressEvent(event)
+
+    def fit_into(self, height: int) -> None:
+        """Be as high as the rows that fit into this height, in px: four at least, 16 at most."""
+        self.show_rows(min(max(4, height // self.verticalHeader().defaultSectionSize()), 16))
+
+    def show_rows(self, number: int) -> None:
+        """Be as high as so many rows."""
+        height = self.horizontalHeader().sizeHint().height() + number * self.verticalHeader().defaultSectionSize() + 4
+        self.setFixedHeight(height)
 
 
 class CalmList(QListWidget):
@@ -141,8 +153,8 @@ class Table(QTableWidget):
         for i in range(len(headers)):
             stretch = QHeaderView.ResizeMode.Stretch if i == 0 else QHeaderView.ResizeMode.ResizeToContents
             header.setSectionResizeMode(i, stretch)
-            if i < len(tooltips):
-                self.horizontalHeaderItem(i).setToolTip(tooltips[i])
+            tip = tooltips[i] if i < len(tooltips) else TIPS.get(headers[i], "")
+            self.horizontalHeaderItem(i).setToolTip(tip)
 
     def fill(self, rows: Sequence[Sequence[str]], tooltips: Sequence[str] = ()) -> None:
         """Show rows of text; numbers stand right."""
