@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from qtpy.QtWidgets import QScrollArea
 
 pytestmark = pytest.mark.torch
 
@@ -85,3 +86,56 @@ def test_a_model_that_cannot_be_read_is_one_line(panel, tiny_run, tmp_path, qtbo
     assert "fault in napari-monusac" not in line
     assert "\n" not in line
     assert panel.start.isEnabled()
+
+
+def test_a_run_that_was_stopped_before_its_first_score_can_predict(panel, tiny_run, settle):
+    run = panel.model.runs_folder / "stopped"
+    shutil.copytree(tiny_run, run)
+    shutil.copy(run / "best.safetensors", run / "last.safetensors")
+    (run / "best.safetensors").unlink()
+    (run / "metrics.csv").unlink(missing_ok=True)
+    panel.list_models()
+    settle()
+    assert "stopped" in names(panel)
+
+
+def test_a_long_name_makes_no_panel_wider_than_its_dock(opened, panel, tiny_run, settle, viewer):
+    viewer.window.resize(1280, 800)
+    opened.show_panel("Predict")
+    shutil.copytree(tiny_run, panel.model.runs_folder / ("a run with a name that somebody was generous with " * 2))
+    panel.list_models()
+    settle()
+    area = panel
+    while not isinstance(area, QScrollArea):
+        area = area.parentWidget()
+    assert area.widget().minimumSizeHint().width() <= area.viewport().width()
+
+
+def test_the_result_says_whose_it_is_and_a_second_one_can_be_asked_for(panel, viewer, settle):
+    panel.models.setCurrentIndex(1)
+    mine = chosen(panel)
+    panel.predict()
+    assert not panel.choice.isEnabled()
+    settle()
+    assert f"Predicted by {mine}: whole image" in panel.engine.text()
+    assert panel.choice.isEnabled()
+    assert panel.start.isEnabled()
+
+
+def test_draw_it_makes_ready_for_a_rectangle(panel, viewer, settle):
+    assert not panel.part.draw.isVisibleTo(panel)
+    panel.region.setCurrentText("Drawn rectangle")
+    panel.part.draw.click()
+    layer = viewer.layers.selection.active
+    assert str(layer.mode) == "add_rectangle"
+    assert "Drag" in panel.hint.text()
+    assert panel.image.image is not None
+    layer.add_rectangles([[10, 20], [10, 120], [90, 120], [90, 20]])
+    assert layer.face_color[0][3] == 0, "tissue is seen through it"
+    panel.part.draw.click()
+    assert len([la for la in viewer.layers if la.name == "region"]) == 1
+    panel.predict()
+    settle()
+    found = next(la for la in viewer.layers if la.name == "predicted nuclei")
+    assert found.data.shape == (80, 100)
+    assert "y 10 to 90, x 20 to 120 px" in panel.engine.text()

@@ -205,3 +205,9 @@ def _in_region(counted: Counted, outline: Any) -> tuple[pd.DataFrame, tuple[int,
     places = {name: (table[name] + 0.5) / step - 0.5 for name in ("centroid_y", "centroid_x")}
     mask = region_mask((outline + 0.5) / step - 0.5, coarse)
     return table.assign(**places), coarse, um * step if um else None, mask
+
+
+def count_words(table: Any) -> str:
+    """How many nuclei a table has, by class, in one line."""
+    words = ", ".join(f"{n} {name.lower()}" for name, n in table["class"].value_counts().items())
+    return f"{len(table)} nuclei: {words}. Model output, research use." if words else "No nuclei at these thresholds."

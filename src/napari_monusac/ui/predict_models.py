@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QPushButton, QWidget
 from superqt.utils import signals_blocked
 
@@ -32,6 +32,8 @@ class ModelChoice(QWidget):
         self._by_user = False
         self.models = QComboBox()
         self.models.setToolTip("Trained models, newest first, with their best combo on their own validation crops")
+        self.models.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.models.setMinimumContentsLength(12)  # a long name must not make the panel wider than its dock
         self.browse = QPushButton("Browse…")
         self.browse.clicked.connect(self._browse)
         box = QHBoxLayout(self)
@@ -54,10 +56,10 @@ class ModelChoice(QWidget):
 
             found = []
             for run in find_runs(folder):
-                if run.best.is_file():
+                if run.best.is_file() or run.last.is_file():
                     combo = progress_of(run)[1]
-                    score = f", combo {combo:.2f}" if combo is not None else ""
-                    found.append((f"{run.path.name} ({run.recipe.name}{score})", str(run.path)))
+                    score = f"combo {combo:.2f}" if combo is not None else "stopped before its first score"
+                    found.append((f"{run.path.name} ({run.recipe.name}, {score})", str(run.path)))
             return found
 
         task = Task(read)
@@ -74,18 +76,22 @@ class ModelChoice(QWidget):
         with signals_blocked(self.models):
             self.models.clear()
             for text, path in [*found, *(f for f in files if f[0].startswith("File: "))]:
-                self.models.addItem(text, path)
+                self._add(text, path)
             index = -1 if chosen is None else self.models.findData(chosen)
             self._by_user = index >= 0  # a model that is gone is no choice
             self.models.setCurrentIndex(max(0, index) if self.models.count() else -1)
         self.changed.emit()
+
+    def _add(self, text: str, path: str) -> None:
+        self.models.addItem(text, path)
+        self.models.setItemData(self.models.count() - 1, f"{text}\n{path}", Qt.ItemDataRole.ToolTipRole)
 
     def add_checkpoint(self, path: str | Path) -> None:
         """Offer a checkpoint file or a run folder and choose it."""
         index = self.models.findData(str(path))
         if index < 0:
             with signals_blocked(self.models):
-                self.models.addItem(f"File: {Path(path).name}", str(path))
+                self._add(f"File: {Path(path).name}", str(path))
             index = self.models.count() - 1
         self.models.setCurrentIndex(index)
         self._chosen()

@@ -5,26 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui import canvas
 from napari_monusac.ui.model import studio_model
-from napari_monusac.ui.predict_counts import Counted, CountsTable
+from napari_monusac.ui.predict_counts import Counted, CountsTable, count_words
 from napari_monusac.ui.predict_doubt import DoubtLayer
 from napari_monusac.ui.predict_folder import FolderPrediction
 from napari_monusac.ui.predict_image import ImageChoice
 from napari_monusac.ui.predict_models import ModelChoice
+from napari_monusac.ui.predict_region import RegionChoice
 from napari_monusac.ui.predict_slide import SlideStore, Stored
 from napari_monusac.ui.predict_thresholds import Thresholds
-from napari_monusac.ui.predict_work import image_file, needs_store, nuclei_of, predict_in_memory, predict_to_store
+from napari_monusac.ui.predict_work import (
+    image_file,
+    model_name,
+    needs_store,
+    nuclei_of,
+    predict_in_memory,
+    predict_to_store,
+)
 from napari_monusac.ui.predicted_layers import (
     LivePrediction,
     add_prediction_layers,
     add_stored_layers,
     update_nuclei_layer,
 )
-from napari_monusac.ui.regions import REGIONS, chosen_region
+from napari_monusac.ui.regions import chosen_region
 from napari_monusac.ui.widgets import Heading, Note, Section, TaskRow, column
 from napari_monusac.ui.work import Latest, Progress, Report, Task, error_line
 
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
     from napari_monusac.masks.instances import Nuclei
 
 _NO_MODEL = "No trained model yet: train one (Train), or choose a checkpoint file."
+_FIRST_MODEL = "Training is going on: its first model can be used once an epoch is done."
 
 
 class PredictPanel(QWidget):
@@ -59,11 +68,8 @@ class PredictPanel(QWidget):
         self.choice = ModelChoice(self.model)
         self.models = self.choice.models
         self.image = ImageChoice(self.viewer)
-        self.region = QComboBox()
-        self.region.addItems(REGIONS)
-        self.region.setToolTip(
-            "The whole image, what the window shows now, or the rectangle around the shape drawn last in a Shapes layer"
-        )
+        self.part = RegionChoice(self.viewer, self.image)
+        self.region = self.part.region
         self.flips = QCheckBox("Average over flips and turns (8x the time)")
         self.start = QPushButton("Predict")
         self.progress = TaskRow()
@@ -92,7 +98,7 @@ class PredictPanel(QWidget):
         self._fields.setContentsMargins(0, 0, 0, 0)
         self._fields.addRow("Model", self.choice)
         self._fields.addRow("Image", self.image)
-        self._fields.addRow("Region", self.region)
+        self._fields.addRow("Region", self.part)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
         for widget in (
@@ -110,6 +116,7 @@ class PredictPanel(QWidget):
         box.addWidget(Section("Whole folder", self.folder, opened=False))
         box.addStretch(1)
         self.start.clicked.connect(self.predict)
+        self.part.drawing.connect(lambda: self.hint.say("Drag a rectangle over the image, then press Predict."))
         self._again = Latest()
         self._again.done.connect(self._separated)
         self._again.failed.connect(lambda error: self.notes.say(error_line(error), "error"))
@@ -132,10 +139,12 @@ class PredictPanel(QWidget):
         return self.progress.task is not None or self.slide.busy
 
     def _say_what_next(self) -> None:
-        self.hint.say(self.image.trouble if self.models.count() else _NO_MODEL)
+        running = self.model.run is not None and self.model.run.status in ("running", "paused")
+        self.hint.say(self.image.trouble if self.models.count() else _FIRST_MODEL if running else _NO_MODEL)
         self._fields.labelForField(self.image).setVisible(self.image.several)
         self.image.setVisible(self.image.several)
         self.start.setEnabled(self.hint.text() == "" and not self._busy)
+        self.choice.setEnabled(not self._busy)  # the model that is named is the one at work
         self.slide.again.setEnabled(not self._busy)
 
     def _crop_changed(self, _: object) -> None:
@@ -218,13 +227,14 @@ class PredictPanel(QWidget):
         self.slide.forget()
         self.slide.again.hide()
         add_prediction_layers(self.viewer, image, prediction, nuclei)
-        self._say_how(prediction.engine, prediction.notes, prediction.um_per_px)
+        part = _part(image, prediction.offset_px, prediction.shape)
+        self._say_how(prediction.checkpoint, part, prediction.engine, prediction.notes, prediction.um_per_px)
         self.doubt.take(prediction, image)
         self._found(prediction, nuclei)
 
     def _found(self, prediction: Prediction, nuclei: Nuclei) -> None:
         """Say what was found in the image, and tell the other panels where it is the open crop's."""
-        self._say_count(nuclei.table)
+        self.count.say(count_words(nuclei.table))
         part = _part(self._image, prediction.offset_px, prediction.shape)
         self.counts.take(
             Counted(
@@ -243,13 +253,13 @@ class PredictPanel(QWidget):
             return
         self.prediction, self._image = None, image
         add_stored_layers(self.viewer, image, stored)
-        self._say_how(stored.info.engine, stored.info.notes, stored.info.um_per_px)
         self.slide.took(image, stored)
         self.doubt.take_stored(stored, image)
-        self._say_count(stored.table)
+        self.count.say(count_words(stored.table))
         factor = 1.0 if stored.info.frame is None else stored.info.frame.factor
         first, size = ([round(n / factor) for n in pair] for pair in (stored.info.first_px, stored.shape))
-        part = _part(image, (first[0], first[1]), (size[0], size[1]))
+        part, info = _part(image, (first[0], first[1]), (size[0], size[1])), stored.info
+        self._say_how(info.checkpoint, part, info.engine, info.notes, info.um_per_px)
         name = self._name(image)
         self.counts.take(Counted(stored.table, stored.shape, stored.info.um_per_px, "stored classes", name, part))
 
@@ -257,8 +267,12 @@ class PredictPanel(QWidget):
         """What is counted under: the crop's name, or that of an image that is not the crop's."""
         return "" if self.model.crop is not None and canvas.role(image) == "image" else str(image.name)
 
-    def _say_how(self, engine: str, notes: tuple[str, ...], um_per_px: float | None) -> None:
-        self.engine.say(f"Ran on {engine}." if engine else "")
+    def _say_how(
+        self, checkpoint: str, part: str, engine: str, notes: tuple[str, ...], um_per_px: float | None
+    ) -> None:
+        by = f" by {model_name(checkpoint)}" if checkpoint else ""
+        self.engine.say(f"Predicted{by}: {part}. Ran on {engine or 'an unknown engine'}.")
+        self.engine.setToolTip(f"{checkpoint}\nWhat ran the network, where and how precisely")
         self.notes.say("\n".join(notes), "warning")
         self.thresholds.know_scale(um_per_px)
         self.after.show()
@@ -278,13 +292,6 @@ class PredictPanel(QWidget):
             return
         update_nuclei_layer(self.viewer, nuclei)
         self._found(prediction, nuclei)
-
-    def _say_count(self, table: Any) -> None:
-        by_class = table["class"].value_counts()
-        words = ", ".join(f"{n} {name.lower()}" for name, n in by_class.items())
-        self.count.say(
-            f"{len(table)} nuclei: {words}. Model output, research use." if words else "No nuclei at these thresholds."
-        )
 
 
 def _part(image: Any, first: tuple[int, int], shape: tuple[int, int]) -> str:

@@ -10,9 +10,11 @@ from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.ui import canvas
 
 WHOLE, VIEW, RECTANGLE = REGIONS = ("Whole image", "What the window shows", "Drawn rectangle")
 _SMALLEST_PX = 16
+_ROLE = "region"
 #: Corners of the polygon that an ellipse is taken as: its area is then right to 0.01 %.
 _ELLIPSE_CORNERS = 256
 
@@ -48,6 +50,21 @@ def last_outline(viewer: Any) -> Outline | None:
                     name = f"{shapes.name}: {kind} {i + 1}"
                     return Outline(name, _ellipse(world) if kind == "ellipse" else world)
     return None
+
+
+def draw_rectangle(viewer: Any, image: Image) -> Shapes:
+    """Make ready for a rectangle to be dragged over an image: a layer of its own, through which tissue is seen."""
+    layer = next((la for la in viewer.layers if isinstance(la, Shapes) and canvas.role(la) == _ROLE), None)
+    if layer is None:
+        layer = viewer.add_shapes(
+            ndim=2, name=_ROLE, scale=image.scale[-2:], units=image.units[-2:], metadata={"monusac": {"role": _ROLE}},
+            face_color="transparent", edge_color="yellow",
+        )  # fmt: skip
+        # as thick on the screen at any scale: 3 screen px as the window stands now
+        layer.current_edge_width = 3 / viewer.scene.camera.zoom / float(image.scale[-1])
+    viewer.layers.selection.active = layer
+    layer.mode = "add_rectangle"
+    return layer
 
 
 def _area(corners: NDArray[np.float64]) -> float:
@@ -97,7 +114,5 @@ def _view_corners(viewer: Any, layer: Image) -> NDArray[np.float64]:
 def _drawn_corners(viewer: Any, layer: Image) -> NDArray[np.float64]:
     outline = last_outline(viewer)
     if outline is None:
-        raise MonusacError(
-            "no rectangle is drawn", "add a Shapes layer, draw a rectangle over the image, then predict again"
-        )
+        raise MonusacError("no rectangle is drawn", "press Draw it, drag over the image, then predict again")
     return outline.on(layer)
