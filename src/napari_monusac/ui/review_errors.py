@@ -30,7 +30,7 @@ _TIPS = (
 #: Choices of confidence: words, lowest, highest.
 _SURE = (("Any certainty", 0.0, 1.01), ("0.8 and up", 0.8, 1.01), ("0.5 to 0.8", 0.5, 0.8), ("under 0.5", 0.0, 0.5))
 _ROWS_HIGH = 9
-_WIDTHS = (82, 0, 48, 40, 42, 64)
+_WIDTHS = (80, 0, 44, 36, 40, 68)
 
 
 class FindingsModel(QAbstractTableModel):
