@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -190,3 +191,15 @@ def test_the_window_fits_the_values(tmp_path: Path, quantise: bool, largest: int
     store = PredictionStore.create(tmp_path / "p.zarr", (64, 64), StoreInfo(), quantise=quantise)
     channels = zarr.open_group(store.path).attrs["ome"]["omero"]["channels"]
     assert {c["window"]["max"] for c in channels} == {largest}
+
+
+@pytest.mark.parametrize("what", ["column", "class"])
+def test_a_damaged_table_is_one_line(tmp_path: Path, what: str) -> None:
+    table = pd.DataFrame({"label": [1], "class_id": [2 if what == "column" else 77]})
+    store = PredictionStore.create(tmp_path / "p.zarr", (64, 64), StoreInfo())
+    store.create_labels()
+    store.take_labels(table)
+    if what == "column":
+        shutil.rmtree(store.path / "table" / "class_id")
+    with pytest.raises(StoreError, match=r"p\.zarr.*table of nuclei is damaged"):
+        PredictionStore.open(store.path).read_table()

@@ -90,7 +90,9 @@ def finished(out: Path, identity: PredictionIdentity, *, overwrite: bool = False
     found = store.info.identity
     if found == identity:
         return store
-    raise StoreError(out, _difference(store, identity), "choose another folder, or predict again over it (--overwrite)")
+    raise StoreError(
+        out, _difference(store, identity), "choose another folder, or predict over it (in a terminal: --overwrite)"
+    )
 
 
 def _difference(store: PredictionStore, wanted: PredictionIdentity) -> str:

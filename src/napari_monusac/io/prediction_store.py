@@ -278,16 +278,27 @@ class PredictionStore:
         shutil.rmtree(old, ignore_errors=True)
 
     def read_table(self) -> pd.DataFrame | None:
-        """The nuclei's table, None where there is none."""
+        """The nuclei's table, None where there is none.
+
+        Raises
+        ------
+        StoreError
+            It is damaged.
+        """
         import pandas as pd
 
         moved = _FRESH_TABLE in self._group and _FRESH_LABELS not in self._group and "labels" in self._group
         group = self._group.get(_FRESH_TABLE if moved else "table")
         if group is None:
             return None
-        table = pd.DataFrame({c: np.asarray(group[c][:]) for c in group.attrs["columns"]})
         names = {int(c): c.label for c in (*CLASSES, NucleusClass.UNCLASSIFIED)}
-        table.insert(1, "class", pd.Series([names[int(k)] for k in table["class_id"]], dtype=str))
+        try:
+            table = pd.DataFrame({c: np.asarray(group[c][:]) for c in group.attrs["columns"]})
+            table.insert(1, "class", pd.Series([names[int(k)] for k in table["class_id"]], dtype=str))
+        except (KeyError, ValueError, TypeError, OSError) as error:
+            raise StoreError(
+                self.path, f"its table of nuclei is damaged ({error})", "predict it again over it (--overwrite)"
+            ) from error
         return table
 
     def add_pyramid(self) -> None:
