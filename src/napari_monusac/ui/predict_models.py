@@ -33,7 +33,7 @@ class ModelChoice(QWidget):
         self.models = QComboBox()
         self.models.setToolTip("Trained models, newest first, with their best combo on their own validation crops")
         self.models.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.models.setMinimumContentsLength(12)  # a long name must not make the panel wider than its dock
+        self.models.setMinimumContentsLength(6)  # a long name must not make the panel wider than its dock
         self.browse = QPushButton("Browse…")
         self.browse.clicked.connect(self._browse)
         box = QHBoxLayout(self)
