@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from napari_monusac.core.classes import CLASSES, PALETTES, SEMANTIC_NAMES, TERNARY_NAMES, NucleusClass
 from napari_monusac.core.errors import StoreError
 from napari_monusac.io._pyramid import add_levels
-from napari_monusac.io.rescale import ImageFrame
+from napari_monusac.io.store_info import PredictionIdentity, StoreInfo
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = ["PredictionIdentity", "PredictionStore", "StoreInfo"]
 
 _KEY = "napari-monusac"
 _CHANNELS = (*(f"semantic: {n}" for n in SEMANTIC_NAMES), *(f"ternary: {n}" for n in TERNARY_NAMES))
@@ -36,85 +38,6 @@ _CHUNK_PX = 512
 #: Nuclei that are being separated, until they are whole.
 _FRESH_LABELS, _FRESH_TABLE = ".labels.new", ".table.new"
 _FOREIGN = "choose a .zarr folder that napari-monusac has written"
-
-
-class PredictionIdentity(BaseModel):
-    """What a prediction is of. Two with the same identity are the same prediction.
-
-    Attributes
-    ----------
-    image : str
-        Size and a hash of pixels.
-    weights : str
-        A hash of the network's weights.
-    region : (y, x, height, width)
-        What of the image was predicted, px.
-    um_per_px : float or None
-        Scale that the image was taken to have.
-    flips : bool
-        Whether flips and turns were averaged.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    image: str
-    weights: str
-    region: tuple[int, int, int, int]
-    um_per_px: float | None
-    flips: bool
-
-
-class StoreInfo(BaseModel):
-    """What a stored prediction says about itself.
-
-    Attributes
-    ----------
-    um_per_px : float or None
-        Scale of the stored maps.
-    offset_px : (y, x)
-        First pixel of the maps in the image, px of the maps.
-    boundary_width : int
-        Width of the boundary in px of the maps.
-    fingerprint, checkpoint, image, engine : str
-        Of the recipe; where weights and pixels came from; what ran the network.
-    notes : tuple of str
-        What the user should be told.
-    settings : dict
-        How the nuclei were separated; empty while there are none.
-    frame : ImageFrame or None
-        How the maps lie on the image, where they have another scale than the image.
-    identity : PredictionIdentity or None
-        Of which pixels, by which weights; None where it was written without.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    format: int = 1
-    um_per_px: float | None = None
-    offset_px: tuple[int, int] = (0, 0)
-    boundary_width: int = 3
-    fingerprint: str = ""
-    checkpoint: str = ""
-    image: str = ""
-    engine: str = ""
-    notes: tuple[str, ...] = ()
-    settings: dict[str, float] = {}
-    frame: ImageFrame | None = None
-    identity: PredictionIdentity | None = None
-
-    @property
-    def first_px(self) -> tuple[float, float]:
-        """Centre of the maps' first pixel from that of the image's first one, px of the maps."""
-        if self.frame is None:
-            return float(self.offset_px[0]), float(self.offset_px[1])
-        f = self.frame
-        y, x = ((o + (0.5 - s) / f.factor - 0.5) * f.factor for o, s in zip(f.offset_px, f.origin, strict=True))
-        return y, x
-
-    @property
-    def image_um_per_px(self) -> float | None:
-        """Scale of the image, to whose pixels `read_prediction` brings the maps."""
-        return self.um_per_px if self.frame is None else self.frame.um_per_px
 
 
 class PredictionStore:
