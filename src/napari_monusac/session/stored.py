@@ -85,9 +85,13 @@ def _stored(path: Path) -> StoredPrediction | None:
         info = PredictionStore.open(path).info
     except MonusacError:  # a .zarr folder of somebody else
         return None
-    model = Path(info.checkpoint)
-    name = model.parent.name if model.stem in ("best", "last") else model.stem
-    return StoredPrediction(path, name, path.stat().st_mtime)
+    return StoredPrediction(path, model_name(info.checkpoint), path.stat().st_mtime)
+
+
+def model_name(checkpoint: str) -> str:
+    """What people call a model: its run's name, or its file's where it lies in no run; empty where nothing is known."""
+    path = Path(checkpoint)
+    return path.parent.name if path.stem in ("best", "last") else path.stem
 
 
 def read_stored(

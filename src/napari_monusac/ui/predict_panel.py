@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.session.stored import model_name
 from napari_monusac.ui import canvas
 from napari_monusac.ui.model import studio_model
 from napari_monusac.ui.predict_counts import Counted, CountsTable, count_words
@@ -20,7 +21,6 @@ from napari_monusac.ui.predict_slide import SlideStore, Stored
 from napari_monusac.ui.predict_thresholds import Thresholds
 from napari_monusac.ui.predict_work import (
     image_file,
-    model_name,
     needs_store,
     nuclei_of,
     predict_in_memory,

@@ -12,6 +12,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import StoreError
+from napari_monusac.session.stored import model_name
 from napari_monusac.ui.predicted_layers import placing
 from napari_monusac.ui.widgets import Note, PathPicker, TaskRow
 from napari_monusac.ui.work import Report, Task
@@ -129,8 +130,7 @@ def store_name(image: Image, region: Region, checkpoint: str, *, flips: bool) ->
     stem = Path(str(about.get("image") or about.get("crop") or image.name)).stem
     base = image.data[0] if image.multiscale else image.data
     part = "" if region == (0, 0, *base.shape[:2]) else "-" + "_".join(map(str, region))
-    path = Path(checkpoint)
-    model = path.parent.name if path.name in ("best.safetensors", "last.safetensors") else path.stem
+    model = model_name(checkpoint)
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{stem}{part}-{model}{'-flips' * flips}") + ".zarr"
 
 

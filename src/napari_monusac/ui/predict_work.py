@@ -23,12 +23,6 @@ def needs_store(region: Region) -> bool:
     return region[2] * region[3] > WHOLE_PX
 
 
-def model_name(checkpoint: str) -> str:
-    """What people call a model: its run's name, or the file's where it lies in no run."""
-    path = Path(checkpoint)
-    return path.parent.name if path.name in ("best.safetensors", "last.safetensors") else path.name
-
-
 def image_file(image: Image) -> Path | None:
     """The file that an image layer shows, where it says so and it is there."""
     name = image.metadata.get("monusac", {}).get("image")
