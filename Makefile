@@ -4,6 +4,8 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 CODE   := src tests benchmarks examples tools
 STAMP  := $(VENV)/.installed
+# a file's tests stay in one process; each process has a display of its own (pytest-xvfb)
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 # Nothing of ours calls home.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
@@ -26,7 +28,7 @@ demo: system setup ## synthetic tissue, two minutes of training, scores, and the
 
 test: system setup lint types contracts ## everything that CI runs
 	$(PY) -m npe2 validate napari-monusac
-	sh tools/with_display.sh $(PY) -m pytest
+	$(PY) -m pytest $(PARALLEL)
 
 check: setup lint types contracts ## fast: lint, types, contracts, tests without torch, window and real data
 	$(PY) -m pytest -m "not torch and not gui and not shared"
@@ -42,7 +44,7 @@ contracts: setup
 	$(VENV)/bin/lint-imports
 
 coverage: system setup ## the test suite with coverage
-	sh tools/with_display.sh $(PY) -m pytest --cov --cov-report=term:skip-covered
+	$(PY) -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered
 
 bench: system setup ## all benchmarks, one table (rivals come from the dependency group `bench`)
 	$(PY) -m pip install --quiet --group bench

@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,11 +98,11 @@ def test_metadata_follow_ome_zarr(tmp_path: Path) -> None:
         assert sorted(zarr.open_group(path).group_keys()) == ["data", "labels", "table"]
 
 
-def test_napari_itself_reads_it(tmp_path: Path) -> None:
-    from npe2 import PluginManager
+def test_napari_itself_reads_it(tmp_path: Path, npe2pm: Any) -> None:
+    from npe2 import PluginManifest
     from npe2.io_utils import read
 
-    PluginManager.instance().discover()
+    npe2pm.register(PluginManifest.from_distribution("napari"))
     prediction = _prediction()
     path = write_prediction(prediction, tmp_path / "p.zarr")
     layers = read([str(path)], stack=False, plugin_name="napari")

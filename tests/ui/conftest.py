@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Remembered folders go to a file of the test's own."""
     monkeypatch.setenv("MONUSAC_SETTINGS", str(tmp_path / "settings.ini"))
+
+
+@pytest.fixture(autouse=True)
+def closed_windows_are_not_walked(own_settings: None) -> Iterator[None]:
+    """What a test leaves is frozen: napari's theme keeps closed windows, and its many ``gc.collect`` would walk them all.
+
+    It ends after ``make_napari_viewer``, whose own check for leaked viewers is thus as strict as ever.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -150,6 +150,19 @@ def bench(tissue_folder, tmp_path_factory):
         del studio, viewer
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
         gc.collect()
+        _forget_the_application()
+
+
+def _forget_the_application():
+    """napari's menus and commands are one for the process: the next window, of this or of another file, makes its own."""
+    from napari._app_model import get_app_model
+    from napari._qt._qapp_model.qactions import init_qactions
+    from napari.plugins import _initialize_plugins
+
+    application = get_app_model()
+    application.destroy(application.name)
+    _initialize_plugins.cache_clear()
+    init_qactions.cache_clear()
 
 
 def _resize(viewer, width, height):
