@@ -180,6 +180,7 @@ def test_dask_with_two_workers_one_of_them_killed(slides: list[Path], checkpoint
     with ThreadPoolExecutor(1) as pool:
         expected = list(predict_many(slides, checkpoint, tmp_path / "here", executor=pool, options=OPTIONS))
     for result in expected:
+        assert PredictionStore.open(result.out).info.engine == "torch float32 on cpu"  # as OPTIONS wants it
         there = PredictionStore.open(out / Path(result.out).name).read_maps().astype(int)
         assert np.abs(there - PredictionStore.open(result.out).read_maps()).max() <= 1
 

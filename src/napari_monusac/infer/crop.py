@@ -11,7 +11,7 @@ import psutil
 
 from napari_monusac.core.prediction import WHOLE_PX
 from napari_monusac.infer.alone import alone
-from napari_monusac.infer.engines import as_model
+from napari_monusac.infer.engines import Precision, as_model
 from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.plan import plan_prediction
 from napari_monusac.infer.predict import bytes_needed, predict
@@ -45,6 +45,7 @@ def predict_crop(
     um_per_px: float | None = None,
     flips: bool = False,
     device: str = "auto",
+    precision: Precision = "auto",
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     **options: Any,
@@ -59,7 +60,7 @@ def predict_crop(
     model : LoadedModel or path
     out : str or Path
         The ``.zarr`` folder to write. One that holds just this prediction is left as it is.
-    um_per_px, flips, device
+    um_per_px, flips, device, precision
         See `napari_monusac.infer.predict.predict`.
     settings : mapping, optional
         Thresholds of `instances_from_maps`.
@@ -87,7 +88,7 @@ def predict_crop(
     if done is not None and done.read_table() is not None:
         return CropOutcome(done.info.notes, skipped=True)
     common = {"um_per_px": um_per_px, "flips": flips, **options}
-    plan = plan_prediction(source, model, um_per_px=um_per_px, device=device)
+    plan = plan_prediction(source, model, um_per_px=um_per_px, device=device, precision=precision)
     pixels = max(_pixels(source.shape), _pixels(plan.source.shape))
     if pixels > WHOLE_PX or bytes_needed(plan) > 0.5 * psutil.virtual_memory().available:
         predict_slide(source, model, out, overwrite=overwrite, engine=plan.engine, settings=settings, **common)
