@@ -88,6 +88,13 @@ def test_wrong_use_exits_2(run, argv: list[str]) -> None:
     assert "Traceback" not in result.err
 
 
+def test_an_empty_argument_is_not_the_current_folder(run, tmp_path: Path) -> None:
+    result = run("doctor", "")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: argument 2 is empty")
+    assert result.err.count("\n") == 1
+
+
 def test_an_error_is_one_line_with_file_and_mend(run, tmp_path: Path) -> None:
     result = run("masks", tmp_path / "nowhere", "--out", tmp_path / "masks")
     assert result.code == 1

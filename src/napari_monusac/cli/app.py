@@ -77,8 +77,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """
     # Our dependency would look for a newer version of itself on the network at import.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if "" in arguments:
+        # An empty path would be the current folder: "$DATA" that nobody has set must not predict what lies there.
+        where = arguments.index("") + 1
+        sys.stderr.write(f"error: argument {where} is empty: give a value (is a variable of the shell not set?)\n")
+        sys.exit(2)
     try:
-        app(args=None if argv is None else list(argv), prog_name="napari-monusac")
+        app(args=arguments, prog_name="napari-monusac")
     except (Cancelled, KeyboardInterrupt) as stop:
         sys.stderr.write(f"stopped: {one_line(stop)}\n" if str(stop) else "stopped\n")
         code = STOPPED

@@ -147,7 +147,7 @@ def read_metadata(path_or_run: str | Path | RunFolder) -> CheckpointMetadata:
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get(_KEY)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(path, f"is not a safetensors file ({error})", _FOREIGN) from error
+        raise CheckpointError(path, f"is not a model, or is damaged ({error})", _FOREIGN) from error
     if header is None:
         raise CheckpointError(path, "was not written by napari-monusac", _FOREIGN)
     try:
