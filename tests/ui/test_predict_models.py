@@ -89,14 +89,15 @@ def test_a_model_that_cannot_be_read_is_one_line(panel, tiny_run, tmp_path, qtbo
 
 
 def test_a_run_that_was_stopped_before_its_first_score_can_predict(panel, tiny_run, settle):
-    run = panel.model.runs_folder / "stopped"
+    run = panel.model.runs_folder / "a stopped one"
     shutil.copytree(tiny_run, run)
     shutil.copy(run / "best.safetensors", run / "last.safetensors")
     (run / "best.safetensors").unlink()
     (run / "metrics.csv").unlink(missing_ok=True)
     panel.list_models()
     settle()
-    assert "stopped" in names(panel)
+    assert names(panel)[0] == "a stopped one"
+    assert chosen(panel) != "a stopped one"  # offered, but what was scored comes first
 
 
 def test_a_long_name_makes_no_panel_wider_than_its_dock(opened, panel, tiny_run, settle, viewer):

@@ -1,4 +1,4 @@
-"""Which model predicts: the trained ones, newest first, or a file."""
+"""Which model predicts: the trained ones, the newest first, or a file."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class ModelChoice(QWidget):
         self.changed.connect(lambda: self.train.setVisible(self.models.count() == 0))
 
     def list_models(self) -> Task:
-        """Look for runs with a checkpoint, newest first, in the background; the newest, unless the user has chosen."""
+        """Look for runs with a checkpoint, newest first, in the background; unless the user has chosen, the newest that was scored."""
         folder = self.model.runs_folder
 
-        def read(_: Report) -> list[tuple[str, str]]:
+        def read(_: Report) -> list[tuple[str, str, bool]]:
             from napari_monusac.io.runs import find_runs
 
             found = []
@@ -59,7 +59,8 @@ class ModelChoice(QWidget):
                 if run.best.is_file() or run.last.is_file():
                     combo = progress_of(run)[1]
                     score = f"combo {combo:.2f}" if combo is not None else "stopped before its first score"
-                    found.append((f"{run.path.name} ({run.recipe.name}, {score})", str(run.path)))
+                    name = f"{run.path.name} ({run.recipe.name}, {score})"
+                    found.append((name, str(run.path), combo is not None))
             return found
 
         task = Task(read)
@@ -70,16 +71,18 @@ class ModelChoice(QWidget):
         self._by_user = True
         self.changed.emit()
 
-    def _show(self, found: list[tuple[str, str]]) -> None:
+    def _show(self, found: list[tuple[str, str, bool]]) -> None:
         files = [(self.models.itemText(i), self.models.itemData(i)) for i in range(self.models.count())]
         chosen = self.models.currentData() if self._by_user else None
         with signals_blocked(self.models):
             self.models.clear()
-            for text, path in [*found, *(f for f in files if f[0].startswith("File: "))]:
+            for text, path in [*((t, p) for t, p, _ in found), *(f for f in files if f[0].startswith("File: "))]:
                 self._add(text, path)
             index = -1 if chosen is None else self.models.findData(chosen)
             self._by_user = index >= 0  # a model that is gone is no choice
-            self.models.setCurrentIndex(max(0, index) if self.models.count() else -1)
+            # a run that was stopped before its first score knows next to nothing: offered, but not by itself
+            first = next((i for i, (_, _, scored) in enumerate(found) if scored), 0)
+            self.models.setCurrentIndex((index if self._by_user else first) if self.models.count() else -1)
         self.changed.emit()
 
     def _add(self, text: str, path: str) -> None:
