@@ -62,6 +62,7 @@ def rare_classes(collection: Collection, counts: Mapping[str, Mapping[NucleusCla
     most = max(total.values(), default=0)
     if not most:
         return []
+    commonest = max(total, key=lambda k: total[k]).label.lower()
     said = ", ".join(f"{n} {k.label.lower()}" for k, n in total.items())
     found = []
     for kind, number in total.items():
@@ -71,7 +72,8 @@ def rare_classes(collection: Collection, counts: Mapping[str, Mapping[NucleusCla
             found.append(finding("class-missing", f"there is no {name} ({said})"))
             continue
         if most > _IMBALANCE * number:
-            found.append(finding("class-imbalance", f"{name} is rare, 1 to {most / number:.0f} ({said})"))
+            message = f"{name} is rare: one for every {most / number:.0f} {commonest} ({said})"
+            found.append(finding("class-imbalance", message))
         if len(patients) == 1 and len(collection.patients) > 1:
             (patient,) = patients
             found.append(finding("class-in-one-patient", f"only {patient} has {name}", patient=patient))
