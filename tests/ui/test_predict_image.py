@@ -10,9 +10,11 @@ from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.prediction_store import StoreInfo
 from napari_monusac.io.rescale import ImageFrame
 from napari_monusac.masks.instances import instances_from_maps
-from napari_monusac.ui import canvas, predict_panel
+from napari_monusac.ui import canvas, comparing, predict_panel
+from napari_monusac.ui.canvas import placing
+from napari_monusac.ui.dashed_layer import DashedLayer
 from napari_monusac.ui.predict_slide import Stored
-from napari_monusac.ui.predicted_layers import LivePrediction, placing
+from napari_monusac.ui.predicted_layers import LivePrediction
 from napari_monusac.ui.regions import chosen_region
 
 SHAPE = (120, 160)
@@ -239,6 +241,22 @@ def test_stored_maps_lie_on_a_turned_image(placed):
         first = [n * step for n in info.first_px]
         for p in ((0, 0), (7, 30)):
             np.testing.assert_allclose(layer.data_to_world(p), image.data_to_world(np.add(first, np.multiply(p, step))))
+
+
+@pytest.mark.parametrize("placed", [TURNED, ANYHOW, FLIPPED])
+def test_what_review_draws_lies_on_a_turned_image(viewer, placed):
+    image = viewer.add_image(pixels(), rgb=True, units=("um", "um"), **placed)
+    lines, doubt = np.zeros((40, 50), np.uint8), np.zeros((40, 50), np.float32)
+    look = comparing.look_of("outlines", "imagescope")
+    for _ in range(2):  # the second time in the same layers, after the image was turned
+        comparing.put_labels(viewer, comparing.TRUTH, lines, image, (10, 20), look)
+        comparing.put_doubt(viewer, doubt, image, (10, 20))
+        frames = DashedLayer(viewer, image, "frames")._ready()
+        for role in (comparing.TRUTH, comparing.DOUBT):
+            lies_on(image, canvas.find_layer(viewer, role), (10, 20))
+        lies_on(image, frames, (0, 0))
+        viewer.layers.remove(frames)
+        image.rotate, image.affine = 15, np.array([[1, 0.1, 2], [0, 1.5, 1], [0, 0, 1]])
 
 
 def test_placing_is_a_copy():

@@ -119,8 +119,7 @@ class StainView(QObject):
             self.viewer.layers.events.removed.connect(self._removed)
         about = {**image.metadata.get("monusac", {}), "role": ROLE}
         attributes = {
-            "name": ROLE, "rgb": picture.ndim == 3, "scale": image.scale[-2:], "translate": image.translate[-2:],
-            "units": image.units[-2:], "metadata": {"monusac": about},
+            "name": ROLE, "rgb": picture.ndim == 3, "metadata": {"monusac": about}, **canvas.placing(image),
         }  # fmt: skip
         if picture.ndim == 2:
             attributes["contrast_limits"] = (0, 255)

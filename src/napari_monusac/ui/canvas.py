@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -46,6 +46,37 @@ def undrawn(layer: Layer) -> AbstractContextManager[object]:
     block: Any = getattr(layer, "_block_refresh", nullcontext)  # no public name; without it all is drawn more often
     made: AbstractContextManager[object] = block()
     return made
+
+
+def placing(layer: Layer, first_px: Sequence[float] = (0, 0), step: float = 1.0) -> dict[str, Any]:
+    """How a map is laid on a layer that may be turned, sheared or placed by an affine.
+
+    Parameters
+    ----------
+    layer : Layer
+        Its last two axes count.
+    first_px : (y, x)
+        Where the centre of the map's first pixel lies, px of the layer.
+    step : float
+        Side of the map's pixels, px of the layer.
+    """
+    shear = np.asarray(layer.shear)
+    first = (*(0,) * (layer.ndim - 2), *first_px)
+    corner = np.asarray(layer.affine.inverse(layer.data_to_world(first)))  # the layer's affine comes last
+    return {
+        "scale": np.asarray(layer.scale)[-2:] * step,
+        "rotate": np.asarray(layer.rotate)[-2:, -2:],
+        "shear": shear[-2:, -2:] if shear.ndim == 2 else shear[-1:],
+        "translate": corner[-2:],
+        "affine": np.asarray(layer.affine.affine_matrix)[-3:, -3:],
+        "units": layer.units[-2:],
+    }
+
+
+def lies(layer: Layer, placed: Mapping[str, Any]) -> bool:
+    """Whether a two-dimensional layer lies as `placing` says."""
+    now = placing(layer)
+    return all(np.allclose(now[name], placed[name]) for name in ("scale", "rotate", "shear", "translate", "affine"))
 
 
 def um_per_px(layer: Layer) -> float | None:

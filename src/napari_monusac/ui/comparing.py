@@ -133,7 +133,7 @@ def _change(layer: Labels, data: Any, placed: dict[str, Any], look: LookOf, name
     """Another map in a layer that is there: napari needs 20 ms for that, half a second for another layer."""
     about = {**placed["metadata"]["monusac"], "look": look.name}
     same = look.name == layer.metadata["monusac"].get("look")
-    lies = np.array_equal(layer.scale, placed["scale"]) and np.array_equal(layer.translate, placed["translate"])
+    lies = canvas.lies(layer, placed)
     layer.metadata = {"monusac": about}
     if same and lies and layer.data is data:
         return
@@ -141,10 +141,15 @@ def _change(layer: Labels, data: Any, placed: dict[str, Any], look: LookOf, name
         if not same:
             layer.colormap, layer.opacity, layer.name = look.colormap, look.opacity, name
         if not lies:
-            layer.scale, layer.translate = placed["scale"], placed["translate"]
+            _lay(layer, placed)
         if layer.data is not data:
             layer.data = data
     layer.refresh()
+
+
+def _lay(layer: Layer, placed: dict[str, Any]) -> None:
+    for name in ("scale", "rotate", "shear", "translate", "affine"):
+        setattr(layer, name, placed[name])
 
 
 def put_above(viewer: Any, role: str, below: str) -> None:
@@ -158,7 +163,9 @@ def put_doubt(viewer: Any, data: Any, image: Layer, offset_px: tuple[int, int]) 
     """Show a doubt map (float32, 0 to 1) over an image, in the layer of an earlier one."""
     placed, old = _placed(DOUBT, image, offset_px), canvas.find_layer(viewer, DOUBT)
     if isinstance(old, Image):
-        old.scale, old.translate, old.metadata = placed["scale"], placed["translate"], placed["metadata"]
+        old.metadata = placed["metadata"]
+        if not canvas.lies(old, placed):
+            _lay(old, placed)
         if old.data is not data:
             old.data = data
         old.visible = True
@@ -187,14 +194,8 @@ def _frames_on_top(viewer: Any) -> None:
 
 
 def _placed(role: str, image: Layer, offset_px: tuple[int, int]) -> dict[str, Any]:
-    corner = np.asarray(image.data_to_world(offset_px))[-2:]
     about = {**image.metadata.get("monusac", {}), "role": role, "offset_px": offset_px}
-    return {
-        "scale": image.scale[-2:],
-        "translate": corner,
-        "units": image.units[-2:],
-        "metadata": {"monusac": about},
-    }
+    return {**canvas.placing(image, offset_px), "metadata": {"monusac": about}}
 
 
 def hide(viewer: Any, *roles: str) -> None:

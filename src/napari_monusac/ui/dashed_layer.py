@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer
 
+from napari_monusac.ui import canvas
+
 #: Width of a line on the screen, px.
 LINE_PX = 2.0
 DARK, LIGHT = (0.05, 0.05, 0.08, 1.0), (1.0, 1.0, 1.0, 1.0)
@@ -56,9 +58,8 @@ class DashedLayer:
             active = self.viewer.layers.selection.active
             about = {**self._like.metadata.get("monusac", {}), "role": self._role}
             made = self.viewer.add_vectors(
-                np.zeros((0, 2, 2)), name=self._role, scale=self._like.scale[-2:], units=self._like.units[-2:],
-                translate=self._like.translate[-2:], vector_style="line", edge_width=1.0, opacity=1.0,
-                metadata={"monusac": about},
+                np.zeros((0, 2, 2)), name=self._role, vector_style="line", edge_width=1.0, opacity=1.0,
+                metadata={"monusac": about}, **canvas.placing(self._like),
             )  # fmt: skip
             # a plugin's viewer hands out a proxy
             self._layer = getattr(made, "__wrapped__", made)

@@ -125,8 +125,7 @@ class SessionLayers:
         }  # fmt: skip
         placing = {}
         if image is not None:
-            corner = np.asarray(image.data_to_world(np.subtract(offset, first)))[-2:]
-            placing = {"scale": image.scale[-2:], "translate": corner, "units": image.units[-2:]}
+            placing = canvas.placing(image, np.subtract(offset, first).tolist())
         colormap = {
             "nuclei": self.colormap,
             "semantic": semantic_colormap(self.look.palette),

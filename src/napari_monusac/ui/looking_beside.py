@@ -59,8 +59,7 @@ class SecondView(QObject):
         self._image = image
         self.model = ViewerModel()
         self.model.theme = self.viewer.theme
-        placed = {"scale": image.scale, "translate": image.translate, "units": image.units}
-        self.model.add_image(image.data, rgb=True, name="image", multiscale=image.multiscale, **placed)
+        self.model.add_image(image.data, rgb=True, name="image", multiscale=image.multiscale, **canvas.placing(image))
         first = self.model.layers[0]
         comparing.put_labels(self.model, comparing.PREDICTED, outlines, first, offset_px, look)
         self.view = QtViewer(self.model, show_welcome_screen=False)

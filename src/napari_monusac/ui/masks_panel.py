@@ -218,8 +218,8 @@ class MasksPanel(QWidget):
         active = self.viewer.layers.selection.active
         about = {**like.metadata.get("monusac", {}), "role": name, "boundary_width": int(self.width.value)}
         layer = self.viewer.add_labels(
-            data, name=name, scale=like.scale, translate=like.translate, units=like.units, opacity=opacity,
-            colormap=ternary_colormap(), metadata={"monusac": about},
+            data, name=name, opacity=opacity, colormap=ternary_colormap(), metadata={"monusac": about},
+            **canvas.placing(like),
         )  # fmt: skip
         # the brush stays on the nuclei
         self.viewer.layers.selection.active = active

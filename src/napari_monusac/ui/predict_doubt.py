@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QWidget
 from napari_monusac.ui import canvas
 from napari_monusac.ui.comparing import doubt_colormap
 from napari_monusac.ui.model import StudioModel
-from napari_monusac.ui.predicted_layers import placing
 from napari_monusac.ui.work import Latest, error_line
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ class DoubtLayer(QWidget):
                 old.data = values
             else:
                 self._remove()
-                self._add(values, DOUBT, placing(self._image, prediction.offset_px), prediction.offset_px)
+                self._add(values, DOUBT, canvas.placing(self._image, prediction.offset_px), prediction.offset_px)
 
     def _update_stored(self, levels: list[Any], *, wanted: bool) -> None:
         layer = canvas.find_layer(self.viewer, STORED)

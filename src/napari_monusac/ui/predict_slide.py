@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import StoreError
 from napari_monusac.session.stored import model_name
-from napari_monusac.ui.predicted_layers import placing
+from napari_monusac.ui import canvas
 from napari_monusac.ui.widgets import Note, PathPicker, TaskRow
 from napari_monusac.ui.work import Report, Task
 
@@ -161,7 +161,7 @@ class Stored:
     def placing(self, image: Image) -> dict[str, Any]:
         """How its maps, which may be coarser or finer than the image, lie on it."""
         step = 1.0 if self.info.frame is None else 1 / self.info.frame.factor
-        return placing(image, [first * step for first in self.info.first_px], step)
+        return canvas.placing(image, [first * step for first in self.info.first_px], step)
 
 
 def read_stored(path: Path) -> Stored:

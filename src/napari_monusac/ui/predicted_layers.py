@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,31 +27,6 @@ _MOST_ROWS = 20_000
 ROLES = ("predicted semantic", "predicted ternary", "predicted nuclei")
 
 
-def placing(image: Image, first_px: Sequence[float], step: float = 1.0) -> dict[str, Any]:
-    """How a map is laid on an image that may be turned, sheared or placed by an affine.
-
-    Parameters
-    ----------
-    image : Image
-        Two-dimensional.
-    first_px : (y, x)
-        Where the centre of the map's first pixel lies, px of the image.
-    step : float
-        Side of the map's pixels, px of the image.
-    """
-    shear = np.asarray(image.shear)
-    affine = np.asarray(image.affine.affine_matrix)[-3:, -3:]
-    corner = np.asarray(image.affine.inverse(image.data_to_world(first_px)))  # the layer's affine comes last
-    return {
-        "scale": np.asarray(image.scale)[-2:] * step,
-        "rotate": np.asarray(image.rotate)[-2:, -2:],
-        "shear": shear[-2:, -2:] if shear.ndim == 2 else shear[-1:],
-        "translate": corner[-2:],
-        "affine": affine,
-        "units": image.units[-2:],
-    }
-
-
 def _metadata(image: Image, role: str, **more: Any) -> dict[str, Any]:
     return {"monusac": {**image.metadata.get("monusac", {}), "role": role, **more}}
 
@@ -65,7 +39,7 @@ def nuclei_features(nuclei: Nuclei) -> Any:
 def add_prediction_layers(viewer: Any, image: Image, prediction: Prediction, nuclei: Nuclei) -> None:
     """Show a prediction over its image, in the layers of an earlier one. The active layer stays active."""
     active = viewer.layers.selection.active
-    placed = placing(image, prediction.offset_px)
+    placed = canvas.placing(image, prediction.offset_px)
     about = {
         "checkpoint": prediction.checkpoint,
         "fingerprint": prediction.fingerprint,
@@ -180,7 +154,7 @@ class LivePrediction:
         self._viewer = viewer
         active = viewer.layers.selection.active
         self._step = step = -(-max(shape) // _LIVE_PX)
-        placed = placing(image, [first + (step - 1) / 2 for first in offset_px], step)
+        placed = canvas.placing(image, [first + (step - 1) / 2 for first in offset_px], step)
         self._ternary = np.zeros([-(-n // step) for n in shape], np.uint8)
         self.layer: Labels = viewer.add_labels(
             self._ternary,

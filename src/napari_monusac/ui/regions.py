@@ -57,8 +57,8 @@ def draw_rectangle(viewer: Any, image: Image) -> Shapes:
     layer = next((la for la in viewer.layers if isinstance(la, Shapes) and canvas.role(la) == _ROLE), None)
     if layer is None:
         layer = viewer.add_shapes(
-            ndim=2, name=_ROLE, scale=image.scale[-2:], units=image.units[-2:], metadata={"monusac": {"role": _ROLE}},
-            face_color="transparent", edge_color="yellow",
+            ndim=2, name=_ROLE, metadata={"monusac": {"role": _ROLE}}, face_color="transparent", edge_color="yellow",
+            **canvas.placing(image),
         )  # fmt: skip
         # as thick on the screen at any scale: 3 screen px as the window stands now
         layer.current_edge_width = 3 / viewer.scene.camera.zoom / float(image.scale[-1])
