@@ -152,7 +152,7 @@ class TrainingRecipe(BaseModel):
         json_schema_extra={"group": "Data"},
     )
     sampling: Sampling = Field(
-        "uniform", description="Where patches are cut: anywhere, or centred on nuclei of the rare classes half of the time", json_schema_extra={"group": "Data"}
+        "uniform", description="Where patches are cut: anywhere, or half of them centred on nuclei, rare classes as often as common ones", json_schema_extra={"group": "Data"}
     )  # fmt: skip
     augment: bool = Field(
         True,

@@ -14,8 +14,8 @@ from napari_monusac.core.errors import TrainingError
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.learn.crops import TrainingCrop
 
-#: Share of the patches that sampling="rare-classes" centres on a nucleus of a rare class.
-RARE_SHARE = 0.5
+#: Share of the patches that sampling="rare-classes" centres on a nucleus, every class as often.
+CENTRED_SHARE = 0.5
 _POSITION_STREAM = 2
 
 Centres = Mapping[int, NDArray[np.float64]]
@@ -77,8 +77,9 @@ class PatchSampler:
 
     Each crop gets its share by area, evenly within an epoch: with n patches, the n-th parts of the summed area get one
     each. Crops smaller than the patch are centred in it. With ``sampling = "rare-classes"`` half of the patches are
-    centred, with some jitter, on nuclei of classes that have fewer nuclei than half the mean class; these classes take
-    equal turns.
+    centred, with some jitter, on nuclei: every class that there is takes equal turns, and all nuclei of a class are
+    alike (nnU-Net's way: Isensee et al. 2021). Not only the classes of few nuclei: MoNuSAC's lymphocytes are many, but
+    they lie in small crops, and patches by area hardly show them.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ class PatchSampler:
     shapes : mapping
         (height, width) of each training crop in px.
     centres : mapping, optional
-        For each crop, centres of its nuclei by class; needed for rare classes.
+        For each crop, centres of its nuclei by class; needed for ``sampling = "rare-classes"``.
 
     Raises
     ------
@@ -108,7 +109,7 @@ class PatchSampler:
         self.steps = steps_per_epoch(recipe, shapes)
         area = np.array([h * w for h, w in shapes.values()], np.float64)
         self._shares = np.cumsum(area) / area.sum()
-        self._rare = _rare_nuclei(centres) if recipe.sampling == "rare-classes" and centres else []
+        self._nuclei = _nuclei(centres) if recipe.sampling == "rare-classes" and centres else []
 
     def epoch(self, epoch: int) -> list[PatchRef]:
         """Patches of an epoch (numbered from 1), steps x batch of them."""
@@ -117,12 +118,12 @@ class PatchSampler:
         points = (rng.permutation(count) + rng.random(count)) / count
         crops = np.searchsorted(self._shares, points, side="right").clip(max=len(self.names) - 1)
         where = rng.random((count, 2))
-        rare = rng.random(count) < RARE_SHARE
+        centred = rng.random(count) < CENTRED_SHARE
         picks, jitter = rng.random(count), rng.uniform(-0.25, 0.25, (count, 2))
         refs = []
         turn = 0
         for i in range(count):
-            if self._rare and rare[i]:
+            if self._nuclei and centred[i]:
                 refs.append(self._on_nucleus(i, turn, picks[i], jitter[i]))
                 turn += 1
             else:
@@ -137,7 +138,7 @@ class PatchSampler:
 
     def _on_nucleus(self, index: int, turn: int, pick: float, jitter: NDArray[np.float64]) -> PatchRef:
         size = self.recipe.patch_size
-        nuclei = self._rare[turn % len(self._rare)]
+        nuclei = self._nuclei[turn % len(self._nuclei)]
         name, centre = nuclei[int(pick * len(nuclei))]
         y, x = (
             min(max(0, round(c + j * size - size / 2)), n - size) if n > size else (n - size) // 2
@@ -146,11 +147,7 @@ class PatchSampler:
         return PatchRef(index, name, y, x)
 
 
-def _rare_nuclei(centres: Mapping[str, Centres]) -> list[list[tuple[str, NDArray[np.float64]]]]:
-    """For each rare class, all its nuclei as (crop, centre)."""
-    nuclei = {int(k): [(name, c) for name, by in centres.items() for c in by.get(int(k), ())] for k in CLASSES}
-    present = {k: v for k, v in nuclei.items() if v}
-    if not present:
-        return []
-    mean = sum(len(v) for v in present.values()) / len(present)
-    return [v for v in present.values() if len(v) < mean / 2]
+def _nuclei(centres: Mapping[str, Centres]) -> list[list[tuple[str, NDArray[np.float64]]]]:
+    """For each class that there is, all its nuclei as (crop, centre)."""
+    by_class = ([(name, c) for name, by in centres.items() for c in by.get(int(k), ())] for k in CLASSES)
+    return [nuclei for nuclei in by_class if nuclei]
