@@ -93,7 +93,8 @@ def test_a_run_that_was_stopped_before_its_first_score_can_predict(panel, tiny_r
     shutil.copytree(tiny_run, run)
     shutil.copy(run / "best.safetensors", run / "last.safetensors")
     (run / "best.safetensors").unlink()
-    (run / "metrics.csv").unlink(missing_ok=True)
+    for record in ("metrics.csv", "events.jsonl"):
+        (run / record).unlink()
     panel.list_models()
     settle()
     assert names(panel)[0] == "a stopped one"
