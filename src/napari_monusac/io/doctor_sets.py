@@ -72,7 +72,7 @@ def rare_classes(collection: Collection, counts: Mapping[str, Mapping[NucleusCla
             found.append(finding("class-missing", f"there is no {name} ({said})"))
             continue
         if most > _IMBALANCE * number:
-            message = f"{name} is rare: one for every {most / number:.0f} {commonest} ({said})"
+            message = f"{name} is rare: one nucleus for every {most / number:.0f} {commonest} nuclei ({said})"
             found.append(finding("class-imbalance", message))
         if len(patients) == 1 and len(collection.patients) > 1:
             (patient,) = patients

@@ -16,6 +16,8 @@ from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PAL
 MAGNIFICATIONS: tuple[int, ...] = (5, 10, 20, 40)
 _UM_PER_SCREEN_PX_AT_1X = 10.0
 _OURS = "monusac_"
+#: What decides where a layer lies.
+_PLACE = ("scale", "rotate", "shear", "translate", "affine")
 _LEGEND = f"{_OURS}legend_"
 #: Points of a legend's letters; the smaller ones on a canvas that is narrower than so many px.
 _FONT, _SMALL_FONT, _NARROW_PX = 11, 8, 500
@@ -76,7 +78,14 @@ def placing(layer: Layer, first_px: Sequence[float] = (0, 0), step: float = 1.0)
 def lies(layer: Layer, placed: Mapping[str, Any]) -> bool:
     """Whether a two-dimensional layer lies as `placing` says."""
     now = placing(layer)
-    return all(np.allclose(now[name], placed[name]) for name in ("scale", "rotate", "shear", "translate", "affine"))
+    return all(np.allclose(now[name], placed[name]) for name in _PLACE)
+
+
+def lay(layer: Layer, placed: Mapping[str, Any]) -> None:
+    """Let a two-dimensional layer lie as `placing` says; one that does is left alone (napari would draw it anew)."""
+    if not lies(layer, placed):
+        for name in _PLACE:
+            setattr(layer, name, placed[name])
 
 
 def um_per_px(layer: Layer) -> float | None:

@@ -133,23 +133,16 @@ def _change(layer: Labels, data: Any, placed: dict[str, Any], look: LookOf, name
     """Another map in a layer that is there: napari needs 20 ms for that, half a second for another layer."""
     about = {**placed["metadata"]["monusac"], "look": look.name}
     same = look.name == layer.metadata["monusac"].get("look")
-    lies = canvas.lies(layer, placed)
     layer.metadata = {"monusac": about}
-    if same and lies and layer.data is data:
+    if same and canvas.lies(layer, placed) and layer.data is data:
         return
     with canvas.undrawn(layer):
         if not same:
             layer.colormap, layer.opacity, layer.name = look.colormap, look.opacity, name
-        if not lies:
-            _lay(layer, placed)
+        canvas.lay(layer, placed)
         if layer.data is not data:
             layer.data = data
     layer.refresh()
-
-
-def _lay(layer: Layer, placed: dict[str, Any]) -> None:
-    for name in ("scale", "rotate", "shear", "translate", "affine"):
-        setattr(layer, name, placed[name])
 
 
 def put_above(viewer: Any, role: str, below: str) -> None:
@@ -164,8 +157,7 @@ def put_doubt(viewer: Any, data: Any, image: Layer, offset_px: tuple[int, int]) 
     placed, old = _placed(DOUBT, image, offset_px), canvas.find_layer(viewer, DOUBT)
     if isinstance(old, Image):
         old.metadata = placed["metadata"]
-        if not canvas.lies(old, placed):
-            _lay(old, placed)
+        canvas.lay(old, placed)
         if old.data is not data:
             old.data = data
         old.visible = True

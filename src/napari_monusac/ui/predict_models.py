@@ -48,7 +48,10 @@ class ModelChoice(QWidget):
         self.changed.connect(lambda: self.train.setVisible(self.models.count() == 0))
 
     def list_models(self) -> Task:
-        """Look for runs with a checkpoint, newest first, in the background; unless the user has chosen, the newest that was scored."""
+        """List runs with a checkpoint, newest first, in the background; the newest that was scored is chosen.
+
+        What the user has chosen stays chosen.
+        """
         folder = self.model.runs_folder
 
         def read(_: Report) -> list[tuple[str, str, bool]]:
