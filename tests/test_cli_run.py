@@ -287,17 +287,18 @@ def test_an_unforeseen_error_stays_with_its_image(
 
 @pytest.mark.parametrize("what", ["image", "checkpoint", "foreign"])
 def test_predict_without_what_it_needs(run, example_run: Path, example_data: Path, tmp_path: Path, what: str) -> None:
-    image, checkpoint = next(example_data.rglob("*.svs")), example_run
+    images, checkpoint = example_data, example_run  # of a whole folder: not a line for each image
     if what == "image":
-        image = tmp_path / "none.svs"
+        images = tmp_path / "none.svs"
     elif what == "checkpoint":
         checkpoint = tmp_path / "none.safetensors"
     else:
         checkpoint = tmp_path / "foreign.safetensors"
         checkpoint.write_bytes(b"\x08\0\0\0\0\0\0\0{}      nothing")
-    result = run("predict", image, "--checkpoint", checkpoint, "--out", tmp_path / "out")
+    result = run("predict", images, "--checkpoint", checkpoint, "--out", tmp_path / "out")
     assert result.code == 1
     assert result.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
     assert {"image": "none.svs", "checkpoint": "none.safetensors", "foreign": "foreign.safetensors"}[what] in result.err
 
 

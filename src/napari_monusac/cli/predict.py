@@ -60,10 +60,10 @@ def predict(
     other weights or with other options is never taken for finished. An image that fails is reported and the rest go
     on; the exit code is then 1.
     """
-    from napari_monusac.learn.checkpoint import resolve_checkpoint
+    from napari_monusac.learn.checkpoint import read_metadata
 
     tasks = _tasks(images, out)
-    resolve_checkpoint(checkpoint)
+    read_metadata(checkpoint)  # one line for a file that is no model, not one for each image
     out.mkdir(parents=True, exist_ok=True)
     options = {"flips": flips, "device": device, "overwrite": overwrite, "um_per_px": um_per_px}
     results: list[dict[str, Any]] = []
