@@ -51,6 +51,7 @@ class EditingController(Crops):
         self._settling = self._timer(_SETTLE_MS, self.settle)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
+        self.model.crop_leaving.connect(self.leave)
         self.model.crop_changed.connect(self._look_now)
         self.model.predicted.connect(self._predicted)
         self.model.palette = annotate_settings.palette()
@@ -72,6 +73,7 @@ class EditingController(Crops):
         self.leave()
         self.viewer.layers.events.inserted.disconnect(self._inserted)
         self.viewer.layers.events.removed.disconnect(self._removed)
+        self.model.crop_leaving.disconnect(self.leave)
         self.model.crop_changed.disconnect(self._look_now)
         self.model.predicted.disconnect(self._predicted)
         self.deleteLater()  # what is connected to our signals is let go of

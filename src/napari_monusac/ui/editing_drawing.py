@@ -59,6 +59,11 @@ def drawn(places: NDArray[np.uint8], edge: NDArray[np.uint8]) -> NDArray[np.uint
     )
 
 
+def undress(layer: Labels) -> None:
+    """Let napari draw a layer itself, whoever drew it before."""
+    layer.__dict__.pop("_raw_to_displayed", None)
+
+
 class Drawing:
     """Draws one labels layer with a `ClassColormap`; installs itself on the layer.
 
@@ -88,14 +93,14 @@ class Drawing:
         self.layer, self._quick, self._dashed = layer, quick, dashed
         #: used for the first drawing of the whole layer; to be dropped before the labels change
         self.first = first
-        layer.__dict__.pop("_raw_to_displayed", None)  # of a session before, which would be kept alive
+        undress(layer)  # of a session before, which would be kept alive
         self._own: Callable[..., Any] | None = getattr(layer, "_raw_to_displayed", None)
         if self._own is not None:
             setattr(layer, "_raw_to_displayed", self.displayed)  # noqa: B010 - no attribute that napari's types know
 
     def close(self) -> None:
         """Let napari draw the layer again."""
-        self.layer.__dict__.pop("_raw_to_displayed", None)
+        undress(self.layer)
 
     def displayed(self, raw: NDArray[Any], data_slice: tuple[slice, ...] | None = None) -> Any:
         """Return the numbers of a part's pixels in the table of colours, uint8 (y, x). napari calls it."""

@@ -41,6 +41,7 @@ class Keys:
         self.toggle_fill_of: Callable[[], object] = lambda: None
         self.done: Callable[[], object] = lambda: None
         self._bound: list[tuple[Layer, str, Callable[..., Any]]] = []
+        self._for: tuple[list[Layer], bool] | None = None
 
     def actions(self) -> dict[str, Callable[[], object]]:
         """Return what each key does, by napari's name of the key."""
@@ -72,8 +73,12 @@ class Keys:
 
     def bind(self, *, shown: bool) -> None:
         """Bind our keys to all our layers that are there; only undo and redo while Annotate is not shown."""
+        layers = canvas.our_layers(self.viewer)
+        if self._still_bound(layers, shown):
+            return
         self.unbind()
-        actions, layers = self.actions(), canvas.our_layers(self.viewer)
+        self._for = layers, shown
+        actions = self.actions()
         for layer in layers:
             for key, action in actions.items():
                 if shown or key in (UNDO, REDO):
@@ -82,6 +87,10 @@ class Keys:
                 self._bind(layer, "Space", self._pan)
         if shown:
             show_help(self.viewer, self, layers, ANNOTATE_HELP)
+
+    def _still_bound(self, layers: list[Layer], shown: bool) -> bool:
+        """Whether our keys lie on these very layers already, and nobody has put others over them."""
+        return self._for == (layers, shown) and all(f in layer.keymap.values() for layer, _, f in self._bound)
 
     def _bind(self, layer: Layer, key: str, function: Callable[..., Any]) -> None:
         layer.bind_key(key, function, overwrite=True)
@@ -92,7 +101,7 @@ class Keys:
         for layer, key, function in self._bound:
             if function in layer.keymap.values():
                 layer.bind_key(key, None)
-        self._bound = []
+        self._bound, self._for = [], None
         give_help_back(self.viewer, self)
 
     def _pan(self, layer: Any) -> Generator[None, None, None]:

@@ -35,6 +35,8 @@ class StudioModel:
 
     collection_changed = Signal(object)
     crop_asked = Signal(object)
+    #: the layers of the open crop are about to show another one: what works on them ends its work first
+    crop_leaving = Signal()
     crop_changed = Signal(object)
     layers_changed = Signal()
     run_changed = Signal(object)
@@ -76,6 +78,10 @@ class StudioModel:
         self.wanted_crop = None
         self.crop_asked.emit(crop)
         return True
+
+    def leave_crop(self) -> None:
+        """Say that the layers of the open crop are about to show another one."""
+        self.crop_leaving.emit()
 
     def set_crop(self, crop: Crop | None) -> None:
         """Say which crop's layers are in the viewer now."""

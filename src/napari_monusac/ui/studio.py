@@ -201,6 +201,7 @@ class Studio(QWidget):
         self.place.setText(f"{at}/{number}" if number else "")
         self.previous.setEnabled(self.model.neighbour(-1) is not None)
         self.next.setEnabled(self.model.neighbour(1) is not None)
+        self._layers_changed()
 
     def _inserted(self, event: Any) -> None:
         """A layer came in, perhaps by File > Open or a drop: list its collection, show its crop."""
