@@ -13,6 +13,7 @@ from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.io.annotations import read_annotation, write_annotation
 from napari_monusac.io.collection import Crop, open_collection
+from napari_monusac.io.outputs import refuse_inside
 from napari_monusac.session.progress import Progress
 from napari_monusac.session.provenance import sidecar_of
 
@@ -75,12 +76,13 @@ def corrected_collection(
     Raises
     ------
     CollectionError
-        The folder holds no crop.
+        The folder holds no crop, or `out` lies in it.
     AnnotationError
         An annotation is damaged.
     SessionError
         No crop qualifies, or the folder cannot be written.
     """
+    refuse_inside(out, folder, "corrected crops")
     collection, target = open_collection(folder), Path(out)
     marks = progress or Progress(collection.root)
     place = None if work is None else Path(work)
