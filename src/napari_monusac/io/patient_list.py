@@ -9,22 +9,32 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_monusac.core.errors import CollectionError
 from napari_monusac.core.files import atomic_write_text
+from napari_monusac.io.patients import SOURCES, PatientSource
 
 if TYPE_CHECKING:
     from napari_monusac.io.folders import Crop
 
 #: Name of the list that is heeded when it lies in the folder.
 FILE_NAME = "patients.csv"
+_SOURCE_COLUMN = "taken from"
 _CROP_COLUMNS = ("crop", "image", "file", "filename", "file name", "name", "slide")
 _PATIENT_COLUMNS = ("patient", "patient_id", "patient id", "patientid", "case", "case_id", "case id", "subject")
 _MEND = "give a table with the columns crop and patient, a row a crop"
 _LARGEST = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The patient of a crop as a list has it, and what told it: a person's word, unless the list says else."""
+
+    patient: str
+    source: PatientSource = "given"
 
 
 def kept_list(root: str | Path) -> Path:
@@ -43,19 +53,20 @@ def find_list(root: Path) -> Path | None:
     return next((p for p in (kept_list(root), root / FILE_NAME) if p.is_file()), None)
 
 
-def read_list(path: str | Path) -> dict[str, str]:
+def read_list(path: str | Path) -> dict[str, Listed]:
     """Read a list of patients.
 
     Parameters
     ----------
     path : str or Path
         CSV with the columns *crop* and *patient*, separated by comma, semicolon or tab; UTF-8 or UTF-16. A crop is named
-        as in its collection, by its file's name, or by its path in the folder.
+        as in its collection, by its file's name, or by its path in the folder. A column *taken from* may say that a
+        patient was told by a barcode, folder or name: then it is no more than that.
 
     Returns
     -------
-    dict of str to str
-        Patient by crop, as written.
+    dict of str to Listed
+        By crop, as written.
 
     Raises
     ------
@@ -63,39 +74,47 @@ def read_list(path: str | Path) -> dict[str, str]:
         The file cannot be read, lacks a column, leaves a patient empty, or gives a crop to two patients.
     """
     path = Path(path)
-    rows = list(csv.reader(io.StringIO(text := _text(path)), delimiter=_delimiter(text)))
+    text = _text(path)
+    try:
+        rows = list(csv.reader(io.StringIO(text), delimiter=_delimiter(text)))
+    except csv.Error as error:
+        raise CollectionError(path, f"is no table ({error})", _MEND) from error
     header = [h.strip().casefold() for h in rows[0]] if rows else []
-    columns = [
+    at_crop, at_patient = (
         next((header.index(n) for n in names if n in header), None) for names in (_CROP_COLUMNS, _PATIENT_COLUMNS)
-    ]
-    at_crop, at_patient = columns
+    )
     if at_crop is None or at_patient is None:
         raise CollectionError(path, f"has the columns {', '.join(header) or 'none'}", _MEND)
-    found: dict[str, str] = {}
+    at_source = header.index(_SOURCE_COLUMN) if _SOURCE_COLUMN in header else len(header)
+    found: dict[str, Listed] = {}
     for number, row in enumerate(rows[1:], start=2):
-        if not any(cell.strip() for cell in row):
-            continue
-        crop, patient = (_plain(row[k]) if k < len(row) else "" for k in (at_crop, at_patient))
-        if not crop or not patient:
-            raise CollectionError(path, f"line {number} lacks its {'patient' if crop else 'crop'}", _MEND)
-        if found.setdefault(crop, patient) != patient:
-            raise CollectionError(
-                path, f"line {number} gives {crop} to {patient}, an earlier one to {found[crop]}", "leave one of them"
-            )
+        if any(cell.strip() for cell in row):
+            crop, patient, source = (_plain(row[k]) if k < len(row) else "" for k in (at_crop, at_patient, at_source))
+            _take(found, crop, Listed(patient, next((s for s in SOURCES if s == source), "given")), path, number)
     if not found:
         raise CollectionError(path, "names no crop", _MEND)
     return found
 
 
-def write_list(root: str | Path, patients: Mapping[str, str]) -> Path:
+def _take(found: dict[str, Listed], crop: str, listed: Listed, path: Path, number: int) -> None:
+    """Add a row."""
+    if not crop or not listed.patient:
+        raise CollectionError(path, f"line {number} lacks its {'patient' if crop else 'crop'}", _MEND)
+    earlier = found.setdefault(crop, listed).patient
+    if earlier != listed.patient:
+        problem = f"line {number} gives {crop} to {listed.patient}, an earlier one to {earlier}"
+        raise CollectionError(path, problem, "leave one of them")
+
+
+def write_list(root: str | Path, patients: Mapping[str, Listed]) -> Path:
     """Keep a list of patients for a folder: in it, or beside the user's data where the folder cannot be written to.
 
     Parameters
     ----------
     root : str or Path
         The folder of the collection.
-    patients : mapping
-        Patient by the crop's name.
+    patients : mapping of str to Listed
+        By the crop's name.
 
     Returns
     -------
@@ -109,7 +128,7 @@ def write_list(root: str | Path, patients: Mapping[str, str]) -> Path:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([("crop", "patient"), *patients.items()])
+    writer.writerows([("crop", "patient", _SOURCE_COLUMN), *((c, p.patient, p.source) for c, p in patients.items())])
     own, kept = Path(root) / FILE_NAME, kept_list(root)
     try:
         atomic_write_text(own, text.getvalue())
@@ -140,14 +159,16 @@ def forget_list(path: Path) -> None:
         raise CollectionError(path, f"cannot be removed ({error.strerror})", "remove it by hand") from error
 
 
-def with_given(crops: Sequence[Crop], given: Mapping[str, str], path: Path, root: Path) -> tuple[list[Crop], list[str]]:
+def with_given(
+    crops: Sequence[Crop], given: Mapping[str, Listed], path: Path, root: Path
+) -> tuple[list[Crop], list[str]]:
     """Give crops the patients of a list; crops that are not in it keep theirs.
 
     Parameters
     ----------
     crops : sequence of Crop
-    given : mapping
-        Patient by crop.
+    given : mapping of str to Listed
+        By crop; see `read_list`.
     path : Path
         The list, for messages.
     root : Path
@@ -167,7 +188,7 @@ def with_given(crops: Sequence[Crop], given: Mapping[str, str], path: Path, root
     for k, crop in enumerate(crops):
         for name in _names_of(crop, root):
             names[name].add(k)
-    patients: dict[int, str] = {}
+    patients: dict[int, Listed] = {}
     unknown = []
     for row, patient in given.items():
         name = _plain(row.replace("\\", "/")).removeprefix("./")
@@ -182,9 +203,11 @@ def with_given(crops: Sequence[Crop], given: Mapping[str, str], path: Path, root
         if not found:
             unknown.append(row)
         for k in found:
-            if patients.setdefault(k, patient) != patient:
+            if patients.setdefault(k, patient).patient != patient.patient:
                 raise CollectionError(
-                    path, f"gives {crops[k].name} to {patients[k]} and to {patient}", "leave one of the rows"
+                    path,
+                    f"gives {crops[k].name} to {patients[k].patient} and to {patient.patient}",
+                    "leave one of the rows",
                 )
     if not patients:
         raise CollectionError(
@@ -192,9 +215,9 @@ def with_given(crops: Sequence[Crop], given: Mapping[str, str], path: Path, root
             f"name crops as here: {crops[0].name if crops else 'there is none'}",
         )  # fmt: skip
     notes = _notes(path, unknown, [c.name for k, c in enumerate(crops) if k not in patients])
-    spelled = {p.casefold(): p for p in patients.values()}
+    spelled = {p.patient.casefold(): p.patient for p in patients.values()}
     told = [
-        replace(c, patient=patients[k], patient_source="given") if k in patients
+        replace(c, patient=patients[k].patient, patient_source=patients[k].source) if k in patients
         else replace(c, patient=spelled.get(c.patient.casefold(), c.patient))
         for k, c in enumerate(crops)
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from napari_monusac.io.organs import patient_barcode
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_monusac.io.folders import Crop
 
 PatientSource = Literal["given", "barcode", "folder", "name"]
+SOURCES: tuple[PatientSource, ...] = get_args(PatientSource)
 #: Sources that nobody has vouched for.
 GUESSES: tuple[PatientSource, ...] = ("folder", "name")
 #: How the user says whose crop is whose.
