@@ -61,6 +61,8 @@ def doctor(
     elif report.findings:
         _print_kinds(report)
     nuclei = ", ".join(f"{n} {name.lower()}" for name, n in report.nuclei.items() if n) or "no labelled nuclei"
+    if report.guess:
+        tell(f"note: {report.guess}")
     answer(f"{report.grouping}.\n{nuclei}: {report.verdict}")
     if out is not None:
         tell(f"{len(mended)} files are written to {out}")

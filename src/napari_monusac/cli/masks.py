@@ -28,8 +28,8 @@ def masks(
 
     if boundary_width not in BOUNDARY_WIDTHS:
         raise typer.BadParameter(f"{boundary_width} is none of 1, 3, 5, 7 px", param_hint="--boundary-width")
-    refuse_inside(out, existing_folder(folder), "masks")
-    collection = open_collection(folder)
+    collection = open_collection(existing_folder(folder))
+    refuse_inside(out, folder, "masks")
     todo = collection.labelled
     if not todo:
         raise CollectionError(folder, "holds no annotated crop", "put the .xml files beside the images")

@@ -15,7 +15,7 @@ from napari_monusac.io.doctor_images import ImageFacts, examine_image
 from napari_monusac.io.doctor_mend import Mended, fix
 from napari_monusac.io.doctor_nuclei import examine_nuclei
 from napari_monusac.io.doctor_report import KINDS, SEVERITIES, Finding, Report, finding
-from napari_monusac.io.doctor_sets import guessed_patients, leaks, rare_classes, stain_outliers, twins
+from napari_monusac.io.doctor_sets import leaks, patient_list_gaps, rare_classes, stain_outliers, twins
 from napari_monusac.io.folders import Crop
 from napari_monusac.io.organs import patient_barcode
 
@@ -57,7 +57,7 @@ def examine(folder: str | Path | Collection, progress: Progress | None = None) -
     facts = {e.crop.name: e.facts for e in done if e.facts is not None}
     counts = {e.crop.name: e.counts for e in done if e.counts}
     found = [f for e in done for f in e.findings]
-    found += _left_out(collection) + _unpaired(collection) + guessed_patients(collection)
+    found += _left_out(collection) + _unpaired(collection) + patient_list_gaps(collection)
     found += leaks(collection) + twins(collection.crops, facts) + stain_outliers(collection.crops, facts)
     found += rare_classes(collection, counts)
     return Report(
@@ -65,6 +65,7 @@ def examine(folder: str | Path | Collection, progress: Progress | None = None) -
         crops=len(collection),
         patients=len(collection.patients),
         grouping=str(collection.grouping),
+        guess=collection.grouping.warning,
         nuclei={k.label: sum(c.get(k, 0) for c in counts.values()) for k in (*CLASSES, NucleusClass.UNCLASSIFIED)},
         findings=tuple(sorted(found, key=_order)),
     )

@@ -66,12 +66,6 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "With the official split this patient trains and validates: scores are too good.",
             "Split by patient, or leave the patient out of one list.",
         ),
-        "guessed-patients": Kind(
-            "info",
-            "Where two of them are one person, that person trains and validates: scores are too good.",
-            "Look at them under Slides. If they are wrong, say which crop is whose: Set patients in Slides, patients.csv "
-            "(crop, patient) in the folder, or --patients FILE.",
-        ),
         "patient-list": Kind(
             "warning",
             "The list of patients does not fit the folder: some patients are found as without it.",
@@ -221,6 +215,7 @@ class Report(BaseModel):
     crops: int = 0
     patients: int = 0
     grouping: str = Field("", description="How many crops of how many patients, and what told the patients")
+    guess: str = Field("", description="What it may cost that patients were guessed, and the mend")
     nuclei: dict[str, int] = Field(default_factory=dict, description="Number of nuclei by class")
     findings: tuple[Finding, ...] = ()
 

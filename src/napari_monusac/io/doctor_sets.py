@@ -34,17 +34,10 @@ def leaks(collection: Collection) -> list[Finding]:
     ]  # fmt: skip
 
 
-def guessed_patients(collection: Collection) -> list[Finding]:
-    """Report that patients are guesses, and what a list of patients leaves open."""
+def patient_list_gaps(collection: Collection) -> list[Finding]:
+    """Report crops that the list of patients leaves out, and rows of it without a crop."""
     grouping = collection.grouping
-    found = [finding("patient-list", note, path=grouping.file) for note in grouping.notes]
-    if grouping.guessed:
-        crops = [c for c in collection if c.patient_source in grouping.guessed]
-        names = list(dict.fromkeys(c.patient for c in crops))
-        shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-        taken = collection.grouping_of(crops)
-        found.append(finding("guessed-patients", f"{taken}: {shown}"))
-    return found
+    return [finding("patient-list", note, path=grouping.file) for note in grouping.notes]
 
 
 def twins(crops: tuple[Crop, ...], facts: Mapping[str, ImageFacts]) -> list[Finding]:

@@ -19,7 +19,6 @@ _PLAIN = {
     "size-mismatch": "annotations that do not fit their image",
     "identical-images": "the same image twice",
     "patient-in-both-lists": "patients in training and testing",
-    "guessed-patients": "patients that were guessed",
     "patient-list": "gaps in the list of patients",
     "left-out": "folders that were not looked into",
     "own-output": "masks and runs of this program",
