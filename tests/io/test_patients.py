@@ -63,6 +63,8 @@ def test_a_name_that_tells_no_patient_leaves_it_to_the_folder(name: str) -> None
     (["A01-1", "A01-2", "B02-1", "B02-2"], ["A01", "A01", "B02", "B02"]),
     (["H22-7", "H22-12", "H22-13"], ["H22-7", "H22-12", "H22-13"]),
     (["S23-1000", "S23-1001", "S23-1002", "S23-1003"], ["S23-1000", "S23-1001", "S23-1002", "S23-1003"]),
+    (["Meier/A/1", "Meier/B/1"], ["Meier", "Meier"]),
+    (["S23-1000A_1", "S23-1000B2_1", "S23-1001_1"], ["S23-1000", "S23-1000", "S23-1001"]),
     (["Meier_1", "meier_2", "MEIER/x"], ["Meier", "Meier", "Meier"]),
 ])  # fmt: skip
 def test_layouts_of_folders(paths: list[str], expected: list[str]) -> None:

@@ -338,7 +338,8 @@ def test_patients_are_said_and_set_in_the_list(studio, qtbot, settle, cases):
     assert editor is not None, "the cell can be typed into"
     editor.setText("Meier")
     qtbot.keyClick(editor, Qt.Key.Key_Return)
-    assert panel.crops.patients() == {"CaseA/roi1": "Meier", "roi2": "CaseA", "CaseB/roi1": "Meier"}
+    wanted = {"CaseA/roi1": "Meier", "roi2": "CaseA", "CaseB/roi1": "Meier"}
+    qtbot.waitUntil(lambda: panel.crops.patients() == wanted, timeout=5000)
     panel.patients.save.click()
     qtbot.waitUntil(lambda: studio.model.collection.grouping.file is not None, timeout=30_000)
     settle()
