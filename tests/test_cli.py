@@ -231,11 +231,32 @@ def test_masks_of_a_folder(run, folder: Path, tmp_path: Path) -> None:
         assert 1e4 / (numerator / denominator) == pytest.approx(0.25, rel=1e-4)
 
 
-def test_masks_again_changes_nothing_and_adds_no_crop(run, folder: Path) -> None:
-    inside = folder / "masks"
-    first = run("masks", folder, "--out", inside, "--json")
-    second = run("masks", folder, "--out", inside, "--json")
+def test_masks_again_changes_nothing(run, folder: Path, tmp_path: Path) -> None:
+    first = run("masks", folder, "--out", tmp_path / "masks", "--json")
+    second = run("masks", folder, "--out", tmp_path / "masks", "--json")
     assert json.loads(first.out) == json.loads(second.out)
+
+
+def test_masks_and_exports_into_the_data_are_refused(run, folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    for command in (("masks", folder), ("export", folder, "--to", "geojson"), ("export", folder, "--to", "tif")):
+        result = run(*command, "--out", folder / "inside")
+        assert result.code == 1
+        assert "choose a folder outside of it" in result.err
+        assert result.err.strip().count("\n") == 0
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_the_doctor_says_whose_the_crops_are(run, tmp_path: Path) -> None:
+    root = write_collection(tmp_path / "data", 2, 1, seed=1, shape=(64, 64))
+    assert "2 crops of 2 patients, taken from the TCGA barcodes." in run("doctor", root).out
+    crops = sorted(p.stem for p in root.rglob("*.svs"))
+    (tmp_path / "p.csv").write_text("crop,patient\n" + "".join(f"{c},Meier\n" for c in crops))
+    assert "2 crops of 1 patient, taken from p.csv." in run("doctor", root, "--patients", tmp_path / "p.csv").out
+    refused = run("train", "--data", root, "--recipe", "quick", "--patients", tmp_path / "p.csv", "--dry-run")
+    assert refused.code == 1
+    assert "one patient only (Meier, taken from p.csv" in refused.err
+    assert not (tmp_path / "data" / "patients.csv").exists()
 
 
 def test_a_damaged_crop_is_told_and_the_rest_go_on(run, tmp_path: Path) -> None:

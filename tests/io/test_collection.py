@@ -200,3 +200,30 @@ def test_the_real_folder(shared_data: Path) -> None:
     assert {c.organ for c in collection} == {"breast", "kidney", "lung", "prostate"}
     assert len(collection.labelled) == 45
     assert open_collection(shared_data).unpaired[0].name == "TCGA-XS-A8TJ-01Z-00-DX1.xml"
+
+
+def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
+    crop(tmp_path / "elsewhere" / "deep", "x_1", ".tif", ".xml")
+    root = tmp_path / "root"
+    crop(root / "zoe", "z_1", ".tif", ".xml")
+    (root / "anna").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (root / "again").symlink_to(root / "zoe", target_is_directory=True)
+    (root / "loop").symlink_to(root, target_is_directory=True)
+    (root / "zoe" / "up").symlink_to(tmp_path, target_is_directory=True)
+    collection = open_collection(root)
+    assert [(c.name, c.patient) for c in collection] == [("x_1", "anna"), ("z_1", "zoe")]
+    assert [(p.code, p.path.name) for p in collection.problems] == [("left-out", "up")]
+    assert is_collection(root)
+
+
+def test_deep_folders_are_looked_into_and_deeper_ones_are_said(tmp_path: Path) -> None:
+    seven = tmp_path / "a" / "b" / "c" / "d" / "e" / "f" / "g"
+    crop(seven, "x", ".tif", ".xml")
+    assert len(open_collection(tmp_path).labelled) == 1
+    crop(tmp_path, "top", ".tif")
+    shallow = open_collection(tmp_path, deepest=3)
+    assert [c.name for c in shallow] == ["top"]
+    assert [str(p) for p in shallow.problems] == ["c: 1 folder below it is more than 3 folders deep: not looked into"]
+    with pytest.raises(CollectionError, match="more than 2 folders deep"):
+        open_collection(tmp_path / "a", deepest=2)
+    assert open_collection(seven.parent / "g", deepest=0).problems == ()

@@ -96,6 +96,34 @@ def test_what_cannot_be_split() -> None:
         make_split(collection(), "crop")  # type: ignore[arg-type]
 
 
+def test_a_split_of_guessed_patients_says_so() -> None:
+    split = make_split(collection())
+    assert split.grouping == "24 crops of 12 patients, taken from the names"
+    assert split.patient_sources == {"name": 24}
+    assert set(split.guessed_patients) == {f"p{k}" for k in range(12)}
+    assert split.notes[-1].startswith("patients taken from the names are guesses")
+    crops = [Crop(f"c{k}", f"TCGA-A2-000{k}", Path("a.tif"), Path("a.xml"), patient_source="barcode") for k in range(3)]
+    sure = make_split(Counted(crops, {c.name: {} for c in crops}))
+    assert sure.grouping == "3 crops of 3 patients, taken from the TCGA barcodes"
+    assert not sure.guessed_patients
+    assert not sure.notes
+
+
+def test_a_split_of_before_is_read() -> None:
+    old = {"kind": "patient", "seed": 3, "validation_fraction": 0.25, "training": ["a"], "validation": ["b"],
+           "training_patients": ["a"], "validation_patients": ["b"]}  # fmt: skip
+    assert Split.model_validate(old).grouping == ""
+
+
+def test_the_refusal_says_how_the_one_patient_was_found_and_how_to_set_it() -> None:
+    crops = [Crop(f"Meier_{k}", "Meier", Path("a.tif"), Path("a.xml"), patient_source="name") for k in range(5)]
+    with pytest.raises(CollectionError) as caught:
+        make_split(Counted(crops, {c.name: {} for c in crops}))
+    said = str(caught.value)
+    assert "Meier, taken from the names: Meier_0, Meier_1, Meier_2 ..." in said
+    assert all(way in said for way in ("patients.csv", "--patients FILE", "Set patients in Slides"))
+
+
 @pytest.mark.shared
 def test_the_real_folder(shared_data: Path) -> None:
     split = make_split(open_collection(shared_data / "monusac"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,41 @@ def test_what_is_ours_and_what_is_not(folder: Path, tmp_path: Path) -> None:
     for foreign in (plain, other, tmp_path / "notes.xml", stack, tmp_path / "a.txt", tmp_path / "no such folder"):
         assert get_reader(str(foreign)) is None, foreign
     assert get_reader([str(crop), str(crop)]) is None
+
+
+@pytest.mark.parametrize(("image", "annotation"), [
+    ("a.png", "a.geojson"), ("a.PNG", "a.png.geojson"), ("Tissue Images/a.png", "Annotations/a.geojson"), ("A.png", "a.xml"),
+])  # fmt: skip
+def test_what_slides_takes_can_be_dropped(tmp_path: Path, image: str, annotation: str) -> None:
+    from PIL import Image
+
+    for name in (image, annotation):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+    Image.fromarray(np.full((90, 100, 3), 220, np.uint8)).save(tmp_path / image, "png")
+    ring = [[[10, 10], [30, 10], [30, 30], [10, 30], [10, 10]]]
+    nucleus = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": ring},
+               "properties": {"classification": {"name": "Epithelial"}}}  # fmt: skip
+    geojson = json.dumps({"type": "FeatureCollection", "features": [nucleus]})
+    (tmp_path / annotation).write_text(geojson if annotation.endswith("json") else xml())
+    for dropped in (tmp_path, tmp_path / image, tmp_path / annotation):
+        assert get_reader(str(dropped)) is read, dropped
+        layers = {attributes["name"]: data for data, attributes, _ in read(str(dropped))}
+        assert layers["nuclei"].max() >= 1
+        assert layers["image"].shape == (90, 100, 3)
+
+
+def test_the_manifest_offers_every_suffix_that_slides_takes() -> None:
+    from importlib.resources import files
+
+    import yaml
+
+    from napari_monusac.io.pairing import ANNOTATION_SUFFIXES
+    from napari_monusac.io.slides import IMAGE_SUFFIXES
+
+    manifest = yaml.safe_load((files("napari_monusac") / "napari.yaml").read_text())
+    patterns = manifest["contributions"]["readers"][0]["filename_patterns"]
+    for suffix in (*IMAGE_SUFFIXES, *ANNOTATION_SUFFIXES):
+        assert {f"*{suffix}", f"*{suffix.upper()}"} <= set(patterns)
 
 
 def test_layers_of_a_crop(folder: Path) -> None:

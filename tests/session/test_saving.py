@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from napari_monusac.core.errors import AnnotationError, SessionError
+from napari_monusac.core.errors import AnnotationError, CollectionError, SessionError
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.io.annotations import read_annotation, write_annotation
 from napari_monusac.io.collection import open_collection
@@ -350,3 +350,22 @@ def test_real_files_keep_their_bytes_and_draw_what_was_edited(shared_data, tmp_p
             session.undo()
         session.save()
     assert path.read_bytes() == source.read_bytes()
+
+
+def test_corrected_crops_keep_their_patients(folder, tmp_path):
+    """Folders of the new layout are those of the images: a list says whose crop is whose, and how that is known."""
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for k, path in enumerate(sorted(folder.rglob("*.tif"))):
+        name = ("Meier_1", "Meier_2", "Huber_1")[k]
+        path.rename(flat / f"{name}.tif")
+        path.with_suffix(".xml").rename(flat / f"{name}.xml")
+    (flat / "patients.csv").write_text("crop,patient\nMeier_2,Schmid\n")
+    made = corrected_collection(flat, tmp_path / "out", which="labelled")
+    told = {c.name: (c.patient, c.patient_source) for c in open_collection(made.folder)}
+    expected = {"Meier_1": ("Meier", "name"), "Meier_2": ("Schmid", "given"), "Huber_1": ("Huber", "name")}
+    assert told == expected
+    again = corrected_collection(flat, tmp_path / "out", which="labelled")
+    assert {c.name: (c.patient, c.patient_source) for c in open_collection(again.folder)} == expected
+    with pytest.raises(CollectionError, match="choose a folder outside of it"):
+        corrected_collection(flat, flat / "to-train", which="labelled")

@@ -137,3 +137,13 @@ def test_the_preview_goes_along_to_the_next_crop(opened, viewer, qtbot, settle):
     viewer.layers.remove(preview)
     qtbot.wait(20)
     assert not panel.live.value
+
+
+def test_masks_are_not_written_among_the_crops(opened, settle):
+    panel = opened.panels["Masks"]
+    root = opened.model.collection.root
+    before = sorted(root.rglob("*.tif"))
+    panel.folder.set_path(root / "masks")
+    assert panel.write_all() is None
+    assert "choose a folder outside of it" in panel.progress.label.text()
+    assert sorted(root.rglob("*.tif")) == before

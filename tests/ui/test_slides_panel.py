@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLineEdit
 
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.ui import canvas
@@ -298,3 +299,94 @@ def test_names_in_a_narrow_column_tell_crops_apart():
     crops.append(crop("slides", "a very long name of a crop 7"))
     assert list(brief_names(crops).values()) == ["A9K0 DX1_1", "A9K0 DX1_12", "5495 DX1_1", "…ame of a crop 7"]
     assert set(_PLAIN) == set(KINDS), "every kind has plain words"
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """Three synthetic crops whose folders and names are no barcodes: CaseA twice, CaseB once."""
+    from napari_monusac.synth import write_collection
+
+    root = tmp_path / "Fälle"
+    made = write_collection(tmp_path / "made", 3, 1, seed=5, shape=(96, 96))
+    for image, place in zip(sorted(made.rglob("*.svs")), ("CaseA/roi1", "CaseA/roi2", "CaseB/roi1"), strict=True):
+        target = root / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for path in (image, image.with_suffix(".xml")):
+            path.rename(target.with_suffix(path.suffix))
+    return root
+
+
+def test_patients_are_said_and_set_in_the_list(studio, qtbot, settle, cases):
+    panel = studio.panels["Slides"]
+    panel.open_folder(cases)
+    qtbot.waitUntil(lambda: studio.model.crop is not None, timeout=30_000)
+    settle()
+    said = panel.patients.said.text()
+    assert said.startswith("3 crops of 2 patients, taken from the folders.")
+    assert "guess" not in said
+    assert "3 crops of 2 patients, taken from the folders. Look" in studio.panels["Train"].form.patients.text()
+    image = studio.model.crop.image
+    panel.patients.set.click()
+    assert not panel.crops.tree.isColumnHidden(3)
+    assert panel.crops.tree.isColumnHidden(1)
+    rows = [panel.crops.items[n] for n in ("CaseA/roi1", "CaseB/roi1")]
+    assert [r.text(3) for r in rows] == ["CaseA", "CaseB"]
+    for r in rows:
+        r.setSelected(True)
+    panel.crops.tree.itemDoubleClicked.emit(rows[0], 0)
+    editor = panel.crops.tree.viewport().findChild(QLineEdit)
+    assert editor is not None, "the cell can be typed into"
+    editor.setText("Meier")
+    qtbot.keyClick(editor, Qt.Key.Key_Return)
+    wanted = {"CaseA/roi1": "Meier", "roi2": "CaseA", "CaseB/roi1": "Meier"}
+    qtbot.waitUntil(lambda: panel.crops.patients() == wanted, timeout=5000)
+    panel.patients.save.click()
+    qtbot.waitUntil(lambda: studio.model.collection.grouping.file is not None, timeout=30_000)
+    settle()
+    assert (cases / "patients.csv").is_file()
+    assert {c.name: c.patient for c in studio.model.collection} == {
+        "roi2": "CaseA", "CaseA/roi1": "Meier", "CaseB/roi1": "Meier",
+    }  # fmt: skip
+    assert panel.patients.said.text().startswith("3 crops of 2 patients, taken from patients.csv (")
+    assert "Look" not in panel.patients.said.text()
+    assert studio.model.crop.image == image, "the open crop stays"
+    assert studio.model.crop.patient == "Meier"
+    assert "taken from patients.csv" in studio.panels["Train"].form.patients.text()
+    panel.patients.set.click()
+    panel.patients.found.click()
+    qtbot.waitUntil(lambda: studio.model.collection.grouping.file is None, timeout=30_000)
+    settle()
+    assert not (cases / "patients.csv").exists()
+    assert studio.model.collection.patients == ("CaseA", "CaseB")
+
+
+def test_patients_of_a_table_and_a_wrong_table(studio, qtbot, settle, cases, tmp_path):
+    panel = studio.panels["Slides"]
+    panel.open_folder(cases)
+    qtbot.waitUntil(lambda: studio.model.crop is not None, timeout=30_000)
+    settle()
+    (tmp_path / "wrong.csv").write_text("crop,who\nroi2,Meier\n")
+    panel.patients.set.click()
+    panel.patients.take_table(tmp_path / "wrong.csv")
+    settle()
+    assert "columns crop, who" in panel.patients.progress.label.text()
+    assert not (cases / "patients.csv").exists()
+    (tmp_path / "right.csv").write_text("crop,patient\nroi2,Meier\n")
+    panel.patients.take_table(tmp_path / "right.csv")
+    qtbot.waitUntil(lambda: studio.model.collection.grouping.file is not None, timeout=30_000)
+    settle()
+    assert studio.model.collection.crop("roi2").patient == "Meier"
+    assert dict(studio.model.collection.grouping.sources) == {"given": 1, "folder": 2}
+
+
+def test_a_folder_that_is_chosen_for_training_says_its_patients(studio, qtbot, settle, cases, tmp_path):
+    form = studio.panels["Train"].form
+    form.data.box.setEditText(str(cases))
+    form.data._edited()
+    settle()
+    assert form.patients.text().startswith("3 crops of 2 patients, taken from the folders.")
+    assert form.patients.text().endswith("Set them in Slides.")
+    form.data.box.setEditText(str(tmp_path / "nowhere"))
+    form.data._edited()
+    settle()
+    assert "does not exist" in form.patients.text()

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_monusac.cli.shell import Json, answer, answer_json, existing_folder, progress, stop_on_signal, table, tell
+from napari_monusac.cli.shell import (
+    Json,
+    Patients,
+    answer,
+    answer_json,
+    existing_folder,
+    progress,
+    stop_on_signal,
+    table,
+    tell,
+)
 from napari_monusac.core.errors import Cancelled
 
 if TYPE_CHECKING:
@@ -21,10 +31,12 @@ def doctor(
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="A new folder for the mended copies.")] = None,
     everything: Annotated[bool, typer.Option("--everything", help="Copy the crops without a fault, too.")] = False,
+    patients: Patients = None,
     every: Annotated[bool, typer.Option("--all", help="One line a finding, not one a kind.")] = False,
     as_json: Json = False,
 ) -> None:
     """Examine every image and every nucleus of a folder. Exit code 0 with findings, too."""
+    from napari_monusac.io.collection import open_collection
     from napari_monusac.io.doctor import examine
     from napari_monusac.io.doctor import fix as write_mended
 
@@ -38,7 +50,7 @@ def doctor(
                 raise Cancelled("nothing was changed")
             step(fraction, text)
 
-        report = examine(folder, progress=look)
+        report = examine(open_collection(folder, patients=patients), progress=look)
         mended = write_mended(report, out, everything=everything, progress=look) if out is not None else ()
     if as_json:
         answer_json({**report.model_dump(mode="json"), "verdict": report.verdict, "mended": mended})
@@ -49,7 +61,9 @@ def doctor(
     elif report.findings:
         _print_kinds(report)
     nuclei = ", ".join(f"{n} {name.lower()}" for name, n in report.nuclei.items() if n) or "no labelled nuclei"
-    answer(f"{report.crops} crops of {report.patients} patients, {nuclei}: {report.verdict}")
+    if report.guess:
+        tell(f"note: {report.guess}")
+    answer(f"{report.grouping}.\n{nuclei}: {report.verdict}")
     if out is not None:
         tell(f"{len(mended)} files are written to {out}")
 

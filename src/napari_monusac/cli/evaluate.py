@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_monusac.cli.shell import Json, answer_json, existing_folder, plain, progress, stop_on_signal, tell
+from napari_monusac.cli.shell import Json, Patients, answer_json, existing_folder, plain, progress, stop_on_signal, tell
 
 if TYPE_CHECKING:
     from napari_monusac.scoring.evaluation import Evaluation
@@ -38,6 +38,7 @@ def evaluate(
     crops: Annotated[
         list[str] | None, typer.Option("--crop", help="Only this crop; may be given several times.")
     ] = None,
+    patients: Patients = None,
     ambiguous: Annotated[
         Literal["mask", "discount"],
         typer.Option("--ambiguous", help="Leave Ambiguous regions out, or forgive what is found there."),
@@ -65,26 +66,34 @@ def evaluate(
             truth,
             folders[0],
             crops=crops,
+            patients=patients,
             ambiguous=ambiguous,
             boundary_width=boundary_width,
             progress=lambda done, total, name: step(done / max(1, total), f"scoring {name}"),
             should_stop=stopping,
             each=evidence.add if report is not None else None,
-            command=_command(truth, pred, before, crops, ambiguous, boundary_width),
+            command=_command(truth, pred, before, crops, ambiguous, boundary_width, patients),
         )
-        guard = _compare(truth, folders, crops, step)
+        guard = _compare(truth, folders, crops, patients, step)
         if report is not None:
             _write_report(result, report, evidence, folders[0])
     _answer(result, guard, as_json)
 
 
 def _command(
-    truth: Path, pred: Path, before: Path | None, crops: list[str] | None, ambiguous: str, boundary_width: int
+    truth: Path,
+    pred: Path,
+    before: Path | None,
+    crops: list[str] | None,
+    ambiguous: str,
+    boundary_width: int,
+    patients: Path | None = None,
 ) -> str:
     """What to type to get the same numbers again."""
     words = ["napari-monusac", "evaluate", "--truth", str(truth), "--pred", str(pred)]
     words += ["--before", str(before)] if before is not None else []
     words += [word for crop in crops or () for word in ("--crop", crop)]
+    words += ["--patients", str(patients)] if patients is not None else []
     words += ["--ambiguous", ambiguous] if ambiguous != "mask" else []
     words += ["--boundary-width", str(boundary_width)] if boundary_width != 3 else []
     return shlex.join(words)
@@ -125,14 +134,18 @@ def _predictions(
 
 
 def _compare(
-    truth: Path, folders: list[Path], crops: list[str] | None, step: Callable[[float, str], None]
+    truth: Path,
+    folders: list[Path],
+    crops: list[str] | None,
+    patients: Path | None,
+    step: Callable[[float, str], None],
 ) -> Guard | None:
     if len(folders) < 2:
         return None
     from napari_monusac.scoring.guard import guard_folders
 
     step(0.99, "comparing nucleus by nucleus")
-    return guard_folders(truth, before=folders[1], after=folders[0], crops=crops)
+    return guard_folders(truth, before=folders[1], after=folders[0], crops=crops, patients=patients)
 
 
 def _answer(result: Evaluation, guard: Guard | None, as_json: bool) -> None:

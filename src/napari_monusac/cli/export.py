@@ -63,6 +63,7 @@ def _onnx(source: Path, out: Path) -> list[Path]:
 def _nuclei(source: Path, to: str, out: Path, parent: bool) -> tuple[list[Path], int]:
     from napari_monusac.jobs.exports import exportables
 
+    _refuse_data_folder(source, out)
     out.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     held: list[Exportable] = []
@@ -80,6 +81,21 @@ def _nuclei(source: Path, to: str, out: Path, parent: bool) -> tuple[list[Path],
     if held:
         files.append(_write_coco(held, out / "nuclei.coco.json"))
     return files, count
+
+
+def _refuse_data_folder(source: Path, out: Path) -> None:
+    """Refuse to write what was exported among the crops that it comes from.
+
+    Raises
+    ------
+    CollectionError
+        `out` lies in the folder of crops.
+    """
+    from napari_monusac.io.folders import is_collection
+    from napari_monusac.io.outputs import refuse_inside
+
+    if source.is_dir() and source.suffix != ".zarr" and is_collection(source):
+        refuse_inside(out, source, "exported nuclei")
 
 
 def _write(item: Exportable, to: str, out: Path, parent: bool) -> list[Path]:

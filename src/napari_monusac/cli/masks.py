@@ -23,11 +23,13 @@ def masks(
     A crop that cannot be read is reported and the rest go on; the exit code is then 1.
     """
     from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.outputs import refuse_inside
     from napari_monusac.jobs.maskfiles import write_crop_masks
 
     if boundary_width not in BOUNDARY_WIDTHS:
         raise typer.BadParameter(f"{boundary_width} is none of 1, 3, 5, 7 px", param_hint="--boundary-width")
     collection = open_collection(existing_folder(folder))
+    refuse_inside(out, folder, "masks")
     todo = collection.labelled
     if not todo:
         raise CollectionError(folder, "holds no annotated crop", "put the .xml files beside the images")

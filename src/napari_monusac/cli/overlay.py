@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_monusac.core.classes import CLASSES, PALETTES, NucleusClass, Rgb
 from napari_monusac.core.files import atomic_write_bytes
+from napari_monusac.io.outputs import marked_png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +71,7 @@ def save_png(picture: Picture, path: Path) -> None:
     done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:
         raise OSError(f"{path}: the picture could not be encoded")
-    atomic_write_bytes(path, data.tobytes())
+    atomic_write_bytes(path, marked_png(data.tobytes()))
 
 
 def _draw(picture: Any, instances: Instances, classes: Mapping[int, int], *, dashed: bool) -> None:

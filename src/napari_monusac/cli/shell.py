@@ -28,6 +28,13 @@ T = TypeVar("T")
 STOPPED = 130
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; everything else on stderr.")]
+Patients = Annotated[
+    Path | None,
+    typer.Option(
+        "--patients",
+        help="A table (crop, patient) that says whose crop is whose. Default: patients.csv in the folder, if there is one.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 
 

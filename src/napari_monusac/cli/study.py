@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from napari_monusac.cli.shell import STOPPED, Device, Json, answer_json, existing_folder, stop_on_signal, table, tell
+from napari_monusac.cli.shell import (
+    STOPPED,
+    Device,
+    Json,
+    Patients,
+    answer_json,
+    existing_folder,
+    stop_on_signal,
+    table,
+    tell,
+)
 from napari_monusac.core.errors import RunError
 from napari_monusac.core.recipe import load_recipe
 
@@ -32,6 +42,7 @@ def study(
         list[str] | None, typer.Option("--set", help="key=value over every recipe; may be given several times.")
     ] = None,
     split: Annotated[Literal["patient", "official"], typer.Option("--split", help="One split for all.")] = "patient",
+    patients: Patients = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the split.")] = 0,
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
@@ -42,11 +53,13 @@ def study(
     Ctrl-C or SIGTERM saves the run at work, begins no other one, and ends with exit code 130. Started again, it goes
     on: finished runs are kept, an unfinished one is resumed.
     """
+    from napari_monusac.cli.train import split_of
+
     existing_folder(data)
     chosen = {name: load_recipe(name).with_settings(settings or []) for name in recipes or _DEFAULT}
     names = _folder_names(list(chosen))
     out.mkdir(parents=True, exist_ok=True)
-    common = _split(data, split, seed)
+    common = split_of(data, split, seed, patients)
     note = "stopping: the model is saved after this batch, no other run begins (Ctrl-C again ends at once)"
     with stop_on_signal(note) as asked:
         runs, failed = _train_all(chosen, names, data, out, common, device, threads, asked)
@@ -113,16 +126,6 @@ def _folder_names(recipes: list[str]) -> dict[str, str]:
     if len(set(names.values())) < len(names):
         raise typer.BadParameter(f"two recipes of one name: {', '.join(recipes)}", param_hint="--recipe")
     return names
-
-
-def _split(data: Path, kind: str, seed: int) -> Split:
-    from napari_monusac.io.collection import open_collection
-    from napari_monusac.io.splits import make_split
-
-    made = make_split(open_collection(data), kind="official" if kind == "official" else "patient", seed=seed)
-    for note in made.notes:
-        tell(f"note: {note}")
-    return made
 
 
 def _run(folder: Path, data: Path, split: Split, recipe: TrainingRecipe) -> RunFolder:

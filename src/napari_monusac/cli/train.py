@@ -13,9 +13,11 @@ from napari_monusac.cli.shell import (
     STOPPED,
     Device,
     Json,
+    Patients,
     answer,
     answer_json,
     existing_folder,
+    plain,
     progress,
     stop_on_signal,
     tell,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from napari_monusac.core.recipe import TrainingRecipe
     from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.splits import Split
 
 #: How long the other ranks wait for rank 0 to make the run folder, seconds.
 _WAIT_S = 300.0
@@ -51,6 +54,7 @@ def train(
         Literal["patient", "official"],
         typer.Option("--split", help="By patient within --data, or the two official lists."),
     ] = "patient",
+    patients: Patients = None,
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
     dry_run: Annotated[
@@ -70,12 +74,12 @@ def train(
     takes `--run` for an option of its own).
     """
     if dry_run:
-        _dry_run(data, recipe, settings or [], split, device, as_json=as_json)
+        _dry_run(data, recipe, settings or [], split, device, patients, as_json=as_json)
         return
     folder = _run_path(run, recipe, resume)
-    run_folder = _opened(folder, data, recipe, settings or [], split) if resume and _is_run(folder) else None
+    run_folder = _opened(folder, data, settings or [], patients) if resume and _is_run(folder) else None
     if run_folder is None:
-        run_folder = _made(folder, data, recipe, settings or [], split)
+        run_folder = _made(folder, data, recipe, settings or [], split, patients)
     end = follow(run_folder, device=device, threads=threads, tensorboard=tensorboard)
     if not _is_first_rank():
         raise typer.Exit({"completed": 0, "stopped": STOPPED}.get(end.reason, 1))
@@ -155,7 +159,16 @@ def report(run: RunFolder, end: RunEnded, *, as_json: bool) -> None:
         raise typer.Exit(STOPPED)
 
 
-def _dry_run(data: Path | None, recipe: str, settings: list[str], split: str, device: str, *, as_json: bool) -> None:
+def _dry_run(
+    data: Path | None,
+    recipe: str,
+    settings: list[str],
+    split: str,
+    device: str,
+    patients: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     """Try the run in a folder that is thrown away.
 
     Raises
@@ -172,12 +185,13 @@ def _dry_run(data: Path | None, recipe: str, settings: list[str], split: str, de
         raise typer.BadParameter("name the folder of labelled crops", param_hint="--data")
     chosen = load_recipe(recipe).with_settings(settings)
     with tempfile.TemporaryDirectory() as folder, stop_on_signal("stopping") as stopping, progress(1.0, "") as step:
-        run = make_run(Path(folder) / "check", existing_folder(data), chosen, split)
+        run = make_run(Path(folder) / "check", existing_folder(data), chosen, split, patients)
         found = dry_run(chosen, run, device=device, progress=step, should_stop=stopping)
     if as_json:
-        answer_json(found)
+        grouping = {k: getattr(run.split, k) for k in ("grouping", "patient_sources", "guessed_patients")}
+        answer_json({**plain(found), **grouping})
     else:
-        answer(found.summary())
+        answer(f"{run.split.grouping}.\n{found.summary()}")
     if found.problems:
         raise TrainingError(f"the run cannot start: {found.problems[0]}", "mend the data, or choose another recipe")
 
@@ -194,12 +208,13 @@ def _is_run(folder: Path) -> bool:
     return (folder / "run.json").is_file()
 
 
-def _opened(folder: Path, data: Path | None, recipe: str, settings: list[str], split: str) -> RunFolder:
+def _opened(folder: Path, data: Path | None, settings: list[str], patients: Path | None) -> RunFolder:
     """Open the run that is to be resumed; its own data, split and recipe hold, with the ``--set`` values over it."""
     from napari_monusac.io.runs import RunFolder
 
-    del recipe, split
     run = RunFolder.open(folder)
+    if patients is not None:
+        raise RunError(folder, "keeps the split that it began with", "leave --patients out, or start a new run")
     if data is not None and data.expanduser().resolve() != run.data.resolve():
         raise RunError(folder, f"was made on {run.data}, not on {data}", "leave --data out, or start a new run")
     if settings:
@@ -207,18 +222,31 @@ def _opened(folder: Path, data: Path | None, recipe: str, settings: list[str], s
     return run
 
 
-def _made(folder: Path, data: Path | None, recipe: str, settings: list[str], split: str) -> RunFolder:
+def _made(
+    folder: Path, data: Path | None, recipe: str, settings: list[str], split: str, patients: Path | None
+) -> RunFolder:
     from napari_monusac.core.recipe import load_recipe
 
     if data is None:
         raise typer.BadParameter("name the folder of labelled crops", param_hint="--data")
     existing_folder(data)
     chosen = load_recipe(recipe).with_settings(settings)
-    return make_run(folder, data, chosen, split) if _is_first_rank() else _made_by_first_rank(folder)
+    return make_run(folder, data, chosen, split, patients) if _is_first_rank() else _made_by_first_rank(folder)
 
 
-def make_run(folder: Path, data: Path, recipe: TrainingRecipe, split: str = "patient") -> RunFolder:
+def make_run(
+    folder: Path, data: Path, recipe: TrainingRecipe, split: str = "patient", patients: Path | None = None
+) -> RunFolder:
     """Make a run folder with a split of the data; what the split has to say is told on stderr.
+
+    Parameters
+    ----------
+    folder, data : Path
+        The run folder, and the folder of labelled crops.
+    recipe : TrainingRecipe
+    split : {"patient", "official"}
+    patients : Path, optional
+        A table (crop, patient); see `napari_monusac.io.collection.open_collection`.
 
     Raises
     ------
@@ -227,14 +255,29 @@ def make_run(folder: Path, data: Path, recipe: TrainingRecipe, split: str = "pat
     RunError
         The folder is not empty.
     """
-    from napari_monusac.io.collection import open_collection
     from napari_monusac.io.runs import RunFolder
+
+    chosen = split_of(data, split, recipe.seed, patients)
+    return RunFolder.create(folder, data=data, split=chosen, recipe=recipe)
+
+
+def split_of(data: Path, kind: str, seed: int, patients: Path | None = None) -> Split:
+    """Split a folder, and tell on stderr how its crops fall into patients and what else should be known.
+
+    Raises
+    ------
+    CollectionError
+        The data cannot be split.
+    """
+    from napari_monusac.io.collection import open_collection
     from napari_monusac.io.splits import make_split
 
-    chosen = make_split(open_collection(data), kind="official" if split == "official" else "patient", seed=recipe.seed)
-    for note in chosen.notes:
+    collection = open_collection(data, patients=patients)
+    made = make_split(collection, kind="official" if kind == "official" else "patient", seed=seed)
+    tell(made.grouping)
+    for note in made.notes:
         tell(f"note: {note}")
-    return RunFolder.create(folder, data=data, split=chosen, recipe=recipe)
+    return made
 
 
 def _made_by_first_rank(folder: Path) -> RunFolder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import CollectionError, SlideError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.io.channels import ChannelOrder, ChannelVerdict, channel_verdict, decide_swapped
-from napari_monusac.io.folders import DEEPEST, Crop, Part, Problem, scan, uniquely_named
+from napari_monusac.io.folders import DEEPEST, Crop, Part, Problem, in_order, scan, uniquely_named
+from napari_monusac.io.patient_list import find_list, read_list, with_given
+from napari_monusac.io.patients import Grouping, grouping_of
 from napari_monusac.io.slides import IMAGE_SUFFIXES, Slide, channel_sample, open_slide
 from napari_monusac.io.slidetags import plausible
 
@@ -41,11 +43,14 @@ class Collection:
         problems: tuple[Problem, ...] = (),
         channel_order: ChannelOrder = "auto",
         um_per_px: float | None = None,
+        patient_file: Path | None = None,
+        patient_notes: tuple[str, ...] = (),
     ) -> None:
         self.root, self.crops, self.unpaired, self.problems = root, crops, unpaired, problems
         self._order = channel_order
         self._orders: dict[str, ChannelOrder] = {}
         self._um_per_px = um_per_px
+        self._patient_file, self._patient_notes = patient_file, patient_notes
         self._by_name = {c.name: c for c in crops}
         self._verdicts: dict[Path, ChannelVerdict] = {}
         self._counts: dict[Path, tuple[tuple[int, int] | None, dict[NucleusClass, int]]] = {}
@@ -55,6 +60,15 @@ class Collection:
     def patients(self) -> tuple[str, ...]:
         """Names of the patients, in order."""
         return tuple(dict.fromkeys(c.patient for c in self.crops))
+
+    @property
+    def grouping(self) -> Grouping:
+        """How many crops of how many patients, and what told the patients."""
+        return self.grouping_of(self.crops)
+
+    def grouping_of(self, crops: Sequence[Crop]) -> Grouping:
+        """The same of some of the crops."""
+        return grouping_of(crops, self._patient_file, self._patient_notes)
 
     @property
     def labelled(self) -> tuple[Crop, ...]:
@@ -215,6 +229,7 @@ def open_collection(
     channel_order: ChannelOrder = "auto",
     um_per_px: float | None = None,
     deepest: int = DEEPEST,
+    patients: str | Path | None = None,
 ) -> Collection:
     """Open a folder: an official root, the folder that holds both, one patient, or a flat folder of crops.
 
@@ -230,11 +245,14 @@ def open_collection(
         Micrometres per pixel of images that do not say it themselves.
     deepest : int
         How many folders deep to look; 0 looks at the folder itself only.
+    patients : str or Path, optional
+        A table (crop, patient) that says whose crop is whose; by default ``patients.csv`` in the folder, where there is
+        one, or the list that was made for it in Slides. See `napari_monusac.io.patient_list`.
 
     Raises
     ------
     CollectionError
-        The folder does not exist or holds no image.
+        The folder does not exist or holds no image, or the list of patients is wrong.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -242,8 +260,22 @@ def open_collection(
         raise CollectionError(root, what, "give the folder that holds the crops")
     if um_per_px is not None and plausible(um_per_px) is None:
         raise CollectionError(root, f"um_per_px {um_per_px:g} is no microscope's", "give a value like 0.25")
-    crops, unpaired, problems = scan(root, deepest)
-    if not crops and not unpaired:
-        known = ", ".join(IMAGE_SUFFIXES)
-        raise CollectionError(root, f"holds no image ({known})", "give the folder that holds the crops")
-    return Collection(root, uniquely_named(root, crops), tuple(unpaired), tuple(problems), channel_order, um_per_px)
+    found, unpaired, problems = scan(root, deepest)
+    if not found and not unpaired:
+        raise CollectionError(root, *_holds_nothing(problems))
+    crops = list(uniquely_named(root, found))
+    listed, notes = Path(patients) if patients is not None else find_list(root), list[str]()
+    if listed is not None and crops:
+        crops, notes = with_given(crops, read_list(listed), listed, root)
+        crops.sort(key=in_order)
+    return Collection(
+        root, tuple(crops), tuple(unpaired), tuple(problems), channel_order, um_per_px, listed, tuple(notes)
+    )
+
+
+def _holds_nothing(problems: Sequence[Problem]) -> tuple[str, str]:
+    """What is wrong with a folder without images, and the mend: what was left out may be the reason."""
+    known = ", ".join(IMAGE_SUFFIXES)
+    if problems:
+        return f"holds no crop; {problems[0].path}: {problems[0].message}", "give the folder that holds the crops"
+    return f"holds no image ({known})", "give the folder that holds the crops"

@@ -15,7 +15,7 @@ from napari_monusac.io.doctor_images import ImageFacts, examine_image
 from napari_monusac.io.doctor_mend import Mended, fix
 from napari_monusac.io.doctor_nuclei import examine_nuclei
 from napari_monusac.io.doctor_report import KINDS, SEVERITIES, Finding, Report, finding
-from napari_monusac.io.doctor_sets import leaks, rare_classes, stain_outliers, twins
+from napari_monusac.io.doctor_sets import leaks, patient_list_gaps, rare_classes, stain_outliers, twins
 from napari_monusac.io.folders import Crop
 from napari_monusac.io.organs import patient_barcode
 
@@ -57,13 +57,15 @@ def examine(folder: str | Path | Collection, progress: Progress | None = None) -
     facts = {e.crop.name: e.facts for e in done if e.facts is not None}
     counts = {e.crop.name: e.counts for e in done if e.counts}
     found = [f for e in done for f in e.findings]
-    found += _unpaired(collection)
+    found += _left_out(collection) + _unpaired(collection) + patient_list_gaps(collection)
     found += leaks(collection) + twins(collection.crops, facts) + stain_outliers(collection.crops, facts)
     found += rare_classes(collection, counts)
     return Report(
         folder=str(collection.root),
         crops=len(collection),
         patients=len(collection.patients),
+        grouping=str(collection.grouping),
+        guess=collection.grouping.warning,
         nuclei={k.label: sum(c.get(k, 0) for c in counts.values()) for k in (*CLASSES, NucleusClass.UNCLASSIFIED)},
         findings=tuple(sorted(found, key=_order)),
     )
@@ -108,14 +110,21 @@ def _unreadable(error: AnnotationError, path: Path, crop: Crop | None = None) ->
     return finding("unreadable-annotation", message, crop, path=path)
 
 
+def _left_out(collection: Collection) -> list[Finding]:
+    """What the folder holds that is no crop, and what was not looked into."""
+    return [finding(p.code, p.message, path=p.path) for p in collection.problems if p.code != "missing-image"]
+
+
 def _unpaired(collection: Collection) -> list[Finding]:
     """Annotations without an image are read all the same: their outlines can be odd, too."""
     from napari_monusac.io.annotations import read_annotation
 
     found = []
+    reasons = {p.path: p.message for p in collection.problems}
     for path in collection.unpaired:
         patient = patient_barcode(path.stem)
-        found.append(finding("missing-image", f"{path.name} has no image beside it", path=path, patient=patient))
+        reason = reasons.get(path, "has no image beside it")
+        found.append(finding("missing-image", f"{path.name} {reason}", path=path, patient=patient))
         try:
             annotation = read_annotation(path)
         except AnnotationError as error:

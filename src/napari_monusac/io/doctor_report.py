@@ -66,6 +66,21 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "With the official split this patient trains and validates: scores are too good.",
             "Split by patient, or leave the patient out of one list.",
         ),
+        "patient-list": Kind(
+            "warning",
+            "The list of patients does not fit the folder: some patients are found as without it.",
+            "Complete the list: a row a crop.",
+        ),
+        "left-out": Kind(
+            "warning",
+            "Crops in this folder are not found: they neither train nor are scored.",
+            "Open that folder itself, or move it up.",
+        ),
+        "own-output": Kind(
+            "info",
+            "None: masks, runs and reviews of this program are no crops.",
+            "Nothing to do; better keep them outside of the data.",
+        ),
         "swapped-channels": Kind(
             "warning",
             "Read as it stands, red cells look blue and nuclei brown; mixed with right images it confuses the network. "
@@ -199,6 +214,8 @@ class Report(BaseModel):
     folder: str
     crops: int = 0
     patients: int = 0
+    grouping: str = Field("", description="How many crops of how many patients, and what told the patients")
+    guess: str = Field("", description="What it may cost that patients were guessed, and the mend")
     nuclei: dict[str, int] = Field(default_factory=dict, description="Number of nuclei by class")
     findings: tuple[Finding, ...] = ()
 

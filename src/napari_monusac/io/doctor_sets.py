@@ -34,6 +34,12 @@ def leaks(collection: Collection) -> list[Finding]:
     ]  # fmt: skip
 
 
+def patient_list_gaps(collection: Collection) -> list[Finding]:
+    """Report crops that the list of patients leaves out, and rows of it without a crop."""
+    grouping = collection.grouping
+    return [finding("patient-list", note, path=grouping.file) for note in grouping.notes]
+
+
 def twins(crops: tuple[Crop, ...], facts: Mapping[str, ImageFacts]) -> list[Finding]:
     """Report crops with the same pixels, each against the first one of its kind."""
     groups: dict[str, list[Crop]] = defaultdict(list)

@@ -1,25 +1,24 @@
-"""What lies in a folder of crops: pairs of image and annotation, by name."""
+"""What lies in a folder of crops: folders walked, images paired with annotations, outputs left out."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from napari_monusac.io.organs import organ_of, patient_barcode
-from napari_monusac.io.slides import IMAGE_SUFFIXES
+from napari_monusac.io.organs import organ_of
+from napari_monusac.io.outputs import is_output_folder, is_output_image
+from napari_monusac.io.pairing import Pair, image_key, is_shelf, pair_files
+from napari_monusac.io.patients import PatientSource, find_patients
 
 Part = Literal["train", "test"]
-#: Suffixes of annotations, the preferred one first.
-ANNOTATION_SUFFIXES = (".xml", ".geojson")
-#: Folders below this depth are not looked into; no MoNuSAC layout goes deeper.
-DEEPEST = 5
+#: Folders below this depth are not looked into, and said to be left out.
+DEEPEST = 10
 _PART_ORDER: dict[Part | None, int] = {"train": 0, "test": 1, None: 2}
-_DERIVED = re.compile(r"_(instances|semantic|ternary|ambiguous|labels)$", re.IGNORECASE)
 _TEST = re.compile(r"monusac.*test|^test(ing)?$", re.IGNORECASE)
 _TRAIN = re.compile(r"monusac.images.and.annotations|monusac.*train|^train(ing)?$", re.IGNORECASE)
 
@@ -33,7 +32,7 @@ class Crop:
     name : str
         Unique in its collection: the file's name without suffix, with folders before it where that alone is not unique.
     patient : str
-        ``TCGA-XX-XXXX``, or the folder's or file's name where there is no barcode. The unit of splitting.
+        Whose crop it is: what the user says, ``TCGA-XX-XXXX``, or what folder or name tell. The unit of splitting.
     image : Path
         The image; .svs is preferred to .tif, .tif to .png and .jpg.
     annotation : Path or None
@@ -42,6 +41,8 @@ class Crop:
         Which of the two official roots it comes from.
     others : tuple of Path
         Images of the same name that were not chosen.
+    patient_source : {"given", "barcode", "folder", "name"}
+        What told the patient; the last two are guesses.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Crop:
     annotation: Path | None = None
     part: Part | None = None
     others: tuple[Path, ...] = ()
+    patient_source: PatientSource = "name"
 
     @property
     def organ(self) -> str | None:
@@ -59,12 +61,12 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in the folder that is not as it should be.
+    """Something in the folder that is not as it should be, or that was left out.
 
     Attributes
     ----------
     code : str
-        ``missing-image``.
+        ``missing-image``, ``own-output`` or ``left-out``.
     path : Path
         The file in question.
     message : str
@@ -80,7 +82,7 @@ class Problem:
 
 
 def scan(root: Path, deepest: int = DEEPEST) -> tuple[list[Crop], list[Path], list[Problem]]:
-    """Find images and annotations under a folder and pair them.
+    """Find images and annotations under a folder, pair them, and find each crop's patient.
 
     Parameters
     ----------
@@ -92,76 +94,144 @@ def scan(root: Path, deepest: int = DEEPEST) -> tuple[list[Crop], list[Path], li
     Returns
     -------
     crops, unpaired, problems
-        Crops in order (train, test; patient; number), annotations without an image, and what is not as it should be.
+        Crops in order (train, test; patient; number), annotations without an image, and what is not as it should be or
+        was left out.
     """
-    crops: list[Crop] = []
-    unpaired: list[Path] = []
     problems: list[Problem] = []
-    for folder, files in _folders(root, deepest):
-        images: dict[str, list[Path]] = defaultdict(list)
-        annotations: dict[str, list[Path]] = defaultdict(list)
-        for file in files:
-            suffix = file.suffix.lower()
-            if suffix in IMAGE_SUFFIXES:
-                images[file.stem].append(file)
-            elif suffix in ANNOTATION_SUFFIXES:
-                annotations[file.stem].append(file)
-        for stem in sorted(images):
-            if _DERIVED.search(stem) and _DERIVED.sub("", stem) in images:
-                continue  # a mask that was written beside its image
-            ranked = sorted(images[stem], key=lambda p: IMAGE_SUFFIXES.index(p.suffix.lower()))
-            notes = sorted(annotations.get(stem, []), key=lambda p: ANNOTATION_SUFFIXES.index(p.suffix.lower()))
-            patient = _patient_of(root, folder, stem)
-            part = _part_of(root, folder)
-            crops.append(Crop(stem, patient, ranked[0], notes[0] if notes else None, part, tuple(ranked[1:])))
-        for stem in sorted(set(annotations) - set(images)):
-            unpaired.extend(annotations[stem])
-            for path in annotations[stem]:
-                problems.append(Problem("missing-image", path, "has no image beside it"))
-    crops.sort(key=lambda c: (_PART_ORDER[c.part], c.patient, _natural(c.name), str(c.image)))
-    return crops, unpaired, problems
+    pairs, alone = pair_files(root, walk(root, deepest, problems))
+    pairs = _without_outputs(pairs, problems)
+    places = [(pair.folder.relative_to(root).parts, image_key(pair.images[0])) for pair in pairs]
+    crops = []
+    for pair, (patient, source) in zip(pairs, find_patients(root, places), strict=True):
+        first, *others = pair.images
+        annotation = pair.annotations[0] if pair.annotations else None
+        part = _part_of(root, pair.folder)
+        crops.append(Crop(first.stem, patient, first, annotation, part, tuple(others), source))
+    for one in alone:
+        several = ", ".join(p.name for p in one.candidates[:3])
+        message = f"may belong to {several}: which?" if several else "has no image beside it"
+        problems.append(Problem("missing-image", one.path, message))
+    crops.sort(key=in_order)
+    return crops, [one.path for one in alone], problems
 
 
-def _folders(root: Path, deepest: int) -> Iterator[tuple[Path, list[Path]]]:
-    """Walk folders; hidden ones and links to elsewhere are left out."""
-    for folder, names, files in os.walk(root):
-        here = Path(folder)
-        depth = len(here.relative_to(root).parts)
-        names[:] = sorted(n for n in names if not n.startswith(".") and not n.endswith(".zarr") and depth < deepest)
-        yield here, [here / f for f in sorted(files) if not f.startswith(".")]
+def walk(root: Path, deepest: int, problems: list[Problem]) -> Iterator[tuple[Path, list[Path]]]:
+    """Walk folders and folders that are linked, each once; what is ours or cannot be looked into goes to `problems`.
+
+    Hidden folders and stores (``.zarr``) are left out. Linked folders come last, so that what lies in the folder itself
+    keeps its own name.
+    """
+    top = Path(os.path.realpath(root))
+    seen: set[Path] = set()
+    waiting, linked = [(root, 0)], list[tuple[Path, int]]()
+    while waiting or linked:
+        here, depth = (waiting or linked).pop()
+        real = Path(os.path.realpath(here))
+        if real in seen:
+            continue  # a link to what has been listed already
+        seen.add(real)
+        if depth and top.is_relative_to(real):
+            problems.append(Problem("left-out", here, "links to a folder around this one: not looked into"))
+            continue
+        try:
+            folders, links, files = _entries(here)
+        except OSError as error:
+            problems.append(Problem("left-out", here, f"cannot be looked into ({error.strerror})"))
+            continue
+        what = is_output_folder(here, {f.name for f in files}) if depth else ""
+        if what:
+            problems.append(Problem("own-output", here, f"holds {what} of this program: no crops are looked for in it"))
+            continue
+        yield here, files
+        if depth < deepest:
+            waiting += [(f, depth + 1) for f in reversed(folders)]
+            linked += [(f, depth + 1) for f in reversed(links)]
+        elif deepest and (folders or links):
+            number = len(folders) + len(links)
+            what = "1 folder below it is" if number == 1 else f"{number} folders below it are"
+            problems.append(Problem("left-out", here, f"{what} more than {deepest} folders deep: not looked into"))
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Folders, linked folders and files of a folder, in order of name; hidden ones and stores are left out."""
+    folders, links, files = list[Path](), list[Path](), list[Path]()
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda e: e.name):
+            if entry.name.startswith("."):
+                continue
+            path = folder / entry.name
+            if not entry.is_dir():
+                files.append(path)
+            elif not entry.name.endswith(".zarr"):
+                (links if entry.is_symlink() else folders).append(path)
+    return folders, links, files
+
+
+def _without_outputs(pairs: list[Pair], problems: list[Problem]) -> list[Pair]:
+    """Leave out masks and pictures that were written from crops; an image with an annotation of its own is a crop."""
+    stems = {image_key(p).casefold() for pair in pairs for p in pair.images}
+    kept, left = [], Counter[Path]()
+    for pair in pairs:
+        first = pair.images[0]
+        if not pair.annotations and is_output_image(first, image_key(first).casefold(), stems):
+            left[pair.folder] += 1
+        else:
+            kept.append(pair)
+    for folder, number in left.items():
+        what = "1 image in it is a mask or picture" if number == 1 else f"{number} images in it are masks or pictures"
+        problems.append(Problem("own-output", folder, f"{what} made from crops, and no crop"))
+    return kept
 
 
 def is_collection(root: Path, most_files: int = 5000) -> bool:
-    """Tell quickly whether a folder holds an .svs, or an image with an .xml of its name, in its first `most_files`."""
-    seen = 0
-    for _, files in _folders(root, DEEPEST):
-        notes = {f.stem for f in files if f.suffix.lower() == ".xml"}
-        for file in files:
-            suffix = file.suffix.lower()
-            if suffix == ".svs" or (suffix in IMAGE_SUFFIXES and file.stem in notes):
-                return True
-        seen += len(files)
-        if seen > most_files:
-            return False
-    return False
+    """Tell quickly whether a folder holds an .svs, or an image with its annotation, in its first `most_files`."""
+    seen: list[tuple[Path, list[Path]]] = []
+    number = 0
+    for folder, files in walk(root, DEEPEST, []):
+        if any(f.suffix.lower() == ".svs" for f in files):
+            return True
+        pairs, _ = pair_files(folder, [(folder, files)])
+        if any(p.annotations for p in pairs):
+            return True
+        seen.append((folder, files))
+        number += len(files) + 1
+        if number > most_files:
+            break
+    return any(p.annotations for p in pair_files(root, seen)[0])
+
+
+def partners(path: Path) -> Pair | None:
+    """Find the images and annotations that belong to a file: beside it, or in the folders beside its own.
+
+    Parameters
+    ----------
+    path : Path
+        An image or an annotation.
+
+    Returns
+    -------
+    Pair or None
+        None where the file is an annotation without an image.
+    """
+    folder = path.parent
+    found = _holding(path, pair_files(folder, walk(folder, 0, []))[0])
+    if (found is not None and found.annotations) or not is_shelf(folder.name):
+        return found
+    return _holding(path, pair_files(folder.parent, walk(folder.parent, 1, []))[0]) or found
+
+
+def _holding(path: Path, pairs: list[Pair]) -> Pair | None:
+    return next((p for p in pairs if path in p.images or path in p.annotations), None)
+
+
+def in_order(crop: Crop) -> tuple[int, str, tuple[tuple[int, int | str], ...], str]:
+    """Sort key of crops: train, test; patient; number."""
+    return _PART_ORDER[crop.part], crop.patient, _natural(crop.name), str(crop.image)
 
 
 def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
     """Sort key that puts _2 before _10, and counts _001 as 1."""
     return tuple((0, int(t)) if t.isdigit() else (1, t.casefold()) for t in re.split(r"(\d+)", name) if t)
-
-
-def _patient_of(root: Path, folder: Path, stem: str) -> str:
-    barcode = patient_barcode(stem) or patient_barcode(folder.name)
-    if barcode:
-        return barcode
-    own = re.sub(r"[_-]\d+$", "", stem)
-    # in a folder per patient the folder's name is the patient; in a flat one the crop's own name is
-    return folder.name if folder != root and (own == folder.name or _names_match(folder.name, stem)) else own
-
-
-def _names_match(folder: str, stem: str) -> bool:
-    return stem.casefold().startswith(folder.casefold()) or not re.search(r"[A-Za-z]", stem)
 
 
 def _part_of(root: Path, folder: Path) -> Part | None:

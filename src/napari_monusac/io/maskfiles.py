@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import AnnotationError, ShapeError
 from napari_monusac.core.files import atomic_write
+from napari_monusac.io.outputs import MARK
 
 _UM_PER_CM = 10_000
 _UM_PER_UNIT = {2: 25_400, 3: _UM_PER_CM}
@@ -68,7 +69,7 @@ def write_labels(labels: NDArray[Any], path: str | Path, um_per_px: float | None
         with atomic_write(path) as temporary:
             tifffile.imwrite(
                 temporary, stored, photometric="minisblack", compression="zlib", predictor=True,
-                resolution=resolution, resolutionunit="CENTIMETER" if resolution else None, metadata={"axes": "YX"},
+                resolution=resolution, resolutionunit="CENTIMETER" if resolution else None, metadata={"axes": "YX", "writer": MARK},
             )  # fmt: skip
     except OSError as error:
         raise AnnotationError(path, f"cannot be written: {error.strerror}", "choose another folder") from error

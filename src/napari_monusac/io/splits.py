@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.core.errors import CollectionError
 from napari_monusac.io.collection import Collection, Crop
+from napari_monusac.io.patients import GUESSES, MEND
 
 SplitKind = Literal["patient", "official"]
 _CANDIDATES = 400
@@ -33,6 +34,14 @@ class Split(BaseModel):
     training_nuclei: dict[str, int] = Field(default_factory=dict, description="Number of nuclei by class")
     validation_nuclei: dict[str, int] = Field(default_factory=dict, description="Number of nuclei by class")
     notes: tuple[str, ...] = Field((), description="What the user should be told")
+    grouping: str = Field("", description="How many crops of how many patients, and what told the patients")
+    patient_sources: dict[str, int] = Field(
+        default_factory=dict, description="Number of crops by what told their patient: given, barcode, folder, name"
+    )
+    guessed_patients: tuple[str, ...] = Field(
+        (), description="Patients that a folder or a name told: nobody has vouched"
+    )
+    patients_file: str = Field("", description="The list of patients that was heeded")
 
 
 def make_split(
@@ -98,8 +107,9 @@ def _held_out_patients(collection: Collection, crops: tuple[Crop, ...], seed: in
     if len(patients) < 2:
         raise CollectionError(
             collection.root,
-            f"has crops of one patient only ({patients[0]}), and validation needs a patient that the model never saw",
-            "add crops of another patient",
+            f"has crops of one patient only ({_one_patient(collection, crops)}), and validation needs a patient that the "
+            "model never saw",
+            f"add crops of another patient, or {MEND}",
         )
     counts = np.stack([_class_counts(collection, [c for c in crops if c.patient == p]) for p in patients])
     size = int(np.clip(round(fraction * len(patients)), 1, len(patients) - 1))
@@ -119,6 +129,12 @@ def _held_out_patients(collection: Collection, crops: tuple[Crop, ...], seed: in
     return {p for p, taken in zip(patients, best, strict=True) if taken}
 
 
+def _one_patient(collection: Collection, crops: tuple[Crop, ...]) -> str:
+    """The patient, what told it, and which crops were taken as its."""
+    names = ", ".join(c.name for c in crops[:3]) + (" ..." if len(crops) > 3 else "")
+    return f"{crops[0].patient}, taken from {collection.grouping_of(crops).taken_from}: {names}"
+
+
 def _described(
     collection: Collection, kind: SplitKind, seed: int, fraction: float, training: list[Crop], validation: list[Crop]
 ) -> Split:
@@ -127,7 +143,8 @@ def _described(
     counts = [_class_counts(collection, side) for side in sides]
     nuclei = [{k.label: int(n) for k, n in zip(CLASSES, c[:4], strict=True)} for c in counts]
     leaked = tuple(sorted(set(patients[0]) & set(patients[1])))
-    notes = []
+    grouping = collection.grouping_of([*training, *validation])
+    notes = [*grouping.notes]
     if leaked:
         notes.append(f"{', '.join(leaked)} stand in training and in validation: scores on them are too good")
     tests = len({c.patient for c in training if c.part == "test"})
@@ -138,9 +155,14 @@ def _described(
         if sum(have) and not all(have):
             where = "training" if not have[0] else "validation"
             notes.append(f"no {name.lower()} stands in {where}: only one patient has it, or the draw left no choice")
+    if grouping.warning:
+        notes.append(grouping.warning)
     return Split(
         kind=kind, seed=seed, validation_fraction=fraction,
         training=tuple(c.name for c in training), validation=tuple(c.name for c in validation),
         training_patients=patients[0], validation_patients=patients[1], leaked_patients=leaked,
         training_nuclei=nuclei[0], validation_nuclei=nuclei[1], notes=tuple(notes),
+        grouping=str(grouping), patient_sources={str(s): n for s, n in grouping.sources.items()},
+        guessed_patients=tuple(dict.fromkeys(c.patient for c in [*training, *validation] if c.patient_source in GUESSES)),
+        patients_file=str(grouping.file or ""),
     )  # fmt: skip

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_monusac.io.folders import ANNOTATION_SUFFIXES, is_collection
+from napari_monusac.io.folders import is_collection, partners
+from napari_monusac.io.pairing import ANNOTATION_SUFFIXES
 from napari_monusac.io.slides import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ PathOrPaths = str | Sequence[str]
 def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | None:
     """Return `read` for what is ours, None for all else (napari's own reader also claims .tif).
 
-    Ours are: an .svs; an ImageScope XML with an image of its name beside it; a .tif, .png or .jpg with such an XML
-    beside it; a folder that holds crops with annotations, or .svs files; a stored prediction (``.zarr``).
+    Ours are: an .svs; an ImageScope XML or a GeoJSON with its image; a .tif, .png or .jpg with such an annotation; a
+    folder that holds crops with annotations, or .svs files; a stored prediction (``.zarr``). Image and annotation lie
+    side by side, or in ``Tissue Images/`` and ``Annotations/``.
 
     Parameters
     ----------
@@ -75,28 +77,22 @@ def _is_ours(path: Path) -> bool:
         return is_stored_prediction(path) if suffix == ".zarr" else is_collection(path)
     if suffix == ".svs":
         return True
-    if suffix == ".xml":
-        return _is_imagescope(path) and any(_sibling(path, s) is not None for s in IMAGE_SUFFIXES)
-    if suffix in IMAGE_SUFFIXES:
-        sibling = _sibling(path, ".xml")
-        return sibling is not None and _is_imagescope(sibling)
-    return False
+    if suffix not in (*ANNOTATION_SUFFIXES, *IMAGE_SUFFIXES) or not path.is_file():
+        return False
+    pair = partners(path)
+    return pair is not None and any(_is_annotation(p) for p in pair.annotations)
 
 
-def _sibling(path: Path, suffix: str) -> Path | None:
-    for candidate in (path.with_suffix(suffix), path.with_suffix(suffix.upper())):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def _is_imagescope(path: Path) -> bool:
+def _is_annotation(path: Path) -> bool:
+    """Whether a file begins as an ImageScope XML or as GeoJSON does (other programs write .xml, too)."""
     try:
         with path.open("rb") as file:
             head = file.read(4096)
     except OSError:
         return False
-    return b"<Annotations" in head or "<Annotations".encode("utf-16-le") in head
+    if path.suffix.lower() == ".geojson":
+        return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+    return any("<Annotations".encode(code) in head for code in ("utf-8", "utf-16-le", "utf-16-be"))
 
 
 def _collection_and_crop(path: Path) -> tuple[Collection, Crop]:
@@ -111,7 +107,9 @@ def _collection_and_crop(path: Path) -> tuple[Collection, Crop]:
         return collection, first
     if not path.is_file():
         raise CollectionError(path, "does not exist", "check the path")
-    collection = open_collection(path.parent, deepest=0)
+    pair = partners(path)
+    apart = pair is not None and any(p.parent != path.parent for p in (*pair.images, *pair.annotations))
+    collection = open_collection(path.parent.parent, deepest=1) if apart else open_collection(path.parent, deepest=0)
     crop = collection.find(path)
     if crop is None:
         have = "images" if path.suffix.lower() in ANNOTATION_SUFFIXES else "readable files"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_monusac.core.errors import Cancelled
 from napari_monusac.io.collection import Collection as Crops
 from napari_monusac.io.collection import Crop, open_collection
+from napari_monusac.io.patients import MEND
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.evaluation import Evaluation, Provenance
 from napari_monusac.scoring.matching import AmbiguousRule
@@ -130,7 +131,13 @@ def _part(predicted: PredictedNuclei, shape: tuple[int, int]) -> tuple[slice, sl
     return slice(0, shape[0]), slice(0, shape[1])
 
 
-def folder_pairs(truth: str | Path, prediction: str | Path, *, crops: Collection[str] | None = None) -> FolderPairs:
+def folder_pairs(
+    truth: str | Path,
+    prediction: str | Path,
+    *,
+    crops: Collection[str] | None = None,
+    patients: str | Path | None = None,
+) -> FolderPairs:
     """Pair the crops of a collection with the predictions of a folder.
 
     Parameters
@@ -141,13 +148,15 @@ def folder_pairs(truth: str | Path, prediction: str | Path, *, crops: Collection
         Predictions; see `napari_monusac.scoring.predictions` for the forms.
     crops : collection of str, optional
         Names of the crops to take.
+    patients : str or Path, optional
+        A table (crop, patient); see `napari_monusac.io.collection.open_collection`.
 
     Raises
     ------
     CollectionError, FileProblem
         A folder is missing or holds nothing.
     """
-    return FolderPairs(open_collection(truth), PredictionFolder(prediction), crops)
+    return FolderPairs(open_collection(truth, patients=patients), PredictionFolder(prediction), crops)
 
 
 def evaluate_folders(
@@ -155,6 +164,7 @@ def evaluate_folders(
     prediction: str | Path,
     *,
     crops: Collection[str] | None = None,
+    patients: str | Path | None = None,
     ambiguous: AmbiguousRule = "mask",
     tolerances_px: tuple[int, ...] = TOLERANCES_PX,
     boundary_width: int = 3,
@@ -171,7 +181,7 @@ def evaluate_folders(
 
     Parameters
     ----------
-    truth, prediction, crops
+    truth, prediction, crops, patients
         See `folder_pairs`.
     ambiguous, tolerances_px, boundary_width, bootstrap, seed
         See `napari_monusac.scoring.report.evaluate`.
@@ -191,7 +201,7 @@ def evaluate_folders(
     Cancelled
         `should_stop` said so.
     """
-    pairs = folder_pairs(truth, prediction, crops=crops)
+    pairs = folder_pairs(truth, prediction, crops=crops, patients=patients)
     digests = hashlib.sha256(), hashlib.sha256()
 
     def watched() -> Iterator[CropPair]:
@@ -231,6 +241,12 @@ def _notes(pairs: FolderPairs) -> tuple[str, ...]:
     if missing:
         shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         notes.append(f"{len(missing)} of {len(pairs.crops)} crops have no prediction and are left out: {shown}")
+    grouping = pairs.collection.grouping_of(pairs.crops)
+    notes += grouping.notes
+    if grouping.guessed:
+        notes.append(
+            f"patients are guesses, taken from {grouping.taken_from}: scores per patient rest on them — {MEND}"
+        )
     if len(pairs.fingerprints) > 1:
         notes.append(f"the predictions come from {len(pairs.fingerprints)} recipes: {', '.join(pairs.fingerprints)}")
     return tuple(notes)

@@ -142,10 +142,11 @@ def guard_folders(
     after: str | Path,
     *,
     crops: Collection[str] | None = None,
+    patients: str | Path | None = None,
     bootstrap: int = BOOTSTRAP,
     seed: int = 0,
 ) -> Guard:
-    """Compare the predictions of two folders on the crops that both hold; see `compare_predictions`.
+    """Compare the predictions of two folders on the crops that both hold; see `compare_predictions`, `folder_pairs`.
 
     Raises
     ------
@@ -154,7 +155,7 @@ def guard_folders(
     MonusacError
         They hold no crop in common.
     """
-    first, second = (folder_pairs(truth, folder, crops=crops) for folder in (before, after))
+    first, second = (folder_pairs(truth, folder, crops=crops, patients=patients) for folder in (before, after))
     names = {c.name for c, _ in first.pairable} & {c.name for c, _ in second.pairable}
     left = len({c.name for c, _ in (*first.pairable, *second.pairable)}) - len(names)
     first.only = second.only = names

@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import AMBIGUOUS, NucleusClass
 from napari_monusac.core.errors import FileProblem
+from napari_monusac.io.outputs import REVIEW_FOLDER as REVIEW_FOLDER
 from napari_monusac.scoring.panoptic import classes_by_id
 
-#: Folder of a review (judgements, corrected truth): it may lie among the predictions and holds none.
-REVIEW_FOLDER = "monusac-review"
 _LABEL_SUFFIXES = (".tif", ".tiff")
 _FORMS = (".zarr", "_instances.tif", "_instances.tiff", ".tif", ".tiff", ".xml", ".geojson", "/")
 

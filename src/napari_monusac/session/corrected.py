@@ -13,6 +13,8 @@ from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.io.annotations import read_annotation, write_annotation
 from napari_monusac.io.collection import Crop, open_collection
+from napari_monusac.io.outputs import refuse_inside
+from napari_monusac.io.patient_list import FILE_NAME, Listed, read_list, write_list
 from napari_monusac.session.progress import Progress
 from napari_monusac.session.provenance import sidecar_of
 
@@ -56,7 +58,9 @@ def corrected_collection(
     work: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CorrectedCollection:
-    """Gather corrected crops in a folder of MoNuSAC layout: ``out/<patient>/<crop>.xml`` and a link to the image.
+    """Gather corrected crops in a folder of MoNuSAC layout: ``out/<folder>/<crop>.xml`` and a link to the image.
+
+    ``patients.csv`` in it keeps whose crop is whose.
 
     Parameters
     ----------
@@ -75,16 +79,18 @@ def corrected_collection(
     Raises
     ------
     CollectionError
-        The folder holds no crop.
+        The folder holds no crop, or `out` lies in it.
     AnnotationError
         An annotation is damaged.
     SessionError
         No crop qualifies, or the folder cannot be written.
     """
+    refuse_inside(out, folder, "corrected crops")
     collection, target = open_collection(folder), Path(out)
     marks = progress or Progress(collection.root)
     place = None if work is None else Path(work)
     taken, left_out, copied = [], [], 0
+    patients = _patients_of(target)
     for crop in collection.crops:
         source, reason = _source(crop, which, place, marks)
         if source is None:
@@ -95,9 +101,18 @@ def corrected_collection(
         except OSError as error:
             raise SessionError(f"{target}: cannot be written ({error.strerror})", "choose another folder") from error
         taken.append(crop.name)
+        place_in = f"{crop.image.resolve().parent.name}/{crop.image.name}"
+        patients[place_in] = Listed(crop.patient, crop.patient_source)
     if not taken:
         raise SessionError(f"{folder}: no crop is {which}", "correct and save one first")
+    write_list(target, patients)
     return CorrectedCollection(target, tuple(taken), tuple(left_out), copied)
+
+
+def _patients_of(target: Path) -> dict[str, Listed]:
+    """The patients of crops that an earlier gathering has put there."""
+    known = target / FILE_NAME
+    return read_list(known) if known.is_file() else {}
 
 
 def _source(crop: Crop, which: Which, work: Path | None, marks: Progress) -> tuple[Path | None, str]:

@@ -16,6 +16,8 @@ from napari_monusac.ui.widgets import row
 if TYPE_CHECKING:
     from napari_monusac.io.collection import Collection, Crop
 
+#: The column of patients, seen while they are set.
+_PATIENT = 3
 _CROP = int(Qt.ItemDataRole.UserRole)
 _SPOKEN = int(Qt.ItemDataRole.AccessibleTextRole)
 _FILTERS = (
@@ -55,6 +57,7 @@ class CropList(QWidget):
         self.filter.setAccessibleName("Which crops are listed")
         self.tree = QTreeWidget()
         self._arrange_tree()
+        self._setting_patients = False
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(row(self.search, self.filter, stretch_first=True))
@@ -63,10 +66,13 @@ class CropList(QWidget):
         self.filter.currentIndexChanged.connect(self._filter)
         self.tree.itemActivated.connect(self._choose)
         self.tree.itemClicked.connect(self._choose)
+        self.tree.itemDoubleClicked.connect(lambda item, _: self._edit_patient(item))
+        self.tree.itemChanged.connect(self._patient_edited)
 
     def _arrange_tree(self) -> None:
         self.tree.setAccessibleName("Patients and crops")
-        self.tree.setHeaderLabels(["Crop", "Nuclei", ""])
+        self.tree.setHeaderLabels(["Crop", "Nuclei", "", "Patient"])
+        self.tree.headerItem().setToolTip(_PATIENT, "Whose crop it is: double-click to change it, for all chosen rows")
         self.tree.headerItem().setToolTip(1, ", ".join(c.label for c in CLASSES))
         self.tree.headerItem().setToolTip(2, STATUS_LEGEND)
         self.tree.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
@@ -75,10 +81,13 @@ class CropList(QWidget):
         self.tree.setItemDelegateForColumn(2, StatusDelegate(self.tree))
         header = self.tree.header()
         header.setStretchLastSection(False)
-        for column, mode in enumerate(("Stretch", "Fixed", "Fixed")):
+        for column, mode in enumerate(("Stretch", "Fixed", "Fixed", "Interactive")):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode[mode])
         header.resizeSection(1, 138)
         header.resizeSection(2, 22)
+        header.resizeSection(_PATIENT, 160)
+        self.tree.setEditTriggers(QTreeWidget.EditTrigger.NoEditTriggers)
+        self.tree.setColumnHidden(_PATIENT, True)
         self.tree.setTextElideMode(Qt.TextElideMode.ElideLeft)
         self.tree.setMinimumHeight(260)
 
@@ -149,6 +158,40 @@ class CropList(QWidget):
                 self.tree.setCurrentItem(item)
                 self.tree.scrollToItem(item)
 
+    # -- whose crop is whose
+
+    def set_patients(self, on: bool) -> None:
+        """Show the column in which patients are set in place of the counts, or put it away."""
+        self._setting_patients = on
+        self.tree.setColumnHidden(_PATIENT, not on)
+        self.tree.setColumnHidden(1, on)
+        mode = QTreeWidget.SelectionMode
+        self.tree.setSelectionMode(mode.ExtendedSelection if on else mode.SingleSelection)
+        self.tree.blockSignals(True)
+        for item in self.items.values():
+            item.setText(_PATIENT, item.data(0, _CROP).patient if on else "")
+            flags = item.flags()
+            item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if on else flags & ~Qt.ItemFlag.ItemIsEditable)
+        self.tree.blockSignals(False)
+
+    def patients(self) -> dict[str, str]:
+        """The patient of each crop as the column has it; an emptied cell keeps the former one."""
+        return {n: i.text(_PATIENT).strip() or i.data(0, _CROP).patient for n, i in self.items.items()}
+
+    def _edit_patient(self, item: QTreeWidgetItem) -> None:
+        if self._setting_patients and item.data(0, _CROP) is not None:
+            self.tree.editItem(item, _PATIENT)
+
+    def _patient_edited(self, item: QTreeWidgetItem, column: int) -> None:
+        """Give all chosen rows what was typed into one of them."""
+        if column != _PATIENT or not self._setting_patients or not item.isSelected():
+            return
+        self.tree.blockSignals(True)
+        for other in self.tree.selectedItems():
+            if other.data(0, _CROP) is not None:
+                other.setText(_PATIENT, item.text(_PATIENT))
+        self.tree.blockSignals(False)
+
     # -- what the user does
 
     def _filter(self) -> None:
@@ -171,7 +214,7 @@ class CropList(QWidget):
 
     def _choose(self, item: QTreeWidgetItem) -> None:
         crop = item.data(0, _CROP)
-        if crop is not None and crop.image is not None:
+        if crop is not None and crop.image is not None and not self._setting_patients:
             self.chosen.emit(crop)
 
 

@@ -9,8 +9,10 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.core.errors import CollectionError
+from napari_monusac.io.outputs import refuse_inside
 from napari_monusac.ui.model import StudioModel
-from napari_monusac.ui.short_text import short_path
+from napari_monusac.ui.short_text import say_error, short_path
 from napari_monusac.ui.widgets import PathPicker, TaskRow
 from napari_monusac.ui.work import Report, Task
 
@@ -65,6 +67,11 @@ class MaskFolder(QWidget):
         self._forget_written()
         if out is None:
             self.progress.label.say("Choose where the masks go first.", "warning")
+            return None
+        try:
+            refuse_inside(out, collection.root, "masks")
+        except CollectionError as error:
+            say_error(self.progress.label, error, "warning")
             return None
 
         def work(report: Report) -> int:

@@ -16,6 +16,7 @@ from napari_monusac.ui.crop_list import THUMBNAIL, CropList
 from napari_monusac.ui.doctor_view import DoctorView
 from napari_monusac.ui.model import StudioModel, studio_model
 from napari_monusac.ui.opening import opening_task, replace_crop
+from napari_monusac.ui.patients_setting import PatientsSetting
 from napari_monusac.ui.widgets import Note, PathPicker, TaskRow, column, settings
 from napari_monusac.ui.work import Progress, Report, Task
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _BEGIN = (
     "Choose a folder: MoNuSAC's training or testing root, the folder that holds both, one patient, "
-    "or any folder of .svs or .tif images with ImageScope .xml files. Dropping it on the window works too."
+    "or any folder of images with ImageScope .xml or QuPath .geojson files. Dropping it on the window works too."
 )
 
 
@@ -105,12 +106,13 @@ class SlidesPanel(QWidget):
         self.sample.clicked.connect(lambda: self.open_sample())
         self.begin = column(self.again, self.sample)
         self.crops = CropList()
+        self.patients = PatientsSetting(self.crops)
         self.facts = CropFacts(self.viewer, self.model)
         self.progress = TaskRow()
         self.doctor = DoctorView(self)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
-        for widget in (self.folder, self.opening, self.hint, self.begin):
+        for widget in (self.folder, self.opening, self.hint, self.begin, self.patients):
             box.addWidget(widget)
         box.addWidget(self.crops, 1)
         for widget in (self.facts, self.progress, self.doctor):
@@ -118,6 +120,8 @@ class SlidesPanel(QWidget):
         box.addStretch(0)
         self.folder.changed.connect(self.open_folder)
         self.crops.chosen.connect(self._chosen)
+        # once its task has left the row
+        self.patients.kept.connect(lambda file: QTimer.singleShot(0, lambda: self._patients_kept(file)))
 
     # -- the folder
 
@@ -133,6 +137,9 @@ class SlidesPanel(QWidget):
         task = Task(read)
 
         def done(collection: Collection) -> None:
+            same = collection.find(self.model.crop.image) if self.model.crop is not None else None
+            if not then_first and same is not None:
+                self.model.crop = same  # the same layers, of another patient perhaps
             self.model.set_collection(collection)
             first = next((c for c in collection.crops if c.image is not None), None)
             if then_first and first is not None:
@@ -140,6 +147,13 @@ class SlidesPanel(QWidget):
 
         task.done.connect(done)
         return self.opening.follow(task, "Looking through the folder…")
+
+    def _patients_kept(self, file: Path) -> None:
+        """Read the folder anew with the patients that were set; the open crop stays."""
+        if self.model.collection is not None:
+            self.open_folder(self.model.collection.root, then_first=False)
+            there = f"Patients are kept in {file}." if file.is_file() else "Patients are found anew."
+            self.model.tell(there, "good")
 
     def open_sample(self) -> Task:
         """Make the sample collection of synthetic tissue (once), then list it."""
@@ -163,16 +177,18 @@ class SlidesPanel(QWidget):
             widget.setVisible(collection is not None)
         self.begin.setVisible(collection is None)
         if collection is None:
+            self.patients.show_collection(None)
             self.hint.say(_BEGIN)
             self._offer_last()
             return
         self.folder.set_path(collection.root, remember=True)
-        number = self.crops.list(collection)
+        self.crops.list(collection)
+        self.patients.show_collection(collection)
         labelled = sum(c.annotation is not None for c in collection.crops)
-        problems = f" {len(collection.problems)} files left out: see Check." if collection.problems else ""
+        left = len(collection.problems)
+        problems = f" {left} thing{'' if left == 1 else 's'} left out: see Check." if left else ""
         self.hint.say(
-            f"{_many(number, 'patient')}, {_many(len(collection.crops), 'crop')}, {labelled} with labels.{problems} "
-            "Click a crop to open it."
+            f"{_many(len(collection.crops), 'crop')}, {labelled} with labels.{problems} Click a crop to open it."
         )
         self._mark_open(self.model.crop)
         self.show_status()

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QSp
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
 from napari_monusac.ui.model import StudioModel
+from napari_monusac.ui.patients_setting import grouping_words
 from napari_monusac.ui.recipe_editor import RecipeEditor
 from napari_monusac.ui.train_plan import TrainingPlan
 from napari_monusac.ui.train_words import UNKNOWN_DEVICE, device_answer
@@ -42,6 +43,7 @@ class TrainForm(QWidget):
     def __init__(self, model: StudioModel) -> None:
         super().__init__()
         self.model = model
+        self._looking: Task | None = None
         self._build()
         self._connect()
         self.recipes.setCurrentText(_DEFAULT)
@@ -69,6 +71,7 @@ class TrainForm(QWidget):
         self.data = PathPicker(
             "training", "folder", tooltip="A folder of labelled crops", placeholder="The folder to train on"
         )
+        self.patients = Note()
         self.split = QComboBox()
         self.split.addItem("By patient (a quarter validates)", "patient")
         self.split.addItem("Official (testing crops validate)", "official")
@@ -103,6 +106,7 @@ class TrainForm(QWidget):
             form.addRow(words, field)
             explained = field.box if isinstance(field, PathPicker) else field
             form.labelForField(field).setToolTip(explained.toolTip())
+        form.insertRow(form.getWidgetPosition(self.split)[0], self.patients)
         form.addRow(self.device_reason)
         form.addRow("Keep runs in", self.out)
         for combo in (self.recipes, self.weights, self.split, self.where, self.device):
@@ -126,7 +130,7 @@ class TrainForm(QWidget):
         self.epochs.valueChanged.connect(lambda n: self.editor.set_values(epochs=n))
         self.editor.changed.connect(self._recipe_edited)
         self.device.currentIndexChanged.connect(lambda _: self._explain_device())
-        self.data.changed.connect(lambda _: self.changed.emit())
+        self.data.changed.connect(self._data_chosen)
         for box in (self.split, self.where, self.device):
             box.currentIndexChanged.connect(lambda _: self.changed.emit())
         self.out.changed.connect(self._runs_folder_chosen)
@@ -175,11 +179,39 @@ class TrainForm(QWidget):
     def take_collection(self, collection: Any) -> None:
         """Train on the open folder unless the user chose another."""
         if collection is not None:
-            self._take_data(collection.root)
+            self.data.set_path(collection.root)
+            self._looking = None
+            self._say_patients(collection)
+            self.changed.emit()
 
     def _take_data(self, folder: Path) -> None:
         self.data.set_path(folder)
+        self._look_for_patients(folder)
         self.changed.emit()
+
+    def _data_chosen(self, text: str) -> None:
+        self._look_for_patients(Path(text).expanduser())
+        self.changed.emit()
+
+    def _look_for_patients(self, folder: Path) -> None:
+        """Say how the crops of a folder fall into patients: the unit of the split."""
+
+        def work(_: Report) -> Any:
+            from napari_monusac.io.collection import open_collection
+
+            return open_collection(folder)
+
+        task = self._looking = Task(work)
+        self.patients.say("")
+        task.done.connect(lambda collection: self._say_patients(collection) if self._looking is task else None)
+        task.failed.connect(
+            lambda error: self.patients.say(error_line(error), "warning") if self._looking is task else None
+        )
+        task.start()
+
+    def _say_patients(self, collection: Any) -> None:
+        grouping = collection.grouping_of(collection.labelled)
+        self.patients.say(f"{grouping_words(grouping)}{' Set them in Slides.' if grouping.guessed else ''}")
 
     def start_from(self, folder: Path, checkpoint: Path | None) -> None:
         """Train on corrected crops, from the weights of a former run."""
