@@ -42,7 +42,13 @@ def evaluate(
         Literal["mask", "discount"],
         typer.Option("--ambiguous", help="Leave Ambiguous regions out, or forgive what is found there."),
     ] = "mask",
-    boundary_width: Annotated[int, typer.Option("--boundary-width", help="For Dice inside and boundary, px.")] = 3,
+    boundary_width: Annotated[
+        int | None,
+        typer.Option("--boundary-width", help="For Dice inside and boundary, px; by default the predictions' own."),
+    ] = None,
+    include_training: Annotated[
+        bool, typer.Option("--include-training", help="Score crops too that the model was trained on.")
+    ] = False,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Where a checkpoint's predictions are kept; else they are not.")
     ] = None,
@@ -60,33 +66,45 @@ def evaluate(
         progress(1.0, "") as step,
     ):
         where = cache or Path(scratch)
-        folders = [_predictions(p, truth, where, crops, step, stopping) for p in (pred, before) if p is not None]
+        folders = [
+            _predictions(p, truth, where, crops, include_training, step, stopping)
+            for p in (pred, before)
+            if p is not None
+        ]
         result = evaluate_folders(
             truth,
             folders[0],
             crops=crops,
             ambiguous=ambiguous,
             boundary_width=boundary_width,
+            include_training=include_training,
             progress=lambda done, total, name: step(done / max(1, total), f"scoring {name}"),
             should_stop=stopping,
             each=evidence.add if report is not None else None,
-            command=_command(truth, pred, before, crops, ambiguous, boundary_width),
+            command=_command(truth, pred, before, crops, ambiguous, boundary_width, include_training),
         )
-        guard = _compare(truth, folders, crops, step)
+        guard = _compare(truth, folders, crops, include_training, step)
         if report is not None:
             _write_report(result, report, evidence, folders[0])
     _answer(result, guard, as_json)
 
 
 def _command(
-    truth: Path, pred: Path, before: Path | None, crops: list[str] | None, ambiguous: str, boundary_width: int
+    truth: Path,
+    pred: Path,
+    before: Path | None,
+    crops: list[str] | None,
+    ambiguous: str,
+    boundary_width: int | None,
+    include_training: bool,
 ) -> str:
     """What to type to get the same numbers again."""
     words = ["napari-monusac", "evaluate", "--truth", str(truth), "--pred", str(pred)]
     words += ["--before", str(before)] if before is not None else []
     words += [word for crop in crops or () for word in ("--crop", crop)]
     words += ["--ambiguous", ambiguous] if ambiguous != "mask" else []
-    words += ["--boundary-width", str(boundary_width)] if boundary_width != 3 else []
+    words += ["--boundary-width", str(boundary_width)] if boundary_width is not None else []
+    words += ["--include-training"] if include_training else []
     return shlex.join(words)
 
 
@@ -110,7 +128,13 @@ def _write_report(result: Evaluation, path: Path, evidence: Evidence, prediction
 
 
 def _predictions(
-    path: Path, truth: Path, cache: Path, crops: list[str] | None, step: Callable[[float, str], None], stopping: Any
+    path: Path,
+    truth: Path,
+    cache: Path,
+    crops: list[str] | None,
+    include_training: bool,
+    step: Callable[[float, str], None],
+    stopping: Any,
 ) -> Path:
     """A folder of predictions; of a checkpoint, what it predicts now."""
     from napari_monusac.infer.predicted_folder import is_checkpoint, predictions_of
@@ -119,20 +143,24 @@ def _predictions(
     if not is_checkpoint(path):
         return existing_folder(path)
     return predictions_of(
-        path, open_collection(truth), cache, crops=crops, should_stop=stopping,
+        path, open_collection(truth), cache, crops=crops, include_training=include_training, should_stop=stopping,
         report=lambda fraction, text: step(fraction or 0.0, text),
     )  # fmt: skip
 
 
 def _compare(
-    truth: Path, folders: list[Path], crops: list[str] | None, step: Callable[[float, str], None]
+    truth: Path,
+    folders: list[Path],
+    crops: list[str] | None,
+    include_training: bool,
+    step: Callable[[float, str], None],
 ) -> Guard | None:
     if len(folders) < 2:
         return None
     from napari_monusac.scoring.guard import guard_folders
 
     step(0.99, "comparing nucleus by nucleus")
-    return guard_folders(truth, before=folders[1], after=folders[0], crops=crops)
+    return guard_folders(truth, before=folders[1], after=folders[0], crops=crops, include_training=include_training)
 
 
 def _answer(result: Evaluation, guard: Guard | None, as_json: bool) -> None:
@@ -141,6 +169,6 @@ def _answer(result: Evaluation, guard: Guard | None, as_json: bool) -> None:
     if as_json:
         answer_json(result if guard is None else {**plain(result), "guard": plain(guard)})
         return
-    print_scores(result, f"{len(result.crops)} crops of {len(result.patients)} patients, pooled")
+    print_scores(result, f"{result.title}, pooled")
     if guard is not None:
         print_guard(guard)

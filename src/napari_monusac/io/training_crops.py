@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.core.training_crops import SeenCrop, TrainingCrops
+from napari_monusac.core.training_crops import SeenAs, SeenCrop, TrainingCrops
 from napari_monusac.io.collection import Collection, Crop, open_collection
 from napari_monusac.io.pixel_identity import pixel_fingerprint
 from napari_monusac.io.runs import RunFolder
@@ -19,6 +19,12 @@ def crop_fingerprint(collection: Collection, crop: Crop) -> str:
     with suppress(MonusacError, OSError), collection.open(crop) as slide:
         return pixel_fingerprint(slide.shape, slide.read)
     return ""
+
+
+def seen_as(collection: Collection, crop: Crop, trained_on: TrainingCrops) -> SeenAs:
+    """Say what a crop is to a model that was trained on those; its pixels are read where they can decide."""
+    known = any(c.pixels for c in (*trained_on.training, *trained_on.validation))
+    return trained_on.seen_as(crop.name, crop.patient, crop_fingerprint(collection, crop) if known else "")
 
 
 def crops_of_split(collection: Collection, split: Split) -> TrainingCrops:

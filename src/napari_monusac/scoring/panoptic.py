@@ -182,9 +182,7 @@ def quality_by_class(
         n_truth = int((truth_classes == cls).sum())
         spurious = (prediction_classes == cls) & counted
         spurious[matching.pair_prediction[matches[same]]] = False
-        result[cls] = PanopticQuality(
-            tp, int(spurious.sum()), n_truth - tp, float(matching.iou[matches][same].sum())
-        )
+        result[cls] = PanopticQuality(tp, int(spurious.sum()), n_truth - tp, float(matching.iou[matches][same].sum()))
     return result
 
 
