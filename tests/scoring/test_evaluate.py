@@ -76,16 +76,23 @@ def test_tolerance_levels_are_evaluations_of_their_own(pairs):
 
 
 def test_intervals_need_patients_and_are_seeded(pairs):
-    one, two = evaluate(pairs, bootstrap=200, seed=5), evaluate(pairs, bootstrap=200, seed=5)
+    alone = evaluate(pairs)  # three patients
+    assert [s.interval for s in alone.scorings] == [None] * 4
+    assert [s.patients for s in alone.scorings] == [3] * 4
+    assert set(alone.intervals.values()) == {None}
+    assert (alone.detection.interval, alone.detection.patients) == (None, 3)
+    assert alone.span("combo") == "n = 3, too few"
+    six = [*pairs, *(dataclasses.replace(p, crop=f"d{k}", patient=f"d{k}") for k, p in enumerate(pairs[:3]))]
+    one, two = evaluate(six, bootstrap=200, seed=5), evaluate(six, bootstrap=200, seed=5)
     assert one == two
     for scoring in one.scorings:
-        assert scoring.interval.low <= scoring.pq <= scoring.interval.high
+        assert scoring.interval.low < scoring.pq < scoring.interval.high
+        assert scoring.interval.n == scoring.patients == 6
     assert one.intervals["combo"].low <= one.pixels.combo <= one.intervals["combo"].high
     assert one.detection.interval.low <= one.detection.f1 <= one.detection.interval.high
-    alone = evaluate(pairs[:2])
-    assert alone.scorings[0].interval is None
-    assert alone.intervals == {}
-    assert alone.bootstrap == 0
+    assert one.span("combo").endswith("(n = 6)")
+    none = evaluate(six, bootstrap=0)
+    assert (none.intervals, none.interval_patients, none.bootstrap, none.scorings[0].patients) == ({}, {}, 0, 0)
 
 
 def test_json_and_back_with_undefined_values_as_null(tissue, tmp_path):
@@ -274,8 +281,8 @@ def test_guard_lists_what_is_fixed_and_newly_broken(tissue):
             guessed[100 + k] = 4
         return CropPair(crop, patient, truth, classes, maps, guessed)
 
-    before = [predicted(f"c{k}", f"p{k}", gone=(1, 2, 5, 9), wrong=(6,), extra=(24, 50)) for k in range(4)]
-    after = [predicted(f"c{k}", f"p{k}", gone=(3,), wrong=(6, 7), extra=(50, 76)) for k in range(4)]
+    before = [predicted(f"c{k}", f"p{k}", gone=(1, 2, 5, 9), wrong=(6,), extra=(24, 50)) for k in range(6)]
+    after = [predicted(f"c{k}", f"p{k}", gone=(3,), wrong=(6, 7), extra=(50, 76)) for k in range(6)]
     guard = compare_predictions(before, after, bootstrap=200)
     one = [c for c in guard.changes if c.crop == "c0"]
     assert {c.truth_id for c in one if c.kind is ChangeKind.FIXED} == {1, 2, 5, 9}
@@ -285,14 +292,18 @@ def test_guard_lists_what_is_fixed_and_newly_broken(tissue):
     broken = next(c for c in one if c.truth_id == 7)
     assert (broken.before, broken.after, broken.nucleus_class.label) == ("Neutrophil", "Macrophage", "Neutrophil")
     assert next(c for c in one if c.truth_id == 3).after == "Missed"
-    assert guard.by_class["Epithelial"].fixed == 4 * 3
-    assert guard.by_class["Macrophage"].spurious_new == 4
+    assert guard.by_class["Epithelial"].fixed == 6 * 3
+    assert guard.by_class["Macrophage"].spurious_new == 6
     assert guard.verdict == "better"
     assert guard.interval.low > 0
+    assert guard.interval.n == guard.patients == guard.by_class["Neutrophil"].interval.n == 6
+    assert "n = 6 patients" in guard.reason
     assert compare_predictions(after, before, bootstrap=200).verdict == "worse"
     same = compare_predictions(before, before, bootstrap=200)
     assert (same.verdict, same.changes) == ("no clear difference", ())
-    assert compare_predictions(before[:1], after[:1]).verdict == "too few patients to tell"
+    few = compare_predictions(before[:5], after[:5])
+    assert (few.verdict, few.interval, few.by_class["Epithelial"].interval) == ("too few patients to tell", None, None)
+    assert "n = 5 patients, and a verdict needs 6 or more" in few.reason
 
 
 def test_guard_refuses_other_crops(pairs):

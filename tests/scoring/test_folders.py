@@ -124,7 +124,8 @@ def test_every_form_of_a_perfect_prediction_scores_1(truth, tmp_path, form):
     assert len(result.crops) == 3
     assert result.pq == pytest.approx(1.0, abs=0.005)
     assert {k: q.fp + q.fn for k, q in result.by_class.items()} == dict.fromkeys(result.by_class, 0)
-    assert result.notes == ()
+    # a network's prediction that does not say what it was trained on; other programs and readers are not asked
+    assert [("not known" in n) for n in result.notes] == ([True] if form is write_zarr else [])
     assert [o.name for o in result.organs] == ["kidney", "lung"]
     assert len(result.provenance.truth_sha256) == len(result.provenance.prediction_sha256) == 64
     assert "'" in result.provenance.command  # the blank in the folder's name is quoted
@@ -266,7 +267,7 @@ def test_guard_on_folders_takes_what_both_hold(truth, tmp_path):
     for name in NAMES[1:]:
         write_xml(truth, two, name)
     guard = guard_folders(truth, one, two, bootstrap=100)
-    assert (guard.crops, guard.patients, guard.verdict) == (2, 2, "better")
+    assert (guard.crops, guard.patients, guard.verdict) == (2, 2, "too few patients to tell")
     assert guard.by_class["Epithelial"].fixed == 2
     assert "1 crops stand in one folder only" in guard.notes[0]
 

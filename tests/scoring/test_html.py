@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -124,7 +125,8 @@ def test_without_evidence_and_intervals_the_report_leaves_those_parts_out(pairs)
     page.feed(html)
     assert page.open == []
     text = " ".join(page.text)
-    assert "No intervals" in text
+    assert "n = 1, too few" in text
+    assert "No intervals were asked for" in render_report(evaluate(pairs[:1], bootstrap=0), title="t")
     for words in ("The worst nuclei", "Review log", "Errors by type"):
         assert words not in text
 
@@ -145,11 +147,33 @@ def test_csv_holds_every_score_with_full_precision(evaluation, tmp_path):
         r for r in rows if (r["kind"], r["name"], r["class"], r["metric"]) == ("scoring", "per-patient", "", "pq")
     )
     assert float(headline["value"]) == evaluation.pq
-    assert float(headline["low"]) == evaluation.scoring().interval.low
+    assert (headline["low"], headline["n"]) == ("", "3")
     crops = [r for r in rows if r["kind"] == "crop" and r["metric"] == "tp" and not r["class"]]
     assert [int(r["value"]) for r in crops] == [c.instances.tp for c in evaluation.crops]
     assert {r["kind"] for r in rows} >= {"patient", "organ", "scoring, 2 px forgiven", "pooled"}
     assert crops[0]["name"] == f"crop 0 {NASTY}"
+
+
+def test_an_interval_stands_with_its_patients_everywhere(pairs):
+    many = [dataclasses.replace(p, crop=f"c{k}", patient=f"p{k}") for k, p in enumerate([*pairs, *pairs])]
+    result = evaluate(many, bootstrap=100)
+    html = render_report(result, title="t")
+    interval = result.scoring().interval
+    assert f"{interval.low:.2f} to {interval.high:.2f} (n = 6)" in html
+    assert html.count("(n = 6)") >= 4 + 6 + 5
+    rows = [r for r in csv.DictReader(scores_csv(result).splitlines()) if r["low"]]
+    assert {r["n"] for r in rows} == {"6"}
+    headline = next(r for r in rows if (r["kind"], r["name"], r["metric"]) == ("scoring", "per-patient", "pq"))
+    assert float(headline["low"]) == interval.low
+
+
+def test_training_crops_that_are_scored_are_said_at_the_top_and_marked(pairs):
+    seen = [dataclasses.replace(p, seen_as=s) for p, s in zip(pairs, ("training", "unseen", "unseen"), strict=True)]
+    html = render_report(evaluate(seen, bootstrap=0, include_training=True), title="t")
+    assert "3 crops of 3 patients, 1 of them used to train the model" in html
+    assert html.index("1 of these crops were used to train the model") < html.index('class="cards"')
+    assert html.count("· training</span>") == 1
+    assert "used to train" not in render_report(evaluate(seen, bootstrap=0), title="t")
 
 
 def test_evidence_keeps_the_worst_of_each_type(pairs, evidence):

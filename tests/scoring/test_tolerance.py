@@ -10,7 +10,9 @@ from scipy import ndimage
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.scoring.matching import match_instances
+from napari_monusac.scoring.pairs import CropPair
 from napari_monusac.scoring.panoptic import quality_of
+from napari_monusac.scoring.report import evaluate
 from napari_monusac.scoring.tolerance import best_pairs, disc_offsets, forgiving_matching
 
 
@@ -105,3 +107,71 @@ def test_offsets_are_a_disc_and_negative_tolerances_are_refused():
     with pytest.raises(MonusacError, match="-1 px"):
         forgiving_matching(empty, empty, match_instances(empty, empty), -1)
     assert len(forgiving_matching(empty, empty, match_instances(empty, empty), 2).iou) == 0
+
+
+def spurious_not_forgiven(truth, prediction, ignore, k):
+    """FP by the definition, nucleus by nucleus: no partner at k px, and not mostly in an Ambiguous region."""
+    matching = match_instances(truth, prediction)
+    level = forgiving_matching(truth, prediction, matching, k)
+    partners = set(matching.prediction.ids[level.pair_prediction[level.iou > 0.5]].tolist())
+    return sum(
+        1
+        for i in np.unique(prediction[prediction > 0]).tolist()
+        if i not in partners and ignore[prediction == i].mean() <= 0.5
+    )
+
+
+@given(st.data(), st.sampled_from(["mask", "discount"]))
+@settings(max_examples=150, deadline=None)
+def test_counts_and_pq_keep_their_bounds_under_every_rule(data, rule):
+    """FP, FN >= 0; 0 <= PQ <= 1; PQ does not fall as the tolerance grows: pooled, per class, and in all four scorings."""
+    truth = blobs(data)
+    near = np.roll(truth, (data.draw(st.integers(0, 4)), data.draw(st.integers(0, 4))), (0, 1))
+    prediction = np.where(blobs(data, 2) > 0, blobs(data, 3) + 100, near) if data.draw(st.booleans()) else near
+    ignore = np.zeros(truth.shape, bool)
+    y, x, h, w = (data.draw(st.integers(0, n)) for n in (30, 30, 30, 30))
+    ignore[y : y + h, x : x + w] = True
+    pick = st.sampled_from([1, 2, 3, 4, 255])
+    classes = [{int(i): data.draw(pick) for i in np.unique(m) if i} for m in (truth, prediction)]
+    pair = CropPair(
+        crop="c", patient="p", truth=truth, truth_classes=classes[0], prediction=prediction,
+        prediction_classes=classes[1], ignore=ignore,
+    )  # fmt: skip
+    result = evaluate(pair, ambiguous=rule, tolerances_px=(1, 2, 3), bootstrap=0)
+    levels = [(result.instances, result.by_class, result.scorings)]
+    levels += [(t.instances, t.by_class, t.scorings) for t in result.tolerance]
+    for k, (instances, by_class, scorings) in enumerate(levels):
+        for quality in (instances, *by_class.values()):
+            assert min(quality.tp, quality.fp, quality.fn) >= 0
+        for score in (instances, *by_class.values(), *scorings):
+            assert score.pq is None or 0 <= score.pq <= 1
+        if rule == "discount":
+            assert instances.fp == spurious_not_forgiven(truth, prediction, ignore, k)
+    for less, more in itertools.pairwise(levels):
+        assert_not_falling(less[0].pq, more[0].pq)
+        for name, quality in less[1].items():
+            assert_not_falling(quality.pq, more[1][name].pq)
+        for before, after in zip(less[2], more[2], strict=True):
+            assert_not_falling(before.pq, after.pq)
+
+
+def assert_not_falling(before, after):
+    if before is not None and after is not None:
+        assert after >= before - 1e-9
+
+
+def test_nuclei_in_an_ambiguous_region_that_match_only_with_the_edge_forgiven():
+    """Six thin nuclei, each 3 px beside the truth: discounted as they are, right at 3 px; never less than none spurious."""
+    truth, prediction = np.zeros((60, 60), np.int32), np.zeros((60, 60), np.int32)
+    for k in range(6):
+        truth[8 * k + 2 : 8 * k + 6, 10:16] = k + 1
+        prediction[8 * k + 2 : 8 * k + 6, 13:19] = k + 1
+    ignore = np.ones(truth.shape, bool)
+    classes = dict.fromkeys(range(1, 7), 2)
+    pair = CropPair("c", "p", truth, classes, prediction, classes, ignore=ignore)
+    result = evaluate(pair, ambiguous="discount", bootstrap=0)
+    assert (result.instances.tp, result.instances.fp, result.instances.fn) == (0, 0, 6)
+    at_three = result.tolerance[-1]
+    for quality in (at_three.instances, at_three.by_class["Lymphocyte"]):
+        assert (quality.tp, quality.fp, quality.fn) == (6, 0, 0)
+        assert quality.pq == 1.0

@@ -52,7 +52,9 @@ def test_folder_queue_and_guard(opened, viewer, qtbot, settle, predictions, monk
     settle()
     assert len(panel.folder.evaluation.crops) == 2
     assert panel.folder.patients.rowCount() == 2
-    assert "–" in panel.folder.view.scorings.item(1, 3).text(), "an interval over patients"
+    scorings = panel.folder.view.scorings
+    assert [scorings.item(row, 3).text() for row in (1, 2)] == ["too few", "2"], "two patients have no interval"
+    assert panel.folder.view.facts.item(0, 2).text() == "n = 2, too few"
     panel.tables.scope.setCurrentIndex(1)
     panel.tables.by_patient.cellClicked.emit(1, 0)
     settle()
@@ -84,7 +86,9 @@ def test_folder_queue_and_guard(opened, viewer, qtbot, settle, predictions, monk
     panel.guard.after_path.set_path(folder / "second")
     panel.guard.start.click()
     settle()
-    assert panel.guard.guard.verdict in ("better", "no clear difference")
+    assert panel.guard.guard.verdict == "too few patients to tell"
+    assert "n = 2 patients, and a verdict needs 6 or more" in panel.guard.verdict.text()
+    assert "n = 2, too few" in panel.guard.by_class.item(0, 0).toolTip()
     assert [c.kind.value for c in panel.guard.guard.changes] == ["fixed", "fixed"]
     change = panel.guard.changes.shown[0]
     panel.guard._clicked(panel.guard.changes.index(0, 0))
@@ -92,3 +96,32 @@ def test_folder_queue_and_guard(opened, viewer, qtbot, settle, predictions, monk
     settle()
     scale = canvas.find_layer(viewer, "image").scale[-1]
     assert viewer.scene.camera.center[-2:] == pytest.approx([c * scale for c in change.centre], abs=0.5)
+
+
+def test_training_crops_are_left_out_of_the_folder_unless_ticked(opened, settle, predictions):
+    """The first crop was trained on: it is left out and said, scored where that is ticked, and said again."""
+    from napari_monusac.core.training_crops import SeenCrop, TrainingCrops
+    from napari_monusac.io.prediction_store import PredictionStore
+    from napari_monusac.io.training_crops import crop_fingerprint
+
+    folder, crops = predictions
+    collection = opened.model.collection
+    seen = TrainingCrops(training=(SeenCrop("another name", "p", crop_fingerprint(collection, crops[0])),))
+    for crop in crops:
+        store = PredictionStore.open(folder / "first" / f"{crop.name}.zarr", "r+")
+        store.update(store.info.model_copy(update={"trained_on": seen}))
+    panel = opened.panels["Review"]
+    opened.show_panel("Review")
+    panel.predictions.set_path(folder / "first")
+    panel.predictions.changed.emit(str(folder / "first"))
+    settle()
+    panel.folder.start.click()
+    settle()
+    assert [c.name for c in panel.folder.evaluation.crops] == [crops[1].name]
+    assert "1 of 2 crops are left out, because the model was trained on them" in panel.folder.view.notes.text()
+    panel.folder.training.setChecked(True)
+    panel.folder.start.click()
+    settle()
+    assert len(panel.folder.evaluation.crops) == 2
+    assert panel.folder.view.title.text() == "2 crops of 2 patients, 1 of them used to train the model"
+    assert "1 of 2 scored crops were used to train the model" in panel.folder.view.notes.text()

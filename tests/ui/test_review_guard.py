@@ -33,6 +33,7 @@ def test_two_checkpoints(opened, viewer, qtbot, settle, tiny_run, other_checkpoi
     view = panel.guard
     view.before.set_path(tiny_run)
     view.after_path.set_path(other_checkpoint)
+    view.training.setChecked(True)  # all crops, also those that both were trained on
     view.start.click()
     qtbot.waitUntil(lambda: view.guard is not None, timeout=300_000)
     settle()
@@ -40,7 +41,7 @@ def test_two_checkpoints(opened, viewer, qtbot, settle, tiny_run, other_checkpoi
     folders = [cache / sha256_of(p)[:16] for p in (tiny_run / "best.safetensors", other_checkpoint)]
     crops = [c for c in opened.model.collection.crops if c.annotation is not None]
     assert all(sorted(p.stem for p in f.glob("*.zarr")) == sorted(c.name for c in crops) for f in folders)
-    again = guard_folders(opened.model.collection.root, *folders)
+    again = guard_folders(opened.model.collection.root, *folders, include_training=True)
     assert view.guard == again
     assert view.guard.crops == len(crops)
     assert view.verdict.text().startswith(again.verdict.capitalize())

@@ -76,7 +76,7 @@ def _tissue(root: Path) -> tuple[Path, Path]:
         tell(f"making synthetic tissue of {_PATIENTS} patients in {root}")
         write_collection(training, _PATIENTS, _CROPS, _SEED, shape=_SHAPE)
     if not unseen.is_dir():
-        write_collection(unseen, 1, 1, _SEED + 1000, shape=_SHAPE)
+        write_collection(unseen, 1, 1, _SEED + 1000, shape=_SHAPE, first_patient=_PATIENTS + 1)
     return training, unseen
 
 

@@ -43,7 +43,13 @@ def evaluate(
         Literal["mask", "discount"],
         typer.Option("--ambiguous", help="Leave Ambiguous regions out, or forgive what is found there."),
     ] = "mask",
-    boundary_width: Annotated[int, typer.Option("--boundary-width", help="For Dice inside and boundary, px.")] = 3,
+    boundary_width: Annotated[
+        int | None,
+        typer.Option("--boundary-width", help="For Dice inside and boundary, px; by default the predictions' own."),
+    ] = None,
+    include_training: Annotated[
+        bool, typer.Option("--include-training", help="Score crops too that the model was trained on.")
+    ] = False,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Where a checkpoint's predictions are kept; else they are not.")
     ] = None,
@@ -61,7 +67,11 @@ def evaluate(
         progress(1.0, "") as step,
     ):
         where = cache or Path(scratch)
-        folders = [_predictions(p, truth, where, crops, step, stopping) for p in (pred, before) if p is not None]
+        folders = [
+            _predictions(p, truth, where, crops, include_training, step, stopping)
+            for p in (pred, before)
+            if p is not None
+        ]
         result = evaluate_folders(
             truth,
             folders[0],
@@ -69,12 +79,13 @@ def evaluate(
             patients=patients,
             ambiguous=ambiguous,
             boundary_width=boundary_width,
+            include_training=include_training,
             progress=lambda done, total, name: step(done / max(1, total), f"scoring {name}"),
             should_stop=stopping,
             each=evidence.add if report is not None else None,
-            command=_command(truth, pred, before, crops, ambiguous, boundary_width, patients),
+            command=_command(truth, pred, before, crops, ambiguous, boundary_width, include_training, patients),
         )
-        guard = _compare(truth, folders, crops, patients, step)
+        guard = _compare(truth, folders, crops, patients, include_training, step)
         if report is not None:
             _write_report(result, report, evidence, folders[0])
     _answer(result, guard, as_json)
@@ -86,7 +97,8 @@ def _command(
     before: Path | None,
     crops: list[str] | None,
     ambiguous: str,
-    boundary_width: int,
+    boundary_width: int | None,
+    include_training: bool,
     patients: Path | None = None,
 ) -> str:
     """What to type to get the same numbers again."""
@@ -95,7 +107,8 @@ def _command(
     words += [word for crop in crops or () for word in ("--crop", crop)]
     words += ["--patients", str(patients)] if patients is not None else []
     words += ["--ambiguous", ambiguous] if ambiguous != "mask" else []
-    words += ["--boundary-width", str(boundary_width)] if boundary_width != 3 else []
+    words += ["--boundary-width", str(boundary_width)] if boundary_width is not None else []
+    words += ["--include-training"] if include_training else []
     return shlex.join(words)
 
 
@@ -119,7 +132,13 @@ def _write_report(result: Evaluation, path: Path, evidence: Evidence, prediction
 
 
 def _predictions(
-    path: Path, truth: Path, cache: Path, crops: list[str] | None, step: Callable[[float, str], None], stopping: Any
+    path: Path,
+    truth: Path,
+    cache: Path,
+    crops: list[str] | None,
+    include_training: bool,
+    step: Callable[[float, str], None],
+    stopping: Any,
 ) -> Path:
     """A folder of predictions; of a checkpoint, what it predicts now."""
     from napari_monusac.infer.predicted_folder import is_checkpoint, predictions_of
@@ -128,7 +147,7 @@ def _predictions(
     if not is_checkpoint(path):
         return existing_folder(path)
     return predictions_of(
-        path, open_collection(truth), cache, crops=crops, should_stop=stopping,
+        path, open_collection(truth), cache, crops=crops, include_training=include_training, should_stop=stopping,
         report=lambda fraction, text: step(fraction or 0.0, text),
     )  # fmt: skip
 
@@ -138,6 +157,7 @@ def _compare(
     folders: list[Path],
     crops: list[str] | None,
     patients: Path | None,
+    include_training: bool,
     step: Callable[[float, str], None],
 ) -> Guard | None:
     if len(folders) < 2:
@@ -145,7 +165,14 @@ def _compare(
     from napari_monusac.scoring.guard import guard_folders
 
     step(0.99, "comparing nucleus by nucleus")
-    return guard_folders(truth, before=folders[1], after=folders[0], crops=crops, patients=patients)
+    return guard_folders(
+        truth,
+        before=folders[1],
+        after=folders[0],
+        crops=crops,
+        patients=patients,
+        include_training=include_training,
+    )
 
 
 def _answer(result: Evaluation, guard: Guard | None, as_json: bool) -> None:
@@ -154,6 +181,6 @@ def _answer(result: Evaluation, guard: Guard | None, as_json: bool) -> None:
     if as_json:
         answer_json(result if guard is None else {**plain(result), "guard": plain(guard)})
         return
-    print_scores(result, f"{len(result.crops)} crops of {len(result.patients)} patients, pooled")
+    print_scores(result, f"{result.title}, pooled")
     if guard is not None:
         print_guard(guard)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError
+from napari_monusac.core.training_crops import TrainingCrops
 
 #: Larger images and regions, px, are predicted piece by piece, in constant memory, and kept at the network's scale.
 WHOLE_PX = 4096 * 4096
@@ -37,6 +38,8 @@ class Prediction:
         What the user should be told (resampled, unusual stain ...).
     engine : str
         What ran the network, where and how precisely; for people.
+    trained_on : TrainingCrops or None
+        The crops that the network was trained on; None where it does not say.
     """
 
     semantic: NDArray[np.float32]
@@ -48,6 +51,7 @@ class Prediction:
     checkpoint: str = ""
     notes: tuple[str, ...] = field(default=())
     engine: str = ""
+    trained_on: TrainingCrops | None = None
     _winners: dict[str, NDArray[np.uint8]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

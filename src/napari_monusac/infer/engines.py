@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.core.training_crops import TrainingCrops
 
 Precision = Literal["auto", "bfloat16", "float32"]
 #: From so many pixels on it pays to convert the network for OpenVINO (2 to 3 s).
@@ -89,6 +90,12 @@ def checkpoint_name(checkpoint: Any, model: LoadedModel) -> str:
         return str(checkpoint)
     metadata = model.metadata if hasattr(model, "metadata") else {}
     return str(getattr(model, "path", None) or (metadata or {}).get("path", ""))
+
+
+def crops_seen_by_model(model: LoadedModel) -> TrainingCrops | None:
+    """The crops that a loaded model was trained on; None where it does not say."""
+    found = getattr(getattr(model, "metadata", None), "trained_on", None)
+    return found if isinstance(found, TrainingCrops) else None
 
 
 class TorchEngine:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.infer.engines import Engine, Precision, as_model, checkpoint_name
+from napari_monusac.infer.engines import Engine, Precision, as_model, checkpoint_name, crops_seen_by_model
 from napari_monusac.infer.plan import OVERLAP_PX, TILE_PX, Plan, in_region, plan_prediction
 from napari_monusac.infer.run import run_tiles
 from napari_monusac.infer.source import resample
@@ -163,6 +163,7 @@ def predict(
         checkpoint=checkpoint_name(checkpoint, model),
         notes=plan.notes,
         engine=plan.engine.name,
+        trained_on=crops_seen_by_model(model),
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Collection as Names
 from pathlib import Path
 
 from napari_monusac.core.errors import Cancelled
-from napari_monusac.io.collection import Collection
+from napari_monusac.core.training_crops import SeenAs
+from napari_monusac.io.collection import Collection, Crop
 
 #: Called with (fraction or None, what is being done).
 Report = Callable[[float | None, str], None]
@@ -24,6 +25,7 @@ def predictions_of(
     cache: str | Path,
     *,
     crops: Names[str] | None = None,
+    include_training: bool = False,
     report: Report | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
@@ -39,6 +41,8 @@ def predictions_of(
         Where a checkpoint's predictions are kept, by the checkpoint's hash; those that are there are not made again.
     crops : collection of str, optional
         Names of the crops to predict; all that have labels by default.
+    include_training : bool
+        Predict crops too that the checkpoint was trained on: by default they are not scored, so not predicted either.
     report : callable, optional
         Called before each crop.
     should_stop : callable, optional
@@ -47,7 +51,7 @@ def predictions_of(
     Raises
     ------
     MonusacError
-        The checkpoint cannot be read, or a crop cannot be predicted.
+        The checkpoint cannot be read or was trained on all of the crops, or a crop cannot be predicted.
     Cancelled
         `should_stop` said so.
     """
@@ -66,6 +70,7 @@ def predictions_of(
     folder = Path(cache) / sha256_of(weights)[:16]
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [c for c in collection.crops if c.annotation is not None and (crops is None or c.name in crops)]
+    wanted = wanted if include_training else _not_trained_on(weights, collection, wanted)
     missing = [c for c in wanted if not crop_store(folder, c.name).exists()]
     loaded = load_checkpoint(weights, device=choose_device("auto")[0]) if missing else None
     for done, crop in enumerate(missing):
@@ -76,3 +81,22 @@ def predictions_of(
         with collection.open(crop) as slide:
             predict_crop(slide, loaded, crop_store(folder, crop.name), should_stop=stop)
     return folder
+
+
+def _not_trained_on(weights: Path, collection: Collection, crops: list[Crop]) -> list[Crop]:
+    """The crops that a checkpoint was not trained on; all where that is not known."""
+    from napari_monusac.io.training_crops import seen_as
+    from napari_monusac.learn.checkpoint import crops_seen_by
+    from napari_monusac.scoring.training_use import TrainingCount
+
+    trained_on = crops_seen_by(weights)
+    training = TrainingCount()
+    kept = [
+        crop
+        for crop in crops
+        if training.takes(
+            crop.name, crop.patient, SeenAs.UNKNOWN if trained_on is None else seen_as(collection, crop, trained_on)
+        )
+    ]
+    training.check()
+    return kept

@@ -17,7 +17,7 @@ from napari_monusac.core.errors import StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
 from napari_monusac.infer.alone import alone
 from napari_monusac.infer.blocks import separate_store
-from napari_monusac.infer.engines import Engine, Precision, as_model, checkpoint_name
+from napari_monusac.infer.engines import Engine, Precision, as_model, checkpoint_name, crops_seen_by_model
 from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.plan import OVERLAP_PX, TILE_PX, Plan, in_region, plan_prediction
 from napari_monusac.infer.predict import Progress, skips_glass
@@ -104,7 +104,8 @@ def predict_slide(
         tile_px=tile_px, overlap_px=overlap_px,
     )  # fmt: skip
     info = _info(plan, model.recipe.fingerprint(), checkpoint_name(checkpoint, model), model.recipe.boundary_width)
-    info = info.model_copy(update={"identity": identity, "image": _path_of(source)})
+    about = {"identity": identity, "image": _path_of(source), "trained_on": crops_seen_by_model(model)}
+    info = info.model_copy(update=about)
     with alone(out) as still_here:
         skip = skips_glass(plan, skip_glass)
         work = _Work.begin(out, plan, info, _key(plan, identity, skip=skip))

@@ -81,7 +81,7 @@ def write_prediction(
     info = StoreInfo(
         um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, boundary_width=prediction.boundary_width,
         fingerprint=prediction.fingerprint, checkpoint=prediction.checkpoint, notes=prediction.notes, image=image,
-        engine=prediction.engine, identity=identity,
+        engine=prediction.engine, identity=identity, trained_on=prediction.trained_on,
     )  # fmt: skip
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
     try:
@@ -152,6 +152,7 @@ def read_prediction(path: str | Path, *, as_stored: bool = False) -> Prediction:
         offset_px=info.offset_px if frame is None else frame.offset_px,
         boundary_width=info.boundary_width if frame is None else frame.boundary_width(info.boundary_width),
         fingerprint=info.fingerprint, checkpoint=info.checkpoint, notes=info.notes, engine=info.engine,
+        trained_on=info.trained_on,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from napari_monusac.core.training_crops import TrainingCrops
 from napari_monusac.io.rescale import ImageFrame
 
 
@@ -54,6 +55,8 @@ class StoreInfo(BaseModel):
         How the maps lie on the image, where they have another scale than the image.
     identity : PredictionIdentity or None
         Of which pixels, by which weights; None where it was written without.
+    trained_on : TrainingCrops or None
+        The crops that the model was trained on; None where it does not say.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -70,6 +73,7 @@ class StoreInfo(BaseModel):
     settings: dict[str, float] = {}
     frame: ImageFrame | None = None
     identity: PredictionIdentity | None = None
+    trained_on: TrainingCrops | None = None
 
     @property
     def first_px(self) -> tuple[float, float]:

@@ -23,7 +23,9 @@ from napari_monusac.core.errors import CheckpointError, TrainingError
 from napari_monusac.core.events import Scores
 from napari_monusac.core.files import atomic_write
 from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.core.training_crops import TrainingCrops
 from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.training_crops import crops_of_checkpoint
 from napari_monusac.learn.network import DualHeadUnet
 
 _KEY = "napari-monusac"
@@ -57,6 +59,8 @@ class CheckpointMetadata(BaseModel):
         SHA-256 of the weights: a damaged or changed file is refused.
     state : str
         Name of the resume state beside it, or an empty string.
+    trained_on : TrainingCrops or None
+        The training and validation crops, with fingerprints of their pixels; None in files of before.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -75,6 +79,7 @@ class CheckpointMetadata(BaseModel):
     stain: dict[str, tuple[float, float]] = {}
     digest: str = ""
     state: str = ""
+    trained_on: TrainingCrops | None = None
 
     @classmethod
     def describe(
@@ -163,6 +168,23 @@ def read_metadata(path_or_run: str | Path | RunFolder) -> CheckpointMetadata:
             "use the original file",
         )
     return metadata
+
+
+def crops_seen_by(path_or_run: str | Path | RunFolder) -> TrainingCrops | None:
+    """Return the crops that a checkpoint was trained on; of one that does not say, those of the run it lies in.
+
+    Returns
+    -------
+    TrainingCrops or None
+        None where neither says.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, foreign or damaged.
+    """
+    path = resolve_checkpoint(path_or_run)
+    return read_metadata(path).trained_on or crops_of_checkpoint(path)
 
 
 def load_checkpoint(path_or_run: str | Path | RunFolder, device: str | torch.device = "cpu") -> LoadedModel:

@@ -187,7 +187,8 @@ class Course:
 
     def _described(self, t: Training, epoch: int) -> CheckpointMetadata:
         described = CheckpointMetadata.describe(self.recipe, epoch, t.progress.step, t.scores, t.versions)
-        return described.model_copy(update={"stain": t.store.stain_statistics(t.sampler.names)})
+        stain = t.store.stain_statistics(t.sampler.names)
+        return described.model_copy(update={"stain": stain, "trained_on": t.trained_on})
 
     def _save_last(self, t: Training) -> CheckpointSaved:
         """Save what a resume needs; the epoch is the last one that is finished."""

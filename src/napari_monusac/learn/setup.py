@@ -12,10 +12,12 @@ import torch
 from napari_monusac.core.errors import CheckpointError, MonusacError, TrainingError
 from napari_monusac.core.events import Scores
 from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.core.training_crops import TrainingCrops
 from napari_monusac.io._fingerprint import data_fingerprint
 from napari_monusac.io.collection import open_collection
 from napari_monusac.io.runs import RunFolder
-from napari_monusac.learn.checkpoint import load_weights, read_metadata, resolve_checkpoint
+from napari_monusac.io.training_crops import crops_of_split
+from napari_monusac.learn.checkpoint import crops_seen_by, load_weights, read_metadata, resolve_checkpoint
 from napari_monusac.learn.crops import CropStore
 from napari_monusac.learn.device import choose_device, choose_precision
 from napari_monusac.learn.distributed import Ranks
@@ -45,6 +47,8 @@ class Training:
         What must be told.
     told : set of str
         Crops whose failure has been told.
+    trained_on : TrainingCrops or None
+        The crops that the checkpoints will name.
     clock : float
         When the last step ended (`time.perf_counter`), or 0.
     """
@@ -64,6 +68,7 @@ class Training:
     scores: Scores = field(default_factory=Scores)
     warnings: list[str] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
+    trained_on: TrainingCrops | None = None
     clock: float = 0.0
 
     def take_warnings(self) -> list[str]:
@@ -158,6 +163,8 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
     if state:
         _restore(training, state)
     if writes and ranks.writes:
+        training.trained_on = _trained_on(recipe, run, store)
+        training.warnings += _seen_before(training.trained_on)
         run.record_environment(device=device, device_reason=reason, precision=precision, threads=progress.threads)
         run.update_info(data_fingerprint=data_fingerprint(store.collection, _names(run)))
         run.update_recipe(recipe)
@@ -170,6 +177,21 @@ def _loader_threads(options: Options) -> int:
 
 def _names(run: RunFolder) -> tuple[str, ...]:
     return run.split.training + run.split.validation
+
+
+def _trained_on(recipe: TrainingRecipe, run: RunFolder, store: CropStore) -> TrainingCrops:
+    """The crops of the split; and where the run goes on from another model, those of that one."""
+    crops = crops_of_split(store.collection, run.split)
+    return crops.going_on_from(crops_seen_by(recipe.start_from)) if recipe.start_from else crops
+
+
+def _seen_before(crops: TrainingCrops) -> list[str]:
+    """What must be told of validation crops that the weights have been trained on."""
+    seen = [c.name for c in crops.validation if crops.training_crop(c.name, c.pixels) is not None]
+    if not seen:
+        return []
+    shown = ", ".join(seen[:5]) + (" ..." if len(seen) > 5 else "")
+    return [f"{len(seen)} validation crops have been trained on ({shown}): the scores on them are too good"]
 
 
 def _precision(

@@ -36,7 +36,8 @@ def group_score(kind: str, name: str, crops: list[CropTally], patient: str = "",
 def crop_scores(crops: list[CropTally]) -> Iterator[GroupScore]:
     """A line for each crop."""
     for crop in crops:
-        yield group_score("crop", crop.crop, [crop], crop.patient, crop.organ)
+        score = group_score("crop", crop.crop, [crop], crop.patient, crop.organ)
+        yield score.model_copy(update={"seen_as": crop.seen_as})
 
 
 def patient_scores(crops: list[CropTally]) -> Iterator[GroupScore]:

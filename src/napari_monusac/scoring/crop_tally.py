@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.training_crops import SeenAs
 from napari_monusac.io.organs import organ_of
 from napari_monusac.scoring.confusion_table import count_confusion
 from napari_monusac.scoring.curves import ScoredNuclei
@@ -45,10 +46,11 @@ class CropTally:
     confusion: NDArray[np.int64]
     pixels: PixelCounts
     scored: ScoredNuclei
+    seen_as: SeenAs = SeenAs.NOT_ASKED
 
 
 def tally_crop(
-    pair: CropPair, ambiguous: AmbiguousRule, tolerances_px: tuple[int, ...], boundary_width: int
+    pair: CropPair, ambiguous: AmbiguousRule, tolerances_px: tuple[int, ...], boundary_width: int | None = None
 ) -> CropTally:
     """Count one crop at every tolerance; see `CropTally`."""
     truth, prediction = np.asarray(pair.truth), np.asarray(pair.prediction)
@@ -73,6 +75,7 @@ def tally_crop(
         confusion=count_confusion(matching, true, predicted),
         pixels=count_pixels(pair, boundary_width),
         scored=ScoredNuclei.of(matching, true, predicted, pair.confidence),
+        seen_as=pair.seen_as,
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.core.events import Scores
 from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.training_crops import SeenAs
 from napari_monusac.scoring.panoptic import PanopticQuality
 
 
@@ -26,15 +27,29 @@ class _Model(BaseModel):
 
 
 class Interval(_Model):
-    """A patient-bootstrap 95 % interval."""
+    """A 95 % interval over patients; see `napari_monusac.scoring.intervals`."""
 
     low: float
     high: float
+    n: int | None = Field(None, description="Patients behind it; None in files of before")
 
-    @classmethod
-    def of(cls, ends: tuple[float, float] | None) -> Self | None:
-        """From two numbers, or None."""
-        return None if ends is None else cls(low=ends[0], high=ends[1])
+
+def interval_words(interval: Interval | None, patients: int | None = None, form: str = ".2f") -> str:
+    """An interval with its number of patients, or why there is none; empty where none was asked for.
+
+    Parameters
+    ----------
+    interval : Interval or None
+        The interval.
+    patients : int, optional
+        Patients behind the score, where there is no interval.
+    form : str
+        Format of both ends.
+    """
+    if interval is None:
+        return f"n = {patients}, too few" if patients else ""
+    n = "" if interval.n is None else f" (n = {interval.n})"
+    return f"{interval.low:{form}} to {interval.high:{form}}{n}"
 
 
 class Quality(_Model):
@@ -78,9 +93,10 @@ class Detection(_Model):
     recall: float | None = None
     f1: float | None = None
     interval: Interval | None = None
+    patients: int = Field(0, description="Patients behind the interval; 0 where none was asked for")
 
     @classmethod
-    def of(cls, tp: int, fp: int, fn: int, interval: Interval | None = None) -> Self:
+    def of(cls, tp: int, fp: int, fn: int, interval: Interval | None = None, patients: int = 0) -> Self:
         """From counts."""
         return cls(
             tp=tp,
@@ -90,6 +106,7 @@ class Detection(_Model):
             recall=tp / (tp + fn) if tp + fn else None,
             f1=2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None,
             interval=interval,
+            patients=patients,
         )
 
 
@@ -103,6 +120,7 @@ class Scoring(_Model):
     sq: float | None = None
     dq: float | None = None
     interval: Interval | None = Field(None, description="Of pq")
+    patients: int = Field(0, description="Patients behind the interval; 0 where none was asked for")
     by_class: dict[str, float | None] = Field(default_factory=dict, description="PQ by class name")
 
 
@@ -128,6 +146,7 @@ class GroupScore(_Model):
     by_class: dict[str, Quality] = Field(default_factory=dict)
     detection: Detection = Field(default_factory=Detection)
     combo: float | None = None
+    seen_as: SeenAs = Field(SeenAs.NOT_ASKED, description="Crops: what they are to the model")
 
 
 class Confusion(_Model):
@@ -146,6 +165,16 @@ class PrecisionRecall(_Model):
     precision: tuple[float, ...]
     recall: tuple[float, ...]
     average_precision: float | None = None
+
+
+class TrainingUse(_Model):
+    """What the scored crops are to the model that predicted them. Names of crops, each side as it was decided."""
+
+    left_out: tuple[str, ...] = Field((), description="Training crops that are not scored")
+    included: tuple[str, ...] = Field((), description="Training crops that are scored because that was asked for")
+    validation: tuple[str, ...] = Field((), description="Scored crops that chose the checkpoint")
+    same_patient: tuple[str, ...] = Field((), description="Scored crops of patients that the model was trained on")
+    unknown: tuple[str, ...] = Field((), description="Scored crops whose model does not say what it was trained on")
 
 
 class Provenance(_Model):
@@ -167,7 +196,8 @@ class Evaluation(_Model):
     """Everything that one comparison of predictions with truth says."""
 
     ambiguous: Literal["mask", "discount"] = "mask"
-    boundary_width: int = 3
+    boundary_width: int = Field(3, description="px; the most frequent one where predictions differ")
+    boundary_widths: tuple[int, ...] = Field((), description="All of them, px, ascending")
     bootstrap: int = 0
     seed: int = 0
     scorings: tuple[Scoring, ...] = ()
@@ -177,6 +207,7 @@ class Evaluation(_Model):
     intervals: dict[str, Interval | None] = Field(
         default_factory=dict, description="Of pooled values: combo, dice_inside, dice_boundary, sq, dq, pq/<class> ..."
     )
+    interval_patients: dict[str, int] = Field(default_factory=dict, description="Patients behind each of `intervals`")
     detection: Detection = Field(default_factory=Detection)
     pixels: Scores = Field(default_factory=Scores)
     tolerance: tuple[ToleranceScore, ...] = ()
@@ -185,6 +216,7 @@ class Evaluation(_Model):
     crops: tuple[GroupScore, ...] = ()
     patients: tuple[GroupScore, ...] = ()
     organs: tuple[GroupScore, ...] = ()
+    training: TrainingUse = Field(default_factory=TrainingUse)
     notes: tuple[str, ...] = Field((), description="What was left out, and why")
     provenance: Provenance = Field(default_factory=Provenance)
 
@@ -204,6 +236,22 @@ class Evaluation(_Model):
             if scoring.key == wanted:
                 return scoring
         raise KeyError(f"no scoring {wanted!r} at {tolerance_px} px")
+
+    def span(self, key: str) -> str:
+        """The interval of a pooled value in words, with its number of patients."""
+        return interval_words(self.intervals.get(key), self.interval_patients.get(key))
+
+    @property
+    def boundary_words(self) -> str:
+        """Width of the boundary for people: "3 px", or "1 and 3 px"."""
+        return f"{' and '.join(map(str, self.boundary_widths or (self.boundary_width,)))} px"
+
+    @property
+    def title(self) -> str:
+        """How many crops of how many patients, and how many of them trained the model."""
+        trained = len(self.training.included)
+        words = f"{len(self.crops)} crops of {len(self.patients)} patients"
+        return words + (f", {trained} of them used to train the model" if trained else "")
 
     @property
     def pq(self) -> float | None:

@@ -79,7 +79,7 @@ def forest_plot(scorings: Sequence[Scoring], headline: str) -> str:
     """The scorings as dots with their intervals."""
     width, row, left = 640.0, 34.0, 132.0
     bottom = 8 + row * len(scorings)
-    parts, place = _axis(left, width - 60, 0, bottom)
+    parts, place = _axis(left, width - 110, 0, bottom)
     for k, scoring in enumerate(scorings):
         y = 8 + row * (k + 0.5)
         color = ACCENT if scoring.key == headline else MUTED
@@ -88,8 +88,10 @@ def forest_plot(scorings: Sequence[Scoring], headline: str) -> str:
             parts.append(_line(place(scoring.interval.low), y, place(scoring.interval.high), y, color, 3))
         if scoring.pq is not None:
             parts.append(f'<circle cx="{place(scoring.pq):.1f}" cy="{y:.1f}" r="6" fill="{color}"/>')
-        parts.append(_text(width - 44, y + 4, number(scoring.pq), "start", "strong"))
-    return _svg(width, bottom + 24, parts, "PQ of the four scorings with 95 % intervals")
+        n = f"n = {scoring.patients}" if scoring.patients else ""
+        parts.append(_text(width - 94, y + 4, number(scoring.pq), "start", "strong"))
+        parts.append(_text(width - 50, y + 4, n, "start", "tick"))
+    return _svg(width, bottom + 24, parts, "PQ of the four scorings with 95 % intervals over n patients")
 
 
 def tolerance_plot(evaluation: Evaluation) -> str:

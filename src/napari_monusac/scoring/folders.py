@@ -14,16 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled
+from napari_monusac.core.training_crops import SeenAs, TrainingCrops
 from napari_monusac.io.collection import Collection as Crops
 from napari_monusac.io.collection import Crop, open_collection
 from napari_monusac.io.patients import MEND
+from napari_monusac.io.prediction_store import PredictionStore
+from napari_monusac.io.training_crops import crops_of_checkpoint, seen_as
 from napari_monusac.masks.rasterize import label_maps
-from napari_monusac.scoring.evaluation import Evaluation, Provenance
+from napari_monusac.scoring.evaluation import Evaluation, Provenance, TrainingUse
 from napari_monusac.scoring.matching import AmbiguousRule
 from napari_monusac.scoring.pairs import CropPair
 from napari_monusac.scoring.predictions import PredictedNuclei, PredictionFolder, sha256_of
-from napari_monusac.scoring.report import BOOTSTRAP, evaluate
+from napari_monusac.scoring.report import BOOTSTRAP
+from napari_monusac.scoring.tally import Tally
 from napari_monusac.scoring.tolerance import TOLERANCES_PX
+from napari_monusac.scoring.training_use import TrainingCount
 
 #: Called with (crops done, crops in all, name of the next).
 Progress = Callable[[int, int, str], None]
@@ -50,6 +55,8 @@ class FolderPairs:
     only: Collection[str] | None = None
     fingerprints: list[str] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
+    _trained_on: dict[Path, TrainingCrops | None] = field(default_factory=dict)
+    _of_checkpoint: dict[str, TrainingCrops | None] = field(default_factory=dict)
 
     @property
     def crops(self) -> tuple[Crop, ...]:
@@ -68,6 +75,46 @@ class FolderPairs:
         path = self.predictions.find(crop.name, f"{crop.image.parent.name}__{crop.image.name}")
         same = path is not None and crop.annotation is not None and path.resolve() == crop.annotation.resolve()
         return None if same else path
+
+    def seen_as(self, crop: Crop) -> SeenAs:
+        """Say what a crop is to the model that predicted it; without a prediction, to the models of the other crops.
+
+        Raises
+        ------
+        StoreError
+            A stored prediction is damaged.
+        """
+        path = self.prediction_of(crop)
+        if path is not None and path.suffix != ".zarr":
+            return SeenAs.NOT_ASKED
+        lists = [self.trained_on(path)] if path is not None else self._all_trained_on()
+        found = [SeenAs.UNKNOWN if known is None else seen_as(self.collection, crop, known) for known in lists]
+        if path is not None:
+            return found[0]
+        return SeenAs.TRAINING if SeenAs.TRAINING in found else SeenAs.NOT_ASKED
+
+    def trained_on(self, path: Path) -> TrainingCrops | None:
+        """The crops that the model of a stored prediction was trained on; None where it is not known.
+
+        A store that does not say it names its checkpoint: the run folder that this lies in has the split.
+        """
+        if path not in self._trained_on:
+            info = PredictionStore.open(path).info
+            known = info.trained_on
+            if known is None and info.checkpoint:
+                if info.checkpoint not in self._of_checkpoint:
+                    self._of_checkpoint[info.checkpoint] = crops_of_checkpoint(info.checkpoint)
+                known = self._of_checkpoint[info.checkpoint]
+            self._trained_on[path] = known
+        return self._trained_on[path]
+
+    def _all_trained_on(self) -> list[TrainingCrops | None]:
+        lists: list[TrainingCrops | None] = []
+        for _, path in self.pairable:
+            known = self.trained_on(path) if path.suffix == ".zarr" else None
+            if known is not None and known not in lists:
+                lists.append(known)
+        return lists
 
     @property
     def without_prediction(self) -> tuple[str, ...]:
@@ -111,6 +158,8 @@ class FolderPairs:
             um_per_px=um_per_px or annotation.um_per_px,
             semantic=predicted.semantic,
             ternary=predicted.ternary,
+            boundary_width=predicted.boundary_width if predicted.ternary is not None else None,
+            seen_as=self.seen_as(crop),
             truth_file=crop.annotation,
             prediction_file=path,
             offset_px=(part[0].start, part[1].start),
@@ -167,9 +216,10 @@ def evaluate_folders(
     patients: str | Path | None = None,
     ambiguous: AmbiguousRule = "mask",
     tolerances_px: tuple[int, ...] = TOLERANCES_PX,
-    boundary_width: int = 3,
+    boundary_width: int | None = None,
     bootstrap: int = BOOTSTRAP,
     seed: int = 0,
+    include_training: bool = False,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
     each: Callable[[CropPair], None] | None = None,
@@ -177,13 +227,14 @@ def evaluate_folders(
 ) -> Evaluation:
     """Evaluate the predictions of a folder against the truth of a collection.
 
-    Crops without a prediction are left out, and `Evaluation.notes` says which.
+    Crops without a prediction are left out, and so are those that the model was trained on: `Evaluation.notes` says
+    which.
 
     Parameters
     ----------
     truth, prediction, crops, patients
         See `folder_pairs`.
-    ambiguous, tolerances_px, boundary_width, bootstrap, seed
+    ambiguous, tolerances_px, boundary_width, bootstrap, seed, include_training
         See `napari_monusac.scoring.report.evaluate`.
     progress : callable, optional
         Called with (done, total, crop) before each crop, and once at the end.
@@ -198,14 +249,18 @@ def evaluate_folders(
     ------
     CollectionError, FileProblem
         A folder is missing, or there is no crop with truth and prediction.
+    MonusacError
+        The model was trained on all of them.
     Cancelled
         `should_stop` said so.
     """
     pairs = folder_pairs(truth, prediction, crops=crops, patients=patients)
+    training = TrainingCount(include_training)
+    found = scored_crops(pairs, training)
+    training.check()
     digests = hashlib.sha256(), hashlib.sha256()
 
     def watched() -> Iterator[CropPair]:
-        found = pairs.pairable
         for done, (crop, path) in enumerate(found):
             if should_stop is not None and should_stop():
                 raise Cancelled("the evaluation was stopped", "start it again")
@@ -221,23 +276,38 @@ def evaluate_folders(
         if progress is not None:
             progress(len(found), len(found), "")
 
-    result = evaluate(
-        watched(),
-        ambiguous=ambiguous,
-        tolerances_px=tolerances_px,
-        boundary_width=boundary_width,
-        bootstrap=bootstrap,
-        seed=seed,
-    )
+    tally = Tally(ambiguous=ambiguous, tolerances_px=tolerances_px, boundary_width=boundary_width)
+    for pair in watched():
+        tally.add(pair)
+    result = training.told_in(tally.result(bootstrap=bootstrap, seed=seed))
+    result = result.model_copy(update={"notes": (*result.notes, *_notes(pairs, training.use))})
     provenance = _provenance(pairs, truth, prediction, digests[0].hexdigest(), digests[1].hexdigest())
     if command:
         provenance = provenance.model_copy(update={"command": command})
-    return result.model_copy(update={"notes": _notes(pairs), "provenance": provenance})
+    return result.model_copy(update={"provenance": provenance})
 
 
-def _notes(pairs: FolderPairs) -> tuple[str, ...]:
+def scored_crops(pairs: FolderPairs, training: TrainingCount) -> tuple[tuple[Crop, Path], ...]:
+    """The crops with truth and prediction that are to be scored; `training` counts what all of them are to the model.
+
+    Raises
+    ------
+    StoreError
+        A stored prediction is damaged.
+    """
+    taken = []
+    for crop in pairs.crops:
+        seen, path = pairs.seen_as(crop), pairs.prediction_of(crop)
+        if path is None and (seen is not SeenAs.TRAINING or training.include_training):
+            continue  # named among those without a prediction
+        if training.takes(crop.name, crop.patient, seen) and path is not None:
+            taken.append((crop, path))
+    return tuple(taken)
+
+
+def _notes(pairs: FolderPairs, training: TrainingUse) -> tuple[str, ...]:
     notes = []
-    missing = pairs.without_prediction
+    missing = [name for name in pairs.without_prediction if name not in training.left_out]
     if missing:
         shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         notes.append(f"{len(missing)} of {len(pairs.crops)} crops have no prediction and are left out: {shown}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
@@ -14,15 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import MonusacError, ShapeError
+from napari_monusac.core.training_crops import SeenAs
 from napari_monusac.scoring.crop_tally import CropTally, tally_crop
-from napari_monusac.scoring.evaluation import Interval, defined
+from napari_monusac.scoring.evaluation import Interval, TrainingUse, defined
 from napari_monusac.scoring.folders import folder_pairs
+from napari_monusac.scoring.intervals import FEWEST_PATIENTS, SIGN_CHOICES, difference_interval
 from napari_monusac.scoring.levels import Level
 from napari_monusac.scoring.matching import AmbiguousRule, Matching, Objects, match_instances
 from napari_monusac.scoring.pairs import CropPair
 from napari_monusac.scoring.panoptic import class_array
-from napari_monusac.scoring.report import BOOTSTRAP
-from napari_monusac.scoring.scorings import HEADLINE, SCORINGS, Floats, bootstrap_weights, interval_of
+from napari_monusac.scoring.scorings import HEADLINE, SCORINGS, Floats, patient_values
+from napari_monusac.scoring.training_use import TrainingCount
 
 
 class ChangeKind(StrEnum):
@@ -64,6 +66,7 @@ class ClassChange(BaseModel):
     pq_before: float | None = None
     pq_after: float | None = None
     interval: Interval | None = Field(None, description="Of the difference after - before")
+    patients: int = Field(0, description="In whom the class is scored in both predictions")
 
 
 Verdict = Literal["better", "worse", "no clear difference", "too few patients to tell"]
@@ -83,6 +86,7 @@ class Guard(BaseModel):
     changes: tuple[NucleusChange, ...] = ()
     crops: int = 0
     patients: int = 0
+    training: TrainingUse = Field(default_factory=TrainingUse)
     notes: tuple[str, ...] = ()
 
     def with_notes(self, *notes: str) -> Self:
@@ -95,8 +99,9 @@ def compare_predictions(
     after: Iterable[CropPair],
     *,
     ambiguous: AmbiguousRule = "mask",
-    bootstrap: int = BOOTSTRAP,
+    bootstrap: int = SIGN_CHOICES,
     seed: int = 0,
+    include_training: bool = False,
 ) -> Guard:
     """Compare two predictions of the same crops.
 
@@ -107,33 +112,29 @@ def compare_predictions(
     ambiguous : {"mask", "discount"}
         See `napari_monusac.scoring.matching.match_instances`.
     bootstrap, seed : int
-        Resamples of patients for the interval of the difference, and their seed. Both predictions are resampled
-        together, so that patients who are hard for both do not blur the difference.
+        Random choices of signs where there are more than 16 patients, and their seed; see
+        `napari_monusac.scoring.intervals.difference_interval`.
+    include_training : bool
+        Compare crops too that one of the models was trained on.
 
     Returns
     -------
     Guard
-        The verdict, counts by class and every changed nucleus. ``better`` and ``worse`` mean that the 95 % interval of
-        the per-patient PQ's difference lies above or below 0.
+        The verdict, counts by class and every changed nucleus. ``better`` and ``worse`` mean that a paired permutation
+        test over the patients' PQ rejects at 5 % that the two are alike: its 95 % interval of the difference lies above
+        or below 0. With fewer than six patients there is no verdict.
 
     Raises
     ------
     MonusacError
-        There is no crop, or the two do not hold the same crops.
+        There is no crop, or the two do not hold the same crops, or all of them are training crops.
     """
-    old: list[CropTally] = []
-    new: list[CropTally] = []
-    changes: list[NucleusChange] = []
-    for one, other in zip_longest(before, after):
-        if one is None or other is None or one.crop != other.crop or one.truth.shape != other.truth.shape:
-            names = [p.crop if p is not None else "nothing" for p in (one, other)]
-            raise ShapeError(f"{names[0]} stands against {names[1]}", "compare two predictions of the same crops")
-        old.append(tally_crop(one, ambiguous, (), 3))
-        new.append(tally_crop(other, ambiguous, (), 3))
-        changes += changed_nuclei(one, other, ambiguous=ambiguous)
-    if not old:
-        raise MonusacError("there is no crop that both predictions hold", "check both folders")
-    return _guard(Level(old), Level(new), changes, bootstrap, seed)
+    training, counted = TrainingCount(include_training), _Counted(ambiguous)
+    for one, other in _together(before, after):
+        if training.takes(one.crop, one.patient, one.seen_as, other.seen_as):
+            counted.add(one, other)
+    training.check()
+    return _told(counted.guard(bootstrap, seed), training)
 
 
 def guard_folders(
@@ -143,8 +144,9 @@ def guard_folders(
     *,
     crops: Collection[str] | None = None,
     patients: str | Path | None = None,
-    bootstrap: int = BOOTSTRAP,
+    bootstrap: int = SIGN_CHOICES,
     seed: int = 0,
+    include_training: bool = False,
 ) -> Guard:
     """Compare the predictions of two folders on the crops that both hold; see `compare_predictions`, `folder_pairs`.
 
@@ -153,14 +155,67 @@ def guard_folders(
     CollectionError, FileProblem
         A folder is missing.
     MonusacError
-        They hold no crop in common.
+        They hold no crop in common, or one of the models was trained on all of those.
     """
     first, second = (folder_pairs(truth, folder, crops=crops, patients=patients) for folder in (before, after))
-    names = {c.name for c, _ in first.pairable} & {c.name for c, _ in second.pairable}
-    left = len({c.name for c, _ in (*first.pairable, *second.pairable)}) - len(names)
+    training, names, alone = TrainingCount(include_training), set(), 0
+    for crop in first.crops:
+        seen = [pairs.seen_as(crop) for pairs in (first, second)]
+        stand = [pairs.prediction_of(crop) is not None for pairs in (first, second)]
+        if not all(stand) and (include_training or SeenAs.TRAINING not in seen):
+            alone += any(stand)
+        elif training.takes(crop.name, crop.patient, *seen):
+            names.add(crop.name)
+    training.check()
     first.only = second.only = names
-    guard = compare_predictions(first, second, bootstrap=bootstrap, seed=seed)
-    return guard.with_notes(f"{left} crops stand in one folder only and are left out") if left else guard
+    counted = _Counted("mask")
+    for one, other in _together(first, second):
+        counted.add(one, other)
+    guard = _told(counted.guard(bootstrap, seed), training)
+    return guard.with_notes(f"{alone} crops stand in one folder only and are left out") if alone else guard
+
+
+def _together(before: Iterable[CropPair], after: Iterable[CropPair]) -> Iterator[tuple[CropPair, CropPair]]:
+    """Crop by crop, both predictions."""
+    for one, other in zip_longest(before, after):
+        if one is None or other is None or one.crop != other.crop or one.truth.shape != other.truth.shape:
+            names = [p.crop if p is not None else "nothing" for p in (one, other)]
+            raise ShapeError(f"{names[0]} stands against {names[1]}", "compare two predictions of the same crops")
+        yield one, other
+
+
+def _told(guard: Guard, training: TrainingCount) -> Guard:
+    """The guard with what is to be said of training crops."""
+    notes = (*training.notes(), *guard.notes)
+    return guard.model_copy(update={"training": training.use, "notes": notes})
+
+
+class _Counted:
+    """Both predictions of each crop, counted."""
+
+    def __init__(self, ambiguous: AmbiguousRule) -> None:
+        self.ambiguous: AmbiguousRule = ambiguous
+        self.old: list[CropTally] = []
+        self.new: list[CropTally] = []
+        self.changes: list[NucleusChange] = []
+
+    def add(self, before: CropPair, after: CropPair) -> None:
+        """Count one crop."""
+        self.old.append(tally_crop(before, self.ambiguous, ()))
+        self.new.append(tally_crop(after, self.ambiguous, ()))
+        self.changes += changed_nuclei(before, after, ambiguous=self.ambiguous)
+
+    def guard(self, choices: int, seed: int) -> Guard:
+        """Compare what has been counted.
+
+        Raises
+        ------
+        MonusacError
+            There is no crop.
+        """
+        if not self.old:
+            raise MonusacError("there is no crop that both predictions hold", "check both folders")
+        return guard_of(Level(self.old), Level(self.new), self.changes, choices, seed)
 
 
 def changed_nuclei(before: CropPair, after: CropPair, *, ambiguous: AmbiguousRule = "mask") -> list[NucleusChange]:
@@ -246,19 +301,27 @@ def _change(
     )
 
 
-def _guard(old: Level, new: Level, changes: list[NucleusChange], bootstrap: int, seed: int) -> Guard:
-    rule, n = SCORINGS[HEADLINE], old.counts.n_patients
-    (before, by_class_before), (after, by_class_after) = rule.score(old.counts), rule.score(new.counts)
-    interval: Interval | None = None
-    class_intervals: list[Interval | None] = [None] * len(CLASSES)
-    if bootstrap and n > 1:
-        weights: Floats = bootstrap_weights(n, bootstrap, seed)
-        one, other = rule.function(old.counts, weights, "pq"), rule.function(new.counts, weights, "pq")
-        interval = Interval.of(interval_of(other[0] - one[0]))
-        class_intervals = [Interval.of(interval_of(d)) for d in (other[1] - one[1]).T]
+def guard_of(
+    old: Level, new: Level, changes: Sequence[NucleusChange] = (), choices: int = SIGN_CHOICES, seed: int = 0
+) -> Guard:
+    """Compare the counts of two predictions of the same crops.
+
+    Parameters
+    ----------
+    old, new : Level
+        Counts of the crops, in the same order.
+    changes : sequence of NucleusChange
+        Handed on, and counted by class.
+    choices, seed : int
+        See `napari_monusac.scoring.intervals.difference_interval`.
+    """
+    (before, by_class_before), (after, by_class_after) = (SCORINGS[HEADLINE].score(x.counts) for x in (old, new))
+    values, class_values = zip(*(patient_values(x.counts) for x in (old, new)), strict=True)
+    interval = difference_interval(values[1] - values[0], choices=choices, seed=seed)
     by_class = {}
     for k, cls in enumerate(CLASSES):
         kinds = [c.kind for c in changes if c.nucleus_class is cls]
+        differences = class_values[1][:, k] - class_values[0][:, k]
         by_class[cls.label] = ClassChange(
             fixed=kinds.count(ChangeKind.FIXED),
             broken=kinds.count(ChangeKind.BROKEN),
@@ -266,9 +329,12 @@ def _guard(old: Level, new: Level, changes: list[NucleusChange], bootstrap: int,
             spurious_new=kinds.count(ChangeKind.SPURIOUS_NEW),
             pq_before=defined(float(by_class_before[k])),
             pq_after=defined(float(by_class_after[k])),
-            interval=class_intervals[k],
+            interval=difference_interval(differences, choices=choices, seed=seed),
+            patients=int((~np.isnan(differences)).sum()),
         )
-    verdict, reason = _verdict(before, after, interval, n)
+    verdict, reason = _verdict(before, after, values[1] - values[0], interval)
+    n = old.counts.n_patients
+    unscored = int(np.isnan(values[1] - values[0]).sum())
     return Guard(
         verdict=verdict,
         reason=reason,
@@ -279,14 +345,22 @@ def _guard(old: Level, new: Level, changes: list[NucleusChange], bootstrap: int,
         changes=tuple(changes),
         crops=len(old.counts.values),
         patients=n,
+        notes=(f"{unscored} of {n} patients have no nucleus in the truth and in a prediction: no say",)
+        if unscored
+        else (),
     )
 
 
-def _verdict(before: float, after: float, interval: Interval | None, n: int) -> tuple[Verdict, str]:
+def _verdict(before: float, after: float, differences: Floats, interval: Interval | None) -> tuple[Verdict, str]:
     numbers = f"PQ per patient {before:.3f} before, {after:.3f} after"
+    paired = differences[~np.isnan(differences)]
     if interval is None:
-        return "too few patients to tell", f"{numbers}; {n} patient(s), no interval"
-    span = f"{numbers}; difference {after - before:+.3f} (95 % interval {interval.low:+.3f} to {interval.high:+.3f})"
+        return (
+            "too few patients to tell",
+            f"{numbers}; n = {len(paired)} patients, and a verdict needs {FEWEST_PATIENTS} or more",
+        )
+    ends = f"95 % interval {interval.low:+.3f} to {interval.high:+.3f}, n = {interval.n} patients"
+    span = f"{numbers}; difference {paired.mean():+.3f} ({ends})"
     if interval.low > 0:
         return "better", span
     return ("worse", span) if interval.high < 0 else ("no clear difference", span)

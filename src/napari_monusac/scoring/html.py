@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.core.files import atomic_write_text
 from napari_monusac.scoring import figures
-from napari_monusac.scoring.evaluation import Evaluation, GroupScore, Interval, Quality
+from napari_monusac.scoring.evaluation import Evaluation, GroupScore, Interval, Quality, interval_words
 from napari_monusac.scoring.figures import class_color, number
 from napari_monusac.scoring.finding import Finding
 from napari_monusac.scoring.pictures import Evidence
@@ -115,7 +115,7 @@ def render_report(
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters.update(num=number, span=_span, color=class_color, classes=_classes, size=_size)
+    environment.filters.update(num=number, span=interval_words, color=class_color, classes=_classes, size=_size)
     source = resources.files("napari_monusac.scoring") / "templates" / "report.html.j2"
     template = environment.from_string(source.read_text("utf-8"))
     evidence = evidence or Evidence()
@@ -155,17 +155,22 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
     return {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704 - figures.py escapes its text
 
 
-def _facts(e: Evaluation) -> list[tuple[str, float | None, Interval | None]]:
+def _facts(e: Evaluation) -> list[tuple[str, float | None, Interval | None, int]]:
+    """Name, value, interval and the patients behind it."""
+
+    def pooled(key: str) -> tuple[Interval | None, int]:
+        return e.intervals.get(key), e.interval_patients.get(key, 0)
+
     return [
-        ("Detection F1 (centres within 3 µm)", e.detection.f1, e.detection.interval),
-        ("SQ, any class", e.instances.sq, e.intervals.get("sq")),
-        ("DQ, any class", e.instances.dq, e.intervals.get("dq")),
-        ("Combo (0.7 inside + 0.3 boundary)", e.pixels.combo, e.intervals.get("combo")),
-        ("Dice inside", e.pixels.dice_inside, e.intervals.get("dice_inside")),
-        (f"Dice boundary ({e.boundary_width} px)", e.pixels.dice_boundary, e.intervals.get("dice_boundary")),
-        ("mIoU macro (with background)", e.pixels.miou_macro, None),
-        ("mIoU micro (with background)", e.pixels.miou_micro, None),
-        ("mIoU macro (four classes)", e.pixels.miou_macro_nuclei, None),
+        ("Detection F1 (centres within 3 µm)", e.detection.f1, e.detection.interval, e.detection.patients),
+        ("SQ, any class", e.instances.sq, *pooled("sq")),
+        ("DQ, any class", e.instances.dq, *pooled("dq")),
+        ("Combo (0.7 inside + 0.3 boundary)", e.pixels.combo, *pooled("combo")),
+        ("Dice inside", e.pixels.dice_inside, *pooled("dice_inside")),
+        (f"Dice boundary ({e.boundary_words})", e.pixels.dice_boundary, *pooled("dice_boundary")),
+        ("mIoU macro (with background)", e.pixels.miou_macro, None, 0),
+        ("mIoU micro (with background)", e.pixels.miou_micro, None, 0),
+        ("mIoU macro (four classes)", e.pixels.miou_macro_nuclei, None, 0),
     ]
 
 
@@ -182,10 +187,6 @@ def _hashes(e: Evaluation) -> list[tuple[str, str]]:
         ("Program", p.version),
     ]
     return [(name, value or "not known") for name, value in pairs]
-
-
-def _span(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval.low:.2f} – {interval.high:.2f}"
 
 
 def _classes(finding: Finding) -> str:
@@ -206,10 +207,10 @@ def _cell_color(n: int, row: Sequence[int], right: bool) -> str:
 
 
 def scores_csv(evaluation: Evaluation) -> str:
-    """All scores as a long table: kind, name, class, metric, value, low, high; undefined values are empty."""
+    """All scores as a long table: kind, name, class, metric, value, low, high, n; undefined values are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["kind", "name", "class", "metric", "value", "low", "high"])
+    writer.writerow(["kind", "name", "class", "metric", "value", "low", "high", "n"])
     for row in _csv_rows(evaluation):
         writer.writerow(["" if v is None else v for v in row])
     return out.getvalue()
@@ -219,33 +220,37 @@ def _csv_rows(e: Evaluation) -> Iterator[tuple[Any, ...]]:
     for tolerance, scorings in [(0, e.scorings), *((t.tolerance_px, t.scorings) for t in e.tolerance)]:
         kind = f"scoring, {tolerance} px forgiven" if tolerance else "scoring"
         for s in scorings:
-            ends = (s.interval.low, s.interval.high) if s.interval else (None, None)
+            ends = _ends(s.interval, s.patients)
             yield (kind, s.key, "", "pq", s.pq, *ends)
-            yield from ((kind, s.key, "", m, getattr(s, m), None, None) for m in ("sq", "dq"))
-            yield from ((kind, s.key, name, "pq", v, None, None) for name, v in s.by_class.items())
+            yield from ((kind, s.key, "", m, getattr(s, m), *_ends()) for m in ("sq", "dq"))
+            yield from ((kind, s.key, name, "pq", v, *_ends()) for name, v in s.by_class.items())
     for name, quality in {"": e.instances, **e.by_class}.items():
-        yield from _quality_rows("pooled", "all crops", name, quality, e.intervals)
-    for name, value, interval in _facts(e):
-        ends = (interval.low, interval.high) if interval else (None, None)
-        yield ("pixels and centres", "all crops", "", name, value, *ends)
+        yield from _quality_rows("pooled", "all crops", name, quality, e)
+    for name, value, interval, patients in _facts(e):
+        yield ("pixels and centres", "all crops", "", name, value, *_ends(interval, patients))
     for name, value in e.pixels.iou.items():
-        yield ("pixels and centres", "all crops", name, "iou", value, None, None)
+        yield ("pixels and centres", "all crops", name, "iou", value, *_ends())
     for group in (*e.organs, *e.patients, *e.crops):
         yield from _group_rows(group)
 
 
-def _quality_rows(
-    kind: str, name: str, cls: str, q: Quality, intervals: dict[str, Interval | None] | None = None
-) -> Iterator[tuple[Any, ...]]:
+def _ends(interval: Interval | None = None, patients: int = 0) -> tuple[float | None, float | None, int | None]:
+    """Both ends of an interval and its patients, for the table."""
+    if interval is None:
+        return None, None, patients or None
+    return interval.low, interval.high, interval.n or patients or None
+
+
+def _quality_rows(kind: str, name: str, cls: str, q: Quality, e: Evaluation | None = None) -> Iterator[tuple[Any, ...]]:
     for metric in ("pq", "sq", "dq", "tp", "fp", "fn"):
-        interval = (intervals or {}).get(f"{metric}/{cls}" if cls else metric)
-        ends = (interval.low, interval.high) if interval else (None, None)
+        key = f"{metric}/{cls}" if cls else metric
+        ends = _ends() if e is None else _ends(e.intervals.get(key), e.interval_patients.get(key, 0))
         yield (kind, name, cls, metric, getattr(q, metric), *ends)
 
 
 def _group_rows(group: GroupScore) -> Iterable[tuple[Any, ...]]:
-    yield (group.kind, group.name, "", "pq, mean of classes", group.pq, None, None)
-    yield (group.kind, group.name, "", "detection f1", group.detection.f1, None, None)
-    yield (group.kind, group.name, "", "combo", group.combo, None, None)
+    yield (group.kind, group.name, "", "pq, mean of classes", group.pq, *_ends())
+    yield (group.kind, group.name, "", "detection f1", group.detection.f1, *_ends())
+    yield (group.kind, group.name, "", "combo", group.combo, *_ends())
     for name, quality in {"": group.instances, **group.by_class}.items():
         yield from _quality_rows(group.kind, group.name, name, quality)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.scoring.crop_tally import CropTally
 from napari_monusac.scoring.evaluation import Interval, Quality, Scoring, ToleranceScore, defined
-from napari_monusac.scoring.scorings import SCORINGS, Counts, Floats, interval_of
+from napari_monusac.scoring.intervals import score_interval
+from napari_monusac.scoring.scorings import SCORINGS, Counts, Floats, ScoringRule
 
 #: Names of the four classes, in order.
 CLASS_NAMES = tuple(c.label for c in CLASSES)
@@ -37,7 +38,7 @@ class Level:
         result = []
         for rule in SCORINGS.values():
             value, by_class = rule.score(self.counts)
-            drawn = None if weights is None else interval_of(rule.function(self.counts, weights, "pq")[0])
+            interval, patients = self._interval(rule, weights)
             result.append(
                 Scoring(
                     key=rule.key,
@@ -46,11 +47,17 @@ class Level:
                     pq=defined(value),
                     sq=defined(rule.score(self.counts, "sq")[0]),
                     dq=defined(rule.score(self.counts, "dq")[0]),
-                    interval=Interval.of(drawn),
+                    interval=interval,
+                    patients=patients,
                     by_class={name: defined(float(v)) for name, v in zip(CLASS_NAMES, by_class, strict=True)},
                 )
             )
         return tuple(result)
+
+    def _interval(self, rule: ScoringRule, weights: Floats | None) -> tuple[Interval | None, int]:
+        if weights is None:
+            return None, 0
+        return score_interval(lambda w: rule.function(self.counts, w, "pq")[0], weights)
 
     def pooled(self) -> dict[str, Quality]:
         """Each class, all crops pooled."""

@@ -60,7 +60,8 @@ class Matching:
     iou : float64 (k,)
         Intersection over union of each pair.
     discounted : bool (len(prediction),)
-        Predictions that no score counts: unmatched, with over half their area in an Ambiguous region.
+        Predictions that are never spurious: unmatched as they were drawn, with over half their area in an Ambiguous
+        region. With edges forgiven one may match, and counts then as what it is: right.
     """
 
     truth: Objects

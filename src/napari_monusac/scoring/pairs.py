@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError
+from napari_monusac.core.training_crops import SeenAs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +36,10 @@ class CropPair:
         For the table by organ; empty means: taken from the patient's TCGA code.
     semantic, ternary : uint8 (y, x) or None
         Predicted maps for the pixel scores; without them they are made from the predicted nuclei.
+    boundary_width : int or None
+        Width of the boundary in `ternary`, px; None: not known, or there is no such map.
+    seen_as : SeenAs
+        What the crop is to the model that made the prediction; training crops are not scored unless asked for.
     truth_file, prediction_file : Path or None
         Where the two came from; the report writes their hashes.
     offset_px : tuple of int
@@ -55,6 +60,8 @@ class CropPair:
     organ: str = ""
     semantic: NDArray[np.uint8] | None = None
     ternary: NDArray[np.uint8] | None = None
+    boundary_width: int | None = None
+    seen_as: SeenAs = SeenAs.NOT_ASKED
     truth_file: Path | None = None
     prediction_file: Path | None = None
     offset_px: tuple[int, int] = (0, 0)

@@ -100,11 +100,11 @@ def panoptic_quality(
 
 
 def quality_of(matching: Matching) -> PanopticQuality:
-    """Panoptic quality of a finished matching, classes left aside."""
+    """Panoptic quality of a finished matching, classes left aside. What matches counts, discounted or not."""
     matches = matching.matches
     tp = len(matches)
-    counted = len(matching.prediction) - int(matching.discounted.sum())
-    return PanopticQuality(tp, counted - tp, len(matching.truth) - tp, float(matching.iou[matches].sum()))
+    spurious = (matching.partner_of_prediction < 0) & ~matching.discounted
+    return PanopticQuality(tp, int(spurious.sum()), len(matching.truth) - tp, float(matching.iou[matches].sum()))
 
 
 def classes_by_id(classes: ClassesOf, instances: NDArray[Any]) -> Mapping[int, int]:
@@ -161,7 +161,8 @@ def quality_by_class(
     """Panoptic quality of each class: a match counts where both nuclei have the class.
 
     A prediction that matches a true nucleus of unknown class is neither right nor wrong, and such a nucleus is never
-    missed: the truth does not say.
+    missed: the truth does not say. A discounted prediction counts where it is right, and is never spurious: with edges
+    forgiven it may match a nucleus of another class, and forgiving an edge must not make a score fall.
 
     Parameters
     ----------
@@ -179,8 +180,9 @@ def quality_by_class(
         same = (true == cls) & (predicted == cls)
         tp = int(same.sum())
         n_truth = int((truth_classes == cls).sum())
-        n_prediction = int(((prediction_classes == cls) & counted).sum())
-        result[cls] = PanopticQuality(tp, n_prediction - tp, n_truth - tp, float(matching.iou[matches][same].sum()))
+        spurious = (prediction_classes == cls) & counted
+        spurious[matching.pair_prediction[matches[same]]] = False
+        result[cls] = PanopticQuality(tp, int(spurious.sum()), n_truth - tp, float(matching.iou[matches][same].sum()))
     return result
 
 

@@ -16,13 +16,27 @@ from napari_monusac.scoring.lookup import paint
 from napari_monusac.scoring.pairs import CropPair
 from napari_monusac.scoring.panoptic import class_array
 
+#: Width of the boundary where neither the prediction nor the caller says one, px: that of the best of the nine runs.
+BOUNDARY_WIDTH = 3
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelCounts:
-    """Confusion of the class maps (five classes) and of the ternary maps; ignored pixels are left out of both."""
+    """Confusion of the class maps (five classes) and of the ternary maps; ignored pixels are left out of both.
+
+    Attributes
+    ----------
+    semantic, ternary : PixelConfusion
+    boundary_width : int
+        Width of the boundary that was compared, px.
+    redrawn : bool
+        The network's own ternary map has another width than was asked for: its nuclei were drawn instead.
+    """
 
     semantic: PixelConfusion
     ternary: PixelConfusion
+    boundary_width: int = BOUNDARY_WIDTH
+    redrawn: bool = False
 
 
 def class_map(instances: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np.uint8]:
@@ -39,7 +53,7 @@ def class_map(instances: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np
     return paint(instances, ids, class_array(ids, classes).astype(np.uint8), other=IGNORE_INDEX)
 
 
-def count_pixels(pair: CropPair, boundary_width: int) -> PixelCounts:
+def count_pixels(pair: CropPair, boundary_width: int | None = None) -> PixelCounts:
     """Compare the maps of one crop; those that the prediction lacks are made from its nuclei.
 
     Pixels of true or predicted nuclei of unknown class are left out of the class maps' confusion.
@@ -48,20 +62,26 @@ def count_pixels(pair: CropPair, boundary_width: int) -> PixelCounts:
     ----------
     pair : CropPair
         Truth and prediction.
-    boundary_width : int
-        Width of the boundary of the ternary maps, px.
+    boundary_width : int, optional
+        Width of the boundary of the ternary maps, px; by default the prediction's own. A boundary of one width is never
+        held against one of another: asked for another width than its own, the predicted nuclei are drawn at that one.
     """
     semantic, ternary = pair.semantic, pair.ternary
+    own = pair.boundary_width
+    width = boundary_width if boundary_width is not None else own if own is not None else BOUNDARY_WIDTH
+    redrawn = ternary is not None and own not in (None, width)
+    if redrawn:
+        ternary = None
     if semantic is None:
         semantic = class_map(pair.prediction, pair.prediction_classes)
     if ternary is None:
-        ternary = ternary_map(pair.prediction, boundary_width=boundary_width)
+        ternary = ternary_map(pair.prediction, boundary_width=width)
     true_semantic = class_map(pair.truth, pair.truth_classes)
     true_semantic[semantic == IGNORE_INDEX] = IGNORE_INDEX
-    true_ternary = ternary_map(pair.truth, boundary_width=boundary_width)
+    true_ternary = ternary_map(pair.truth, boundary_width=width)
     if pair.ignore is not None:
         true_semantic[pair.ignore] = true_ternary[pair.ignore] = IGNORE_INDEX
-    counts = PixelCounts(PixelConfusion(len(SEMANTIC_NAMES)), PixelConfusion(len(TernaryClass)))
+    counts = PixelCounts(PixelConfusion(len(SEMANTIC_NAMES)), PixelConfusion(len(TernaryClass)), width, redrawn)
     counts.semantic.update(semantic, true_semantic)
     counts.ternary.update(ternary, true_ternary)
     return counts

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import AMBIGUOUS, NucleusClass
 from napari_monusac.core.errors import FileProblem
+from napari_monusac.core.training_crops import TrainingCrops
 from napari_monusac.io.outputs import REVIEW_FOLDER as REVIEW_FOLDER
 from napari_monusac.scoring.panoptic import classes_by_id
 
@@ -46,8 +47,12 @@ class PredictedNuclei:
         The network's own maps, where the form has them.
     offset_px : tuple of int
         (y, x) of the maps' first pixel in the crop.
+    boundary_width : int or None
+        Width of the boundary in `ternary`, px; None where the form has no such map.
     fingerprint, checkpoint : str
         What they were made with, where the form says so.
+    trained_on : TrainingCrops or None
+        The crops that the model was trained on, where the form says so.
     table : pandas.DataFrame or None
         One row a nucleus with class probabilities and doubt, where the form has it.
     """
@@ -58,8 +63,10 @@ class PredictedNuclei:
     semantic: NDArray[np.uint8] | None = None
     ternary: NDArray[np.uint8] | None = None
     offset_px: tuple[int, int] = (0, 0)
+    boundary_width: int | None = None
     fingerprint: str = ""
     checkpoint: str = ""
+    trained_on: TrainingCrops | None = None
     table: Any = None
 
 
@@ -150,8 +157,10 @@ def read_store(path: Path) -> PredictedNuclei:
         semantic=prediction.semantic_map,
         ternary=prediction.ternary_map,
         offset_px=prediction.offset_px,
+        boundary_width=prediction.boundary_width,
         fingerprint=prediction.fingerprint,
         checkpoint=prediction.checkpoint,
+        trained_on=prediction.trained_on,
         table=table,
     )
 

@@ -9,6 +9,7 @@ from napari_monusac.scoring.matching import AmbiguousRule
 from napari_monusac.scoring.pairs import CropPair
 from napari_monusac.scoring.tally import Tally
 from napari_monusac.scoring.tolerance import TOLERANCES_PX
+from napari_monusac.scoring.training_use import TrainingCount
 
 #: Resamples of the patient bootstrap.
 BOOTSTRAP = 1000
@@ -19,9 +20,10 @@ def evaluate(
     *,
     ambiguous: AmbiguousRule = "mask",
     tolerances_px: tuple[int, ...] = TOLERANCES_PX,
-    boundary_width: int = 3,
+    boundary_width: int | None = None,
     bootstrap: int = BOOTSTRAP,
     seed: int = 0,
+    include_training: bool = False,
 ) -> Evaluation:
     """Score predictions against truth: the four scorings, per class, crop, patient and organ, with intervals.
 
@@ -34,12 +36,15 @@ def evaluate(
         their area there.
     tolerances_px : tuple of int
         Edges forgiven, px: see `napari_monusac.scoring.tolerance`.
-    boundary_width : int
-        Width of the boundary for Dice inside and boundary, px.
+    boundary_width : int, optional
+        Width of the boundary for Dice inside and boundary, px; by default each prediction's own, and 3 px where it has
+        none. Asked for another width than its own, a prediction's nuclei are drawn at that one.
     bootstrap : int
-        Resamples of patients for the 95 % intervals; 0 for none. With fewer than two patients there are none.
+        Resamples of patients for the 95 % intervals; 0 for none. With fewer than six patients there are none.
     seed : int
         Seed of the bootstrap.
+    include_training : bool
+        Score crops too that the model was trained on (`CropPair.seen_as`); else they are left out and counted.
 
     Returns
     -------
@@ -49,9 +54,12 @@ def evaluate(
     Raises
     ------
     MonusacError
-        There is no pair, or a pair's arrays cannot be compared.
+        There is no pair, or a pair's arrays cannot be compared, or the model was trained on all of them.
     """
+    training = TrainingCount(include_training)
     tally = Tally(ambiguous=ambiguous, tolerances_px=tolerances_px, boundary_width=boundary_width)
     for pair in [pairs] if isinstance(pairs, CropPair) else pairs:
-        tally.add(pair)
-    return tally.result(bootstrap=bootstrap, seed=seed)
+        if training.takes(pair.crop, pair.patient, pair.seen_as):
+            tally.add(pair)
+    training.check()
+    return training.told_in(tally.result(bootstrap=bootstrap, seed=seed))

@@ -97,7 +97,7 @@ def _corrected(counts: Counts, weights: Floats, metric: Metric) -> tuple[Floats,
 
 
 def _per_patient(counts: Counts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
-    return _over_items(metric_of(counts.by_patient(), metric), weights)
+    return _over_items(patient_values(counts, metric)[1], weights)
 
 
 def _pooled(counts: Counts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
@@ -175,10 +175,7 @@ def bootstrap_weights(n_patients: int, n: int, seed: int) -> Floats:
     return rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n).astype(np.float64)
 
 
-def interval_of(values: Floats) -> tuple[float, float] | None:
-    """The middle 95 % of bootstrap values; None where too few are defined."""
-    defined = values[~np.isnan(values)]
-    if len(defined) < max(2, len(values) // 2):
-        return None
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return float(low), float(high)
+def patient_values(counts: Counts, metric: Metric = "pq") -> tuple[Floats, Floats]:
+    """Each patient's own value, (patients,), and by class, (patients, classes): what the headline averages."""
+    by_class = metric_of(counts.by_patient(), metric)
+    return mean_defined(by_class), by_class

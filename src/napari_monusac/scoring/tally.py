@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +18,12 @@ from napari_monusac.scoring.confusion_table import confusion_of
 from napari_monusac.scoring.crop_tally import CropTally, tally_crop
 from napari_monusac.scoring.curves import precision_recall_curves
 from napari_monusac.scoring.evaluation import Detection, Evaluation, Interval
+from napari_monusac.scoring.intervals import Statistic, score_interval, score_intervals
 from napari_monusac.scoring.levels import CLASS_NAMES, Level, patient_index
 from napari_monusac.scoring.matching import AmbiguousRule
 from napari_monusac.scoring.pairs import CropPair
 from napari_monusac.scoring.pixels import combo_of, pooled_pixels
-from napari_monusac.scoring.scorings import HEADLINE, Floats, bootstrap_weights, divided, interval_of, metric_of
+from napari_monusac.scoring.scorings import HEADLINE, Floats, Metric, bootstrap_weights, divided, metric_of
 
 
 @dataclass(slots=True)
@@ -33,13 +36,13 @@ class Tally:
         What Ambiguous regions do.
     tolerances_px : tuple of int
         Tolerances counted beside 0.
-    boundary_width : int
-        Width of the boundary of the ternary maps, px.
+    boundary_width : int or None
+        Width of the boundary of the ternary maps, px; None: each prediction's own.
     """
 
     ambiguous: AmbiguousRule = "mask"
     tolerances_px: tuple[int, ...] = ()
-    boundary_width: int = 3
+    boundary_width: int | None = None
     crops: list[CropTally] = field(default_factory=list)
 
     def add(self, pair: CropPair) -> CropTally:
@@ -66,19 +69,22 @@ class Tally:
             raise MonusacError("there is no crop with truth and prediction", "check both folders")
         crops = self.crops
         exact = Level(crops)
-        n = exact.counts.n_patients
-        weights = bootstrap_weights(n, bootstrap, seed) if bootstrap and n > 1 else None
+        weights = bootstrap_weights(exact.counts.n_patients, bootstrap, seed) if bootstrap else None
         pixels = pooled_pixels(c.pixels for c in crops)
+        intervals, interval_patients = _intervals(crops, exact, weights)
+        widths = Counter(c.pixels.boundary_width for c in crops)
         return Evaluation(
             ambiguous=self.ambiguous,
-            boundary_width=self.boundary_width,
-            bootstrap=bootstrap if weights is not None else 0,
+            boundary_width=widths.most_common(1)[0][0],
+            boundary_widths=tuple(sorted(widths)),
+            bootstrap=bootstrap,
             seed=seed,
             scorings=exact.scorings(weights),
             headline=HEADLINE,
             instances=exact.pooled_instances(),
             by_class=exact.pooled(),
-            intervals=_intervals(crops, exact, weights),
+            intervals=intervals,
+            interval_patients=interval_patients,
             detection=_detection(crops, weights),
             pixels=training_scores(pixels.semantic, pixels.ternary),
             tolerance=tuple(Level(crops, k).tolerance_score(k, weights) for k in self.tolerances_px),
@@ -87,6 +93,7 @@ class Tally:
             crops=tuple(crop_scores(crops)),
             patients=tuple(patient_scores(crops)),
             organs=tuple(organ_scores(crops)),
+            notes=_width_notes(crops, self.boundary_width),
         )
 
 
@@ -98,35 +105,78 @@ def _per_patient(values: list[NDArray[np.int64]], crops: list[CropTally]) -> Flo
     return pooled
 
 
+def _width_notes(crops: list[CropTally], asked: int | None) -> tuple[str, ...]:
+    """What must be said of boundaries of several widths: they are different tasks."""
+    notes = []
+    redrawn = sum(c.pixels.redrawn for c in crops)
+    if redrawn:
+        notes.append(
+            f"{redrawn} of {len(crops)} predictions have boundaries of another width than the {asked} px asked for: "
+            "their nuclei were drawn at that width, and the network's own boundary is not scored"
+        )
+    widths = Counter(c.pixels.boundary_width for c in crops)
+    if len(widths) > 1:
+        each = ", ".join(f"{width} px in {number} crops" for width, number in sorted(widths.items()))
+        notes.append(
+            f"boundaries of several widths ({each}): Dice boundary and combo pool different tasks; "
+            "score them apart, or all at one width (--boundary-width)"
+        )
+    return tuple(notes)
+
+
 def _detection(crops: list[CropTally], weights: Floats | None) -> Detection:
     tp, fp, fn = np.sum([c.detection for c in crops], axis=0).tolist()
-    interval = None
-    if weights is not None:
-        drawn = weights @ _per_patient([c.detection for c in crops], crops)
-        total = 2 * drawn[:, 0] + drawn[:, 1] + drawn[:, 2]
-        interval = interval_of(divided(2 * drawn[:, 0], total))
-    return Detection.of(tp, fp, fn, Interval.of(interval))
-
-
-def _intervals(crops: list[CropTally], level: Level, weights: Floats | None) -> dict[str, Interval | None]:
-    """Intervals of pooled values: nuclei whatever their class, each class, and pixels."""
     if weights is None:
-        return {}
-    result: dict[str, Interval | None] = {}
-    for metric in ("pq", "sq", "dq"):
-        pooled = np.tensordot(weights, level.instances.by_patient(), axes=1)
-        result[metric] = Interval.of(interval_of(metric_of(pooled, metric)[:, 0]))
-        values = metric_of(np.tensordot(weights, level.counts.by_patient(), axes=1), metric)
-        for k, name in enumerate(CLASS_NAMES):
-            result[f"{metric}/{name}"] = Interval.of(interval_of(values[:, k]))
-    ternary = np.tensordot(weights, _per_patient([c.pixels.ternary.counts for c in crops], crops), axes=1)
-    drawn = [_as_confusion(matrix) for matrix in ternary]
+        return Detection.of(tp, fp, fn)
+    pooled = _per_patient([c.detection for c in crops], crops)
+
+    def f1(chosen: Floats) -> Floats:
+        drawn = chosen @ pooled
+        return divided(2 * drawn[:, 0], 2 * drawn[:, 0] + drawn[:, 1] + drawn[:, 2])
+
+    return Detection.of(tp, fp, fn, *score_interval(f1, weights))
+
+
+def _intervals(
+    crops: list[CropTally], level: Level, weights: Floats | None
+) -> tuple[dict[str, Interval | None], dict[str, int]]:
+    """Intervals of pooled values, with their patients: nuclei whatever their class, each class, and pixels."""
+    if weights is None:
+        return {}, {}
+    names: list[str] = []
+    found: list[Interval | None] = []
+    patients: list[int] = []
+
+    def take(keys: Iterable[str], statistic: Statistic) -> None:
+        intervals, counts = score_intervals(statistic, weights)
+        names.extend(keys)
+        found.extend(intervals)
+        patients.extend(counts)
+
+    for metric in _METRICS:
+        for keys, counts in (
+            ([metric], level.instances.by_patient()),
+            ([f"{metric}/{name}" for name in CLASS_NAMES], level.counts.by_patient()),
+        ):
+            take(keys, partial(_pooled_metric, counts, metric))
+    ternary = _per_patient([c.pixels.ternary.counts for c in crops], crops)
     for name, measure in _PIXEL_MEASURES.items():
-        values = np.array([np.nan if (v := measure(d)) is None else v for d in drawn])
-        result[name] = Interval.of(interval_of(values))
-    return result
+        take([name], partial(_pooled_measure, ternary, measure))
+    return dict(zip(names, found, strict=True)), dict(zip(names, patients, strict=True))
 
 
+def _pooled_metric(counts: Floats, metric: Metric, weights: Floats) -> Floats:
+    """PQ, SQ or DQ (b, k) of the counts (patients, k, 4), pooled with weights (b, patients)."""
+    return metric_of(np.tensordot(weights, counts, axes=1), metric)
+
+
+def _pooled_measure(ternary: Floats, measure: Callable[[PixelConfusion], float | None], weights: Floats) -> Floats:
+    """A measure (b, 1) of confusion matrices (patients, 3, 3), pooled with weights (b, patients)."""
+    drawn = (measure(_as_confusion(matrix)) for matrix in np.tensordot(weights, ternary, axes=1))
+    return np.array([[np.nan if v is None else v] for v in drawn])
+
+
+_METRICS: tuple[Metric, ...] = ("pq", "sq", "dq")
 _PIXEL_MEASURES: dict[str, Callable[[PixelConfusion], float | None]] = {
     "combo": combo_of,
     "dice_inside": lambda c: c.dice(TernaryClass.INSIDE),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_monusac.core.errors import ShapeError
+from napari_monusac.core.training_crops import SeenAs
 from napari_monusac.scoring.evaluation import Evaluation
 from napari_monusac.scoring.pairs import CropPair
 from napari_monusac.scoring.report import BOOTSTRAP, evaluate
@@ -138,6 +139,7 @@ def reader_pair(pair: CropPair, first: CorrectedTruth, second: CorrectedTruth) -
         confidence={},
         semantic=None,
         ternary=None,
+        seen_as=SeenAs.NOT_ASKED,  # readers, not models
     )
 
 

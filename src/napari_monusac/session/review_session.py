@@ -173,8 +173,10 @@ class ReviewSession:
         """Scores of a crop before any judgement, and as the reader's judgements stand; no intervals, no tolerances."""
         pair = self.pair_of(crop)
         now = self.corrected(crop)
-        before = evaluate(pair, bootstrap=0, tolerances_px=())
-        return before, (evaluate(now.as_truth_of(pair), bootstrap=0, tolerances_px=()) if now.changed else before)
+        before = evaluate(pair, bootstrap=0, tolerances_px=(), include_training=True)
+        if not now.changed:
+            return before, before
+        return before, evaluate(now.as_truth_of(pair), bootstrap=0, tolerances_px=(), include_training=True)
 
     def write_corrected(self, crop: str) -> Path:
         """Write the corrected truth of a crop into ``corrected/<patient>/`` of the review folder; returns the file.

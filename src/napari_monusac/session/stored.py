@@ -135,7 +135,7 @@ def read_stored(
     prediction = Prediction(
         semantic=maps[:5], ternary=maps[5:], um_per_px=um_per_px or frame.um_per_px, offset_px=(y, x),
         boundary_width=frame.boundary_width(info.boundary_width), fingerprint=info.fingerprint,
-        checkpoint=info.checkpoint, notes=info.notes, engine=info.engine,
+        checkpoint=info.checkpoint, notes=info.notes, engine=info.engine, trained_on=info.trained_on,
     )  # fmt: skip
     stored, table = store.labels("instances"), store.read_table()
     if stored is None or table is None:

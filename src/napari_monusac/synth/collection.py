@@ -42,6 +42,7 @@ def write_collection(
     test_patients: int = 0,
     um_per_px: float = 0.25,
     density: float = 1.0,
+    first_patient: int = 1,
 ) -> Path:
     """Write synthetic tissue in MoNuSAC's layout.
 
@@ -62,6 +63,8 @@ def write_collection(
         Micrometres per pixel.
     density : float
         Nuclei relative to the usual number.
+    first_patient : int
+        Number of the first patient: another collection has other patients only if it begins elsewhere.
 
     Returns
     -------
@@ -79,7 +82,7 @@ def write_collection(
     if n_patients < 1 or crops_per_patient < 1 or test_patients < 0:
         asked = f"{n_patients} patients x {crops_per_patient} crops, {test_patients} for testing"
         raise CollectionError(root, asked, "ask for at least one patient and one crop")
-    for plan in _plans(root, n_patients, test_patients, crops_per_patient):
+    for plan in _plans(root, n_patients, test_patients, crops_per_patient, first_patient):
         plan.stem.parent.mkdir(parents=True, exist_ok=True)
         tissue = synthesize(
             shape,
@@ -93,9 +96,9 @@ def write_collection(
     return root
 
 
-def _plans(root: Path, training: int, testing: int, crops: int) -> list[_Plan]:
+def _plans(root: Path, training: int, testing: int, crops: int, first: int) -> list[_Plan]:
     where = [root / TRAINING_ROOT] * training + [root / TESTING_ROOT] * testing if testing else [root] * training
-    return [_Plan(f, p, c, p > training) for p, f in enumerate(where, 1) for c in range(1, crops + 1)]
+    return [_Plan(f, p, c, p >= first + training) for p, f in enumerate(where, first) for c in range(1, crops + 1)]
 
 
 def write_crop(

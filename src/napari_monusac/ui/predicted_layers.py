@@ -46,6 +46,7 @@ def add_prediction_layers(viewer: Any, image: Image, prediction: Prediction, nuc
         "offset_px": prediction.offset_px,
         "boundary_width": prediction.boundary_width,
         "engine": prediction.engine,
+        "trained_on": prediction.trained_on,
     }
     palette = studio_model(viewer).palette
     wanted: dict[str, tuple[Any, Any, dict[str, Any]]] = {

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
 
+from napari_monusac.core.training_crops import SeenAs, TrainingCrops
 from napari_monusac.ui import canvas, comparing
 
 if TYPE_CHECKING:
@@ -117,10 +119,33 @@ def pair_of_layers(viewer: Any) -> Callable[[], CropPair] | None:
             semantic=maps["semantic"],
             ternary=maps["ternary"],
             offset_px=(part[0].start, part[1].start),
+            seen_as=_seen_as(about, image),
             pixels=None if image is None else lambda: pixels_of(image, part),
         )
 
     return make
+
+
+def _seen_as(about: Mapping[str, Any], image: Image | None) -> SeenAs:
+    """What the open crop is to the model that predicted it (in a worker)."""
+    from napari_monusac.io.pixel_identity import pixel_fingerprint
+
+    trained_on = about.get("trained_on") or _trained_on(str(about.get("checkpoint") or ""))
+    if trained_on is None:
+        return SeenAs.UNKNOWN if about.get("checkpoint") else SeenAs.NOT_ASKED
+    pixels = ""
+    if image is not None and tuple(image.metadata.get("monusac", {}).get("offset_px", (0, 0))) == (0, 0):
+        base = image.data[0] if image.multiscale else image.data
+        pixels = pixel_fingerprint(base.shape[:2], lambda y, x, h, w: np.asarray(base[y : y + h, x : x + w])[..., :3])
+    return trained_on.seen_as(str(about.get("crop") or ""), str(about.get("patient") or ""), pixels)
+
+
+@lru_cache(maxsize=8)
+def _trained_on(checkpoint: str) -> TrainingCrops | None:
+    """The crops of the run that a checkpoint lies in: its crops are read once, not at each comparison."""
+    from napari_monusac.io.training_crops import crops_of_checkpoint
+
+    return crops_of_checkpoint(checkpoint) if checkpoint else None
 
 
 def _common_part(truth: Labels, predicted: Labels) -> list[tuple[slice, slice]]:
@@ -171,10 +196,12 @@ def compare(pair: CropPair, judgements: list[Judgement], boundary_width: int = 3
     judged, notes = judged_scores(pair, judgements, boundary_width)
     forgiving = None
     if pair.ignore is not None:
-        forgiving = evaluate(pair, ambiguous="discount", bootstrap=0, boundary_width=boundary_width)
+        forgiving = evaluate(
+            pair, ambiguous="discount", bootstrap=0, boundary_width=boundary_width, include_training=True
+        )
     return CropReview(
         pair=pair,
-        evaluation=evaluate(pair, bootstrap=0, boundary_width=boundary_width),
+        evaluation=evaluate(pair, bootstrap=0, boundary_width=boundary_width, include_training=True),
         forgiving=forgiving,
         findings=findings,
         difference=difference_map(pair.truth, pair.prediction, findings, ignore=pair.ignore),
@@ -204,7 +231,9 @@ def judged_scores(
         notes = (*notes, f"{words} to be drawn anew (Annotate): both were wrong.")
     if not truth.changed:
         return None, notes
-    return evaluate(truth.as_truth_of(pair), bootstrap=0, tolerances_px=(), boundary_width=boundary_width), notes
+    corrected = truth.as_truth_of(pair)
+    scores = evaluate(corrected, bootstrap=0, tolerances_px=(), boundary_width=boundary_width, include_training=True)
+    return scores, notes
 
 
 def applicable(pair: CropPair, judgements: list[Judgement]) -> list[Judgement]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.ui import canvas
 from napari_monusac.ui.predicted_layers import add_prediction_layers
@@ -44,6 +44,11 @@ class FolderScores(QWidget):
         self.hint = Note()
         self.start = QPushButton("Score the folder")
         self.start.clicked.connect(self.score)
+        self.training = QCheckBox("Training crops too")
+        self.training.setToolTip(
+            "Crops that the model was trained on are left out and counted: a score on them says how well it has learnt "
+            "them by heart. Tick to score them all the same"
+        )
         self.progress = TaskRow()
         self.view = ScoresView()
         self.view.rule_changed.connect(lambda _: self.score())
@@ -56,7 +61,7 @@ class FolderScores(QWidget):
         self.after.hide()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        for widget in (Heading("The whole folder"), self.hint, self.start, self.progress, self.after):
+        for widget in (Heading("The whole folder"), self.hint, self.training, self.start, self.progress, self.after):
             box.addWidget(widget)
         reading.predictions_changed.connect(self._reset)
         model.collection_changed.connect(lambda _: self._reset())
@@ -81,7 +86,7 @@ class FolderScores(QWidget):
         collection, predictions = self.model.collection, self.reading.predictions
         if collection is None or predictions is None:
             return None
-        rule = self.view.rule
+        rule, training = self.view.rule, self.training.isChecked()
 
         def work(report: Report) -> Any:
             import pandas as pd
@@ -97,7 +102,8 @@ class FolderScores(QWidget):
                 tables.append(nuclei_table(pair))
 
             result = evaluate_folders(
-                collection.root, predictions, ambiguous=rule, each=each, should_stop=lambda: report.stopping,
+                collection.root, predictions, ambiguous=rule, include_training=training, each=each,
+                should_stop=lambda: report.stopping,
                 progress=lambda done, total, name: report(done / max(1, total), f"Scoring {name}"),
             )  # fmt: skip
             return result, evidence, pd.concat(tables, ignore_index=True)
@@ -111,7 +117,7 @@ class FolderScores(QWidget):
     def _show(self, result: tuple[Evaluation, Any, Any]) -> None:
         self.evaluation, self.evidence, self.nuclei = result
         e = self.evaluation
-        self.view.set_evaluation(e, f"{len(e.crops)} crops of {len(e.patients)} patients", both=True)
+        self.view.set_evaluation(e, e.title, both=True)
         self.organs.fill(
             [
                 (

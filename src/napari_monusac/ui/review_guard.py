@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QCheckBox,
     QComboBox,
     QFormLayout,
     QHeaderView,
@@ -29,7 +30,7 @@ _HINT = "Two models on the same crops: choose for each a folder of predictions, 
 _ROWS_HIGH = 8
 _OF_CLASS = ("Class", "PQ", "Fixed", "Broken", "Gone", "New")
 _OF_CLASS_TIPS = (
-    "", "PQ per patient, before → after", "Right now, wrong before", "Wrong now, right before",
+    "", "PQ per patient, before → after; point at a row for the 95 % interval of the difference", "Right now, wrong before", "Wrong now, right before",
     "Spurious nuclei that are gone", "Spurious nuclei that are new",
 )  # fmt: skip
 #: What is looked at first.
@@ -95,6 +96,11 @@ class GuardView(QWidget):
         fields.setContentsMargins(0, 0, 0, 0)
         fields.addRow("Before", self.before)
         fields.addRow("After", self.after_path)
+        self.training = QCheckBox("Training crops too")
+        self.training.setToolTip(
+            "Crops that one of the two was trained on are left out and counted: it knows them by heart. "
+            "Tick to compare them all the same"
+        )
         self.start = QPushButton("See what changed")
         self.start.clicked.connect(self.compare)
         self.progress = TaskRow()
@@ -123,7 +129,7 @@ class GuardView(QWidget):
         self.result.hide()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.hint, form, self.start, self.progress, self.result):
+        for widget in (self.hint, form, self.training, self.start, self.progress, self.result):
             box.addWidget(widget)
 
     def compare(self) -> Task | None:
@@ -134,6 +140,7 @@ class GuardView(QWidget):
             return None
         self.hint.say(_HINT)
         cache = self.reading.folder.parent / "napari-monusac-guard"
+        training = self.training.isChecked()
         if self.reading.predictions is not None:
             cache = self.reading.folder / "guard"
 
@@ -142,11 +149,18 @@ class GuardView(QWidget):
             from napari_monusac.scoring.guard import guard_folders
 
             folders = [
-                predictions_of(path, collection, cache, report=report, should_stop=lambda: report.stopping)
+                predictions_of(
+                    path,
+                    collection,
+                    cache,
+                    include_training=training,
+                    report=report,
+                    should_stop=lambda: report.stopping,
+                )
                 for path in (before, after)
             ]
             report(None, "Comparing nucleus by nucleus")
-            return guard_folders(collection.root, *folders)
+            return guard_folders(collection.root, *folders, include_training=training)
 
         task = Task(work)
         task.done.connect(self._show)
@@ -156,6 +170,8 @@ class GuardView(QWidget):
 
     def _show(self, guard: Guard) -> None:
         self.guard = guard
+        from napari_monusac.scoring.evaluation import interval_words
+
         kind = {"better": "good", "worse": "error"}.get(guard.verdict, "hint")
         notes = "\n".join(guard.notes)
         self.verdict.say(f"{guard.verdict.capitalize()}. {guard.reason}" + (f"\n{notes}" if notes else ""), kind)
@@ -164,7 +180,11 @@ class GuardView(QWidget):
                 (name, f"{number(c.pq_before)}→{number(c.pq_after)}",
                  *map(str, (c.fixed, c.broken, c.spurious_gone, c.spurious_new)))
                 for name, c in guard.by_class.items()
-            ]
+            ],
+            [
+                f"{name}: difference of PQ, 95 % {interval_words(c.interval, c.patients, '+.3f') or 'not defined'}"
+                for name, c in guard.by_class.items()
+            ],
         )  # fmt: skip
         self.kind.blockSignals(True)
         self.kind.clear()

@@ -146,8 +146,9 @@ class ScoresView(QWidget):
         tips = (PQ, *(f"{s.label}. {s.reason}" for s in scorings))
         self.scorings.set_headers(("PQ", *(_TITLES.get(s.key, s.label) for s in scorings)), tips)
         rows = [("All classes", *(number(s.pq) for s in scorings))]
-        if any(s.interval is not None for s in scorings):
-            rows.append(("  95 %", *(span(s.interval) for s in scorings)))
+        if any(s.patients for s in scorings):
+            rows.append(("  95 %", *(span(s.interval, s.patients, with_n=False) for s in scorings)))
+            rows.append(("  of n patients", *(str(s.patients) for s in scorings)))
         rows += [(c.label, *(number(s.by_class.get(c.label)) for s in scorings)) for c in CLASSES]
         self.scorings.fill(rows)
         at = next((i for i, s in enumerate(scorings, 1) if s.key == headline), 1)
@@ -161,14 +162,22 @@ class ScoresView(QWidget):
         self.reason.say(getattr(self, "_reasons", {}).get(column, ""))
 
     def _show_facts(self, e: Evaluation) -> None:
-        i, p = e.intervals, e.pixels
+        p = e.pixels
+
+        def pooled(key: str) -> str:
+            return span(e.intervals.get(key), e.interval_patients.get(key, 0))
+
         self.facts.fill(
             [
-                ("Combo (0.7 inside + 0.3 boundary)", number(p.combo), span(i.get("combo"))),
-                ("Dice inside", number(p.dice_inside), span(i.get("dice_inside"))),
-                (f"Dice boundary ({e.boundary_width} px)", number(p.dice_boundary), span(i.get("dice_boundary"))),
-                ("Detection F1 (centres within 3 µm)", number(e.detection.f1), span(e.detection.interval)),
+                ("Combo (0.7 inside + 0.3 boundary)", number(p.combo), pooled("combo")),
+                ("Dice inside", number(p.dice_inside), pooled("dice_inside")),
+                (f"Dice boundary ({e.boundary_words})", number(p.dice_boundary), pooled("dice_boundary")),
+                (
+                    "Detection F1 (centres within 3 µm)",
+                    number(e.detection.f1),
+                    span(e.detection.interval, e.detection.patients),
+                ),
                 ("mIoU, five classes of pixels", number(p.miou_macro), ""),
             ]
         )
-        self.facts.setColumnHidden(2, not any(v is not None for v in i.values()))
+        self.facts.setColumnHidden(2, not any(e.interval_patients.values()))

@@ -33,9 +33,12 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
 
 
-def span(interval: Any) -> str:
-    """Show a 95 % interval; empty without one."""
-    return "" if interval is None else f"{interval.low:.2f}–{interval.high:.2f}"
+def span(interval: Any, patients: int = 0, *, with_n: bool = True) -> str:
+    """Show a 95 % interval with its number of patients; why there is none; empty where none was asked for."""
+    if interval is None:
+        return "" if not patients else f"n = {patients}, too few" if with_n else "too few"
+    ends = f"{interval.low:.2f}–{interval.high:.2f}"
+    return f"{ends}, n = {interval.n}" if with_n and interval.n is not None else ends
 
 
 def class_words(truth: NucleusClass | None, predicted: NucleusClass | None, *, short: bool = False) -> str:

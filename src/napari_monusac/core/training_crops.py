@@ -1,0 +1,87 @@
+"""Which crops a model has seen while it was trained, and what a crop that is to be scored is to it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+class SeenCrop(NamedTuple):
+    """One crop that a model has seen: its name, its patient, a fingerprint of its pixels (empty where unknown)."""
+
+    name: str
+    patient: str = ""
+    pixels: str = ""
+
+    def is_crop(self, name: str, pixels: str) -> bool:
+        """Whether this is that crop: by its pixels where both are known, else by its name."""
+        if self.pixels and pixels:
+            return self.pixels == pixels
+        return self.name == name or self.name.endswith(f"/{name}") or name.endswith(f"/{self.name}")
+
+
+class SeenAs(StrEnum):
+    """What a crop is to the model that predicted it."""
+
+    NOT_ASKED = ""
+    UNKNOWN = "unknown"
+    UNSEEN = "unseen"
+    SAME_PATIENT = "same patient"
+    VALIDATION = "validation"
+    TRAINING = "training"
+
+
+class TrainingCrops(BaseModel):
+    """The crops that a model was trained on, and those that chose its checkpoint.
+
+    Attributes
+    ----------
+    training, validation : tuple of SeenCrop
+    patients : tuple of str
+        Patients of training crops, where the crops themselves do not say.
+    complete : bool
+        False where the model went on from another one that does not say what it was trained on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    training: tuple[SeenCrop, ...] = ()
+    validation: tuple[SeenCrop, ...] = ()
+    patients: tuple[str, ...] = ()
+    complete: bool = True
+
+    def seen_as(self, name: str, patient: str, pixels: str = "") -> SeenAs:
+        """Say what a crop is to the model: the first of training, validation, same patient, unseen that holds.
+
+        Parameters
+        ----------
+        name, patient : str
+            Of the crop.
+        pixels : str
+            Its `napari_monusac.io.pixel_identity.pixel_fingerprint`; empty: names decide.
+        """
+        if self.training_crop(name, pixels) is not None:
+            return SeenAs.TRAINING
+        if any(c.is_crop(name, pixels) for c in self.validation):
+            return SeenAs.VALIDATION
+        if patient and patient in {*self.patients, *(c.patient for c in self.training)}:
+            return SeenAs.SAME_PATIENT
+        return SeenAs.UNSEEN if self.complete else SeenAs.UNKNOWN
+
+    def training_crop(self, name: str, pixels: str = "") -> SeenCrop | None:
+        """Return the training crop that this crop is, under whatever name; None where it is none."""
+        return next((c for c in self.training if c.is_crop(name, pixels)), None)
+
+    def going_on_from(self, earlier: TrainingCrops | None) -> Self:
+        """Return these crops with those of the model whose weights the training began with (None: not known)."""
+        if earlier is None:
+            return self.model_copy(update={"complete": False})
+        return self.model_copy(
+            update={
+                "training": tuple(dict.fromkeys((*self.training, *earlier.training))),
+                "patients": tuple(dict.fromkeys((*self.patients, *earlier.patients))),
+                "complete": self.complete and earlier.complete,
+            }
+        )
