@@ -13,9 +13,9 @@ import torch
 
 from napari_monusac.core.errors import StoreError
 from napari_monusac.infer.engines import LoadedModel, state_of
-from napari_monusac.infer.source import Source, cropped
-from napari_monusac.infer.tiles import Box
 from napari_monusac.io.store import PredictionIdentity, PredictionStore
+from napari_monusac.learn.source import Source, cropped
+from napari_monusac.learn.tiles import Box
 
 #: Side of the parts of an image that are compared, px, and where they lie in it.
 _PART_PX = 64
