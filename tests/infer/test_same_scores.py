@@ -15,21 +15,23 @@ def trained(tmp_path_factory):
     from napari_monusac.core.recipe import load_recipe
     from napari_monusac.io.collection import open_collection
     from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.slides import open_slide
     from napari_monusac.io.splits import make_split
     from napari_monusac.learn.loop import train
     from napari_monusac.synth.collection import write_collection
 
     root = tmp_path_factory.mktemp("scores")
     data = write_collection(root / "data", 4, 2, shape=(150, 141))
-    images = sorted(data.rglob("*.tif"))
-    for image, step in zip(images[-3:], (3, 1, 2), strict=True):  # a small one, one as it is, one at 0.5 um/px
-        pixels, xml = tifffile.imread(image), image.with_suffix(".xml")
-        text = xml.read_text()
-        if step == 3:
-            tifffile.imwrite(image, pixels[:35, :33, :3], photometric="rgb")
-        if step == 2:
-            xml.write_text(text.replace('MicronsPerPixel="0.25"', 'MicronsPerPixel="0.5"'))
-            assert xml.read_text() != text
+    for k, image in enumerate(sorted(data.rglob("*.svs"))):
+        with open_slide(image) as slide:
+            pixels = slide.read(0, 0, *slide.shape)
+        image.unlink()
+        if k % 3 == 1:  # smaller than a patch
+            pixels = pixels[:35, :33]
+        tifffile.imwrite(image.with_suffix(".tif"), pixels, photometric="rgb")
+        if k == 7:  # a crop at another scale
+            xml = image.with_suffix(".xml")
+            xml.write_text(xml.read_text().replace('MicronsPerPixel="0.25', 'MicronsPerPixel="0.5'))
     recipe = load_recipe("run-8").with_values(
         encoder="tu-test_efficientnet", encoder_weights="none", decoder_channels=(16, 16, 8, 8, 8), patch_size=64,
         batch_size=4, epochs=1, steps_per_epoch=30, precision="float32", lr=3e-3, dropout=0.0,
@@ -58,6 +60,7 @@ def test_validation_equals_evaluate_on_every_crop(trained, tmp_path):
     from napari_monusac.infer.batch import SlideJob, predict_one
     from napari_monusac.io.collection import open_collection
     from napari_monusac.io.store import crop_store, read_prediction
+    from napari_monusac.scoring.confusion import training_scores
     from napari_monusac.scoring.folders import folder_pairs
     from napari_monusac.scoring.pixels import count_pixels
 
@@ -78,8 +81,6 @@ def test_validation_equals_evaluate_on_every_crop(trained, tmp_path):
         counts = count_pixels(pairs[name], widths[name])
         np.testing.assert_array_equal(found.pinned[name][0], pairs[name].semantic)
         np.testing.assert_array_equal(found.pinned[name][1], pairs[name].ternary)
-        from napari_monusac.scoring.confusion import training_scores
-
         assert found.scores == training_scores(counts.semantic, counts.ternary), name
         seen += len(np.unique(found.pinned[name][1]))
     assert seen > 2 * len(names), "the network says more than background"
