@@ -160,9 +160,10 @@ def throughput(data: Path, side: int, encoder: str, threads: int, kept: Path | N
     import torch
 
     from napari_monusac.infer import openvino_engine
-    from napari_monusac.infer.engines import TorchEngine, choose_precision
+    from napari_monusac.infer.engines import choose_precision
     from napari_monusac.infer.predict import predict
-    from napari_monusac.infer.tiles import Grid
+    from napari_monusac.learn.engine import TorchEngine
+    from napari_monusac.learn.tiles import Grid
 
     torch.set_num_threads(threads)
     images = real_crops(data)
@@ -235,7 +236,7 @@ def peak_memory(side: int) -> dict:
 
     from napari_monusac.core.recipe import TrainingRecipe
     from napari_monusac.infer.slide import predict_slide
-    from napari_monusac.infer.source import Source
+    from napari_monusac.learn.source import Source
 
     class Layer(nn.Module):
         stride = 32

@@ -10,16 +10,9 @@ import numpy as np
 import pytest
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.infer.engines import (
-    TorchEngine,
-    _folded,
-    _probabilities,
-    as_model,
-    choose_engine,
-    mean_and_deviation,
-    prepare,
-)
+from napari_monusac.infer.engines import as_model, choose_engine
 from napari_monusac.infer.predict import predict
+from napari_monusac.learn.engine import TorchEngine, _folded, _probabilities, mean_and_deviation, prepare
 
 pytestmark = pytest.mark.torch
 

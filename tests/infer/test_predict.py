@@ -14,16 +14,18 @@ pytestmark = pytest.mark.torch
 EXACT = {"device": "cpu", "precision": "float32"}
 
 
-def _by_hand(model: Any, image: np.ndarray) -> np.ndarray:
-    """The network on the whole image at once, probabilities (8, y, x)."""
+def _by_hand(model: Any, image: np.ndarray, at_least: int = 256) -> np.ndarray:
+    """The network on the whole image at once, in the middle of its mirrored frame, probabilities (8, y, x)."""
     import torch
 
-    height, width = (-(-n // 32) * 32 for n in image.shape[:2])
-    padded = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode="reflect")
+    lengths = [-(-max(n, at_least) // 32) * 32 for n in image.shape[:2]]
+    pads = [((m - n + 1) // 2, (m - n) // 2) for n, m in zip(image.shape[:2], lengths, strict=True)]
+    padded = np.pad(image, (*pads, (0, 0)), mode="reflect")
     with torch.no_grad():
         heads = model.network(torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255)
     maps = torch.cat([h.softmax(1) for h in heads], 1)[0].numpy()
-    return maps[:, : image.shape[0], : image.shape[1]]
+    (top, _), (left, _) = pads
+    return maps[:, top : top + image.shape[0], left : left + image.shape[1]]
 
 
 def _both(prediction: Any) -> np.ndarray:
@@ -34,17 +36,50 @@ def _both(prediction: Any) -> np.ndarray:
 def test_tiles_equal_the_whole(stand_in: Any, tissue: np.ndarray, tile: int) -> None:
     prediction = predict(tissue, stand_in, um_per_px=0.25, tile_px=tile, overlap_px=32, **EXACT)
     assert prediction.semantic.dtype == np.float32
-    np.testing.assert_allclose(_both(prediction), _by_hand(stand_in, tissue), atol=2e-6)
+    inner = np.s_[:, 16:-16, 16:-16] if tile < 1024 else np.s_[:]  # tiles end elsewhere than a single frame
+    np.testing.assert_allclose(_both(prediction)[inner], _by_hand(stand_in, tissue)[inner], atol=2e-6)
     assert prediction.fingerprint == stand_in.recipe.fingerprint()
     assert prediction.engine == "torch float32 on cpu"
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (17, 300), (300, 33), (31, 64), (65, 129)])
-def test_any_size(stand_in: Any, tissue: np.ndarray, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("shape", [(16, 16), (17, 300), (300, 33), (35, 33), (31, 64), (65, 129), (256, 257)])
+def test_any_size_is_framed_as_in_training(stand_in: Any, tissue: np.ndarray, shape: tuple[int, int]) -> None:
     image = tissue[: shape[0], : shape[1]]
-    prediction = predict(image, stand_in, um_per_px=0.25, tile_px=128, overlap_px=32, **EXACT)
+    prediction = predict(image, stand_in, um_per_px=0.25, **EXACT)
     assert prediction.shape == shape
     np.testing.assert_allclose(_both(prediction), _by_hand(stand_in, image), atol=2e-6)
+    least = predict(image, stand_in, um_per_px=0.25, tile_px=320, **EXACT)
+    np.testing.assert_allclose(_both(least), _by_hand(stand_in, image), atol=2e-6)
+
+
+def test_patches_longer_than_a_tile_decide_its_length(stand_in: Any, tissue: np.ndarray) -> None:
+    model = type(stand_in)(stand_in.network, stand_in.recipe.with_values(patch_size=640))
+    prediction = predict(tissue, model, um_per_px=0.25, **EXACT)
+    np.testing.assert_allclose(_both(prediction), _by_hand(stand_in, tissue, at_least=640), atol=2e-6)
+
+
+def test_a_small_region_sees_a_patch_of_real_pixels(stand_in: Any, tissue: np.ndarray) -> None:
+    """Where the image goes on, nothing is mirrored: a network that answers with a mean of its tile tells."""
+    seen = []
+
+    class Spy:
+        name, batch_size = "spy", 1
+
+        def run(self, tiles: np.ndarray) -> np.ndarray:
+            seen.append(tiles.copy())
+            return np.full((len(tiles), 8, *tiles.shape[1:3]), 0.125, np.float32)
+
+    predict(tissue, stand_in, um_per_px=0.25, region=(200, 300, 20, 30), engine=Spy())
+    np.testing.assert_array_equal(seen[0][0], tissue[82:338, 187:443])
+
+
+def test_the_checkpoint_s_scale_counts_and_not_the_recipe_s(stand_in: Any, tissue: np.ndarray) -> None:
+    trained = type(stand_in)(stand_in.network, stand_in.recipe, {"um_per_px": 0.5})
+    assert predict(tissue, trained, um_per_px=0.5, **EXACT).notes == ()
+    assert any("the model wants 0.5" in n for n in predict(tissue, trained, um_per_px=0.25, **EXACT).notes)
+    nobody = type(stand_in)(stand_in.network, stand_in.recipe, {"um_per_px": None})
+    (note,) = predict(tissue[:64, :64], nobody, um_per_px=0.25, **EXACT).notes
+    assert "does not know the scale" in note
 
 
 def test_a_region_is_what_the_whole_says_there(stand_in: Any, tissue: np.ndarray) -> None:

@@ -8,13 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_monusac.core.errors import ShapeError
-from napari_monusac.infer.tiles import Blender, Grid, plan_axis
+from napari_monusac.learn.tiles import Blender, Box, Grid, plan_axis
 
 
-@given(st.integers(1, 3000), st.sampled_from([(64, 0), (64, 16), (128, 32), (512, 64), (512, 256)]))
+@given(
+    st.integers(1, 3000),
+    st.sampled_from([(64, 0), (64, 16), (128, 32), (512, 64), (512, 256)]),
+    st.sampled_from([0, 64, 256]),
+)
 @settings(max_examples=200, deadline=None)
-def test_tiles_cover_and_weights_add_up_to_one(size: int, shape: tuple[int, int]) -> None:
-    axis = plan_axis(size, *shape, 32)
+def test_tiles_cover_and_weights_add_up_to_one(size: int, shape: tuple[int, int], smallest: int) -> None:
+    axis = plan_axis(size, *shape, 32, smallest)
+    assert axis.tile >= min(smallest, shape[0])
+    assert axis.before == ((axis.tile - size + 1) // 2 if axis.count == 1 else 0)
     assert axis.tile % 32 == 0
     assert axis.tile <= shape[0]
     length = (axis.count - 1) * axis.stride + axis.tile
@@ -38,8 +44,10 @@ def test_blending_parts_equals_blending_on_the_whole_frame(shape: tuple[int, int
         row, column = grid.position(k)
         w = grid.rows.weights(row)[:, None] * grid.columns.weights(column)
         box = grid.box(k)
-        frame[(slice(None), *box.slices)] += tiles[k] * w
-        weight[box.slices] += w
+        part = np.s_[:, max(0, -box.y) :, max(0, -box.x) :]
+        box = Box(max(0, box.y), max(0, box.x), box.height + min(0, box.y), box.width + min(0, box.x))
+        frame[(slice(None), *box.slices)] += (tiles[k] * w)[part]
+        weight[box.slices] += w[part[1:]]
     blender = Blender(grid)
     seen = np.zeros(shape, int)
     for k in grid:

@@ -60,7 +60,7 @@ def test_the_budget_is_kept_and_reading_is_shared(collection_folder, tiny_recipe
 
     reads = []
     true = crops.load_crop
-    monkeypatch.setattr(crops, "load_crop", lambda c, n, r: (reads.append(n), true(c, n, r))[1])
+    monkeypatch.setattr(crops, "load_crop", lambda c, n, r, um: (reads.append(n), true(c, n, r, um))[1])
     small = crops.CropStore(open_collection(collection_folder), tiny_recipe, budget_bytes=100_000)
     for name in names * 2:
         small.get(name)

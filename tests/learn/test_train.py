@@ -98,10 +98,9 @@ def test_stop_during_validation_keeps_the_epoch_s_steps(tiny_recipe, make_run, r
     from napari_monusac.learn import validate
 
     run = make_run(tiny_recipe)
-    true = validate.Validator._tile
+    true = validate.Validator._predicted
     with monkeypatch.context() as m:
-        m.setattr(validate, "TILE_PX", 64)
-        m.setattr(validate.Validator, "_tile", lambda *args: (run.request_stop(), true(*args))[1])
+        m.setattr(validate.Validator, "_predicted", lambda *args: (run.request_stop(), true(*args))[1])
         events = _play(tiny_recipe, run)
     assert events[-1].reason == "stopped"
     assert events[-1].step == 3
@@ -267,19 +266,22 @@ def test_no_memory_for_one_patch_is_a_clear_end(tiny_recipe, make_run, monkeypat
 def test_validation_out_of_memory_uses_smaller_tiles(tiny_recipe, make_run, monkeypatch):
     import torch
 
-    from napari_monusac.learn import validate
+    from napari_monusac.learn.engine import TorchEngine
 
-    true = validate.Validator._logits
+    true, calls = TorchEngine.run, []
 
-    def hungry(self, image):
-        if self.tile_px > 512:
+    def hungry(self, tiles):
+        calls.append(tiles.shape)
+        if len(calls) <= 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return true(self, image)
+        return true(self, tiles)
 
-    monkeypatch.setattr(validate.Validator, "_logits", hungry)
+    monkeypatch.setattr(TorchEngine, "run", hungry)
     events = _play(tiny_recipe, make_run(tiny_recipe))
     assert events[-1].reason == "completed", events[-1].message
-    assert [e for e in events if e.kind == "warned" and "tiles of 512 px" in e.message]
+    told = [e.message for e in events if e.kind == "warned"]
+    assert [m.split()[-2] for m in told if "validation now uses tiles" in m] == ["256", "128"]
+    assert len(events[0].scale) > 0
 
 
 def test_disk_full_is_told_and_the_run_resumes(tiny_recipe, make_run, reference, monkeypatch):

@@ -58,6 +58,8 @@ class _View:
         tell(
             f"{event.recipe} ({event.fingerprint}) on {event.device} ({event.device_reason}): {crops}, {self.run.path}"
         )
+        if event.scale:
+            tell(event.scale)
         limit = self.run.recipe.max_steps
         total = min(event.epochs * event.steps_per_epoch, limit or 1 << 62)
         self.task = self.bar.add_task(

@@ -61,6 +61,9 @@ TERNARY_NAMES: tuple[str, ...] = ("Background", "Inside", "Boundary")
 AMBIGUOUS = "Ambiguous"
 #: Value of pixels that a loss or a score must leave out, in semantic and in ternary targets.
 IGNORE_INDEX = 255
+#: A nucleus of which the semantic head sees less than this (mean probability of any class over it) is unclassified: what
+#: it would be called is read off the noise beside a certain background.
+CLASS_THRESHOLD = 0.1
 
 _BY_LABEL: Mapping[str, NucleusClass] = MappingProxyType(
     {c.label.casefold(): c for c in CLASSES}

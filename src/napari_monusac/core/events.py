@@ -58,6 +58,8 @@ class RunStarted(_Event):
     threads: int = 0
     training_crops: int = 0
     validation_crops: int = 0
+    um_per_px: float | None = Field(None, description="Scale that crops are brought to; None where it is not known")
+    scale: str = Field("", description="What was done to bring them there, for people")
 
 
 class BatchEnded(_Event):

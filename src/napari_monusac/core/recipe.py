@@ -26,6 +26,8 @@ BoundaryWidth = Literal[1, 3, 5, 7]
 #: The widths of boundary that recipes and widgets offer, in px.
 BOUNDARY_WIDTHS: tuple[int, ...] = get_args(BoundaryWidth)
 
+#: What stands for a scale that is left to the training crops, in files and on the command line.
+MEDIAN_SCALE = "median"
 _DESCRIPTIVE = {"name", "title", "note", "reported"}
 #: Fields that came after checkpoints were in use: at this value they stay out of the fingerprint, so those still load.
 _ADDED_LATER = {"start_from": ""}
@@ -167,8 +169,8 @@ class TrainingRecipe(BaseModel):
         description="Normalise with ImageNet's mean and deviation (else pixels / 255)",
         json_schema_extra={"group": "Data"},
     )
-    um_per_px: float = Field(
-        0.25, gt=0, description="Resolution that predictions are resampled to when a slide's differs by more than a tenth", json_schema_extra={"group": "Data", "unit": "um/px"}
+    um_per_px: float | None = Field(
+        0.25, gt=0, description='Scale that crops are brought to for training, and images for prediction; empty or "median" = the median of the training crops, by area', json_schema_extra={"group": "Data", "unit": "um/px"}
     )  # fmt: skip
 
     precision: Precision = Field(
@@ -191,6 +193,11 @@ class TrainingRecipe(BaseModel):
     @classmethod
     def _channels_from_list(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("um_per_px", mode="before")
+    @classmethod
+    def _scale_from_word(cls, value: object) -> object:
+        return None if value == MEDIAN_SCALE else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -253,8 +260,9 @@ class TrainingRecipe(BaseModel):
         }
 
     def to_toml(self) -> str:
-        """The recipe as TOML; fields without a value are left out."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        """The recipe as TOML; fields without a value are left out, a scale without one is ``"median"``."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return tomli_w.dumps(values if self.um_per_px is not None else {**values, "um_per_px": MEDIAN_SCALE})
 
 
 def _parsed(text: str) -> Any:
@@ -266,7 +274,7 @@ def _parsed(text: str) -> Any:
 
 
 def _validated(values: dict[str, Any], where: str) -> TrainingRecipe:
-    for key in ("steps_per_epoch", "max_steps"):
+    for key in ("steps_per_epoch", "max_steps", "um_per_px"):
         if values.get(key) in ("", "none"):
             values[key] = None
     try:

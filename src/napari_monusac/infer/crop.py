@@ -16,8 +16,8 @@ from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.plan import plan_prediction
 from napari_monusac.infer.predict import bytes_needed, predict
 from napari_monusac.infer.slide import predict_slide
-from napari_monusac.infer.source import as_source
 from napari_monusac.io.store import PredictionStore, write_prediction
+from napari_monusac.learn.source import as_source
 from napari_monusac.masks.instances import instances_from_maps
 
 

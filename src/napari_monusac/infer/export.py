@@ -18,7 +18,9 @@ from napari_monusac.core.classes import SEMANTIC_NAMES, TERNARY_NAMES
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.infer.deployed import DeployedNetwork, normalisation
-from napari_monusac.infer.engines import LoadedModel, as_model, checkpoint_name, tile_multiple
+from napari_monusac.infer.engines import LoadedModel, as_model, checkpoint_name
+from napari_monusac.infer.plan import expected_of
+from napari_monusac.learn.engine import tile_multiple
 
 #: Largest difference of a probability between ONNX Runtime and torch, both in float32.
 TOLERANCE = 1e-3
@@ -91,11 +93,12 @@ def _need(*modules: str) -> None:
 
 def _metadata(model: LoadedModel, source: str) -> dict[str, str]:
     mean, deviation = normalisation(model)
+    expected = expected_of(model)
     return {
         "producer": "napari-monusac",
         "classes": json.dumps(SEMANTIC_NAMES),
         "ternary_classes": json.dumps(TERNARY_NAMES),
-        "um_per_px": repr(model.recipe.um_per_px),
+        "um_per_px": "unknown" if expected.um_per_px is None else repr(expected.um_per_px),
         "boundary_width_px": str(model.recipe.boundary_width),
         "input": "float32 (b, 3, y, x), RGB, 0 to 255; y and x multiples of " + str(tile_multiple(model.network)),
         "normalisation": json.dumps({"inside_the_network": True, "mean": mean, "deviation": deviation}),

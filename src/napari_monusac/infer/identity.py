@@ -12,10 +12,10 @@ import torch
 
 from napari_monusac.core.errors import StoreError
 from napari_monusac.infer.engines import LoadedModel, state_of
-from napari_monusac.infer.source import Source, cropped
-from napari_monusac.infer.tiles import Box
 from napari_monusac.io.pixel_identity import image_identity
 from napari_monusac.io.store import PredictionIdentity, PredictionStore
+from napari_monusac.learn.source import Source, cropped
+from napari_monusac.learn.tiles import Box
 
 _WEIGHTS: weakref.WeakKeyDictionary[Any, tuple[int, str]] = weakref.WeakKeyDictionary()
 

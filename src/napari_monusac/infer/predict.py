@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.infer.engines import Engine, Precision, as_model, checkpoint_name, crops_seen_by_model
-from napari_monusac.infer.plan import OVERLAP_PX, TILE_PX, Plan, in_region, plan_prediction
-from napari_monusac.infer.run import run_tiles
-from napari_monusac.infer.source import resample
-from napari_monusac.infer.tiles import Box
-
-#: A slide longer than this on one side is searched for glass without being asked, px.
-SLIDE_PX = 4096
+from napari_monusac.infer.engines import Precision, as_model, checkpoint_name, crops_seen_by_model
+from napari_monusac.infer.plan import plan_prediction
+from napari_monusac.learn.engine import Engine
+from napari_monusac.learn.plan import OVERLAP_PX, Plan, in_region
+from napari_monusac.learn.tiled import whole_maps
+from napari_monusac.learn.tiles import Box
 
 
 class Progress(float):
@@ -58,7 +56,7 @@ def predict(
     device: str = "auto",
     precision: Precision = "auto",
     engine: Engine | None = None,
-    tile_px: int = TILE_PX,
+    tile_px: int | None = None,
     overlap_px: int = OVERLAP_PX,
     batch_size: int | None = None,
     skip_glass: bool | None = None,
@@ -90,8 +88,10 @@ def predict(
         ``"auto"`` takes the faster on this device.
     engine : Engine, optional
         Overrules `device` and `precision`.
-    tile_px, overlap_px : int
-        Longest side of a tile, and what two tiles share, px.
+    tile_px : int, optional
+        Longest side of a tile, px; by default 512, or the patches of training where those are longer.
+    overlap_px : int
+        What two tiles share, px.
     batch_size : int, optional
         Tiles at once.
     skip_glass : bool, optional
@@ -135,24 +135,19 @@ def predict(
         tile_px=tile_px, overlap_px=overlap_px,
     )  # fmt: skip
     _check_memory(plan)
-    maps = np.empty((8, *plan.source.shape), np.float32)
     start, total = time.perf_counter(), len(plan.grid)
 
-    def keep(_: int, box: Box, values: NDArray[np.float32]) -> None:
-        maps[:, *box.slices] = values
-
-    tiles = run_tiles(
-        plan, flips=flips, batch_size=batch_size, skip_glass=skips_glass(plan, skip_glass), sink=keep,
-        should_stop=should_stop,
-    )  # fmt: skip
-    for index, box, values in tiles:
+    def told(index: int, box: Box, values: NDArray[np.float32]) -> None:
         if on_tile is not None:
             place, part = in_region(plan, box, values)
             if part.size:
                 on_tile(place, part[:5], part[5:])
         if progress is not None:
             progress(Progress.of(index + 1, total, time.perf_counter() - start))
-    maps = _region_maps(plan, maps)
+
+    maps = whole_maps(
+        plan, flips=flips, batch_size=batch_size, skip_glass=skip_glass, told=told, should_stop=should_stop
+    )
     return Prediction(
         semantic=maps[:5],
         ternary=maps[5:],
@@ -165,28 +160,6 @@ def predict(
         engine=plan.engine.name,
         trained_on=crops_seen_by_model(model),
     )
-
-
-def skips_glass(plan: Plan, wanted: bool | None) -> bool:
-    """Whether tiles without tissue are skipped: as asked, by default for images over 4096 px."""
-    return max(plan.source.shape) > SLIDE_PX if wanted is None else wanted
-
-
-def _region_maps(plan: Plan, maps: NDArray[np.float32], block: int = 2048) -> NDArray[np.float32]:
-    """The region cut out of the maps of `plan.source`, at the image's pixels."""
-    region = plan.region
-    if plan.factor == 1.0:
-        return in_region(plan, Box(0, 0, *plan.source.shape), maps)[1]
-    out = np.empty((len(maps), region.height, region.width), np.float32)
-    for y in range(0, region.height, block):
-        for x in range(0, region.width, block):
-            part = Box(y, x, min(block, region.height - y), min(block, region.width - x))
-            wanted = Box(y + plan.shift[0], x + plan.shift[1], part.height, part.width)
-            top, left = (max(0, int(n * plan.factor) - 2) for n in wanted[:2])
-            bottom, right = (int((n + m) * plan.factor) + 3 for n, m in zip(wanted[:2], wanted[2:], strict=True))
-            for plane, target in zip(maps[:, top:bottom, left:right], out, strict=True):
-                target[part.slices] = resample(plane, 1 / plan.factor, (top, left), wanted)
-    return out
 
 
 def bytes_needed(plan: Plan) -> int:

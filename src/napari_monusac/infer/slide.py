@@ -17,14 +17,16 @@ from napari_monusac.core.errors import StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
 from napari_monusac.infer.alone import alone
 from napari_monusac.infer.blocks import separate_store
-from napari_monusac.infer.engines import Engine, Precision, as_model, checkpoint_name, crops_seen_by_model
+from napari_monusac.infer.engines import Precision, as_model, checkpoint_name, crops_seen_by_model
 from napari_monusac.infer.identity import finished, identity_of
-from napari_monusac.infer.plan import OVERLAP_PX, TILE_PX, Plan, in_region, plan_prediction
-from napari_monusac.infer.predict import Progress, skips_glass
-from napari_monusac.infer.run import run_tiles
-from napari_monusac.infer.source import Source, as_source
-from napari_monusac.infer.tiles import Blender, Box
+from napari_monusac.infer.plan import plan_prediction
+from napari_monusac.infer.predict import Progress
 from napari_monusac.io.store import ImageFrame, PredictionIdentity, PredictionStore, StoreInfo, move_into_place
+from napari_monusac.learn.engine import Engine
+from napari_monusac.learn.plan import OVERLAP_PX, Plan, in_region
+from napari_monusac.learn.source import Source, as_source
+from napari_monusac.learn.tiled import run_tiles, skips_glass
+from napari_monusac.learn.tiles import Blender, Box
 
 #: Part of the progress that separating the nuclei takes.
 _NUCLEI_PART = 0.05
@@ -41,7 +43,7 @@ def predict_slide(
     device: str = "auto",
     precision: Precision = "auto",
     engine: Engine | None = None,
-    tile_px: int = TILE_PX,
+    tile_px: int | None = None,
     overlap_px: int = OVERLAP_PX,
     batch_size: int | None = None,
     skip_glass: bool | None = None,

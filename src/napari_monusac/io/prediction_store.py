@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from napari_monusac.core.classes import CLASSES, PALETTES, SEMANTIC_NAMES, TERNARY_NAMES, NucleusClass
 from napari_monusac.core.errors import StoreError
+from napari_monusac.core.prediction import in_255ths
 from napari_monusac.io._pyramid import add_levels
 from napari_monusac.io.store_info import PredictionIdentity, StoreInfo
 
@@ -71,7 +72,7 @@ class PredictionStore:
         chunk : (height, width), optional
             What is written at once without touching its neighbours.
         quantise : bool
-            Probabilities as uint8 in 255ths (off by 0.002 at most), else as float16.
+            Probabilities as uint8 in 255ths (`napari_monusac.core.prediction.in_255ths`), else as float16.
 
         Raises
         ------
@@ -132,7 +133,7 @@ class PredictionStore:
     def write_maps(self, place: Sequence[int], values: NDArray[np.float32]) -> None:
         """Write probabilities (8, y, x) at `place` = (y, x, height, width)."""
         y, x, height, width = place
-        coded = np.rint(values * np.float32(255)).astype(np.uint8) if self.maps.dtype == np.uint8 else values
+        coded = in_255ths(values) if self.maps.dtype == np.uint8 else values
         self.maps[:, y : y + height, x : x + width] = coded
 
     def read_maps(self, place: Sequence[int] | None = None) -> NDArray[Any]:

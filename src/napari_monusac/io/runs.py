@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,51 @@ from napari_monusac.io.splits import Split
 RunStatus = Literal["new", "starting", "running", "paused", "stopped", "completed", "failed", "interrupted"]
 
 
+class ScaleRecord(BaseModel):
+    """At which scale a run sees its training crops, and what that meant for each.
+
+    Attributes
+    ----------
+    um_per_px : float or None
+        Micrometres per pixel; None where neither the recipe nor a crop says one.
+    source : str
+        Whose word that is: the recipe's, the median of the training crops (by area), or nobody's.
+    resampled : dict
+        Crops that were brought to it, with their own um/px.
+    unknown : tuple of str
+        Crops that say no scale: taken as they are.
+    crops : int
+        Training crops in all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    um_per_px: float | None = None
+    source: Literal["recipe", "median", "none"] = "none"
+    resampled: dict[str, float] = {}
+    unknown: tuple[str, ...] = ()
+    crops: int = 0
+
+    def sentence(self) -> str:
+        """What was done, for people, on one line."""
+        if self.um_per_px is None:
+            return "no crop says its scale and the recipe names none: all are taken as they are"
+        whose = "the recipe's" if self.source == "recipe" else "the median of the training crops by area"
+        parts = [f"trained at {self.um_per_px:.4g} um/px ({whose})"]
+        if self.resampled:
+            scales = sorted({f"{um:.4g}" for um in self.resampled.values()})
+            parts.append(
+                f"{len(self.resampled)} of {self.crops} crops are resampled to it from {_listed(scales)} um/px"
+            )
+        if self.unknown:
+            parts.append(f"{len(self.unknown)} without a scale are taken as they are: {_listed(self.unknown)}")
+        return "; ".join(parts)
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 class RunInfo(BaseModel):
     """What ``run.json`` holds."""
 
@@ -44,6 +89,7 @@ class RunInfo(BaseModel):
     name: str = ""
     data_fingerprint: str = Field("", description="Of the crops of the split, when the run first started")
     pinned: tuple[str, ...] = Field((), description="Crops of the learning time-lapse; empty = chosen at the start")
+    scale: ScaleRecord | None = Field(None, description="The scale that it trains at; None before the first start")
 
 
 class RunFolder:

@@ -43,8 +43,13 @@ class CheckpointMetadata(BaseModel):
         Of the recipe.
     classes, ternary : tuple of str
         Names of the channels of both heads.
-    um_per_px : float
-        Resolution that the network expects.
+    um_per_px : float or None
+        Scale that the network was trained at, and that images are brought to; None where its crops said none.
+    scale_source : str
+        Whose word that is (`napari_monusac.io.runs.ScaleRecord.source`); empty in checkpoints of before crops were
+        brought to one scale: then it is the recipe's, whatever the crops had.
+    device, precision : str
+        Kind of device, and precision, of the validation that chose it: `predict` prefers the same.
     boundary_width : int
         px.
     epoch, step : int
@@ -70,7 +75,10 @@ class CheckpointMetadata(BaseModel):
     fingerprint: str
     classes: tuple[str, ...] = SEMANTIC_NAMES
     ternary: tuple[str, ...] = TERNARY_NAMES
-    um_per_px: float
+    um_per_px: float | None
+    scale_source: str = ""
+    device: str = ""
+    precision: str = ""
     boundary_width: int
     epoch: int = 0
     step: int = 0

@@ -131,6 +131,8 @@ class Course:
             threads=p.threads,
             training_crops=len(t.sampler.names),
             validation_crops=len(t.validator.names),
+            um_per_px=t.scale.um_per_px,
+            scale=t.scale.sentence(),
         )
 
     def _batch(self, t: Training, batch: Batch) -> BatchEnded:
@@ -186,9 +188,18 @@ class Course:
         return CheckpointSaved(path=str(self.run.best), which="best", epoch=p.epoch, combo=t.scores.combo)
 
     def _described(self, t: Training, epoch: int) -> CheckpointMetadata:
-        described = CheckpointMetadata.describe(self.recipe, epoch, t.progress.step, t.scores, t.versions)
-        stain = t.store.stain_statistics(t.sampler.names)
-        return described.model_copy(update={"stain": stain, "trained_on": t.trained_on})
+        p = t.progress
+        described = CheckpointMetadata.describe(self.recipe, epoch, p.step, t.scores, t.versions)
+        return described.model_copy(
+            update={
+                "stain": t.store.stain_statistics(t.sampler.names),
+                "trained_on": t.trained_on,
+                "um_per_px": t.scale.um_per_px,
+                "scale_source": t.scale.source,
+                "device": p.device.split(":")[0],
+                "precision": p.precision,
+            }
+        )
 
     def _save_last(self, t: Training) -> CheckpointSaved:
         """Save what a resume needs; the epoch is the last one that is finished."""

@@ -14,14 +14,21 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import CLASSES, IGNORE_INDEX
 from napari_monusac.core.errors import MonusacError, ShapeError, TrainingError
+from napari_monusac.core.nuclei import Annotation
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.io.collection import Collection
-from napari_monusac.learn.stain import normalise_stain, stain_strength
+from napari_monusac.io.collection import Collection, Crop
+from napari_monusac.learn.plan import width_on_image
+from napari_monusac.learn.scale import CropHeader, scaled_annotation, scaled_shape, training_factor
+from napari_monusac.learn.source import Source, resampled, scale_factor
+from napari_monusac.learn.stain import stain_strength
+from napari_monusac.learn.stain_sample import normalised, sample_pixels
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.ternary import ternary_map
 
 _SHARE_OF_FREE_MEMORY = 0.4
 _MAX_BUDGET_BYTES = 8 << 30
+#: A crop by its name, and whether it is meant as its file has it.
+_Key = tuple[str, bool]
 _TRIES = 5
 _WAIT_S = 1.0
 
@@ -39,6 +46,8 @@ class TrainingCrop:
         Class numbers; 255 inside Ambiguous regions, and in `semantic` on nuclei of unknown class.
     stain : float64 (2,) or None
         Mean concentrations of haematoxylin and eosin, before any normalisation.
+    um_per_px : float or None
+        Scale of these pixels, where the crop is as its file has it.
     """
 
     name: str
@@ -46,6 +55,7 @@ class TrainingCrop:
     semantic: NDArray[np.uint8]
     ternary: NDArray[np.uint8]
     stain: NDArray[np.float64] | None = None
+    um_per_px: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -58,8 +68,22 @@ class TrainingCrop:
         return self.image.nbytes + self.semantic.nbytes + self.ternary.nbytes
 
 
-def load_crop(collection: Collection, name: str, recipe: TrainingRecipe) -> TrainingCrop:
-    """Read one crop and draw its targets.
+def load_crop(
+    collection: Collection, name: str, recipe: TrainingRecipe, um_per_px: float | None = None
+) -> TrainingCrop:
+    """Read one crop as training sees it: at the scale of the run, in the stain of the recipe.
+
+    The image is resampled and its outlines are scaled before they are drawn; a crop without a scale, or within
+    `TRAINING_TOLERANCE` of the run's, is left as it is. The stain is measured on the crop's own pixels, as in prediction.
+
+    Parameters
+    ----------
+    collection : Collection
+    name : str
+    recipe : TrainingRecipe
+        `boundary_width` and `stain` decide the arrays.
+    um_per_px : float, optional
+        The scale of the run.
 
     Raises
     ------
@@ -67,24 +91,64 @@ def load_crop(collection: Collection, name: str, recipe: TrainingRecipe) -> Trai
         The image or the annotation is missing or damaged.
     """
     crop = collection.crop(name)
-    with collection.open(crop) as slide:
-        height, width = slide.shape
-        image = np.ascontiguousarray(slide.read(0, 0, height, width))
-    if image.shape != (height, width, 3):
-        raise ShapeError(f"{crop.image}: pixels of shape {image.shape}, not {(height, width, 3)}", "replace the file")
-    maps = label_maps(collection.annotation(crop), (height, width))
-    ternary = ternary_map(maps.instances, boundary_width=recipe.boundary_width).copy()
-    semantic = maps.semantic.copy()
-    ternary[maps.ignore] = IGNORE_INDEX
-    semantic[maps.ignore] = IGNORE_INDEX
-    strength = stain_strength(image)
+    annotation = collection.annotation(crop)
+    source = _whole(collection, crop, annotation)
+    sample = sample_pixels(source)
     if recipe.stain == "normalise":
-        image = normalise_stain(image)
-    return TrainingCrop(name, image, semantic, ternary, strength)
+        source = normalised(source, sample)
+    factor = training_factor(source.um_per_px, um_per_px)
+    if factor != 1.0:
+        source, annotation = resampled(source, factor), scaled_annotation(annotation, factor)
+    image = source.read(0, 0, *source.shape)
+    return TrainingCrop(name, image, *_targets(annotation, source.shape, recipe.boundary_width), stain_strength(sample))
+
+
+def load_own(collection: Collection, name: str, recipe: TrainingRecipe, um_per_px: float | None = None) -> TrainingCrop:
+    """Read one crop as it is, to hold a prediction against: its own pixels, with the truth drawn on them.
+
+    The boundary is as wide as a network trained at `um_per_px` draws it on this image (see `Plan.boundary_width`).
+
+    Raises
+    ------
+    MonusacError
+        The image or the annotation is missing or damaged.
+    """
+    crop = collection.crop(name)
+    annotation = collection.annotation(crop)
+    source = _whole(collection, crop, annotation)
+    width = width_on_image(recipe.boundary_width, scale_factor(source.um_per_px, um_per_px))
+    image = source.read(0, 0, *source.shape)
+    return TrainingCrop(name, image, *_targets(annotation, source.shape, width), um_per_px=source.um_per_px)
+
+
+def _whole(collection: Collection, crop: Crop, annotation: Annotation) -> Source:
+    """All pixels of a crop, in memory, with the scale that image or annotation says."""
+    with collection.open(crop) as slide:
+        shape, um_per_px = slide.shape, slide.um_per_px or annotation.um_per_px
+        image = np.ascontiguousarray(slide.read(0, 0, *shape))
+    if image.shape != (*shape, 3):
+        raise ShapeError(f"{crop.image}: pixels of shape {image.shape}, not {shape}", "replace the file")
+
+    def read(y: int, x: int, height: int, width: int) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(image[y : y + height, x : x + width])
+
+    return Source(shape, read, um_per_px, crop.image)
+
+
+def _targets(
+    annotation: Annotation, shape: tuple[int, int], boundary_width: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Semantic and ternary target, uint8 (y, x), 255 in Ambiguous regions."""
+    maps = label_maps(annotation, shape)
+    semantic, ternary = maps.semantic.copy(), ternary_map(maps.instances, boundary_width=boundary_width).copy()
+    semantic[maps.ignore] = ternary[maps.ignore] = IGNORE_INDEX
+    return semantic, ternary
 
 
 class CropStore:
     """Crops by name, the least recently used given up when the budget is full. Safe to use from several threads.
+
+    A crop has two forms: `get` gives what training sees, `own` what its file holds, for validation.
 
     Parameters
     ----------
@@ -96,6 +160,8 @@ class CropStore:
 
     Attributes
     ----------
+    um_per_px : float or None
+        Scale that training crops are brought to. Set before the first is read.
     failures : dict
         Crops that could not be read, with the reason.
     """
@@ -103,16 +169,17 @@ class CropStore:
     def __init__(self, collection: Collection, recipe: TrainingRecipe, budget_bytes: int | None = None) -> None:
         self.collection = collection
         self.recipe = recipe
+        self.um_per_px: float | None = None
         free = int(psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY)
         self.budget_bytes = min(free, _MAX_BUDGET_BYTES) if budget_bytes is None else budget_bytes
         self.failures: dict[str, str] = {}
         #: Seconds between tries while the data folder is gone.
         self.wait_s = _WAIT_S
-        self._kept: OrderedDict[str, TrainingCrop] = OrderedDict()
+        self._kept: OrderedDict[_Key, TrainingCrop] = OrderedDict()
         self._stains: dict[str, NDArray[np.float64]] = {}
         self._bytes = 0
         self._guard = threading.Lock()
-        self._loading: dict[str, threading.Lock] = {}
+        self._loading: dict[_Key, threading.Lock] = {}
 
     @property
     def nbytes(self) -> int:
@@ -120,29 +187,43 @@ class CropStore:
         return self._bytes
 
     def get(self, name: str) -> TrainingCrop:
-        """Return a crop, reading it if need be.
+        """Return a crop as training sees it, reading it if need be; see `load_crop`.
 
         Raises
         ------
         MonusacError
             It cannot be read; `failures` then holds the reason, and further calls fail at once.
         """
+        return self._found((name, False))
+
+    def own(self, name: str) -> TrainingCrop:
+        """Return a crop as its file has it, reading it if need be; see `load_own`.
+
+        Raises
+        ------
+        MonusacError
+            As in `get`.
+        """
+        return self._found((name, True))
+
+    def _found(self, key: _Key) -> TrainingCrop:
         with self._guard:
-            if name in self.failures:
-                raise TrainingError(self.failures[name])
-            if name in self._kept:
-                self._kept.move_to_end(name)
-                return self._kept[name]
-            own = self._loading.setdefault(name, threading.Lock())
+            if key[0] in self.failures:
+                raise TrainingError(self.failures[key[0]])
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            own = self._loading.setdefault(key, threading.Lock())
         with own:  # one thread reads, the others wait for it
             with self._guard:
-                if name in self._kept:
-                    return self._kept[name]
-            return self._read(name)
+                if key in self._kept:
+                    return self._kept[key]
+            return self._read(key)
 
-    def _read(self, name: str) -> TrainingCrop:
+    def _read(self, key: _Key) -> TrainingCrop:
+        name = key[0]
         try:
-            crop = self._read_patiently(name)
+            crop = self._read_patiently(key)
         except (MonusacError, OSError) as error:
             with self._guard:
                 self.failures[name] = str(error)
@@ -150,7 +231,7 @@ class CropStore:
                 raise
             raise TrainingError(f"{name}: {error}", "check the data folder") from error
         with self._guard:
-            self._kept[name] = crop
+            self._kept[key] = crop
             if crop.stain is not None:
                 self._stains[name] = crop.stain
             self._bytes += crop.nbytes
@@ -158,41 +239,55 @@ class CropStore:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return crop
 
-    def _read_patiently(self, name: str) -> TrainingCrop:
+    def _read_patiently(self, key: _Key) -> TrainingCrop:
         """Read a crop; while the whole folder is gone (a laptop wakes, a share comes back) wait and try again."""
+        name, own = key
+        load = load_own if own else load_crop
         for _ in range(_TRIES):
             try:
-                return load_crop(self.collection, name, self.recipe)
+                return load(self.collection, name, self.recipe, self.um_per_px)
             except (MonusacError, OSError):
                 if not self.vanished():
                     raise
                 time.sleep(self.wait_s)
-        return load_crop(self.collection, name, self.recipe)
+        return load(self.collection, name, self.recipe, self.um_per_px)
+
+    def header(self, name: str) -> CropHeader:
+        """Size and scale of a crop as its file has it, without its pixels.
+
+        Raises
+        ------
+        MonusacError
+            The image or the annotation is missing or damaged.
+        """
+        crop = self.collection.crop(name)
+        with self.collection.open(crop) as slide:
+            shape, um_per_px = (int(slide.shape[0]), int(slide.shape[1])), slide.um_per_px
+        return CropHeader(shape, um_per_px or self.collection.annotation(crop).um_per_px)
 
     def shape(self, name: str) -> tuple[int, int]:
-        """Height and width of a crop in px, from its header.
+        """Height and width of a crop as training sees it, px, from its header.
 
         Raises
         ------
         MonusacError
-            The image is missing or damaged.
+            The image or the annotation is missing or damaged.
         """
-        with self._guard:
-            if name in self._kept:
-                return self._kept[name].shape
-        with self.collection.open(self.collection.crop(name)) as slide:
-            return int(slide.shape[0]), int(slide.shape[1])
+        header = self.header(name)
+        return scaled_shape(header.shape, training_factor(header.um_per_px, self.um_per_px))
 
     def centres(self, name: str) -> dict[int, NDArray[np.float64]]:
-        """Centres of a crop's nuclei by class number, each float64 (n, 2), (y, x) px.
+        """Centres of a crop's nuclei by class number, each float64 (n, 2), (y, x) px as training sees it.
 
         Raises
         ------
         MonusacError
-            The annotation is damaged.
+            The image or the annotation is missing or damaged.
         """
+        factor = training_factor(self.header(name).um_per_px, self.um_per_px)
+        annotation = scaled_annotation(self.collection.annotation(self.collection.crop(name)), factor)
         found: dict[int, list[NDArray[np.float64]]] = {int(c): [] for c in CLASSES}
-        for nucleus in self.collection.annotation(self.collection.crop(name)).nuclei:
+        for nucleus in annotation.nuclei:
             if int(nucleus.nucleus_class) in found:
                 found[int(nucleus.nucleus_class)].append(nucleus.vertices.mean(0))
         return {k: np.array(v).reshape(-1, 2) for k, v in found.items()}

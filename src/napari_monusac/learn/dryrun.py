@@ -145,7 +145,7 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
             raise Cancelled("dry run stopped")
         tell(0.1 + 0.5 * k / len(names), f"Opening crop {k + 1} of {len(names)}: {name}")
         try:
-            crop = t.store.get(name)
+            crop = t.store.own(name) if name in run.split.validation else t.store.get(name)
         except MonusacError:
             continue  # the store keeps the reason, told below
         opened += 1
@@ -163,7 +163,7 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
     except (MonusacError, RuntimeError) as error:
         problems.append(str(error).splitlines()[0])
     memory, gpu = memory_in_use(t.progress.device)
-    notes = t.take_warnings()
+    notes = [t.scale.sentence(), *(w for w in t.take_warnings() if w != t.scale.sentence())]
     if size > t.store.budget_bytes:
         budget = t.store.budget_bytes / 2**20
         notes.append(f"the crops do not all fit into {budget:.0f} MiB of memory: some are read again and again")

@@ -99,7 +99,7 @@ class PatchLoader:
             if k == 0:
                 return crop, ref
             size = self.sampler.recipe.patch_size
-            y, x = ((n - size) // 2 for n in crop.shape)
+            y, x = ((n - size) // 2 for n in crop.shape)  # in the middle, or in the middle of its frame
             return crop, PatchRef(ref.index, name, y, x)
         raise TrainingError("none of the training crops can be read", "check the data folder, then resume the run")
 

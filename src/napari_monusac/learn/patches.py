@@ -13,6 +13,7 @@ from napari_monusac.core.classes import CLASSES, IGNORE_INDEX
 from napari_monusac.core.errors import TrainingError
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.learn.crops import TrainingCrop
+from napari_monusac.learn.frame import margin_before, mirrored
 
 #: Share of the patches that sampling="rare-classes" centres on a nucleus, every class as often.
 CENTRED_SHARE = 0.5
@@ -59,17 +60,17 @@ def cut_patch(crop: TrainingCrop, y: int, x: int, size: int) -> Patch:
     size : int
         Side in px.
     """
-    h, w = crop.shape
-    top, left = max(0, y), max(0, x)
-    bottom, right = min(h, y + size), min(w, x + size)
-    image = crop.image[top:bottom, left:right]
-    semantic, ternary = crop.semantic[top:bottom, left:right], crop.ternary[top:bottom, left:right]
-    pad = ((top - y, y + size - bottom), (left - x, x + size - right))
-    if any(n for side in pad for n in side):
-        image = np.pad(image, (*pad, (0, 0)), mode="symmetric")
-        semantic = np.pad(semantic, pad, constant_values=IGNORE_INDEX)
-        ternary = np.pad(ternary, pad, constant_values=IGNORE_INDEX)
-    return Patch(image, semantic, ternary)
+    where = tuple(mirrored(start, size, n) for start, n in zip((y, x), crop.shape, strict=True))
+    inside = tuple(slice(max(0, -s), min(size, n - s)) for s, n in zip((y, x), crop.shape, strict=True))
+    if all(part == slice(0, size) for part in inside):
+        whole = slice(y, y + size), slice(x, x + size)
+        return Patch(crop.image[whole], crop.semantic[whole], crop.ternary[whole])
+    targets = []
+    for target in (crop.semantic, crop.ternary):
+        cut = np.full((size, size), IGNORE_INDEX, np.uint8)
+        cut[inside] = target[np.ix_(*(w[part] for w, part in zip(where, inside, strict=True)))]
+        targets.append(cut)
+    return Patch(crop.image[np.ix_(*where)], *targets)
 
 
 class PatchSampler:
@@ -133,7 +134,9 @@ class PatchSampler:
     def _anywhere(self, index: int, name: str, where: NDArray[np.float64]) -> PatchRef:
         size = self.recipe.patch_size
         h, w = self.shapes[name]
-        y, x = (int(u * (n - size + 1)) if n > size else (n - size) // 2 for u, n in zip(where, (h, w), strict=True))
+        y, x = (
+            int(u * (n - size + 1)) if n > size else -margin_before(n, size) for u, n in zip(where, (h, w), strict=True)
+        )
         return PatchRef(index, name, y, x)
 
     def _on_nucleus(self, index: int, turn: int, pick: float, jitter: NDArray[np.float64]) -> PatchRef:
@@ -141,7 +144,7 @@ class PatchSampler:
         nuclei = self._nuclei[turn % len(self._nuclei)]
         name, centre = nuclei[int(pick * len(nuclei))]
         y, x = (
-            min(max(0, round(c + j * size - size / 2)), n - size) if n > size else (n - size) // 2
+            min(max(0, round(c + j * size - size / 2)), n - size) if n > size else -margin_before(n, size)
             for c, j, n in zip(centre, jitter, self.shapes[name], strict=True)
         )
         return PatchRef(index, name, y, x)

@@ -15,9 +15,15 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.core.training_crops import TrainingCrops
 from napari_monusac.io._fingerprint import data_fingerprint
 from napari_monusac.io.collection import open_collection
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.runs import RunFolder, ScaleRecord
 from napari_monusac.io.training_crops import crops_of_split
-from napari_monusac.learn.checkpoint import crops_seen_by, load_weights, read_metadata, resolve_checkpoint
+from napari_monusac.learn.checkpoint import (
+    CheckpointMetadata,
+    crops_seen_by,
+    load_weights,
+    read_metadata,
+    resolve_checkpoint,
+)
 from napari_monusac.learn.crops import CropStore
 from napari_monusac.learn.device import choose_device, choose_precision
 from napari_monusac.learn.distributed import Ranks
@@ -26,6 +32,7 @@ from napari_monusac.learn.network import DualHeadUnet
 from napari_monusac.learn.patches import PatchSampler
 from napari_monusac.learn.progress import Progress
 from napari_monusac.learn.resume import load_state
+from napari_monusac.learn.scale import training_scale
 from napari_monusac.learn.schedule import LearningRate
 from napari_monusac.learn.step import Stepper
 from napari_monusac.learn.timelapse import choose_pinned
@@ -63,6 +70,7 @@ class Training:
     store: CropStore
     progress: Progress
     ranks: Ranks
+    scale: ScaleRecord
     device_reason: str
     versions: dict[str, str]
     scores: Scores = field(default_factory=Scores)
@@ -139,7 +147,9 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
     ranks = ranks.connected(device)
     _set_threads(progress, options.threads)
     store = CropStore(open_collection(run.data), recipe, options.memory_budget_bytes)
-    sampler, warned = _sampler(recipe, run, store)
+    began = read_metadata(run.last) if state else None
+    scale, warned = _scale(recipe, run, store, began)
+    sampler = _sampler(recipe, run, store, warned)
     network = _network(recipe, run, device, resumed=state is not None)
     precision, why = _precision(recipe, network, device, progress, ranks)
     stepper = Stepper(network, recipe, device, precision, progress.accumulate, ranks)
@@ -156,6 +166,7 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
         store=store,
         progress=progress,
         ranks=ranks,
+        scale=scale,
         device_reason=f"{reason}; {precision}: {why}",
         versions=run.environment.get("versions", {}),
         warnings=warned,
@@ -166,7 +177,7 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
         training.trained_on = _trained_on(recipe, run, store)
         training.warnings += _seen_before(training.trained_on)
         run.record_environment(device=device, device_reason=reason, precision=precision, threads=progress.threads)
-        run.update_info(data_fingerprint=data_fingerprint(store.collection, _names(run)))
+        run.update_info(data_fingerprint=data_fingerprint(store.collection, _names(run)), scale=scale)
         run.update_recipe(recipe)
     return training
 
@@ -238,8 +249,32 @@ def _check_same_recipe(recipe: TrainingRecipe, run: RunFolder) -> None:
         )
 
 
-def _sampler(recipe: TrainingRecipe, run: RunFolder, store: CropStore) -> tuple[PatchSampler, list[str]]:
-    shapes, centres, warned = {}, {}, []
+def _scale(
+    recipe: TrainingRecipe, run: RunFolder, store: CropStore, began: CheckpointMetadata | None
+) -> tuple[ScaleRecord, list[str]]:
+    """Decide on the scale of the run (a resumed one keeps its own), and say which crops cannot be read."""
+    headers, warned = {}, []
+    for name in run.split.training:
+        try:
+            headers[name] = store.header(name)
+        except (MonusacError, OSError) as error:
+            warned.append(f"crop {name} is left out: {error}")
+    if not headers and warned:
+        raise TrainingError(f"no training crop can be read ({warned[0]})", "check the data folder and the split")
+    scale = training_scale(recipe, headers, began.um_per_px if began is not None else None)
+    store.um_per_px = scale.um_per_px
+    if scale.unknown:
+        warned.append(scale.sentence())
+    if began is not None and not began.scale_source and scale.resampled:
+        warned.append(
+            "this run was begun when crops were trained on at whatever scale they had: from here on they are brought to "
+            f"{scale.um_per_px:.4g} um/px; start a new run for a model of one scale"
+        )
+    return scale, warned
+
+
+def _sampler(recipe: TrainingRecipe, run: RunFolder, store: CropStore, warned: list[str]) -> PatchSampler:
+    shapes, centres = {}, {}
     for name in run.split.training:
         try:
             shapes[name] = store.shape(name)
@@ -247,10 +282,12 @@ def _sampler(recipe: TrainingRecipe, run: RunFolder, store: CropStore) -> tuple[
                 centres[name] = store.centres(name)
         except (MonusacError, OSError) as error:
             shapes.pop(name, None)
-            warned.append(f"crop {name} is left out: {error}")
+            told = f"crop {name} is left out: {error}"
+            if told not in warned:
+                warned.append(told)
     if not shapes and warned:
         raise TrainingError(f"no training crop can be read ({warned[0]})", "check the data folder and the split")
-    return PatchSampler(recipe, shapes, centres), warned
+    return PatchSampler(recipe, shapes, centres)
 
 
 def _network(recipe: TrainingRecipe, run: RunFolder, device: str, *, resumed: bool) -> DualHeadUnet:

@@ -79,21 +79,39 @@ def _rendered(od: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(_BRIGHTEST * np.exp(-od) - 1 + 0.5, 0, 255), np.uint8)
 
 
-def normalise_stain(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def stain_change(sample: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """Matrix that brings optical densities to the reference stains, float32 (3, 3); None where too little is stained.
+
+    Parameters
+    ----------
+    sample : uint8 (y, x, 3)
+        RGB pixels of the image; training and prediction choose them alike (`napari_monusac.learn.stain_sample`).
+    """
+    found = estimate_stains(sample)
+    if found is None:
+        return None
+    stains, strongest = found
+    change = np.linalg.pinv(stains) @ np.diag(REFERENCE_CONCENTRATIONS / strongest) @ REFERENCE_STAINS
+    return np.asarray(change, np.float32)
+
+
+def with_stain_changed(image: NDArray[np.uint8], change: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Render an RGB image, uint8 (y, x, 3), with its optical densities multiplied by a matrix."""
+    return _rendered(optical_density(image).reshape(-1, 3) @ change).reshape(image.shape)
+
+
+def normalise_stain(image: NDArray[np.uint8], sample: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """Render an image in the reference stains; one with too little tissue comes back as it is.
 
     Parameters
     ----------
     image : uint8 (y, x, 3)
         RGB.
+    sample : uint8 (y, x, 3), optional
+        Pixels that the stain is measured on; by default those of `image`.
     """
-    found = estimate_stains(image)
-    if found is None:
-        return image
-    stains, strongest = found
-    matrix = np.linalg.pinv(stains) @ np.diag(REFERENCE_CONCENTRATIONS / strongest) @ REFERENCE_STAINS
-    od = optical_density(image).reshape(-1, 3) @ matrix.astype(np.float32)
-    return _rendered(od).reshape(image.shape)
+    change = stain_change(image if sample is None else sample)
+    return image if change is None else with_stain_changed(image, change)
 
 
 def augment_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: float = 0.15) -> NDArray[np.uint8]:

@@ -1,30 +1,38 @@
-"""Validation on whole crops: one streamed confusion matrix per head, losses, and the maps of the pinned crops."""
+"""Validation on whole crops by the one predictor: one streamed confusion matrix per head, losses, the pinned crops' maps.
+
+Each crop is predicted as `predict` does it and compared at its own pixels, as `evaluate` does it: the score that chooses
+a checkpoint is the score that its stored predictions get.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from napari_monusac.core.classes import IGNORE_INDEX
 from napari_monusac.core.errors import Cancelled, MonusacError, TrainingError
 from napari_monusac.core.events import Scores
+from napari_monusac.core.prediction import HEADS
 from napari_monusac.learn.crops import CropStore, TrainingCrop
-from napari_monusac.learn.device import autocast, free_gpu_memory
+from napari_monusac.learn.device import free_gpu_memory
+from napari_monusac.learn.engine import Engine, TorchEngine
 from napari_monusac.learn.losses import dual_head_loss
 from napari_monusac.learn.network import SEMANTIC_CHANNELS, TERNARY_CHANNELS
+from napari_monusac.learn.plan import Expected, plan_tiles
+from napari_monusac.learn.source import array_source
 from napari_monusac.learn.step import StepLosses, Stepper, is_out_of_memory
+from napari_monusac.learn.tiled import whole_maps
 from napari_monusac.scoring.confusion import PixelConfusion, training_scores
 
-#: Crops larger than this are cut into tiles; each tile sees `MARGIN_PX` beyond the part that counts.
-TILE_PX = 1024
-MARGIN_PX = 64
+#: Losses are computed over parts of this many px a side, so that the largest crop needs no more memory.
+LOSS_PART_PX = 1024
 _SMALLEST_TILE_PX = 128
+_FIRST_HALF_PX = 256
 
 Maps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -53,28 +61,6 @@ class Validation:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tile:
-    """A rectangle that counts (y0, y1, x0, x1), and the larger one that the network sees."""
-
-    core: tuple[int, int, int, int]
-    seen: tuple[int, int, int, int]
-
-
-def tiles(shape: tuple[int, int], tile: int = TILE_PX, margin: int = MARGIN_PX) -> Iterator[_Tile]:
-    """Cut a crop into parts that cover it once; a crop that fits is one tile without margin."""
-    h, w = shape
-    if h <= tile and w <= tile:
-        yield _Tile((0, h, 0, w), (0, h, 0, w))
-        return
-    core = tile - 2 * margin
-    for y in range(0, h, core):
-        for x in range(0, w, core):
-            y1, x1 = min(h, y + core), min(w, x + core)
-            seen = (max(0, y - margin), min(h, y1 + margin), max(0, x - margin), min(w, x1 + margin))
-            yield _Tile((y, y1, x, x1), seen)
-
-
 class Validator:
     """Validates a network on the crops of a store.
 
@@ -92,7 +78,8 @@ class Validator:
     def __init__(self, stepper: Stepper, store: CropStore, names: Sequence[str], pinned: Sequence[str] = ()) -> None:
         self.stepper, self.store = stepper, store
         self.names, self.pinned = tuple(names), frozenset(pinned)
-        self.tile_px = TILE_PX
+        #: Longest side of a tile, px; None = as `predict` has it. Halved where memory is short.
+        self.tile_px: int | None = None
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> Validation:
         """Validate on all crops; each of several processes takes its share of them.
@@ -110,14 +97,17 @@ class Validator:
         confusion = PixelConfusion(SEMANTIC_CHANNELS), PixelConfusion(TERNARY_CHANNELS)
         sums = np.zeros(4)
         found = Validation(Scores(), StepLosses(0, 0, 0))
-        self.stepper.network.eval()
+        engine = TorchEngine(self.stepper, self.stepper.device, self.stepper.precision)
         for name in self.names[ranks.rank :: ranks.count]:
             try:
-                crop = self.store.get(name)
+                crop = self.store.own(name)
+                probabilities = self._predicted(crop, engine, should_stop)
+            except Cancelled:
+                raise
             except MonusacError as error:
                 found.left_out[name] = str(error)
                 continue
-            maps = self._crop(crop, sums, confusion, should_stop)
+            maps = self._count(crop, probabilities, sums, confusion)
             if name in self.pinned:
                 found.pinned[name] = maps
         self._pool(found, confusion, sums)
@@ -142,56 +132,57 @@ class Validator:
         found.losses = StepLosses(*(sums[:3] / sums[3]).tolist())
         found.scores = training_scores(*confusion)
 
-    def _crop(
-        self,
-        crop: TrainingCrop,
-        sums: NDArray[np.float64],
-        confusion: tuple[PixelConfusion, PixelConfusion],
-        should_stop: Callable[[], bool],
-    ) -> Maps:
-        semantic, ternary = np.zeros(crop.shape, np.uint8), np.zeros(crop.shape, np.uint8)
+    def _predicted(self, crop: TrainingCrop, engine: Engine, should_stop: Callable[[], bool]) -> NDArray[np.float32]:
+        """Probabilities of both heads at the crop's own pixels, float32 (8, y, x)."""
+        source = array_source(crop.image, crop.um_per_px)
         while True:
+            plan = plan_tiles(source, self._expected(), lambda _: engine, tile_px=self.tile_px)
             try:
-                losses = np.zeros(4)
-                for tile in tiles(crop.shape, self.tile_px, min(MARGIN_PX, self.tile_px // 4)):
-                    if should_stop():
-                        raise Cancelled("stopped during validation")
-                    losses += self._tile(crop, tile, semantic, ternary)
-                break
+                return whole_maps(plan, should_stop=should_stop)
             except Exception as error:
-                if not is_out_of_memory(error) or self.tile_px <= _SMALLEST_TILE_PX:
+                smallest = self.tile_px is not None and self.tile_px <= _SMALLEST_TILE_PX
+                if not is_out_of_memory(error) or smallest:
                     raise
-            self.tile_px //= 2
+            self.tile_px = _FIRST_HALF_PX if self.tile_px is None else self.tile_px // 2
             self.stepper.warnings.append(f"out of memory: validation now uses tiles of {self.tile_px} px")
             free_gpu_memory()
-        sums += losses
+
+    def _expected(self) -> Expected:
+        recipe = self.stepper.recipe
+        return Expected(
+            um_per_px=self.store.um_per_px,
+            boundary_width=recipe.boundary_width,
+            patch_px=recipe.patch_size,
+            multiple=self.stepper.network.stride,
+            normalise_stain=recipe.stain == "normalise",
+        )
+
+    def _count(
+        self,
+        crop: TrainingCrop,
+        probabilities: NDArray[np.float32],
+        sums: NDArray[np.float64],
+        confusion: tuple[PixelConfusion, PixelConfusion],
+    ) -> Maps:
+        """Add a crop's pixels to both matrices and its losses x pixels to `sums`; returns its maps."""
+        semantic, ternary = (probabilities[head].argmax(0).astype(np.uint8) for head in HEADS)
         confusion[0].update(semantic, crop.semantic)
         confusion[1].update(ternary, crop.ternary)
+        height, width = crop.shape
+        for y in range(0, height, LOSS_PART_PX):
+            for x in range(0, width, LOSS_PART_PX):
+                part = slice(y, y + LOSS_PART_PX), slice(x, x + LOSS_PART_PX)
+                sums += self._losses(probabilities[:, *part], crop.semantic[part], crop.ternary[part])
         return semantic, ternary
 
     @torch.no_grad()
-    def _tile(
-        self, crop: TrainingCrop, tile: _Tile, semantic: NDArray[np.uint8], ternary: NDArray[np.uint8]
+    def _losses(
+        self, probabilities: NDArray[np.float32], semantic: NDArray[np.uint8], ternary: NDArray[np.uint8]
     ) -> NDArray[np.float64]:
-        """Predict a tile into both maps; returns (total, semantic, ternary) loss x pixels, and pixels."""
-        y0, y1, x0, x1 = tile.core
-        sy, ey, sx, ex = tile.seen
-        logits = self._logits(crop.image[sy:ey, sx:ex])
-        core = tuple(part[:, :, y0 - sy : y1 - sy, x0 - sx : x1 - sx] for part in logits)
-        semantic[y0:y1, x0:x1], ternary[y0:y1, x0:x1] = (part[0].argmax(0).byte().cpu().numpy() for part in core)
-        targets = crop.semantic[y0:y1, x0:x1], crop.ternary[y0:y1, x0:x1]
-        valid = int((targets[1] != IGNORE_INDEX).sum())
-        on_device = [torch.from_numpy(np.ascontiguousarray(t)[None]).to(self.stepper.device) for t in targets]
-        loss = dual_head_loss(core[0], core[1], on_device[0], on_device[1], self.stepper.recipe)
+        """(total, semantic, ternary) loss x pixels, and pixels. The logarithm of probabilities are logits of them."""
+        device = self.stepper.device
+        logits = torch.from_numpy(np.ascontiguousarray(probabilities)[None]).to(device).clamp_min(1e-7).log()
+        true = [torch.from_numpy(np.ascontiguousarray(t)[None]).to(device) for t in (semantic, ternary)]
+        loss = dual_head_loss(logits[:, HEADS[0]], logits[:, HEADS[1]], true[0], true[1], self.stepper.recipe)
         values = [float(loss.total), float(loss.semantic), float(loss.ternary), 1.0]
-        return np.array(values) * valid
-
-    def _logits(self, image: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-        network = self.stepper.network
-        h, w = image.shape[:2]
-        pad = [(0, -n % network.stride) for n in (h, w)]
-        padded = np.pad(image, (*pad, (0, 0)), mode="symmetric") if any(p for _, p in pad) else image
-        batch = network.prepare(np.ascontiguousarray(padded)[None])
-        with autocast(self.stepper.device, self.stepper.precision):
-            semantic, ternary = network(batch)
-        return semantic[:, :, :h, :w], ternary[:, :, :h, :w]
+        return np.array(values) * int((ternary != IGNORE_INDEX).sum())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.core.classes import CLASSES, NucleusClass
+from napari_monusac.core.classes import CLASS_THRESHOLD, CLASSES, NucleusClass
 from napari_monusac.masks.doubt import Maps, channel, entropy_map, nucleus_probability, ternary_nucleus_probability
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def nucleus_table(
     smallest_px: float = 0.0,
     least_confidence: float = 0.0,
     least_peak: float = 0.0,
+    class_threshold: float = CLASS_THRESHOLD,
 ) -> tuple[NDArray[np.int32], pd.DataFrame]:
     """Number the nuclei 1..n without gaps and measure them.
 
@@ -39,7 +40,7 @@ def nucleus_table(
     """
     import pandas as pd
 
-    facts = nucleus_facts(labels, semantic, ternary, boundary_width)
+    facts = nucleus_facts(labels, semantic, ternary, boundary_width, class_threshold)
     keep = (facts["area_px"] >= max(smallest_px, 1)) & (facts["confidence"] >= least_confidence)
     keep &= facts.pop("peak") >= least_peak
     keep[0] = False
@@ -53,9 +54,16 @@ def nucleus_table(
 
 
 def nucleus_facts(
-    labels: NDArray[np.int32], semantic: Maps | None, ternary: Maps, boundary_width: int
+    labels: NDArray[np.int32],
+    semantic: Maps | None,
+    ternary: Maps,
+    boundary_width: int,
+    class_threshold: float = CLASS_THRESHOLD,
 ) -> dict[str, NDArray[Any]]:
-    """Facts of labels 0..max as arrays indexed by label; a number that does not occur has area 0."""
+    """Facts of labels 0..max as arrays indexed by label; a number that does not occur has area 0.
+
+    A nucleus whose mean `p_semantic` lies below `class_threshold` is unclassified; its class probabilities are what they are.
+    """
     ys, xs = np.nonzero(labels)
     label = labels[ys, xs]
     size = int(label.max(initial=0)) + 1
@@ -68,13 +76,14 @@ def nucleus_facts(
     by_ternary = ternary_nucleus_probability(ternary, boundary_width)[ys, xs]
     if semantic is None:
         probabilities, entropy, disagreement = np.zeros((4, size)), mean(entropy_map(ternary)[ys, xs]), np.zeros(size)
-        nucleus, surest = mean(by_ternary), by_ternary
+        nucleus, surest, seen = mean(by_ternary), by_ternary, np.zeros(size)
     else:
         by_semantic = nucleus_probability(semantic)[ys, xs]
         probabilities = np.stack([mean(channel(semantic, int(c))[ys, xs]) for c in CLASSES])
         entropy = mean(entropy_map(np.stack([channel(semantic, k)[ys, xs] for k in range(5)])[:, None])[0])
         disagreement = mean(np.abs(by_semantic - by_ternary))
-        nucleus = (mean(by_semantic) + mean(by_ternary)) / 2
+        seen = mean(by_semantic)
+        nucleus = (seen + mean(by_ternary)) / 2
         surest = np.maximum((by_semantic + by_ternary) / 2, by_ternary)
     peak = np.zeros(size, np.float32)
     np.maximum.at(peak, label, surest)
@@ -82,12 +91,14 @@ def nucleus_facts(
     known = total > 1e-6
     probabilities = np.where(known, probabilities / np.maximum(total, 1e-6), 0.25)
     best = probabilities.argmax(0)
-    class_id = np.where(known, best + 1, int(NucleusClass.UNCLASSIFIED)).astype(np.uint8)
-    certainty = np.where(known, probabilities.max(0), 1.0)
+    classified = known & (seen >= class_threshold)
+    class_id = np.where(classified, best + 1, int(NucleusClass.UNCLASSIFIED)).astype(np.uint8)
+    certainty = np.where(classified, probabilities.max(0), 1.0)
     return {
         "class_id": class_id,
         "confidence": (nucleus * certainty).astype(np.float32),
         "p_nucleus": nucleus.astype(np.float32),
+        "p_semantic": np.asarray(seen, np.float32),
         "centroid_y": mean(ys),
         "centroid_x": mean(xs),
         "area_px": area,

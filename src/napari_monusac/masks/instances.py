@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.classes import CLASS_THRESHOLD
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.masks._grow import CROSS, components, fill_holes, grow
 from napari_monusac.masks._table import nucleus_table
@@ -30,8 +31,8 @@ class Nuclei:
     instances : int32 (y, x)
         0 = background, 1..n one nucleus each.
     table : pandas.DataFrame
-        One row a nucleus, in the order of the labels: ``label, class, class_id, confidence, p_nucleus, centroid_y,
-        centroid_x`` (px), ``area_px, area_um2`` (NaN where the scale is unknown), ``p_epithelial, p_lymphocyte,
+        One row a nucleus, in the order of the labels: ``label, class, class_id, confidence, p_nucleus,
+        p_semantic, centroid_y, centroid_x`` (px), ``area_px, area_um2`` (NaN where the scale is unknown), ``p_epithelial, p_lymphocyte,
         p_neutrophil, p_macrophage`` (sum to 1), ``disagreement, entropy, doubt`` (0 to 1).
     um_per_px : float or None
         Scale of the map.
@@ -68,6 +69,7 @@ def instances_from_maps(
     min_area_um2: float = 0.0,
     min_area_px: float = 0.0,
     min_confidence: float = 0.0,
+    class_threshold: float = CLASS_THRESHOLD,
     offset_px: tuple[int, int] = (0, 0),
 ) -> Nuclei:
     """Separate the nuclei that the two heads of a network see.
@@ -98,6 +100,9 @@ def instances_from_maps(
         Smaller nuclei are left out. The defaults leave out none. um2 needs `um_per_px`.
     min_confidence : float
         Nuclei of less confidence are left out.
+    class_threshold : float
+        A nucleus that the ternary head sees while the semantic head is less sure than this of any (``p_semantic``, 0 to
+        1) is unclassified: a class would be read off noise.
     offset_px : tuple of int
         (y, x) of the maps in their image, handed on.
 
@@ -114,7 +119,7 @@ def instances_from_maps(
     _check(semantic, ternary, boundary_width, min_area_um2, um_per_px)
     _check_thresholds(
         inside_threshold=inside_threshold, nucleus_threshold=nucleus_threshold, peak_threshold=peak_threshold,
-        min_confidence=min_confidence,
+        min_confidence=min_confidence, class_threshold=class_threshold,
     )  # fmt: skip
     if not smoothing_px >= 0:
         raise ShapeError(f"smoothing_px = {smoothing_px}", "use 0 px (none) or more")
@@ -137,6 +142,7 @@ def instances_from_maps(
         smallest_px=smallest,
         least_confidence=min_confidence,
         least_peak=peak,
+        class_threshold=class_threshold,
     )
     return Nuclei(labels, table, um_per_px, offset_px)
 

@@ -6,11 +6,13 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QWidget
 from superqt import QLabeledDoubleSlider
 
+from napari_monusac.core.classes import CLASS_THRESHOLD
+
 _SMALLEST = "Smaller nuclei are left out; 0 keeps all"
 
 
 class Thresholds(QWidget):
-    """Four sliders; `changed` is emitted once they rest for a moment."""
+    """Five controls; `changed` is emitted once they rest for a moment."""
 
     changed = Signal()
 
@@ -19,6 +21,11 @@ class Thresholds(QWidget):
         self.inside = _slider(0.5, "How sure the network must be that a pixel is inside a nucleus")
         self.nucleus = _slider(0.5, "How sure the network must be that a pixel belongs to a nucleus at all")
         self.confidence = _slider(0.0, "Nuclei that the network is less sure of are left out; 0 keeps all")
+        self.classified = _slider(
+            CLASS_THRESHOLD,
+            "Nuclei of which the class head sees less than this are unclassified; 0 gives each a class",
+            0.0,
+        )
         self.smallest = QDoubleSpinBox()
         self.smallest.setRange(0, 100)
         self.smallest.setSuffix(" µm²")
@@ -28,12 +35,13 @@ class Thresholds(QWidget):
         form.addRow("Inside", self.inside)
         form.addRow("Nucleus", self.nucleus)
         form.addRow("Confidence", self.confidence)
+        form.addRow("Class", self.classified)
         form.addRow("Smallest", self.smallest)
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(30)
         self._rest.timeout.connect(self.changed.emit)
-        for control in (self.inside, self.nucleus, self.confidence, self.smallest):
+        for control in (self.inside, self.nucleus, self.confidence, self.classified, self.smallest):
             control.valueChanged.connect(lambda _: self._rest.start())
 
     def values(self, um_per_px: float | None) -> dict[str, float]:
@@ -42,6 +50,7 @@ class Thresholds(QWidget):
             "inside_threshold": self.inside.value(),
             "nucleus_threshold": self.nucleus.value(),
             "min_confidence": self.confidence.value(),
+            "class_threshold": self.classified.value(),
             "min_area_um2": self.smallest.value() if um_per_px else 0.0,
         }
 
@@ -51,10 +60,10 @@ class Thresholds(QWidget):
         self.smallest.setToolTip(_SMALLEST if um_per_px else "The scale of this image is not known: no area in µm²")
 
 
-def _slider(value: float, tooltip: str) -> QLabeledDoubleSlider:
+def _slider(value: float, tooltip: str, lowest: float = 0.05) -> QLabeledDoubleSlider:
     slider = QLabeledDoubleSlider()
     slider.setOrientation(Qt.Orientation.Horizontal)
-    slider.setRange(0.05 if value else 0.0, 0.95)
+    slider.setRange(lowest if value else 0.0, 0.95)
     slider.setSingleStep(0.05)
     slider.setDecimals(2)
     slider.setValue(value)

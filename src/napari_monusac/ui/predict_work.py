@@ -122,8 +122,8 @@ def predict_to_store(
     """
     from napari_monusac.infer.blocks import separate_store
     from napari_monusac.infer.slide import predict_slide
-    from napari_monusac.infer.source import as_source
     from napari_monusac.io.prediction_store import PredictionStore
+    from napari_monusac.learn.source import as_source
 
     if out.exists():
         check_stored(out)

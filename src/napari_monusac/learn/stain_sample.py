@@ -1,4 +1,4 @@
-"""Is the stain of an image like that of the training crops; and normalisation where a recipe was trained with it."""
+"""The stain of an image as training and prediction both measure it: on the same pixels, by the same estimator."""
 
 from __future__ import annotations
 
@@ -9,15 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.infer.source import Source
-from napari_monusac.infer.tissue import is_glass
-from napari_monusac.learn.stain import (
-    REFERENCE_CONCENTRATIONS,
-    REFERENCE_STAINS,
-    estimate_stains,
-    optical_density,
-    stain_strength,
-)
+from napari_monusac.learn.source import Source
+from napari_monusac.learn.stain import stain_change, stain_strength, with_stain_changed
+from napari_monusac.learn.tissue import is_glass
 
 #: Standard deviations of the training crops beyond which a stain is called unusual.
 UNUSUAL = 3.0
@@ -25,8 +19,6 @@ UNUSUAL = 3.0
 _LEAST_SPREAD = 0.1
 _PATCH_PX = 256
 _PATCHES = 16
-#: Brightness of clear glass in `learn.stain`.
-_BRIGHTEST = 240.0
 
 
 def sample_pixels(source: Source) -> NDArray[np.uint8]:
@@ -77,20 +69,11 @@ def stain_note(pixels: NDArray[np.uint8], training: Any) -> str:
 
 def normalised(source: Source, sample: NDArray[np.uint8]) -> Source:
     """The source in the reference stains, every tile by one matrix; unchanged where the sample tells too little."""
-    found = estimate_stains(sample) if sample.size else None
-    if found is None:
+    change = stain_change(sample)
+    if change is None:
         return source
-    stains, strongest = found
-    change = np.linalg.pinv(stains) @ np.diag(REFERENCE_CONCENTRATIONS / strongest) @ REFERENCE_STAINS
-    matrix = change.astype(np.float32)
 
     def read(y: int, x: int, height: int, width: int) -> NDArray[np.uint8]:
-        density = optical_density(source.read(y, x, height, width)) @ matrix
-        return np.asarray(np.clip(_BRIGHTEST * np.exp(-density) - 0.5, 0, 255), np.uint8)
+        return with_stain_changed(source.read(y, x, height, width), change)
 
     return replace(source, read=read)
-
-
-def training_stain(metadata: Any) -> Any:
-    """The stain of the training crops that a checkpoint carries; None where it carries none."""
-    return metadata.get("stain") if isinstance(metadata, Mapping) else getattr(metadata, "stain", None)

@@ -1,4 +1,7 @@
-"""Tiles through the engine: read ahead, turned and flipped where asked, blended."""
+"""The one predictor: tiles through the engine, read ahead, turned and flipped where asked, blended.
+
+Validation, `predict` and `predict_slide` all come through here, so they see and say the same.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,82 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled
-from napari_monusac.infer.engines import Engine
-from napari_monusac.infer.plan import Plan
-from napari_monusac.infer.tiles import Blender, Box
-from napari_monusac.infer.tissue import is_glass
+from napari_monusac.learn.engine import Engine
+from napari_monusac.learn.plan import Plan, in_region
+from napari_monusac.learn.source import resample
+from napari_monusac.learn.tiles import Blender, Box
+from napari_monusac.learn.tissue import is_glass
+
+#: A slide longer than this on one side is searched for glass without being asked, px.
+SLIDE_PX = 4096
+
+
+def whole_maps(
+    plan: Plan,
+    *,
+    flips: bool = False,
+    batch_size: int | None = None,
+    skip_glass: bool | None = None,
+    told: Callable[[int, Box, NDArray[np.float32]], object] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> NDArray[np.float32]:
+    """Predict the region of a plan in memory, at the image's own pixels.
+
+    Parameters
+    ----------
+    plan : Plan
+    flips, batch_size, should_stop
+        See `run_tiles`.
+    skip_glass : bool, optional
+        Do not ask the network about tiles without tissue; by default for images over `SLIDE_PX`.
+    told : callable, optional
+        Called with what `run_tiles` yields.
+
+    Returns
+    -------
+    float32 (8, y, x)
+        Five semantic and three ternary probabilities.
+
+    Raises
+    ------
+    Cancelled
+        `should_stop` said so.
+    """
+    maps = np.empty((8, *plan.source.shape), np.float32)
+
+    def keep(_: int, box: Box, values: NDArray[np.float32]) -> None:
+        maps[:, *box.slices] = values
+
+    tiles = run_tiles(
+        plan, flips=flips, batch_size=batch_size, skip_glass=skips_glass(plan, skip_glass), sink=keep,
+        should_stop=should_stop,
+    )  # fmt: skip
+    for tile in tiles:
+        if told is not None:
+            told(*tile)
+    return _region_maps(plan, maps)
+
+
+def skips_glass(plan: Plan, wanted: bool | None) -> bool:
+    """Whether tiles without tissue are skipped: as asked, by default for images over 4096 px."""
+    return max(plan.source.shape) > SLIDE_PX if wanted is None else wanted
+
+
+def _region_maps(plan: Plan, maps: NDArray[np.float32], block: int = 2048) -> NDArray[np.float32]:
+    """The region cut out of the maps of `plan.source`, at the image's pixels."""
+    region = plan.region
+    if plan.factor == 1.0:
+        return in_region(plan, Box(0, 0, *plan.source.shape), maps)[1]
+    out = np.empty((len(maps), region.height, region.width), np.float32)
+    for y in range(0, region.height, block):
+        for x in range(0, region.width, block):
+            part = Box(y, x, min(block, region.height - y), min(block, region.width - x))
+            wanted = Box(y + plan.shift[0], x + plan.shift[1], part.height, part.width)
+            top, left = (max(0, int(n * plan.factor) - 2) for n in wanted[:2])
+            bottom, right = (int((n + m) * plan.factor) + 3 for n, m in zip(wanted[:2], wanted[2:], strict=True))
+            for plane, target in zip(maps[:, top:bottom, left:right], out, strict=True):
+                target[part.slices] = resample(plane, 1 / plan.factor, (top, left), wanted)
+    return out
 
 
 def run_tiles(

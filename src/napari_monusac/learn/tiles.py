@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError
+from napari_monusac.learn.frame import margin_before
 
 #: Outermost px of a tile's inner edges that do not count: the network saw no tissue beyond them.
 MARGIN_PX = 8
@@ -39,12 +40,15 @@ class Axis:
         Length of the image, px.
     tile, overlap, count : int
         Length of a tile and of the overlap of two, px, and number of tiles. The last tile may reach past the image.
+    before : int
+        px of the first tile that lie before the image: a single tile has the image in its middle.
     """
 
     size: int
     tile: int
     overlap: int
     count: int
+    before: int = 0
 
     @property
     def stride(self) -> int:
@@ -75,7 +79,7 @@ def _ramp(overlap: int) -> NDArray[np.float32]:
     return np.concatenate([np.zeros(margin, np.float32), rising, np.ones(margin, np.float32)])
 
 
-def plan_axis(size: int, tile: int, overlap: int, multiple: int) -> Axis:
+def plan_axis(size: int, tile: int, overlap: int, multiple: int, smallest: int = 0) -> Axis:
     """Cut one axis into tiles of equal length, as few and as short as possible.
 
     Parameters
@@ -88,6 +92,8 @@ def plan_axis(size: int, tile: int, overlap: int, multiple: int) -> Axis:
         px that two tiles share.
     multiple : int
         The network wants tiles whose length is a multiple of this.
+    smallest : int
+        Shortest tile, px, as far as `tile` allows: the network was trained on patches of this length.
 
     Raises
     ------
@@ -101,10 +107,12 @@ def plan_axis(size: int, tile: int, overlap: int, multiple: int) -> Axis:
             f"tiles of {tile} px that overlap by {overlap} px",
             f"use a multiple of {multiple} that is at least twice the overlap",
         )
+    smallest = min(smallest, tile)
     if size <= tile:
-        return Axis(size, -(-size // multiple) * multiple, 0, 1)
+        length = -(-max(size, smallest) // multiple) * multiple
+        return Axis(size, length, 0, 1, margin_before(size, length))
     count = -(-(size - overlap) // (tile - overlap))
-    shortest = max(-(-(size + (count - 1) * overlap) // count), 2 * overlap)
+    shortest = max(-(-(size + (count - 1) * overlap) // count), 2 * overlap, smallest)
     return Axis(size, -(-shortest // multiple) * multiple, overlap, count)
 
 
@@ -116,9 +124,11 @@ class Grid:
     columns: Axis
 
     @classmethod
-    def over(cls, shape: tuple[int, int], tile: int = 512, overlap: int = 64, multiple: int = 32) -> Grid:
+    def over(
+        cls, shape: tuple[int, int], tile: int = 512, overlap: int = 64, multiple: int = 32, smallest: int = 0
+    ) -> Grid:
         """Cover `shape` (height, width); see `plan_axis`."""
-        return cls(plan_axis(shape[0], tile, overlap, multiple), plan_axis(shape[1], tile, overlap, multiple))
+        return cls(*(plan_axis(n, tile, overlap, multiple, smallest) for n in shape))
 
     def __len__(self) -> int:
         return self.rows.count * self.columns.count
@@ -133,9 +143,10 @@ class Grid:
         return divmod(index, self.columns.count)
 
     def box(self, index: int) -> Box:
-        """Where tile `index` lies; it may reach past the image."""
+        """Where tile `index` lies; it may reach past the image on every side."""
         row, column = self.position(index)
-        return Box(row * self.rows.stride, column * self.columns.stride, *self.tile_shape)
+        y, x = row * self.rows.stride - self.rows.before, column * self.columns.stride - self.columns.before
+        return Box(y, x, *self.tile_shape)
 
     def final_box(self, index: int) -> Box:
         """What is final once tile `index` is added after all before it. These boxes tile the image."""
@@ -226,4 +237,5 @@ class Blender:
             self.below[(row + 1) % 2, :, :, span] = values[:, rows.stride :, :owned]
         self.right = None if last_column else values[:, :, columns.stride :].copy()
         box = self.grid.final_box(index)
-        return box, values[:, : box.height, : box.width]
+        top, left = rows.before, columns.before
+        return box, values[:, top : top + box.height, left : left + box.width]

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError
-from napari_monusac.infer.tiles import Box
 from napari_monusac.io.slidetags import PLAUSIBLE_UM_PER_PX, plausible
+from napari_monusac.learn.frame import mirrored
+from napari_monusac.learn.tiles import Box
 
 #: Smallest side of an image that can be predicted, px.
 SMALLEST_PX = 16
@@ -46,13 +47,12 @@ class Source:
 
     def padded(self, box: Box) -> NDArray[np.uint8]:
         """Read a box that may reach past the image; what lies outside is the image mirrored at its edge."""
-        y0, x0 = max(0, box.y), max(0, box.x)
-        y1, x1 = min(self.shape[0], box.y + box.height), min(self.shape[1], box.x + box.width)
-        pixels = self.read(y0, x0, y1 - y0, x1 - x0)
-        before, after = (y0 - box.y, x0 - box.x), (box.y + box.height - y1, box.x + box.width - x1)
-        if not any((*before, *after)):
+        rows, columns = (mirrored(*where) for where in zip(box[:2], box[2:], self.shape, strict=True))
+        y, x = int(rows.min()), int(columns.min())
+        pixels = self.read(y, x, int(rows.max()) + 1 - y, int(columns.max()) + 1 - x)
+        if pixels.shape[:2] == box[2:] and box[:2] == (y, x):
             return pixels
-        return np.pad(pixels, ((before[0], after[0]), (before[1], after[1]), (0, 0)), mode="reflect")
+        return np.ascontiguousarray(pixels[rows - y][:, columns - x])
 
 
 def as_source(image: Any, um_per_px: float | None = None) -> Source:
@@ -84,7 +84,7 @@ def as_source(image: Any, um_per_px: float | None = None) -> Source:
     if hasattr(image, "read") and hasattr(image, "levels"):
         source = Source(image.shape, image.read, um_per_px or image.um_per_px, Path(image.path))
     else:
-        source = _array_source(image[0] if isinstance(image, list | tuple) else image, um_per_px)
+        source = array_source(image[0] if isinstance(image, list | tuple) else image, um_per_px)
     if min(source.shape) < SMALLEST_PX:
         raise ShapeError(
             f"an image of {source.shape[1]} x {source.shape[0]} px",
@@ -93,7 +93,14 @@ def as_source(image: Any, um_per_px: float | None = None) -> Source:
     return source
 
 
-def _array_source(array: Any, um_per_px: float | None) -> Source:
+def array_source(array: Any, um_per_px: float | None = None) -> Source:
+    """Make a source of pixels in memory (or of a dask array), uint8 RGB (y, x, 3); a fourth channel is left out.
+
+    Raises
+    ------
+    ShapeError
+        It is no RGB image of 8 bits.
+    """
     shape = tuple(getattr(array, "shape", ()))
     if len(shape) != 3 or shape[2] not in (3, 4):
         raise ShapeError(f"an image of shape {shape}", "pass uint8 RGB as (y, x, 3)")
