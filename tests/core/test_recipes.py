@@ -141,3 +141,18 @@ def test_names_and_notes_do_not_count_in_the_fingerprint():
     r = load_recipe("run-8")
     assert r.with_values(name="mine", note="x", title="y").fingerprint() == r.fingerprint()
     assert r.with_values(lr=2e-4).fingerprint() != r.fingerprint()
+
+
+def test_a_warm_up_may_be_as_long_as_the_run():
+    """The schedule itself keeps it to half of the run: one setting alone makes a run short."""
+    assert load_recipe("quick").with_settings(["epochs=1"]).epochs == 1
+    assert load_recipe("run-9").with_settings(["max_steps=10"]).warmup_epochs == 5
+
+
+def test_values_that_contradict_each_other_are_told_in_our_words():
+    with pytest.raises(RecipeError) as found:
+        load_recipe("run-9").with_settings(["warmup_epochs=0"])
+    assert str(found.value) == (
+        "recipe run-9: schedule = 'warmup-cosine' needs warmup_epochs = 1 or more, or take schedule = 'cosine' "
+        "— correct these values"
+    )

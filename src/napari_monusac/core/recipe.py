@@ -117,10 +117,10 @@ class TrainingRecipe(BaseModel):
         3e-4, ge=0, description="Weight decay of AdamW", json_schema_extra={"group": "Optimiser"}
     )
     schedule: Schedule = Field(
-        "cosine", description="Learning rate over the epochs", json_schema_extra={"group": "Optimiser"}
+        "cosine", description="Learning rate over the run", json_schema_extra={"group": "Optimiser"}
     )
     warmup_epochs: int = Field(
-        0, ge=0, description="Epochs of linear warm-up from 1e-5 (schedule warmup-cosine)", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
+        0, ge=0, description="Epochs of linear warm-up from 1e-5, step by step; half of the run at most (schedule warmup-cosine)", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
     )  # fmt: skip
     epochs: int = Field(
         120, ge=1, description="Length of the run", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
@@ -194,10 +194,8 @@ class TrainingRecipe(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.schedule == "warmup-cosine" and not 0 < self.warmup_epochs < self.epochs:
-            raise ValueError(
-                f"warmup_epochs = {self.warmup_epochs} must lie between 1 and epochs - 1 = {self.epochs - 1}"
-            )
+        if self.schedule == "warmup-cosine" and not self.warmup_epochs:
+            raise ValueError("schedule = 'warmup-cosine' needs warmup_epochs = 1 or more, or take schedule = 'cosine'")
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
         if self.patch_size % 2 ** len(self.decoder_channels):
@@ -277,8 +275,11 @@ def _validated(values: dict[str, Any], where: str) -> TrainingRecipe:
         if first["type"] == "extra_forbidden":
             known = ", ".join(TrainingRecipe.model_fields)
             raise RecipeError(f"{where}: unknown key {key!r}", f"known keys: {known}") from None
-        given = "" if key == "values" else f" = {first['input']!r}"
-        raise RecipeError(f"{where}: {key}{given}: {first['msg']}", "correct this value") from None
+        given = f" = {first['input']!r}"
+        said = first["msg"].removeprefix("Value error, ")  # pydantic's word for what our own checks say
+        if key == "values":
+            raise RecipeError(f"{where}: {said}", "correct these values") from None
+        raise RecipeError(f"{where}: {key}{given}: {said}", "correct this value") from None
 
 
 def recipe_names() -> tuple[str, ...]:

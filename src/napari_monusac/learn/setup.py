@@ -24,7 +24,7 @@ from napari_monusac.learn.network import DualHeadUnet
 from napari_monusac.learn.patches import PatchSampler
 from napari_monusac.learn.progress import Progress
 from napari_monusac.learn.resume import load_state
-from napari_monusac.learn.schedule import LearningRate
+from napari_monusac.learn.schedule import LearningRate, scheduled_lr, steps_of_run
 from napari_monusac.learn.step import Stepper
 from napari_monusac.learn.timelapse import choose_pinned
 from napari_monusac.learn.validate import Validator
@@ -138,13 +138,17 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
     network = _network(recipe, run, device, resumed=state is not None)
     precision, why = _precision(recipe, network, device, progress, ranks)
     stepper = Stepper(network, recipe, device, precision, progress.accumulate, ranks)
-    warned += _differences(run, store, progress, chosen)
+    rate = LearningRate(recipe, sampler.steps)
+    warned += _differences(run, store, progress, chosen) + rate.notes()
+    if state:
+        warned += _other_end(recipe, run, progress, rate)
     progress.device, progress.precision, progress.steps_per_epoch = device, precision, sampler.steps
+    progress.total_steps = steps_of_run(recipe, sampler.steps)
     training = Training(
         recipe=recipe,
         network=network,
         stepper=stepper,
-        rate=LearningRate(recipe),
+        rate=rate,
         sampler=sampler,
         loader=PatchLoader(store, sampler, _loader_threads(options), part=ranks.rank, parts=ranks.count),
         validator=Validator(stepper, store, run.split.validation, choose_pinned(run, run.split.validation)),
@@ -192,6 +196,23 @@ def _differences(run: RunFolder, store: CropStore, progress: Progress, device: s
     if before and before != data_fingerprint(store.collection, _names(run)):
         found.append("the data have changed since this run began: scores before and after cannot be compared")
     return found
+
+
+def _other_end(recipe: TrainingRecipe, run: RunFolder, progress: Progress, rate: LearningRate) -> list[str]:
+    """Where the run now ends elsewhere than it was to end, its schedule is another from here on: say so."""
+    began = read_metadata(run.last).recipe
+    if not progress.total_steps:  # begun with an earlier version: max_steps cut its schedule, and did not end it
+        began = began.with_values(max_steps=None)
+    before = steps_of_run(began, progress.steps_per_epoch)
+    now = steps_of_run(recipe, rate.steps_per_epoch)
+    if before == now or recipe.schedule not in {"cosine", "warmup-cosine"}:
+        return []
+    was = scheduled_lr(began, progress.step, progress.steps_per_epoch)
+    lr = rate.of(progress.epoch, progress.step_in_epoch)
+    return [
+        f"this run was to end after {before} steps and now ends after {now}: from step {progress.step} on the learning "
+        f"rate follows the schedule of {now} steps ({lr:.3g}, before {was:.3g})"
+    ]
 
 
 def _set_threads(progress: Progress, threads: int | None) -> None:
