@@ -19,6 +19,7 @@ from napari_monusac.learn.checkpoint import load_weights, read_metadata, resolve
 from napari_monusac.learn.crops import CropStore
 from napari_monusac.learn.device import choose_device, choose_precision
 from napari_monusac.learn.distributed import Ranks
+from napari_monusac.learn.labels import check_labels
 from napari_monusac.learn.loader import PatchLoader
 from napari_monusac.learn.network import DualHeadUnet
 from napari_monusac.learn.patches import PatchSampler
@@ -135,6 +136,7 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
     _set_threads(progress, options.threads)
     store = CropStore(open_collection(run.data), recipe, options.memory_budget_bytes)
     sampler, warned = _sampler(recipe, run, store)
+    warned += check_labels(store.collection, run.split)
     network = _network(recipe, run, device, resumed=state is not None)
     precision, why = _precision(recipe, network, device, progress, ranks)
     stepper = Stepper(network, recipe, device, precision, progress.accumulate, ranks)
