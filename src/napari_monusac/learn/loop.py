@@ -11,6 +11,7 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.events import EndReason, RunEnded, TrainEvent, Warned
 from napari_monusac.core.files import atomic_write_text
 from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.io._history import Recorder
 from napari_monusac.io.runs import RunFolder
 from napari_monusac.learn.caught import caught_warnings
 from napari_monusac.learn.course import Course
@@ -82,7 +83,7 @@ class _Player:
         self.stack = stack
         self.ranks = Ranks.from_environment()
         self.end = RunEnded(reason="failed", message="the run was abandoned")
-        self.record: Callable[[TrainEvent], None] = lambda _event: None
+        self.record: Recorder = lambda _event: []
 
     def play(self) -> Iterator[TrainEvent]:
         """All events but the last, which is left in `end`."""
@@ -98,9 +99,10 @@ class _Player:
                     reason, message = done.value
                     break
                 for each in (event, *self._heard()):
-                    self.record(each)
+                    told = self.record(each)
                     if self.ranks.writes:
                         yield each
+                    yield from self._told(told)
         except MonusacError as error:
             message = str(error)
         except Exception as error:  # noqa: BLE001 - a fault ends the run as failed, told and kept; it must not kill a napari thread
@@ -117,6 +119,12 @@ class _Player:
         self.stack.enter_context(torch_kept())
         self._warnings = self.stack.enter_context(caught_warnings())
         self.stack.callback(self.course.close)
+
+    def _told(self, messages: list[str]) -> Iterator[Warned]:
+        for message in messages:
+            warned = Warned(message=message)
+            self.record(warned)
+            yield warned
 
     def _heard(self) -> Iterator[Warned]:
         while self._warnings:
