@@ -34,6 +34,92 @@ def test_auto_takes_the_best_device_and_says_why(monkeypatch):
             choose_device(wrong)
 
 
+@pytest.fixture
+def apple(monkeypatch):
+    """A pretended Apple GPU: ``apple(spoil)`` lets it compute the CPU's gradients, spoilt by a function."""
+    import torch
+
+    from napari_monusac.learn import device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    device._wrong_gradients.cache_clear()
+    true, asked = device.step_gradients, []
+
+    def pretend(spoil=lambda found: found):
+        def gradients(network, recipe, where):
+            asked.append(where)
+            found = true(network, recipe, "cpu")
+            return spoil(found) if where == "mps" else found
+
+        monkeypatch.setattr(device, "step_gradients", gradients)
+        return asked
+
+    yield pretend
+    device._wrong_gradients.cache_clear()
+
+
+def test_an_apple_gpu_with_right_gradients_is_chosen_and_asked_once(apple, tiny_recipe):
+    from napari_monusac.learn.device import choose_device
+
+    asked = apple(lambda found: {k: g * (1 + 1e-5) for k, g in found.items()})
+    assert choose_device("auto", tiny_recipe) == ("mps", "Apple GPU found, its gradients are those of the CPU")
+    assert choose_device("auto", tiny_recipe)[0] == "mps"
+    assert asked == ["mps", "cpu"]
+
+
+def _nan(found):
+    import torch
+
+    return {k: torch.full_like(g, torch.nan) for k, g in found.items()}
+
+
+def _flipped_norms(found):
+    """What pytorch issue 175189 is like: the channels of batch norm's gradients stand in the wrong places."""
+    return {k: g.flip(0) if g.ndim == 1 and "bn" in k else g for k, g in found.items()}
+
+
+def _fails(found):
+    raise NotImplementedError("The operator 'aten::x' is not currently implemented for the MPS device.\nmore")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [(_nan, "wrong gradients"), (_flipped_norms, "wrong gradients"), (_fails, "aten::x"),
+     (lambda found: {k: 2 * g for k, g in found.items()}, "wrong gradients")],
+    ids=["nan", "wrong places", "not implemented", "twice"],
+)  # fmt: skip
+def test_an_apple_gpu_with_wrong_gradients_is_not_chosen(apple, tiny_recipe, spoil, word):
+    from napari_monusac.learn.device import choose_device
+
+    apple(spoil)
+    device, reason = choose_device("auto", tiny_recipe)
+    assert device == "cpu"
+    assert word in reason
+    assert "mps" in reason.lower()
+    assert "\n" not in reason
+    assert choose_device("mps", tiny_recipe) == ("mps", "asked for"), "the user's word counts"
+
+
+def test_a_cpu_agrees_with_itself(tiny_recipe):
+    from napari_monusac.core.recipe import load_recipe
+    from napari_monusac.learn.device import wrong_gradients
+
+    assert wrong_gradients("cpu", tiny_recipe) == ""
+    assert wrong_gradients("cpu", load_recipe("quick")) == ""
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1", "mps", "mps:0"])
+def test_no_channels_last_on_an_apple_gpu(device):
+    import torch
+
+    from napari_monusac.learn.network import memory_format_of
+
+    wanted = torch.contiguous_format if device.startswith("mps") else torch.channels_last
+    assert memory_format_of(device) is wanted
+    assert memory_format_of(torch.device(device)) is wanted
+
+
 @pytest.mark.parametrize(
     ("seconds", "chosen"), [((1.0, 0.5), "bfloat16"), ((1.0, 0.99), "float32"), ((1, 3), "float32")]
 )

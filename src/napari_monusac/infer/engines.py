@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.learn.network import memory_format_of
 
 Precision = Literal["auto", "bfloat16", "float32"]
 #: From so many pixels on it pays to convert the network for OpenVINO (2 to 3 s).
@@ -92,7 +93,7 @@ def checkpoint_name(checkpoint: Any, model: LoadedModel) -> str:
 
 
 class TorchEngine:
-    """Torch on a device, channels last, in float32 or bfloat16, on a copy of the network of its own.
+    """Torch on a device, in the memory layout that suits it, in float32 or bfloat16, on a copy of the network of its own.
 
     Parameters
     ----------
@@ -112,13 +113,14 @@ class TorchEngine:
         self.batch_size = 1 if device == "cpu" else 8
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         copied = _folded(model.network) if device == "cpu" else copy.deepcopy(model.network).eval()
-        self._network = copied.to(device, self._dtype).to(memory_format=torch.channels_last)
+        self._layout = memory_format_of(device)
+        self._network = copied.to(device, self._dtype).to(memory_format=self._layout)
 
     def run(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.run`."""
         with torch.inference_mode():
             batch = prepare(tiles, self._mean, self._std).to(self.device, self._dtype)
-            return _probabilities(*self._network(batch.contiguous(memory_format=torch.channels_last)))
+            return _probabilities(*self._network(batch.contiguous(memory_format=self._layout)))
 
 
 def _folded(network: nn.Module) -> nn.Module:

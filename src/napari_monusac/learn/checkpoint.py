@@ -24,7 +24,7 @@ from napari_monusac.core.events import Scores
 from napari_monusac.core.files import atomic_write
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.runs import RunFolder
-from napari_monusac.learn.network import DualHeadUnet
+from napari_monusac.learn.network import DualHeadUnet, memory_format_of
 
 _KEY = "napari-monusac"
 _INTACT = "use an intact copy"
@@ -100,7 +100,7 @@ class LoadedModel:
     Attributes
     ----------
     network : DualHeadUnet
-        In evaluation mode, channels-last, on `device`.
+        In evaluation mode, on `device`, in the memory layout that suits it.
     recipe : TrainingRecipe
     metadata : CheckpointMetadata
     path : Path
@@ -184,7 +184,7 @@ def load_checkpoint(path_or_run: str | Path | RunFolder, device: str | torch.dev
     metadata = read_metadata(path)
     network = DualHeadUnet(metadata.recipe, encoder_weights="none")
     load_weights(network, path, metadata.digest)
-    network.eval().to(device).to(memory_format=torch.channels_last)
+    network.eval().to(device).to(memory_format=memory_format_of(device))
     return LoadedModel(network, metadata.recipe, metadata, path, str(device))
 
 

@@ -17,11 +17,11 @@ from napari_monusac.io.collection import open_collection
 from napari_monusac.io.runs import RunFolder
 from napari_monusac.learn.checkpoint import load_weights, read_metadata, resolve_checkpoint
 from napari_monusac.learn.crops import CropStore
-from napari_monusac.learn.device import choose_device, choose_precision
+from napari_monusac.learn.device import choose_device, choose_precision, wrong_gradients
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.labels import check_labels
 from napari_monusac.learn.loader import PatchLoader
-from napari_monusac.learn.network import DualHeadUnet
+from napari_monusac.learn.network import DualHeadUnet, memory_format_of
 from napari_monusac.learn.patches import PatchSampler
 from napari_monusac.learn.progress import Progress
 from napari_monusac.learn.resume import load_state
@@ -130,13 +130,15 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
     progress = Progress.from_state(state["progress"]) if state else Progress(accumulate=recipe.accumulate)
     if state:
         _check_same_recipe(recipe, run)
-    chosen, reason = choose_device(options.device)
+    chosen, reason = choose_device(options.device, recipe)
     device = ranks.device(chosen)
     ranks = ranks.connected(device)
     _set_threads(progress, options.threads)
     store = CropStore(open_collection(run.data), recipe, options.memory_budget_bytes)
     sampler, warned = _sampler(recipe, run, store)
     warned += check_labels(store.collection, run.split)
+    if chosen.startswith("mps") and options.device != "auto" and (fault := wrong_gradients(chosen, recipe)):
+        warned.append(f"{fault}: what is learnt on it cannot be trusted, use device cpu")
     network = _network(recipe, run, device, resumed=state is not None)
     precision, why = _precision(recipe, network, device, progress, ranks)
     stepper = Stepper(network, recipe, device, precision, progress.accumulate, ranks)
@@ -264,7 +266,7 @@ def _network(recipe: TrainingRecipe, run: RunFolder, device: str, *, resumed: bo
     elif recipe.start_from:
         weights = resolve_checkpoint(recipe.start_from)
         load_weights(network, weights, read_metadata(weights).digest)
-    return network.to(device).to(memory_format=torch.channels_last)
+    return network.to(device).to(memory_format=memory_format_of(device))
 
 
 def _restore(training: Training, state: dict[str, Any]) -> None:
