@@ -28,7 +28,7 @@ BOUNDARY_WIDTHS: tuple[int, ...] = get_args(BoundaryWidth)
 
 _DESCRIPTIVE = {"name", "title", "note", "reported"}
 #: Fields that came after checkpoints were in use: at this value they stay out of the fingerprint, so those still load.
-_ADDED_LATER = {"start_from": ""}
+_ADDED_LATER = {"start_from": "", "deterministic": False}
 
 
 class Reported(BaseModel):
@@ -174,6 +174,11 @@ class TrainingRecipe(BaseModel):
     precision: Precision = Field(
         "auto",
         description="auto = the faster of bfloat16 and float32, timed on the device",
+        json_schema_extra={"group": "Machine"},
+    )
+    deterministic: bool = Field(
+        False,
+        description="On a GPU: algorithms that give the same bits each time, also after a resume (slower)",
         json_schema_extra={"group": "Machine"},
     )
     seed: int = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -26,6 +27,8 @@ _PROBE_PATCHES = 2
 #: that are off by a millionth 0.06 (run 8), batch norm's gradients in the wrong places 1 or more.
 _GRADIENT_TOLERANCE = 0.25
 _NO_GRADIENT = 1e-3
+#: cuBLAS reads it when it is first used; with this value its sums are the same each time (NVIDIA's cuBLAS guide, 2.1.4).
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def choose_device(wanted: str = "auto", recipe: TrainingRecipe | None = None) -> tuple[str, str]:
@@ -144,6 +147,8 @@ def choose_precision(recipe: TrainingRecipe, network: DualHeadUnet, device: str)
         return "float32", "Apple GPU"
     if device.startswith("cuda") and not torch.cuda.is_bf16_supported():
         return "float32", "this GPU has no bfloat16"
+    if recipe.deterministic:  # what a clock decides is not the same each time
+        return ("bfloat16" if device.startswith("cuda") else "float32"), "not timed, as the recipe is deterministic"
     probe = copy.deepcopy(network).train()  # a step changes running statistics: never those of the real network
     seconds = {p: _step_seconds(probe, recipe, device, p) for p in ("float32", "bfloat16")}
     gain = seconds["float32"] / seconds["bfloat16"]
@@ -169,15 +174,43 @@ def _step_seconds(network: DualHeadUnet, recipe: TrainingRecipe, device: str, pr
     return min(times[1:])
 
 
+def use_deterministic_algorithms() -> list[str]:
+    """Let torch give the same bits each time; `torch_kept` puts it back. To be asked before anything is computed.
+
+    An operation that has no such algorithm is computed all the same; torch warns of it, and the run tells that.
+
+    Returns
+    -------
+    list of str
+        What stands against it.
+    """
+    late = torch.cuda.is_initialized() and _CUBLAS not in os.environ  # type: ignore[no-untyped-call]
+    os.environ.setdefault(_CUBLAS, ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if not late:
+        return []
+    return ["deterministic: this process has used the GPU before, so sums may still differ: train in its own process"]
+
+
 @contextmanager
 def torch_kept() -> Iterator[None]:
-    """Put torch's random state and number of threads back when the block ends: they belong to the whole process."""
+    """Put torch's settings back when the block ends, as they belong to the whole process.
+
+    Its random state, number of threads, and whether its algorithms are deterministic.
+    """
     state, threads = torch.get_rng_state(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
     try:
         yield
     finally:
         torch.set_rng_state(state)
         torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
 
 
 def memory_in_use(device: str = "cpu") -> tuple[float, float | None]:

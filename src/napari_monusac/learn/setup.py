@@ -17,7 +17,12 @@ from napari_monusac.io.collection import open_collection
 from napari_monusac.io.runs import RunFolder
 from napari_monusac.learn.checkpoint import load_weights, read_metadata, resolve_checkpoint
 from napari_monusac.learn.crops import CropStore
-from napari_monusac.learn.device import choose_device, choose_precision, wrong_gradients
+from napari_monusac.learn.device import (
+    choose_device,
+    choose_precision,
+    use_deterministic_algorithms,
+    wrong_gradients,
+)
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.labels import check_labels
 from napari_monusac.learn.loader import PatchLoader
@@ -31,7 +36,11 @@ from napari_monusac.learn.timelapse import choose_pinned
 from napari_monusac.learn.validate import Validator
 
 #: Values that may differ between the recipe a run began with and the one it is resumed with.
-_MAY_CHANGE = {"epochs", "max_steps", "early_stopping", "precision"}
+_MAY_CHANGE = {"epochs", "max_steps", "early_stopping", "precision", "deterministic"}
+_LAST_DIGITS = (
+    "resumed on a GPU: weights and counters go on as they were, but sums on a GPU are not the same each time, so the result "
+    "may differ in the last digits from that of a run that was never stopped (deterministic = true in the recipe avoids it)"
+)
 
 
 @dataclass(slots=True)
@@ -126,13 +135,33 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
     MonusacError
         The data, the weights, the device or the checkpoint cannot be used.
     """
+    ranks.check_shares(recipe)
+    warned = use_deterministic_algorithms() if recipe.deterministic else []
     state = load_state(run) if run.last.is_file() else None
-    progress = Progress.from_state(state["progress"]) if state else Progress(accumulate=recipe.accumulate)
     if state:
         _check_same_recipe(recipe, run)
     chosen, reason = choose_device(options.device, recipe)
+    ranks = ranks.connected(ranks.device(chosen))
+    try:
+        training = _put_together(recipe, run, options, ranks, state, chosen, reason)
+        training.warnings[:0] = warned
+        if writes and ranks.writes:
+            p = training.progress
+            run.record_environment(device=p.device, device_reason=reason, precision=p.precision, threads=p.threads)
+            run.update_info(data_fingerprint=data_fingerprint(training.store.collection, _names(run)))
+            run.update_recipe(recipe)
+    except BaseException:
+        ranks.leave()  # the others must not wait for this process
+        raise
+    return training
+
+
+def _put_together(
+    recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Ranks,
+    state: dict[str, Any] | None, chosen: str, reason: str,
+) -> Training:  # fmt: skip
     device = ranks.device(chosen)
-    ranks = ranks.connected(device)
+    progress = Progress.from_state(state["progress"]) if state else Progress(accumulate=recipe.accumulate)
     _set_threads(progress, options.threads)
     store = CropStore(open_collection(run.data), recipe, options.memory_budget_bytes)
     sampler, warned = _sampler(recipe, run, store)
@@ -143,7 +172,7 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
     precision, why = _precision(recipe, network, device, progress, ranks)
     stepper = Stepper(network, recipe, device, precision, progress.accumulate, ranks)
     rate = LearningRate(recipe, sampler.steps)
-    warned += _differences(run, store, progress, chosen) + rate.notes()
+    warned += _differences(recipe, run, store, progress, chosen) + rate.notes()
     if state:
         warned += _other_end(recipe, run, progress, rate)
     progress.device, progress.precision, progress.steps_per_epoch = device, precision, sampler.steps
@@ -165,10 +194,6 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
     )
     if state:
         _restore(training, state)
-    if writes and ranks.writes:
-        run.record_environment(device=device, device_reason=reason, precision=precision, threads=progress.threads)
-        run.update_info(data_fingerprint=data_fingerprint(store.collection, _names(run)))
-        run.update_recipe(recipe)
     return training
 
 
@@ -191,11 +216,15 @@ def _precision(
     return ("bfloat16" if low else "float32"), why
 
 
-def _differences(run: RunFolder, store: CropStore, progress: Progress, device: str) -> list[str]:
+def _differences(
+    recipe: TrainingRecipe, run: RunFolder, store: CropStore, progress: Progress, device: str
+) -> list[str]:
     """What is not as it was when the run began."""
     found = []
     if progress.device.split(":")[0] not in {"", device.split(":")[0]}:
         found.append(f"resumed on {device}, begun on {progress.device}: results will differ in the last digits")
+    elif progress.step and not device.startswith("cpu") and not recipe.deterministic:
+        found.append(_LAST_DIGITS)
     before = run.info.data_fingerprint
     if before and before != data_fingerprint(store.collection, _names(run)):
         found.append("the data have changed since this run began: scores before and after cannot be compared")
