@@ -60,6 +60,7 @@ class Engine(Protocol):
         ...
 
 
+_SOUND = "use another checkpoint, or precision float32"
 AnyEngine = TypeVar("AnyEngine", bound=Engine)
 
 
@@ -186,7 +187,10 @@ def prepare(tiles: NDArray[np.uint8], mean: Tensor, deviation: Tensor) -> Tensor
 def _probabilities(semantic: Tensor, ternary: Tensor) -> NDArray[np.float32]:
     """Probabilities of both heads, float32 (b, 8, y, x), computed where the logits are and as planes: twice as fast."""
     both = [torch.softmax(logits.float().contiguous(), 1) for logits in (semantic, ternary)]
-    return np.asarray(torch.cat(both, 1).cpu().numpy(), np.float32)
+    found = np.asarray(torch.cat(both, 1).cpu().numpy(), np.float32)
+    if not np.isfinite(found.sum()):
+        raise MonusacError("the network answers with values that are no numbers", _SOUND)
+    return found
 
 
 def tile_multiple(network: Any) -> int:

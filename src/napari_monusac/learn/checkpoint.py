@@ -209,7 +209,7 @@ def load_weights(network: DualHeadUnet, path: Path, digest: str) -> None:
     Raises
     ------
     CheckpointError
-        They are not those that `digest` was taken of; a tensor is missing, too many, or of another shape.
+        They are not those that `digest` was taken of; a tensor is missing, too many, of another shape, or not finite.
     """
     tensors = read_tensors(path)
     if digest_of(tensors) != digest:
@@ -227,6 +227,11 @@ def load_weights(network: DualHeadUnet, path: Path, digest: str) -> None:
     extra = sorted(tensors.keys() - wanted.keys())
     if extra:
         raise CheckpointError(path, f"holds {len(extra)} foreign tensors, for example {extra[0]!r}", _INTACT)
+    broken = next((k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()), None)
+    if broken is not None:
+        raise CheckpointError(
+            path, f"holds weights that are no numbers ({broken!r}): it can predict nothing", "use another checkpoint"
+        )
     network.load_state_dict(tensors)
 
 
