@@ -566,3 +566,20 @@ def test_torchrun_trains_as_one(example_data: Path, tmp_path: Path) -> None:
     assert sum(isinstance(e, RunEnded) for e in events) == 1
     assert sum(isinstance(e, BatchEnded) for e in events) == 2
     shutil.rmtree(folder)
+
+
+def test_a_library_that_is_missing_is_one_line(example_data) -> None:
+    import subprocess
+
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from napari_monusac.cli.app import main\n"
+        "main(['train', '--data', sys.argv[1], '--recipe', 'quick', '--dry-run'])\n"
+    )
+    command = [sys.executable, "-c", code, str(example_data)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    (line,) = [x for x in result.stderr.splitlines() if x.startswith("error:")]
+    assert "torch cannot be imported" in line
+    assert "install napari-monusac again" in line

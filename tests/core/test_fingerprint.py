@@ -33,6 +33,8 @@ def test_a_field_added_later_counts_once_it_is_used() -> None:
     recipe = load_recipe("run-8")
     assert recipe.with_values(start_from="").fingerprint() == BEFORE
     assert recipe.with_values(start_from="runs/first/best.safetensors").fingerprint() != BEFORE
+    assert recipe.with_values(deterministic=False).fingerprint() == BEFORE
+    assert recipe.with_values(deterministic=True).fingerprint() != BEFORE
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS & {"lr", "seed", "epochs", "dropout", "augment", "boundary_width"}))

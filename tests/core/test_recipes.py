@@ -141,3 +141,45 @@ def test_names_and_notes_do_not_count_in_the_fingerprint():
     r = load_recipe("run-8")
     assert r.with_values(name="mine", note="x", title="y").fingerprint() == r.fingerprint()
     assert r.with_values(lr=2e-4).fingerprint() != r.fingerprint()
+
+
+def test_a_warm_up_may_be_as_long_as_the_run():
+    """The schedule itself keeps it to half of the run: one setting alone makes a run short."""
+    assert load_recipe("quick").with_settings(["epochs=1"]).epochs == 1
+    assert load_recipe("run-9").with_settings(["max_steps=10"]).warmup_epochs == 5
+
+
+def test_values_that_contradict_each_other_are_told_in_our_words():
+    with pytest.raises(RecipeError) as found:
+        load_recipe("run-9").with_settings(["warmup_epochs=0"])
+    assert str(found.value) == (
+        "recipe run-9: schedule = 'warmup-cosine' needs warmup_epochs = 1 or more, or take schedule = 'cosine' "
+        "— correct these values"
+    )
+
+
+@pytest.mark.parametrize("setting", [
+    "patch_size=1000000000", "batch_size=1000000000", "steps_per_epoch=1000000000000000000", "max_steps=1000000000000000000",
+    "epochs=1000000000000", f"seed={2**70}", "seed=-1", "weight_decay=inf", "focal_gamma=inf", "focal_gamma=nan",
+    "semantic_weight=inf", "ternary_dice_weight=inf", "lr=inf", "lr=nan", "warmup_epochs=1000000000", "accumulate=1000000000",
+    "decoder_channels=[1000000, 1000000, 1000000]", "um_per_px=1e-300", "um_per_px=inf", "um_per_px=1e6", "um_per_px=nan",
+])  # fmt: skip
+def test_what_no_machine_can_hold_is_refused_at_once(setting):
+    with pytest.raises(RecipeError, match=setting.partition("=")[0]) as found:
+        load_recipe("run-8").with_settings([setting])
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        (["patch_size=8192", "batch_size=64"], "pixels a step"),
+        (["steps_per_epoch=1000000", "batch_size=64"], "patches an epoch"),
+    ],
+)
+def test_values_that_are_too_large_together_are_refused(settings, word):
+    with pytest.raises(RecipeError, match=word):
+        load_recipe("run-8").with_settings(settings)
+    for one in settings:
+        if one != "steps_per_epoch=1000000":
+            assert load_recipe("run-8").with_settings([one, "batch_size=1"])

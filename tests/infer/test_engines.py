@@ -181,3 +181,14 @@ def test_a_network_that_fails_is_heard_of(stand_in: Any, tissue: np.ndarray) -> 
     with pytest.raises(MemoryError, match="no room"):
         predict(tissue, stand_in, um_per_px=0.25, engine=Broken(), tile_px=128, overlap_px=32)
     assert not [t for t in set(threading.enumerate()) - before if t.name.startswith("monusac-")]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_answers_that_are_no_numbers_are_no_prediction(value: str) -> None:
+    import torch
+
+    heads = torch.zeros(1, 5, 8, 8), torch.zeros(1, 3, 8, 8)
+    assert _probabilities(*heads).shape == (1, 8, 8, 8)
+    heads[1][0, 1, 3, 3] = float(value)
+    with pytest.raises(MonusacError, match="no numbers"):
+        _probabilities(*heads)

@@ -21,6 +21,10 @@ pytestmark = pytest.mark.torch
 
 
 def test_onnx_answers_as_torch_and_says_what_it_is(checkpoint: Path, tissue: np.ndarray, tmp_path: Path) -> None:
+    import torch
+
+    import napari_monusac
+
     pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
     report = export_onnx(checkpoint, tmp_path / "m.onnx")
@@ -35,6 +39,15 @@ def test_onnx_answers_as_torch_and_says_what_it_is(checkpoint: Path, tissue: np.
     np.testing.assert_allclose(
         json.loads(said["normalisation"])["mean"], 255 * np.array([0.485, 0.456, 0.406]), rtol=1e-4
     )
+    content = report.path.read_bytes()
+    assert said["checkpoint"] == Path(checkpoint).name
+    for local in (
+        tmp_path.parent.parent,
+        Path(checkpoint).parent,
+        Path(torch.__file__).parent,
+        Path(napari_monusac.__file__).parent,
+    ):
+        assert str(local).encode() not in content, "nothing of this machine goes out with a model"
     # raw pixels in, probabilities out, at a size that the exporter has not seen
     image = tissue[:96, :160]
     semantic, ternary = session.run(None, {"image": image.transpose(2, 0, 1)[None].astype(np.float32)})

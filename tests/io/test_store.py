@@ -204,3 +204,30 @@ def test_a_damaged_table_is_one_line(tmp_path: Path, what: str) -> None:
         shutil.rmtree(store.path / "table" / "class_id")
     with pytest.raises(StoreError, match=r"p\.zarr.*table of nuclei is damaged"):
         PredictionStore.open(store.path).read_table()
+
+
+def test_a_store_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    import os
+
+    from napari_monusac.core import files
+    from napari_monusac.io.store import move_into_place
+
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    true = os.replace
+    monkeypatch.setattr(files.time, "sleep", lambda _: None)
+
+    def held(source, target):
+        if source == tmp_path / "new":
+            raise PermissionError(13, "held by another program")
+        true(source, target)
+
+    monkeypatch.setattr(os, "replace", held)
+    with pytest.raises(PermissionError):
+        move_into_place(tmp_path / "new", tmp_path / "old")
+    assert [p.name for p in (tmp_path / "old").iterdir()] == ["old"]
+    monkeypatch.setattr(os, "replace", true)
+    move_into_place(tmp_path / "new", tmp_path / "old")
+    assert [p.name for p in (tmp_path / "old").iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["old"]

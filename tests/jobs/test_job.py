@@ -78,6 +78,29 @@ def test_sinks_take_every_event_and_pass_it_on(tmp_path):
     assert rows[0]["iou_neutrophil"] == ""
 
 
+def test_a_table_that_is_held_open_is_written_at_the_end(tmp_path, monkeypatch):
+    import os
+
+    from napari_monusac.core import files
+
+    true, held = os.replace, [True]
+
+    def replace(source, target):
+        if held[0]:
+            raise PermissionError(13, "used by another process")
+        true(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(files.time, "sleep", lambda _: None)
+    table = tmp_path / "m.csv"
+    for event in played(iter([_epoch(1), _epoch(2), RunEnded(reason="completed")]), csv_sink(table)):
+        held[0] = not isinstance(event, RunEnded)
+    assert len(table.read_text().splitlines()) == 3
+    held[0] = True
+    with pytest.raises(PermissionError):
+        list(played(iter([_epoch(1)]), csv_sink(table)))
+
+
 def test_scalars_leave_out_what_is_undefined():
     assert "IoU/Neutrophil" not in scalars(_epoch(1))
     assert scalars(_epoch(1))["score/combo"] == 0.5

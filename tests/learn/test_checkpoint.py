@@ -178,3 +178,44 @@ def test_the_resume_state_is_paired_with_its_weights(network, tiny_recipe, make_
     state.unlink()
     with pytest.raises(CheckpointError, match="is missing"):
         load_state(run)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_weights_that_are_no_numbers_are_refused_in_one_line(tiny_recipe, tmp_path, value):
+    import torch
+
+    from napari_monusac.core.events import Scores
+    from napari_monusac.learn.checkpoint import CheckpointMetadata, load_checkpoint, save_checkpoint
+    from napari_monusac.learn.network import DualHeadUnet
+
+    network = DualHeadUnet(tiny_recipe)
+    with torch.no_grad():
+        network.semantic_head[0].weight[0, 0] = float(value)
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, network, CheckpointMetadata.describe(tiny_recipe, 1, 1, Scores(), {}))
+    with pytest.raises(CheckpointError) as found:
+        load_checkpoint(path)
+    assert str(found.value) == (
+        f"{path}: holds weights that are no numbers ('semantic_head.0.weight'): it can predict nothing — use another checkpoint"
+    )
+
+
+def test_a_checkpoint_that_asks_for_terabytes_is_refused_before_a_network_is_made(tiny_recipe, tmp_path, monkeypatch):
+    import json
+
+    from safetensors.torch import load_file, save_file
+
+    from napari_monusac.core.events import Scores
+    from napari_monusac.learn import checkpoint
+    from napari_monusac.learn.network import DualHeadUnet
+
+    path = tmp_path / "best.safetensors"
+    described = checkpoint.CheckpointMetadata.describe(tiny_recipe, 1, 1, Scores(), {})
+    checkpoint.save_checkpoint(path, DualHeadUnet(tiny_recipe), described)
+    values = json.loads(described.model_dump_json())
+    values["recipe"]["decoder_channels"] = [1_000_000] * 5
+    save_file(load_file(path), path, metadata={checkpoint._KEY: json.dumps(values)})
+    monkeypatch.setattr(checkpoint, "DualHeadUnet", None)
+    with pytest.raises(CheckpointError, match="decoder_channels") as found:
+        checkpoint.load_checkpoint(path)
+    assert "\n" not in str(found.value)

@@ -192,6 +192,62 @@ def test_max_steps_and_early_stopping_complete_the_run(tiny_recipe, make_run):
     assert events[-1].epoch < 9
 
 
+def _lr(events) -> list[float]:
+    return [e.lr for e in events if e.kind == "batch-ended"]
+
+
+def test_the_schedule_ends_with_max_steps(tiny_recipe, make_run):
+    recipe = tiny_recipe.with_values(epochs=50, max_steps=5, schedule="warmup-cosine", warmup_epochs=1)
+    events = _play(recipe, make_run(recipe))
+    assert events[-1].reason == "completed", events[-1].message
+    assert (events[0].total_steps, events[0].epochs) == (5, 2)
+    k = np.arange(3)
+    cosine = 1e-6 + (1e-3 - 1e-6) * (1 + np.cos(np.pi * k / 3)) / 2
+    np.testing.assert_allclose(_lr(events), [1e-5, 1e-5 + (1e-3 - 1e-5) / 2, *cosine])
+    assert [e.message for e in events if e.kind == "warned"] == [
+        "the warm-up of 3 steps is cut to 2: half of this run of 5 steps"
+    ]
+
+
+def test_a_run_that_is_resumed_to_another_end_follows_the_schedule_of_that_end(tiny_recipe, make_run):
+    from napari_monusac.learn.schedule import LearningRate
+
+    short = tiny_recipe.with_values(epochs=9, max_steps=3, schedule="cosine")
+    run = make_run(short)
+    _play(short, run)
+    longer = short.with_values(max_steps=6)
+    events = _play(longer, run)
+    assert events[-1].step == 6
+    rate = LearningRate(longer, 3)
+    assert _lr(events) == [rate.of(2, k) for k in range(3)]
+    (told,) = [e.message for e in events if e.kind == "warned"]
+    assert told == (
+        "this run was to end after 3 steps and now ends after 6: from step 3 on the learning rate follows the schedule "
+        "of 6 steps (0.000501, before 1e-06)"
+    )
+    assert not [e for e in _play(longer, run) if e.kind in {"warned", "batch-ended", "epoch-ended"}], "it has ended"
+    assert [e.epoch for e in run.epochs()] == [1, 2]
+    less = _play(short, run)
+    assert less[-1].reason == "completed"
+    assert "6 steps" in less[-1].message
+
+
+def test_an_earlier_version_s_run_that_max_steps_cut_is_told_when_it_goes_on(tiny_recipe, make_run, monkeypatch):
+    from napari_monusac.learn.progress import Progress
+
+    recipe = tiny_recipe.with_values(epochs=9, max_steps=6, schedule="cosine")
+    run = make_run(recipe)
+    true = Progress.to_state
+    with monkeypatch.context() as m:
+        m.setattr(Progress, "to_state", lambda self: {k: v for k, v in true(self).items() if k != "total_steps"})
+        stops = iter([False, False, True])
+        _play(recipe, run, should_stop=lambda: next(stops))
+    events = _play(recipe, run)
+    assert events[-1].reason == "completed", events[-1].message
+    (told,) = [e.message for e in events if e.kind == "warned"]
+    assert "was to end after 27 steps and now ends after 6" in told
+
+
 # ---------------------------------------------------------------------- failures, made to happen
 
 
@@ -332,6 +388,86 @@ def test_a_disk_that_really_takes_no_more_loses_nothing(tiny_recipe, make_run, r
     assert run.can_resume
     assert _play(tiny_recipe, run)[-1].reason == "completed"
     assert _same(_weights(run.last), reference[0])
+
+
+@pytest.fixture
+def spreadsheet(monkeypatch):
+    """A set of file names that another program holds open: nothing takes their place."""
+    import os
+
+    from napari_monusac.core import files
+
+    held: set[str] = set()
+    true = os.replace
+
+    def replace(source, target):
+        if Path(target).name in held:
+            raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+        true(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(files.time, "sleep", lambda _: None)
+    return held
+
+
+def test_a_metrics_table_that_is_open_elsewhere_is_one_warning_and_catches_up(tiny_recipe, make_run, spreadsheet):
+    from napari_monusac.learn.loop import train
+
+    recipe = tiny_recipe.with_values(epochs=4, steps_per_epoch=1)
+    run = make_run(recipe)
+    spreadsheet.add("metrics.csv")
+    events = []
+    for event in train(recipe, run, loader_threads=1, threads=1):
+        events.append(event)
+        if event.kind == "checkpoint-saved" and event.which == "last" and event.epoch == 3:
+            assert not run.metrics_file.exists()
+            spreadsheet.clear()  # the spreadsheet is closed
+    assert events[-1].reason == "completed", events[-1].message
+    (told,) = [e.message for e in events if e.kind == "warned"]
+    assert str(run.metrics_file) in told
+    assert "close the program that holds it open" in told
+    assert run.read_events() == events
+    assert [line.split(",")[0] for line in run.metrics_file.read_text().splitlines()] == ["epoch", "1", "2", "3", "4"]
+
+
+def test_a_metrics_table_that_stays_open_never_ends_a_run(tiny_recipe, make_run, spreadsheet):
+    run = make_run(tiny_recipe)
+    spreadsheet.add("metrics.csv")
+    events = _play(tiny_recipe, run)
+    assert events[-1].reason == "completed", events[-1].message
+    assert [e.kind for e in events].count("warned") == 1
+    assert not [p for p in run.path.iterdir() if p.name.startswith(".")]
+    spreadsheet.clear()
+    events = _play(tiny_recipe.with_values(epochs=3), run)
+    assert [line.split(",")[0] for line in run.metrics_file.read_text().splitlines()] == ["epoch", "1", "2", "3"]
+
+
+def test_a_checkpoint_that_is_held_for_too_long_ends_the_run_resumably(tiny_recipe, make_run, spreadsheet, reference):
+    run = make_run(tiny_recipe)
+    stops = iter([False, False, False, False, True])
+    _play(tiny_recipe, run, should_stop=lambda: next(stops))
+    spreadsheet.add("last.safetensors")
+    message = _failed(_play(tiny_recipe, run))
+    assert "last.safetensors: cannot be written" in message
+    spreadsheet.clear()
+    assert _play(tiny_recipe, run)[-1].reason == "completed"
+    assert _same(_weights(run.last), reference[0])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes")
+def test_checkpoints_follow_the_umask(tiny_recipe, make_run):
+    import os
+
+    before = os.umask(0o027)
+    try:
+        recipe = tiny_recipe.with_values(max_steps=1)
+        run = make_run(recipe)
+        _play(recipe, run)
+    finally:
+        os.umask(before)
+    assert {p.name: oct(p.stat().st_mode & 0o777) for p in run.path.iterdir() if p.is_file()} == {
+        p.name: "0o640" for p in run.path.iterdir() if p.is_file()
+    }
 
 
 def test_a_vanished_data_folder_ends_the_run_with_a_resumable_checkpoint(

@@ -95,6 +95,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except (MonusacError, OSError) as error:
         fail(error)
         code = 1
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "napari_monusac":
+            raise  # a fault of ours
+        fail(MonusacError(f"{error.name or 'a library'} cannot be imported ({error})", "install napari-monusac again"))
+        code = 1
     else:
         code = 0
     sys.exit(code)

@@ -60,8 +60,7 @@ class _View:
         )
         if event.scale:
             tell(event.scale)
-        limit = self.run.recipe.max_steps
-        total = min(event.epochs * event.steps_per_epoch, limit or 1 << 62)
+        total = event.total_steps or event.epochs * event.steps_per_epoch
         self.task = self.bar.add_task(
             "starting", total=total, completed=(event.first_epoch - 1) * event.steps_per_epoch
         )

@@ -48,6 +48,7 @@ class RunStarted(_Event):
     fingerprint: str
     epochs: int
     steps_per_epoch: int
+    total_steps: int = Field(0, description="Of the whole run, `max_steps` heeded; 0 in runs of before")
     first_epoch: int = Field(1, description="The first epoch that this process will run; above 1 after a resume")
     first_step: int = Field(
         0, description="Steps already done; events of later steps recorded before this one are void"
@@ -89,7 +90,7 @@ class EpochEnded(_Event):
     val_semantic_loss: float
     val_ternary_loss: float
     scores: Scores
-    lr: float
+    lr: float = Field(description="Of the epoch's first step")
     seconds: float = 0.0
 
 

@@ -28,9 +28,15 @@ BOUNDARY_WIDTHS: tuple[int, ...] = get_args(BoundaryWidth)
 
 #: What stands for a scale that is left to the training crops, in files and on the command line.
 MEDIAN_SCALE = "median"
+#: Most pixels of a step, and most patches of an epoch: far above what trains, far below what fills a machine's memory.
+MAX_BATCH_PX = 1 << 28
+MAX_EPOCH_PATCHES = 10_000_000
+#: Scales that a network can be trained at: from a tenth of the sharpest scanner's to a thumbnail's.
+MIN_UM_PER_PX, MAX_UM_PER_PX = 0.01, 100.0
+
 _DESCRIPTIVE = {"name", "title", "note", "reported"}
 #: Fields that came after checkpoints were in use: at this value they stay out of the fingerprint, so those still load.
-_ADDED_LATER = {"start_from": ""}
+_ADDED_LATER = {"start_from": "", "deterministic": False}
 
 
 class Reported(BaseModel):
@@ -83,7 +89,7 @@ class TrainingRecipe(BaseModel):
         description="Go on from the weights of this checkpoint or run folder (empty = from the encoder's weights)",
         json_schema_extra={"group": "Network"},
     )
-    decoder_channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    decoder_channels: tuple[Annotated[int, Field(ge=1, le=2048)], ...] = Field(
         (256, 128, 64, 32, 16), min_length=3, max_length=5, description="Channels of the decoder's blocks, deepest first", json_schema_extra={"group": "Network"}
     )  # fmt: skip
     decoder_attention: Attention = Field(
@@ -96,17 +102,18 @@ class TrainingRecipe(BaseModel):
     semantic_weight: float = Field(
         0.3,
         ge=0,
+        le=1000,
         description="Weight of the semantic loss (soft Dice) in the total",
         json_schema_extra={"group": "Loss"},
     )
     semantic_ce_weight: float = Field(
-        0.0, ge=0, description="Weight of cross-entropy added to the semantic soft Dice (ours; the source has none)", json_schema_extra={"group": "Loss"}
+        0.0, ge=0, le=1000, description="Weight of cross-entropy added to the semantic soft Dice (ours; the source has none)", json_schema_extra={"group": "Loss"}
     )  # fmt: skip
     focal_gamma: float = Field(
-        2.0, ge=0, description="Exponent of the focal cross-entropy (0 = plain cross-entropy)", json_schema_extra={"group": "Loss"}
+        2.0, ge=0, le=100, description="Exponent of the focal cross-entropy (0 = plain cross-entropy)", json_schema_extra={"group": "Loss"}
     )  # fmt: skip
     ternary_dice_weight: float = Field(
-        0.5, ge=0, description="Weight of soft Dice beside the focal cross-entropy of the ternary head", json_schema_extra={"group": "Loss"}
+        0.5, ge=0, le=1000, description="Weight of soft Dice beside the focal cross-entropy of the ternary head", json_schema_extra={"group": "Loss"}
     )  # fmt: skip
     boundary_width: BoundaryWidth = Field(
         3, description="Width of the boundary class", json_schema_extra={"group": "Loss", "unit": "px"}
@@ -116,40 +123,46 @@ class TrainingRecipe(BaseModel):
         1e-4, gt=0, lt=1, description="Peak learning rate of AdamW", json_schema_extra={"group": "Optimiser"}
     )
     weight_decay: float = Field(
-        3e-4, ge=0, description="Weight decay of AdamW", json_schema_extra={"group": "Optimiser"}
+        3e-4, ge=0, le=100, description="Weight decay of AdamW", json_schema_extra={"group": "Optimiser"}
     )
     schedule: Schedule = Field(
-        "cosine", description="Learning rate over the epochs", json_schema_extra={"group": "Optimiser"}
+        "cosine", description="Learning rate over the run", json_schema_extra={"group": "Optimiser"}
     )
     warmup_epochs: int = Field(
-        0, ge=0, description="Epochs of linear warm-up from 1e-5 (schedule warmup-cosine)", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
+        0, ge=0, le=100_000, description="Epochs of linear warm-up from 1e-5, step by step; half of the run at most (schedule warmup-cosine)", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
     )  # fmt: skip
     epochs: int = Field(
-        120, ge=1, description="Length of the run", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
+        120,
+        ge=1,
+        le=100_000,
+        description="Length of the run",
+        json_schema_extra={"group": "Optimiser", "unit": "epochs"},
     )
     steps_per_epoch: int | None = Field(
-        None, ge=1, description="Optimiser steps an epoch; empty = area of the training crops / (batch x patch^2), rounded up", json_schema_extra={"group": "Optimiser", "unit": "steps"}
+        None, ge=1, le=1_000_000, description="Optimiser steps an epoch; empty = area of the training crops / (batch x patch^2), rounded up", json_schema_extra={"group": "Optimiser", "unit": "steps"}
     )  # fmt: skip
     max_steps: int | None = Field(
-        None, ge=1, description="End the run after this many steps; empty = after all epochs", json_schema_extra={"group": "Optimiser", "unit": "steps"}
+        None, ge=1, le=1_000_000_000, description="End the run after this many steps; empty = after all epochs", json_schema_extra={"group": "Optimiser", "unit": "steps"}
     )  # fmt: skip
     early_stopping: int = Field(
-        0, ge=0, description="End the run when combo has not risen for this many epochs (0 = never)", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
+        0, ge=0, le=100_000, description="End the run when combo has not risen for this many epochs (0 = never)", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
     )  # fmt: skip
 
     patch_size: int = Field(
         256,
         ge=32,
+        le=8192,
         multiple_of=32,
         description="Side of a training patch",
         json_schema_extra={"group": "Data", "unit": "px"},
     )
     batch_size: int = Field(
-        8, ge=1, description="Patches a step", json_schema_extra={"group": "Data", "unit": "patches"}
+        8, ge=1, le=4096, description="Patches a step", json_schema_extra={"group": "Data", "unit": "patches"}
     )
     accumulate: int = Field(
         1,
         ge=1,
+        le=4096,
         description="Micro-batches a step is split into (less memory, same batch)",
         json_schema_extra={"group": "Data"},
     )
@@ -178,8 +191,17 @@ class TrainingRecipe(BaseModel):
         description="auto = the faster of bfloat16 and float32, timed on the device",
         json_schema_extra={"group": "Machine"},
     )
+    deterministic: bool = Field(
+        False,
+        description="On a GPU: algorithms that give the same bits each time, also after a resume (slower)",
+        json_schema_extra={"group": "Machine"},
+    )
     seed: int = Field(
-        0, ge=0, description="Seed of weights, sampling and augmentation", json_schema_extra={"group": "Machine"}
+        0,
+        ge=0,
+        le=2**63 - 1,
+        description="Seed of weights, sampling and augmentation",
+        json_schema_extra={"group": "Machine"},
     )
 
     note: str = Field(
@@ -201,14 +223,13 @@ class TrainingRecipe(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.schedule == "warmup-cosine" and not 0 < self.warmup_epochs < self.epochs:
-            raise ValueError(
-                f"warmup_epochs = {self.warmup_epochs} must lie between 1 and epochs - 1 = {self.epochs - 1}"
-            )
+        if self.schedule == "warmup-cosine" and not self.warmup_epochs:
+            raise ValueError("schedule = 'warmup-cosine' needs warmup_epochs = 1 or more, or take schedule = 'cosine'")
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
         if self.patch_size % 2 ** len(self.decoder_channels):
             raise ValueError(f"patch_size = {self.patch_size} must be a multiple of {2 ** len(self.decoder_channels)}")
+        self._check_sizes()
         if self.decoder_attention == "scse" and min(self.decoder_channels) < 16:
             raise ValueError(
                 f"scSE attention needs 16 decoder channels or more in every block, not {min(self.decoder_channels)}"
@@ -218,6 +239,21 @@ class TrainingRecipe(BaseModel):
                 f"patch_size = {self.patch_size} with one patch a micro-batch leaves batch norm one pixel: use more of either"
             )
         return self
+
+    def _check_sizes(self) -> None:
+        """Refuse what no machine can hold, before anything tries to."""
+        if self.batch_size * self.patch_size**2 > MAX_BATCH_PX:
+            raise ValueError(
+                f"batch_size = {self.batch_size} patches of {self.patch_size} px are more than {MAX_BATCH_PX} pixels a step"
+            )
+        if self.batch_size * (self.steps_per_epoch or 1) > MAX_EPOCH_PATCHES:
+            raise ValueError(
+                f"steps_per_epoch = {self.steps_per_epoch} of {self.batch_size} patches are more than "
+                f"{MAX_EPOCH_PATCHES} patches an epoch: use more epochs"
+            )
+        scale = self.um_per_px
+        if scale and not MIN_UM_PER_PX <= scale <= MAX_UM_PER_PX:
+            raise ValueError(f"um_per_px = {scale:g} must lie between {MIN_UM_PER_PX:g} and {MAX_UM_PER_PX:g}")
 
     def fingerprint(self) -> str:
         """SHA-256 (first 16 hex digits) over every value that changes what training does; names and notes do not count."""
@@ -285,8 +321,11 @@ def _validated(values: dict[str, Any], where: str) -> TrainingRecipe:
         if first["type"] == "extra_forbidden":
             known = ", ".join(TrainingRecipe.model_fields)
             raise RecipeError(f"{where}: unknown key {key!r}", f"known keys: {known}") from None
-        given = "" if key == "values" else f" = {first['input']!r}"
-        raise RecipeError(f"{where}: {key}{given}: {first['msg']}", "correct this value") from None
+        given = f" = {first['input']!r}"
+        said = first["msg"].removeprefix("Value error, ")  # pydantic's word for what our own checks say
+        if key == "values":
+            raise RecipeError(f"{where}: {said}", "correct these values") from None
+        raise RecipeError(f"{where}: {key}{given}: {said}", "correct this value") from None
 
 
 def recipe_names() -> tuple[str, ...]:

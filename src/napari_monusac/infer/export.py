@@ -17,6 +17,7 @@ from torch import nn
 from napari_monusac.core.classes import SEMANTIC_NAMES, TERNARY_NAMES
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.files import atomic_write
+from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.infer.deployed import DeployedNetwork, normalisation
 from napari_monusac.infer.engines import LoadedModel, as_model, checkpoint_name
 from napari_monusac.infer.plan import expected_of
@@ -104,11 +105,19 @@ def _metadata(model: LoadedModel, source: str) -> dict[str, str]:
         "normalisation": json.dumps({"inside_the_network": True, "mean": mean, "deviation": deviation}),
         "stain_normalisation": model.recipe.stain if model.recipe.stain == "normalise" else "none",
         "recipe": model.recipe.name,
-        "recipe_toml": model.recipe.to_toml(),
+        "recipe_toml": _without_folders(model).to_toml(),
         "fingerprint": model.recipe.fingerprint(),
-        "checkpoint": source,
+        "checkpoint": Path(source).name,
         "use": "Research use, not diagnosis. Weights trained on MoNuSAC are under its licence, CC BY-NC-SA 4.0.",
     }
+
+
+def _without_folders(model: LoadedModel) -> TrainingRecipe:
+    """The recipe with the names of its files alone: where they lie on this machine is nobody else's business."""
+    recipe: TrainingRecipe = model.recipe
+    return recipe.with_values(
+        encoder_weights=Path(recipe.encoder_weights).name, start_from=Path(recipe.start_from).name
+    )
 
 
 def _write(network: nn.Module, metadata: dict[str, str], multiple: int, opset: int, path: Path) -> None:
@@ -124,6 +133,8 @@ def _write(network: nn.Module, metadata: dict[str, str], multiple: int, opset: i
             output_names=["semantic", "ternary"], dynamic_axes=axes,
         )  # fmt: skip
     proto = onnx.load_from_string(path.read_bytes())
+    for node in proto.graph.node:  # the exporter notes the lines of source, with their folders
+        node.ClearField("doc_string")
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString())

@@ -14,11 +14,12 @@ from napari_monusac.core.events import (
     BatchEnded,
     CheckpointSaved,
     EpochEnded,
+    RunEnded,
     RunStarted,
     TrainEvent,
     parse_event,
 )
-from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.files import PAUSES_S, atomic_write_text
 
 _TAIL_BYTES = 1 << 16
 
@@ -86,22 +87,63 @@ def metrics_csv(epochs: list[EpochEnded]) -> str:
     return text.getvalue()
 
 
+class MetricsTable:
+    """The table of the epochs on disk. It is a copy for people, so whoever holds it open never ends a run.
+
+    Parameters
+    ----------
+    path : Path
+        The CSV file.
+
+    Attributes
+    ----------
+    pending : list of EpochEnded
+        Rows that could not be written yet; each `write` tries all of them again.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.pending: list[EpochEnded] = []
+
+    def write(self, epochs: list[EpochEnded]) -> list[str]:
+        """Write the whole table; returns what must be told: that it cannot be written, once until it can be again."""
+        try:
+            # patience once: a spreadsheet stays open for hours, a virus scanner for a moment
+            atomic_write_text(self.path, metrics_csv(epochs), () if self.pending else PAUSES_S)
+        except OSError as error:
+            known, self.pending = bool(self.pending), epochs
+            what = f"{self.path}: cannot be written ({error.strerror or error})"
+            mend = "close the program that holds it open; its rows follow as soon as it can be written"
+            return [] if known else [f"{what} — {mend}"]
+        self.pending = []
+        return []
+
+    def catch_up(self) -> list[str]:
+        """Try once more to write what is pending."""
+        return self.write(self.pending) if self.pending else []
+
+
+#: Takes an event; gives back what must be told besides.
+Recorder = Callable[[TrainEvent], list[str]]
+
+
 @contextmanager
-def event_recorder(events_file: Path, metrics_file: Path) -> Iterator[Callable[[TrainEvent], None]]:
+def event_recorder(events_file: Path, metrics_file: Path) -> Iterator[Recorder]:
     """Give a function that appends events to one file (flushed each) and keeps a table of the epochs in the other."""
+    table = MetricsTable(metrics_file)
     with events_file.open("ab") as file:
         if file.tell() and not _ends_with_newline(events_file):
             file.write(b"\n")  # a crash tore the last line
         history: list[TrainEvent] = read_events(events_file, batches=False)
 
-        def record(event: TrainEvent) -> None:
+        def record(event: TrainEvent) -> list[str]:
             file.write(event.to_json_line().encode() + b"\n")
             file.flush()
             if isinstance(event, EpochEnded | RunStarted):
                 history[:] = without_superseded([*history, event])
                 epochs = [e for e in history if isinstance(e, EpochEnded)]
-                if epochs:
-                    atomic_write_text(metrics_file, metrics_csv(epochs))
+                return table.write(epochs) if epochs else []
+            return table.catch_up() if isinstance(event, RunEnded) else []
 
         yield record
 

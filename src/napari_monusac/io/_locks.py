@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from napari_monusac.core.errors import RunLockedError
+from napari_monusac.core.files import replace_file
 
 _START_TOLERANCE_S = 2.0
 
@@ -96,11 +97,11 @@ class RunLock:
         """
         aside = self.path.with_name(f".lock-{os.getpid()}-{id(self)}")
         with suppress(FileNotFoundError):
-            self.path.rename(aside)
+            replace_file(self.path, aside)
             if read_holder(aside) == stale:
                 aside.unlink()
             else:
-                aside.replace(self.path)
+                replace_file(aside, self.path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from napari_monusac.core.classes import CLASSES, PALETTES, SEMANTIC_NAMES, TERNARY_NAMES, NucleusClass
 from napari_monusac.core.errors import StoreError
+from napari_monusac.core.files import replace_file
 from napari_monusac.core.prediction import in_255ths
 from napari_monusac.io._pyramid import add_levels
 from napari_monusac.io.store_info import PredictionIdentity, StoreInfo
@@ -197,8 +198,8 @@ class PredictionStore:
         old = self.path / f".{name}.old"
         shutil.rmtree(old, ignore_errors=True)
         if (self.path / name).exists():
-            (self.path / name).replace(old)
-        (self.path / fresh).replace(self.path / name)
+            replace_file(self.path / name, old)
+        replace_file(self.path / fresh, self.path / name)
         shutil.rmtree(old, ignore_errors=True)
 
     def read_table(self) -> pd.DataFrame | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from napari_monusac.core.events import EpochEnded, RunEnded, TrainEvent
 from napari_monusac.core.files import atomic_write_text
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 from napari_monusac.io._environment import describe_environment
-from napari_monusac.io._history import event_recorder, last_event, read_events
+from napari_monusac.io._history import Recorder, event_recorder, last_event, read_events
 from napari_monusac.io._locks import RunLock, is_of_this_machine, process_is_alive, process_record, read_holder
 from napari_monusac.io.splits import Split
 
@@ -242,8 +242,11 @@ class RunFolder:
 
     # ------------------------------------------------------------------ events
 
-    def recorder(self) -> AbstractContextManager[Callable[[TrainEvent], None]]:
-        """Return a context manager; it gives a function that appends to ``events.jsonl`` and keeps ``metrics.csv``."""
+    def recorder(self) -> AbstractContextManager[Recorder]:
+        """Return a context manager; it gives a function that appends to ``events.jsonl`` and keeps ``metrics.csv``.
+
+        The function returns what must be told besides: that ``metrics.csv`` cannot be written, for example.
+        """
         return event_recorder(self.events_file, self.metrics_file)
 
     def read_events(self, *, superseded: bool = False) -> list[TrainEvent]:

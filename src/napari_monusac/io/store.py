@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError, StoreError
+from napari_monusac.core.files import replace_file
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.prediction_store import PredictionIdentity, PredictionStore, StoreInfo
 from napari_monusac.io.rescale import ImageFrame, maps_on_image, nuclei_on_image
@@ -113,8 +114,13 @@ def move_into_place(temporary: Path, path: Path) -> None:
     """Give a finished folder its name; one that stands there already goes once the new one has its place."""
     old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.old")
     if path.exists():
-        path.replace(old)
-    temporary.replace(path)
+        replace_file(path, old)
+    try:
+        replace_file(temporary, path)
+    except OSError:
+        if old.exists():  # the new one cannot take the place: the old one keeps it
+            replace_file(old, path)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

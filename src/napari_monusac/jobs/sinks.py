@@ -10,7 +10,7 @@ from typing import Any
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.events import BatchEnded, EpochEnded, TrainEvent
 from napari_monusac.core.files import atomic_write_text
-from napari_monusac.io._history import metrics_csv
+from napari_monusac.io._history import MetricsTable, metrics_csv
 
 Sink = Callable[[TrainEvent], None]
 
@@ -29,15 +29,26 @@ def jsonl_sink(path: str | Path) -> Iterator[Sink]:
 
 @contextmanager
 def csv_sink(path: str | Path) -> Iterator[Sink]:
-    """Keep a table with one row an epoch."""
+    """Keep a table with one row an epoch.
+
+    While another program holds it open the rows wait; they are written with a later epoch, or at the end.
+
+    Raises
+    ------
+    OSError
+        At the end: it still cannot be written.
+    """
     epochs: list[EpochEnded] = []
+    table = MetricsTable(path)
 
     def take(event: TrainEvent) -> None:
         if isinstance(event, EpochEnded):
             epochs.append(event)
-            atomic_write_text(path, metrics_csv(epochs))
+            table.write(epochs)
 
     yield take
+    if table.pending:
+        atomic_write_text(path, metrics_csv(epochs))
 
 
 @contextmanager

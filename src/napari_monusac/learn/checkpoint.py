@@ -26,7 +26,7 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.core.training_crops import TrainingCrops
 from napari_monusac.io.runs import RunFolder
 from napari_monusac.io.training_crops import crops_of_checkpoint
-from napari_monusac.learn.network import DualHeadUnet
+from napari_monusac.learn.network import DualHeadUnet, memory_format_of
 
 _KEY = "napari-monusac"
 _INTACT = "use an intact copy"
@@ -113,7 +113,7 @@ class LoadedModel:
     Attributes
     ----------
     network : DualHeadUnet
-        In evaluation mode, channels-last, on `device`.
+        In evaluation mode, on `device`, in the memory layout that suits it.
     recipe : TrainingRecipe
     metadata : CheckpointMetadata
     path : Path
@@ -214,7 +214,7 @@ def load_checkpoint(path_or_run: str | Path | RunFolder, device: str | torch.dev
     metadata = read_metadata(path)
     network = DualHeadUnet(metadata.recipe, encoder_weights="none")
     load_weights(network, path, metadata.digest)
-    network.eval().to(device).to(memory_format=torch.channels_last)
+    network.eval().to(device).to(memory_format=memory_format_of(device))
     return LoadedModel(network, metadata.recipe, metadata, path, str(device))
 
 
@@ -239,7 +239,7 @@ def load_weights(network: DualHeadUnet, path: Path, digest: str) -> None:
     Raises
     ------
     CheckpointError
-        They are not those that `digest` was taken of; a tensor is missing, too many, or of another shape.
+        They are not those that `digest` was taken of; a tensor is missing, too many, of another shape, or not finite.
     """
     tensors = read_tensors(path)
     if digest_of(tensors) != digest:
@@ -257,6 +257,11 @@ def load_weights(network: DualHeadUnet, path: Path, digest: str) -> None:
     extra = sorted(tensors.keys() - wanted.keys())
     if extra:
         raise CheckpointError(path, f"holds {len(extra)} foreign tensors, for example {extra[0]!r}", _INTACT)
+    broken = next((k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()), None)
+    if broken is not None:
+        raise CheckpointError(
+            path, f"holds weights that are no numbers ({broken!r}): it can predict nothing", "use another checkpoint"
+        )
     network.load_state_dict(tensors)
 
 

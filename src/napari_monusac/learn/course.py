@@ -24,6 +24,7 @@ from napari_monusac.learn.checkpoint import CheckpointMetadata, save_checkpoint
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.loader import Batch
 from napari_monusac.learn.resume import save_last
+from napari_monusac.learn.schedule import epochs_of_run, steps_of_run
 from napari_monusac.learn.setup import Options, Training, set_up
 from napari_monusac.learn.timelapse import save_frame
 from napari_monusac.learn.validate import Validation
@@ -74,7 +75,7 @@ class Course:
         p = t.progress
         yield self._started(t)
         yield from _told(t)
-        while p.epoch <= self.recipe.epochs:
+        while p.epoch <= self.recipe.epochs and not (self._used_up(t) and p.step_in_epoch == 0):
             for batch in t.loader.batches(p.epoch, p.step_in_epoch) if not self._used_up(t) else ():
                 command = yield from self._command(t)
                 if command is Command.STOP:
@@ -88,11 +89,9 @@ class Course:
             except Cancelled:
                 return (yield from self._stopped(t))
             yield from self._epoch_ended(t, found)
-            if self._used_up(t):
-                return "completed", f"{p.step} steps, as max_steps asks"
             if self.recipe.early_stopping and p.epoch - 1 - p.best_epoch >= self.recipe.early_stopping:
                 return "completed", f"combo has not risen for {self.recipe.early_stopping} epochs"
-        return "completed", f"{self.recipe.epochs} epochs"
+        return "completed", f"{p.step} steps, as max_steps asks" if self._used_up(t) else f"{p.epoch - 1} epochs"
 
     def ended(self, reason: EndReason, message: str) -> RunEnded:
         """Return the last event."""
@@ -121,8 +120,9 @@ class Course:
         return RunStarted(
             recipe=self.recipe.name,
             fingerprint=self.recipe.fingerprint(),
-            epochs=self.recipe.epochs,
+            epochs=epochs_of_run(self.recipe, t.sampler.steps),
             steps_per_epoch=t.sampler.steps,
+            total_steps=steps_of_run(self.recipe, t.sampler.steps),
             first_epoch=p.epoch,
             first_step=p.step,
             device=p.device,
@@ -138,7 +138,7 @@ class Course:
     def _batch(self, t: Training, batch: Batch) -> BatchEnded:
         p = t.progress
         now = time.perf_counter()
-        lr = t.rate.of(p.epoch)
+        lr = t.rate.of(p.epoch, p.step_in_epoch)
         losses = t.stepper.step(batch, lr, p.step)
         p.accumulate = t.stepper.accumulate
         # From the end of the step before, so that waiting for the loader shows.

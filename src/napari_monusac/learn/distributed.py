@@ -5,14 +5,21 @@ from __future__ import annotations
 import copy
 import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-_LOST = ("Connection closed by peer", "Connection reset", "Broken pipe", "Timed out", "timed out", "NCCL", "gloo")
+from napari_monusac.core.errors import TrainingError
+from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.learn.meeting import Meeting
+
+_LOST = (
+    "Connection closed by peer", "Connection reset", "Broken pipe", "Timed out", "timed out", "NCCL", "gloo", "Gloo",
+    "aborted", "Socket closed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +33,15 @@ class Ranks:
         Rank on this machine: the number of its GPU.
     owns_group : bool
         Whether this object started the process group and must end it.
+    meeting : Meeting or None
+        Where the processes hear of each other's failures.
     """
 
     rank: int = 0
     count: int = 1
     local: int = 0
     owns_group: bool = False
+    meeting: Meeting | None = field(default=None, compare=False)
 
     @classmethod
     def from_environment(cls) -> Ranks:
@@ -39,16 +49,58 @@ class Ranks:
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count < 2 or not dist.is_available():
             return cls()
-        return cls(int(os.environ.get("RANK", "0")), count, int(os.environ.get("LOCAL_RANK", "0")))
+        rank = int(os.environ.get("RANK", "0"))
+        return cls(rank, count, int(os.environ.get("LOCAL_RANK", "0")), meeting=Meeting(rank, count))
+
+    def check_shares(self, recipe: TrainingRecipe) -> None:
+        """Check that each process has enough patches of a batch.
+
+        Raises
+        ------
+        TrainingError
+            A process would have none, or too few for batch norm.
+        """
+        if self.count > recipe.batch_size:
+            raise TrainingError(
+                f"{self.count} processes cannot share a batch of {recipe.batch_size} patches: some would have none",
+                f"start {recipe.batch_size} processes at most, or set batch_size = {self.count} or more",
+            )
+        smallest = recipe.batch_size // self.count // recipe.accumulate
+        if recipe.patch_size == 2 ** len(recipe.decoder_channels) and smallest < 2 and self.count > 1:
+            raise TrainingError(
+                f"{self.count} processes leave a micro-batch of one patch of {recipe.patch_size} px: batch norm needs more",
+                "start fewer processes, or set a larger patch_size or batch_size",
+            )
 
     def connected(self, device: str) -> Ranks:
-        """Join the other processes; alone, nothing happens."""
+        """Join the other processes; alone, nothing happens.
+
+        Raises
+        ------
+        RankFailedError
+            One of them has failed before it came, or did not come.
+        """
         if self.count == 1 or dist.is_initialized():
             return self
         if device.startswith("cuda"):
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        backend = "nccl" if device.startswith("cuda") else "gloo"
+        if self.meeting is None:
+            dist.init_process_group(backend)
+            return replace(self, owns_group=True)
+        self.meeting.meet()
+        dist.init_process_group(backend, store=self.meeting.store(), rank=self.rank, world_size=self.count)
+        self.meeting.watch()
         return replace(self, owns_group=True)
+
+    def tell_failure(self, message: str) -> None:
+        """Tell the other processes that this one has failed."""
+        if self.meeting is not None:
+            self.meeting.tell(message)
+
+    def failure(self) -> str:
+        """Which other process has failed and why; empty where none has said so."""
+        return "" if self.meeting is None else self.meeting.failure()
 
     def device(self, chosen: str) -> str:
         """The device of this process: with several processes on a machine, each its own GPU."""
@@ -102,6 +154,8 @@ class Ranks:
 
     def leave(self) -> None:
         """End the process group, if this object started it."""
+        if self.meeting is not None:
+            self.meeting.end()
         if self.owns_group and dist.is_initialized():
             dist.destroy_process_group()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.runs import RunFolder
 from napari_monusac.learn.device import free_gpu_memory, memory_in_use, torch_kept
 from napari_monusac.learn.distributed import Ranks
+from napari_monusac.learn.schedule import epochs_of_run, steps_of_run
 from napari_monusac.learn.setup import Options, Training, set_up
 from napari_monusac.learn.validate import Validator
 
@@ -31,7 +31,8 @@ class DryRunReport:
     problems : tuple of str
         Crops that cannot be read and steps that failed; empty = the run can start.
     device, precision : str
-    steps_per_epoch, epochs : int
+    steps_per_epoch, epochs, steps : int
+        Of an epoch, and of the whole run (`steps` is 0 where it was not counted: all epochs in full).
     seconds_per_step, seconds_per_validation : float or None
     memory_mib : float
         Of this process at its highest reading, the crops in it.
@@ -51,6 +52,7 @@ class DryRunReport:
     precision: str = ""
     steps_per_epoch: int = 0
     epochs: int = 0
+    steps: int = 0
     seconds_per_step: float | None = None
     seconds_per_validation: float | None = None
     memory_mib: float = 0.0
@@ -69,12 +71,16 @@ class DryRunReport:
     @property
     def seconds_total(self) -> float | None:
         """Of the whole run."""
-        per_epoch = self.seconds_per_epoch
-        return None if per_epoch is None else per_epoch * self.epochs
+        if self.seconds_per_step is None or self.seconds_per_validation is None:
+            return None
+        steps = self.steps or self.epochs * self.steps_per_epoch
+        return self.seconds_per_step * steps + self.seconds_per_validation * self.epochs
 
     def summary(self) -> str:
         """A few lines for people."""
-        lines = [f"{self.crops_opened} of {self.crops} crops can be read ({self.crops_mib:.0f} MiB in memory)."]
+        lines = []
+        if self.device:  # else nothing was opened: the run could not even be put together
+            lines = [f"{self.crops_opened} of {self.crops} crops can be read ({self.crops_mib:.0f} MiB in memory)."]
         if self.seconds_per_epoch is not None and self.seconds_total is not None:
             lines.append(
                 f"{self.device}, {self.precision}: {self.seconds_per_step:.2f} s a step; {self.steps_per_epoch} steps "
@@ -175,7 +181,8 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
         device=t.progress.device,
         precision=t.progress.precision,
         steps_per_epoch=t.sampler.steps,
-        epochs=_epochs(t),
+        epochs=epochs_of_run(t.recipe, t.sampler.steps),
+        steps=steps_of_run(t.recipe, t.sampler.steps),
         seconds_per_step=step_s,
         seconds_per_validation=validation_s,
         memory_mib=memory,
@@ -184,11 +191,6 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
         accumulate=t.stepper.accumulate,
         notes=tuple(n for n in notes if not n.startswith("crop ")),
     )
-
-
-def _epochs(t: Training) -> int:
-    limit = t.recipe.max_steps
-    return t.recipe.epochs if limit is None else min(t.recipe.epochs, math.ceil(limit / t.sampler.steps))
 
 
 def _step_seconds(t: Training, stop: Callable[[], bool]) -> float:

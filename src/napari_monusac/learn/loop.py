@@ -11,6 +11,7 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.events import EndReason, RunEnded, TrainEvent, Warned
 from napari_monusac.core.files import atomic_write_text
 from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.io._history import Recorder
 from napari_monusac.io.runs import RunFolder
 from napari_monusac.learn.caught import caught_warnings
 from napari_monusac.learn.course import Course
@@ -33,13 +34,15 @@ def train(
     """Train, and tell what happens.
 
     Each event is written to the run's ``events.jsonl`` before it is given out. A run folder that holds
-    ``last.safetensors`` is resumed: weights, optimiser, schedule, position and random states, bit for bit as if it had
-    not stopped (on the same device with the same number of threads).
+    ``last.safetensors`` is resumed: weights, optimiser, schedule, position and random states. On a CPU with the same number
+    of threads the result is bit for bit that of a run that had not stopped. On a GPU it is so only as far as the GPU's
+    own sums are: set ``deterministic = true`` in the recipe; without it the last digits may differ, and the run says so.
 
     Parameters
     ----------
     recipe : TrainingRecipe
-        A resumed run must be given the recipe it began with, but for `epochs`, `max_steps` and `early_stopping`.
+        A resumed run must be given the recipe it began with, but for `epochs`, `max_steps`, `early_stopping`,
+        `precision` and `deterministic`. Where the run then ends elsewhere, its schedule is that of the new end.
     run : RunFolder
         Holds the data's path and the split; `RunFolder.create` makes one.
     should_stop : callable, optional
@@ -82,7 +85,7 @@ class _Player:
         self.stack = stack
         self.ranks = Ranks.from_environment()
         self.end = RunEnded(reason="failed", message="the run was abandoned")
-        self.record: Callable[[TrainEvent], None] = lambda _event: None
+        self.record: Recorder = lambda _event: []
 
     def play(self) -> Iterator[TrainEvent]:
         """All events but the last, which is left in `end`."""
@@ -98,11 +101,13 @@ class _Player:
                     reason, message = done.value
                     break
                 for each in (event, *self._heard()):
-                    self.record(each)
+                    told = self.record(each)
                     if self.ranks.writes:
                         yield each
+                    yield from self._told(told)
         except MonusacError as error:
             message = str(error)
+            self.ranks.tell_failure(message)
         except Exception as error:  # noqa: BLE001 - a fault ends the run as failed, told and kept; it must not kill a napari thread
             message = self._fault(error)
         self.end = self.course.ended(reason, message)
@@ -118,18 +123,29 @@ class _Player:
         self._warnings = self.stack.enter_context(caught_warnings())
         self.stack.callback(self.course.close)
 
+    def _told(self, messages: list[str]) -> Iterator[Warned]:
+        for message in messages:
+            warned = Warned(message=message)
+            self.record(warned)
+            yield warned
+
     def _heard(self) -> Iterator[Warned]:
         while self._warnings:
             yield Warned(message=self._warnings.popleft())
 
     def _fault(self, error: Exception) -> str:
+        if self.ranks.count > 1 and is_lost_rank(error):
+            why = self.ranks.failure() or str(error).splitlines()[0]
+            return f"another process of this run is gone ({why}) — resume from the last checkpoint"
+        message = self._described(error)
+        self.ranks.tell_failure(message)
+        return message
+
+    def _described(self, error: Exception) -> str:
         if isinstance(error, OSError):
             return f"{error.filename or self.run.path}: {error.strerror or error} — mend this, then resume the run"
         if is_out_of_memory(error):
             return f"memory ran out ({str(error).splitlines()[0]}) — close other programs, then resume the run"
-        if self.ranks.count > 1 and is_lost_rank(error):
-            reason = str(error).splitlines()[0]
-            return f"another process of this run is gone ({reason}) — resume from the last checkpoint"
         file = self.run.path / "error.txt"
         with suppress(OSError):
             atomic_write_text(file, "".join(traceback.format_exception(error)))

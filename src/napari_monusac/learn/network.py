@@ -24,6 +24,14 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def memory_format_of(device: str | torch.device) -> torch.memory_format:
+    """Memory layout of weights and images on a device: channels last, but never on an Apple GPU.
+
+    There batch norm gives wrong gradients in silence for channels-last input (pytorch issue 175189).
+    """
+    return torch.contiguous_format if str(device).startswith("mps") else torch.channels_last
+
+
 class DualHeadUnet(nn.Module):
     """A U-Net whose decoder feeds a semantic head (5 classes) and a ternary head (3 classes).
 
@@ -92,7 +100,7 @@ class DualHeadUnet(nn.Module):
         return self.semantic_head(shared), self.ternary_head(shared)
 
     def prepare(self, images: np.ndarray | Tensor) -> Tensor:
-        """Normalise a batch on the network's device, in channels-last memory.
+        """Normalise a batch on the network's device, in the memory layout that suits it.
 
         Parameters
         ----------
@@ -105,7 +113,8 @@ class DualHeadUnet(nn.Module):
             ``(pixel - mean) / deviation`` of ImageNet, or ``pixel / 255``.
         """
         batch = torch.as_tensor(images).to(self.mean.device, non_blocking=True)
-        return (batch.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        planes = batch.permute(0, 3, 1, 2).float().contiguous(memory_format=memory_format_of(batch.device))
+        return (planes - self.mean) / self.std
 
 
 def _bare_unet(recipe: TrainingRecipe) -> tuple[nn.Module, nn.Module]:

@@ -31,6 +31,8 @@ class Progress:
     device, precision : str
         What the run was computed with; a resume keeps to it.
     steps_per_epoch : int
+    total_steps : int
+        Of the whole run, as its schedule was laid out; 0 in runs of before.
     """
 
     epoch: int = 1
@@ -45,6 +47,7 @@ class Progress:
     device: str = ""
     precision: str = ""
     steps_per_epoch: int = 0
+    total_steps: int = 0
 
     def count(self, losses: StepLosses, seconds: float) -> None:
         """Count one step."""

@@ -1,4 +1,4 @@
-"""The learning rate of each epoch."""
+"""The learning rate of each step. Every schedule ends where the run ends."""
 
 from __future__ import annotations
 
@@ -16,21 +16,49 @@ _PATIENCE = 10
 _FACTOR = 0.5
 
 
-def scheduled_lr(recipe: TrainingRecipe, epoch: int) -> float:
-    """Learning rate of an epoch (numbered from 1) for the schedules that depend on nothing else.
+def steps_of_run(recipe: TrainingRecipe, steps_per_epoch: int) -> int:
+    """Steps of the whole run: all epochs, or `max_steps` where that ends it sooner."""
+    steps = recipe.epochs * steps_per_epoch
+    return steps if recipe.max_steps is None else min(steps, recipe.max_steps)
 
-    - cosine: ``1e-6 + (lr - 1e-6) (1 + cos(pi k / N)) / 2`` in epoch k + 1 of N (``CosineAnnealingLR``, T_max = N);
-    - warmup-cosine: linear from 1e-5 to the peak over the warm-up epochs, then cosine over the rest;
+
+def epochs_of_run(recipe: TrainingRecipe, steps_per_epoch: int) -> int:
+    """Epochs that the run begins: all of them, or as many as `max_steps` leaves room for."""
+    return math.ceil(steps_of_run(recipe, steps_per_epoch) / steps_per_epoch)
+
+
+def warmup_steps(recipe: TrainingRecipe, steps_per_epoch: int) -> int:
+    """Steps of the warm-up: as many as its epochs hold, but never more than half of the run."""
+    if recipe.schedule != "warmup-cosine":
+        return 0
+    return min(recipe.warmup_epochs * steps_per_epoch, steps_of_run(recipe, steps_per_epoch) // 2)
+
+
+def scheduled_lr(recipe: TrainingRecipe, step: int, steps_per_epoch: int = 1) -> float:
+    """Learning rate of a step for the schedules that depend on nothing else.
+
+    - cosine: ``1e-6 + (lr - 1e-6) (1 + cos(pi s / S)) / 2`` in step s of S (from 0), S the steps of the whole run;
+    - warmup-cosine: linear from 1e-5 to the peak over the steps of the warm-up, then cosine over the rest;
     - constant (and plateau before it first acts): the peak.
+
+    In the first step of each epoch these are the values of torch's ``CosineAnnealingLR`` (T_max = epochs) and
+    ``LinearLR``, stepped once an epoch: runs 8 and 9 as the source has them.
+
+    Parameters
+    ----------
+    recipe : TrainingRecipe
+    step : int
+        Steps done before, in the whole run.
+    steps_per_epoch : int
     """
-    k = epoch - 1
+    end = steps_of_run(recipe, steps_per_epoch)
     if recipe.schedule == "cosine":
-        return _cosine(recipe.lr, k, recipe.epochs)
+        return _cosine(recipe.lr, step, end)
     if recipe.schedule == "warmup-cosine":
-        warm = recipe.warmup_epochs
-        if k < warm:
-            return WARMUP_LR + (recipe.lr - WARMUP_LR) * k / warm
-        return _cosine(recipe.lr, k - warm, recipe.epochs - warm)
+        warm = warmup_steps(recipe, steps_per_epoch)
+        if step < warm:
+            return WARMUP_LR + (recipe.lr - WARMUP_LR) * step / warm
+        return _cosine(recipe.lr, step - warm, end - warm)
     return recipe.lr
 
 
@@ -39,25 +67,36 @@ def _cosine(peak: float, k: int, n: int) -> float:
 
 
 class LearningRate:
-    """The learning rate of a run, epoch by epoch; plateau is torch's `ReduceLROnPlateau` on the combo.
+    """The learning rate of a run, step by step; plateau is torch's `ReduceLROnPlateau` on the combo.
 
     Parameters
     ----------
     recipe : TrainingRecipe
+    steps_per_epoch : int
     """
 
-    def __init__(self, recipe: TrainingRecipe) -> None:
+    def __init__(self, recipe: TrainingRecipe, steps_per_epoch: int = 1) -> None:
         self.recipe = recipe
+        self.steps_per_epoch = steps_per_epoch
         self._holder = torch.optim.SGD([torch.zeros(1)], lr=recipe.lr)
         self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self._holder, mode="max", patience=_PATIENCE, factor=_FACTOR
         )
 
-    def of(self, epoch: int) -> float:
-        """Learning rate of an epoch, numbered from 1 (of the running one, for plateau)."""
+    def of(self, epoch: int, step_in_epoch: int = 0) -> float:
+        """Learning rate of a step (from 0) of an epoch (from 1); for plateau that of the running epoch."""
         if self.recipe.schedule == "plateau":
             return float(self._holder.param_groups[0]["lr"])
-        return scheduled_lr(self.recipe, epoch)
+        return scheduled_lr(self.recipe, (epoch - 1) * self.steps_per_epoch + step_in_epoch, self.steps_per_epoch)
+
+    def notes(self) -> list[str]:
+        """What the schedule does otherwise than the recipe's numbers say."""
+        asked = self.recipe.warmup_epochs * self.steps_per_epoch
+        given = warmup_steps(self.recipe, self.steps_per_epoch)
+        if self.recipe.schedule != "warmup-cosine" or given == asked:
+            return []
+        end = steps_of_run(self.recipe, self.steps_per_epoch)
+        return [f"the warm-up of {asked} steps is cut to {given}: half of this run of {end} steps"]
 
     def epoch_ended(self, combo: float) -> None:
         """Tell the combo of the epoch that ended."""

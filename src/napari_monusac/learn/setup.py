@@ -25,21 +25,31 @@ from napari_monusac.learn.checkpoint import (
     resolve_checkpoint,
 )
 from napari_monusac.learn.crops import CropStore
-from napari_monusac.learn.device import choose_device, choose_precision
+from napari_monusac.learn.device import (
+    choose_device,
+    choose_precision,
+    use_deterministic_algorithms,
+    wrong_gradients,
+)
 from napari_monusac.learn.distributed import Ranks
+from napari_monusac.learn.labels import check_labels
 from napari_monusac.learn.loader import PatchLoader
-from napari_monusac.learn.network import DualHeadUnet
+from napari_monusac.learn.network import DualHeadUnet, memory_format_of
 from napari_monusac.learn.patches import PatchSampler
 from napari_monusac.learn.progress import Progress
 from napari_monusac.learn.resume import load_state
 from napari_monusac.learn.scale import training_scale
-from napari_monusac.learn.schedule import LearningRate
+from napari_monusac.learn.schedule import LearningRate, scheduled_lr, steps_of_run
 from napari_monusac.learn.step import Stepper
 from napari_monusac.learn.timelapse import choose_pinned
 from napari_monusac.learn.validate import Validator
 
 #: Values that may differ between the recipe a run began with and the one it is resumed with.
-_MAY_CHANGE = {"epochs", "max_steps", "early_stopping", "precision"}
+_MAY_CHANGE = {"epochs", "max_steps", "early_stopping", "precision", "deterministic"}
+_LAST_DIGITS = (
+    "resumed on a GPU: weights and counters go on as they were, but sums on a GPU are not the same each time, so the result "
+    "may differ in the last digits from that of a run that was never stopped (deterministic = true in the recipe avoids it)"
+)
 
 
 @dataclass(slots=True)
@@ -138,28 +148,58 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
     MonusacError
         The data, the weights, the device or the checkpoint cannot be used.
     """
+    ranks.check_shares(recipe)
+    warned = use_deterministic_algorithms() if recipe.deterministic else []
     state = load_state(run) if run.last.is_file() else None
-    progress = Progress.from_state(state["progress"]) if state else Progress(accumulate=recipe.accumulate)
     if state:
         _check_same_recipe(recipe, run)
-    chosen, reason = choose_device(options.device)
+    chosen, reason = choose_device(options.device, recipe)
+    ranks = ranks.connected(ranks.device(chosen))
+    try:
+        training = _put_together(recipe, run, options, ranks, state, chosen, reason)
+        training.warnings[:0] = warned
+        if writes and ranks.writes:
+            p = training.progress
+            training.trained_on = _trained_on(recipe, run, training.store)
+            training.warnings += _seen_before(training.trained_on)
+            run.record_environment(device=p.device, device_reason=reason, precision=p.precision, threads=p.threads)
+            fingerprint = data_fingerprint(training.store.collection, _names(run))
+            run.update_info(data_fingerprint=fingerprint, scale=training.scale)
+            run.update_recipe(recipe)
+    except BaseException:
+        ranks.leave()  # the others must not wait for this process
+        raise
+    return training
+
+
+def _put_together(
+    recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Ranks,
+    state: dict[str, Any] | None, chosen: str, reason: str,
+) -> Training:  # fmt: skip
     device = ranks.device(chosen)
-    ranks = ranks.connected(device)
+    progress = Progress.from_state(state["progress"]) if state else Progress(accumulate=recipe.accumulate)
     _set_threads(progress, options.threads)
     store = CropStore(open_collection(run.data), recipe, options.memory_budget_bytes)
     began = read_metadata(run.last) if state else None
     scale, warned = _scale(recipe, run, store, began)
     sampler = _sampler(recipe, run, store, warned)
+    warned += check_labels(store.collection, run.split)
+    if chosen.startswith("mps") and options.device != "auto" and (fault := wrong_gradients(chosen, recipe)):
+        warned.append(f"{fault}: what is learnt on it cannot be trusted, use device cpu")
     network = _network(recipe, run, device, resumed=state is not None)
     precision, why = _precision(recipe, network, device, progress, ranks)
     stepper = Stepper(network, recipe, device, precision, progress.accumulate, ranks)
-    warned += _differences(run, store, progress, chosen)
+    rate = LearningRate(recipe, sampler.steps)
+    warned += _differences(recipe, run, store, progress, chosen) + rate.notes()
+    if state:
+        warned += _other_end(recipe, run, progress, rate)
     progress.device, progress.precision, progress.steps_per_epoch = device, precision, sampler.steps
+    progress.total_steps = steps_of_run(recipe, sampler.steps)
     training = Training(
         recipe=recipe,
         network=network,
         stepper=stepper,
-        rate=LearningRate(recipe),
+        rate=rate,
         sampler=sampler,
         loader=PatchLoader(store, sampler, _loader_threads(options), part=ranks.rank, parts=ranks.count),
         validator=Validator(stepper, store, run.split.validation, choose_pinned(run, run.split.validation)),
@@ -173,12 +213,6 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
     )
     if state:
         _restore(training, state)
-    if writes and ranks.writes:
-        training.trained_on = _trained_on(recipe, run, store)
-        training.warnings += _seen_before(training.trained_on)
-        run.record_environment(device=device, device_reason=reason, precision=precision, threads=progress.threads)
-        run.update_info(data_fingerprint=data_fingerprint(store.collection, _names(run)), scale=scale)
-        run.update_recipe(recipe)
     return training
 
 
@@ -216,15 +250,36 @@ def _precision(
     return ("bfloat16" if low else "float32"), why
 
 
-def _differences(run: RunFolder, store: CropStore, progress: Progress, device: str) -> list[str]:
+def _differences(
+    recipe: TrainingRecipe, run: RunFolder, store: CropStore, progress: Progress, device: str
+) -> list[str]:
     """What is not as it was when the run began."""
     found = []
     if progress.device.split(":")[0] not in {"", device.split(":")[0]}:
         found.append(f"resumed on {device}, begun on {progress.device}: results will differ in the last digits")
+    elif progress.step and not device.startswith("cpu") and not recipe.deterministic:
+        found.append(_LAST_DIGITS)
     before = run.info.data_fingerprint
     if before and before != data_fingerprint(store.collection, _names(run)):
         found.append("the data have changed since this run began: scores before and after cannot be compared")
     return found
+
+
+def _other_end(recipe: TrainingRecipe, run: RunFolder, progress: Progress, rate: LearningRate) -> list[str]:
+    """Where the run now ends elsewhere than it was to end, its schedule is another from here on: say so."""
+    began = read_metadata(run.last).recipe
+    if not progress.total_steps:  # begun with an earlier version: max_steps cut its schedule, and did not end it
+        began = began.with_values(max_steps=None)
+    before = steps_of_run(began, progress.steps_per_epoch)
+    now = steps_of_run(recipe, rate.steps_per_epoch)
+    if before == now or recipe.schedule not in {"cosine", "warmup-cosine"}:
+        return []
+    was = scheduled_lr(began, progress.step, progress.steps_per_epoch)
+    lr = rate.of(progress.epoch, progress.step_in_epoch)
+    return [
+        f"this run was to end after {before} steps and now ends after {now}: from step {progress.step} on the learning "
+        f"rate follows the schedule of {now} steps ({lr:.3g}, before {was:.3g})"
+    ]
 
 
 def _set_threads(progress: Progress, threads: int | None) -> None:
@@ -300,7 +355,7 @@ def _network(recipe: TrainingRecipe, run: RunFolder, device: str, *, resumed: bo
     elif recipe.start_from:
         weights = resolve_checkpoint(recipe.start_from)
         load_weights(network, weights, read_metadata(weights).digest)
-    return network.to(device).to(memory_format=torch.channels_last)
+    return network.to(device).to(memory_format=memory_format_of(device))
 
 
 def _restore(training: Training, state: dict[str, Any]) -> None:

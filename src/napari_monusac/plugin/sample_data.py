@@ -41,6 +41,7 @@ def sample_collection(folder: str | Path | None = None) -> Path:
     OSError
         The folder cannot be written.
     """
+    from napari_monusac.core.files import replace_file
     from napari_monusac.synth.collection import write_collection
 
     root = Path(folder) if folder is not None else cache_folder() / f"sample-{__version__}"
@@ -54,7 +55,7 @@ def sample_collection(folder: str | Path | None = None) -> Path:
         with suppress(OSError):
             half.rename(root)
         if not root.is_dir():
-            half.rename(root)  # not a race: say what is wrong
+            replace_file(half, root)  # not a race: say what is wrong
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return root

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.core.files import atomic_write, atomic_write_bytes
+from napari_monusac.core.files import atomic_write, atomic_write_bytes, replace_file
 
 #: Hidden, so that no one takes what lies in it for data (`open_collection` leaves hidden folders out).
 FOLDER_NAME = ".monusac"
@@ -104,9 +104,9 @@ class Workplace:
             self.history.mkdir(parents=True, exist_ok=True)
             target = self._numbered(journal.name)
             base = self.base_of(journal)
-            journal.replace(target)
+            replace_file(journal, target)
             if with_base:
-                base.replace(self.base_of(target))
+                replace_file(base, self.base_of(target))
             else:
                 base.unlink(missing_ok=True)
 

@@ -20,6 +20,9 @@ _HIDDEN = {"name", "title", "note", "reported"}
 _TITLES = {"um_per_px": "resolution", "lr": "learning rate (lr)"}
 _GROUPS = ("Network", "Loss", "Optimiser", "Data", "Machine")
 
+#: The largest number of a Qt spin box.
+_LARGEST_QT = 2**31 - 1
+
 
 class RecipeEditor(QWidget):
     """Every value of a recipe, to change.
@@ -133,7 +136,7 @@ def _widget_for(field: FieldInfo) -> Any:
         return CheckBox()
     if kind is int:
         low, high, step = _bounds(field)
-        return SpinBox(min=int(low), max=int(high), step=int(step))
+        return SpinBox(min=int(low), max=min(int(high), _LARGEST_QT), step=int(step))
     if (
         kind is float
         and field.default is not None

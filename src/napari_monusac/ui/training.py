@@ -131,7 +131,7 @@ class RunProgress:
     """Where a run is, from its events: for the progress bar and the time left."""
 
     def __init__(self) -> None:
-        self.epoch = self.epochs = self.step = self.steps_per_epoch = self.step_in_epoch = 0
+        self.epoch = self.epochs = self.step = self.steps_per_epoch = self.step_in_epoch = self.total_steps = 0
         self.first_step: int | None = None
         self.started_at = time.monotonic()
         self.best_combo: float | None = None
@@ -142,6 +142,7 @@ class RunProgress:
         """Take in one event."""
         if isinstance(event, RunStarted):
             self.epochs, self.steps_per_epoch = event.epochs, event.steps_per_epoch
+            self.total_steps = event.total_steps or event.epochs * event.steps_per_epoch
             self.epoch = event.first_epoch
             self.device = f"{event.device}, {event.precision}" if event.precision else event.device
         elif isinstance(event, BatchEnded):
@@ -168,14 +169,12 @@ class RunProgress:
     @property
     def fraction(self) -> float:
         """Share of all steps that are done, 0 to 1."""
-        total = self.epochs * self.steps_per_epoch
-        return min(1.0, self.step / total) if total else 0.0
+        return min(1.0, self.step / self.total_steps) if self.total_steps else 0.0
 
     @property
     def seconds_left(self) -> float | None:
         """Time left, in seconds, at the pace so far (validation included); None at the start."""
         done = self.step - (self.first_step or 0)
-        total = self.epochs * self.steps_per_epoch
-        if done < 3 or not total:
+        if done < 3 or not self.total_steps:
             return None
-        return (time.monotonic() - self.started_at) / done * (total - self.step)
+        return (time.monotonic() - self.started_at) / done * (self.total_steps - self.step)
