@@ -13,6 +13,7 @@ from napari_monusac.infer.engines import Engine, LoadedModel, Precision, choose_
 from napari_monusac.infer.source import Source, as_source, cropped, resample, resampled, scale_factor
 from napari_monusac.infer.stain import normalised, sample_pixels, stain_note, training_stain
 from napari_monusac.infer.tiles import Box, Grid
+from napari_monusac.io.scale import check_enlargement
 
 #: Longest side of a tile and what two tiles share, px.
 TILE_PX, OVERLAP_PX = 512, 64
@@ -91,7 +92,8 @@ def plan_prediction(
     whole = as_source(image, um_per_px)
     place = Box(0, 0, *whole.shape) if region is None else Box(*(int(v) for v in region))
     cropped(whole, place)  # refuses what lies outside
-    notes: list[str] = []
+    notes = list(whole.notes)
+    check_enlargement(whole.path, whole.um_per_px, model.recipe.um_per_px)
     whole = _stained(whole, model, notes)
     factor = scale_factor(whole.um_per_px, model.recipe.um_per_px)
     around = _with_context(place, whole.shape, factor)
