@@ -44,15 +44,17 @@ def seed_files() -> list[tuple[str, bytes]]:
          {"rowsperstrip": 7, "compression": "lzw", "extrasamples": ("unassalpha",)}),
         ("planar", np.moveaxis(image, -1, 0), {"planarconfig": "separate", "photometric": "rgb", "tile": (32, 32)}),
         ("grey", image[..., 0], {"compression": "packbits"}),
+        ("planes", np.moveaxis(image, -1, 0).copy(), {"imagej": True, "metadata": {"axes": "CYX"}}),
+        ("ome-12-bit", image.astype(np.uint16) * 16, {"ome": True, "metadata": {"SignificantBits": 12}}),
         ("bigtiff-zstd", image, {"tile": (32, 32), "compression": "zstd", "bigtiff": True}),
     ]  # fmt: skip
     out = []
     with tempfile.TemporaryDirectory() as folder:
         for name, pixels, options in forms:
             path = Path(folder) / f"{name}.tif"
-            options.setdefault("photometric", "minisblack" if pixels.ndim == 2 else "rgb")
-            bigtiff = bool(options.pop("bigtiff", False))
-            with tifffile.TiffWriter(path, bigtiff=bigtiff) as writer:
+            options.setdefault("photometric", "minisblack" if pixels.ndim == 2 or name == "planes" else "rgb")
+            kind = {key: bool(options.pop(key, False)) for key in ("bigtiff", "imagej", "ome")}
+            with tifffile.TiffWriter(path, **kind) as writer:
                 writer.write(pixels, **options)
                 if name == "svs-j2k":
                     writer.write(image[::4, ::4], tile=(16, 16), compression="aperio_jp2000_rgb", photometric="rgb",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
-from napari_monusac.core.errors import Cancelled, MonusacError, ShapeError
+from napari_monusac.core.errors import Cancelled, MonusacError, ShapeError, SlideError
 from napari_monusac.infer.predict import Progress, predict
 
 pytestmark = pytest.mark.torch
@@ -112,6 +114,28 @@ def test_parts_tile_the_region(stand_in: Any, tissue: np.ndarray) -> None:
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert told[-1].eta_s == 0.0
+
+
+def test_a_coarse_image_is_refused_and_not_enlarged_forty_times(
+    stand_in: Any, tissue: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "coarse.tif"
+    tifffile.imwrite(path, tissue, photometric="rgb", resolution=(1000, 1000), resolutionunit="centimeter")
+    with pytest.raises(SlideError, match=r"coarse.tif: 10 um/px is too coarse.*40 times — take the image at a higher"):
+        predict(path, stand_in, **EXACT)
+    with pytest.raises(ShapeError, match="too coarse"):
+        predict(tissue, stand_in, um_per_px=10, **EXACT)
+    assert predict(path, stand_in, um_per_px=0.25, **EXACT).um_per_px == 0.25
+
+
+def test_a_guessed_scale_is_used_and_said(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.svs"
+    text = "Aperio Image Library v10\n128x128 (64x64) JPEG/RGB Q=30|AppMag = 20"
+    tifffile.imwrite(path, tissue[:128, :128], photometric="rgb", tile=(64, 64), description=text, metadata=None)
+    prediction = predict(path, stand_in, **EXACT)
+    assert prediction.um_per_px == 0.5
+    assert any("about 0.5" in note for note in prediction.notes)
+    assert any("resampled" in note for note in prediction.notes)
 
 
 @pytest.mark.parametrize(("um", "width"), [(0.5, 1), (0.125, 5), (0.37, 3)])

@@ -71,6 +71,8 @@ def test_every_real_crop_is_decided_right(shared_data: Path) -> None:
     alone, by_patient = [], []
     collection = open_collection(shared_data)
     for crop in collection:
+        if "slides" in crop.image.parts:
+            continue  # no tissue
         truth = "Testing" in str(crop.image)
         pixels = tifffile.imread(crop.image, key=0)
         alone.append(channel_verdict(pixels).swapped == truth)

@@ -227,3 +227,14 @@ def test_deep_folders_are_looked_into_and_deeper_ones_are_said(tmp_path: Path) -
     with pytest.raises(CollectionError, match="more than 2 folders deep"):
         open_collection(tmp_path / "a", deepest=2)
     assert open_collection(seven.parent / "g", deepest=0).problems == ()
+
+
+def test_the_users_scale_goes_before_a_guess_but_not_before_the_file(tmp_path: Path) -> None:
+    for name, text in (("a_1", "AppMag = 20"), ("b_1", "AppMag = 20|MPP = 0.4")):
+        description = f"Aperio Image Library v10\n32x32 (32x32)|{text}"
+        pixels = np.full((32, 32, 3), 200, np.uint8)
+        tifffile.imwrite(tmp_path / f"{name}.svs", pixels, photometric="rgb", description=description, metadata=None)
+    collection = open_collection(tmp_path, um_per_px=0.46)
+    with collection.open(collection.crop("a_1")) as a, collection.open(collection.crop("b_1")) as b:
+        assert (a.um_per_px, a.um_per_px_source, a.notes) == (0.46, "given", ())
+        assert (b.um_per_px, b.um_per_px_source) == (0.4, "tiff")

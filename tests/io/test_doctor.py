@@ -163,6 +163,19 @@ def test_what_images_can_have(tmp_path: Path) -> None:
     assert where["contradicting-um-per-px"] == {"scale_1"}
 
 
+def test_a_guessed_scale_and_pixels_that_are_not_square_are_found(tmp_path: Path) -> None:
+    aperio = "Aperio Image Library v10\n192x160 (64x64)|AppMag = 20"
+    tifffile.imwrite(tmp_path / "a_1.tif", tissue(1), photometric="rgb", description=aperio, metadata=None)
+    tifffile.imwrite(tmp_path / "b_1.tif", tissue(2), photometric="rgb", resolution=(40000, 20000),
+                     resolutionunit="centimeter")  # fmt: skip
+    report = examine(tmp_path)
+    (guessed,), (unequal,) = report.of("guessed-um-per-px"), report.of("unequal-um-per-px")
+    assert (guessed.image, unequal.image) == ("a_1", "b_1")
+    assert "about 0.5" in guessed.message
+    assert "0.25 um wide, 0.5 um high" in unequal.message
+    assert not report.of("missing-um-per-px")
+
+
 def test_a_swapped_copy_of_an_image_is_a_twin_too(tmp_path: Path) -> None:
     crop(tmp_path, "a_1", 3)
     crop(tmp_path, "b_1", 3, swap=True)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit
 
@@ -155,6 +156,22 @@ def test_an_unknown_scale_is_asked_for(studio, viewer, swapped_folder, settle):
     for role in ("image", "nuclei", "ternary"):
         assert tuple(canvas.find_layer(viewer, role).scale) == (0.5, 0.5)
     assert studio.presets[40].isEnabled()
+    assert not facts.scale.isVisibleTo(facts)
+
+
+def test_a_guessed_scale_is_said_and_asked_for(studio, viewer, settle, tmp_path):
+    pixels = np.full((64, 64, 3), 200, np.uint8)
+    text = "Aperio Image Library v10\n64x64 (64x64)|AppMag = 20"
+    tifffile.imwrite(tmp_path / "a.svs", pixels, photometric="rgb", description=text, metadata=None, tile=(64, 64))
+    studio.panels["Slides"].open_folder(tmp_path)
+    settle()
+    facts = studio.panels["Slides"].facts
+    assert "about 0.5" in facts.text.text()
+    assert facts.scale.isVisibleTo(facts)
+    assert facts.unknown.text() == "Scale guessed"
+    facts.um.setValue(0.46)
+    facts.apply.click()
+    assert tuple(canvas.find_layer(viewer, "image").scale) == (0.46, 0.46)
     assert not facts.scale.isVisibleTo(facts)
 
 

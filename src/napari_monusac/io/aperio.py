@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from napari_monusac.core.errors import AnnotationError, HostileFileError
 from napari_monusac.core.nuclei import Annotation, Attributes, Layer, Nucleus, SourceText
 from napari_monusac.io.bounds import DEFAULT_BOUNDS, Bounds, read_bounded, too_many
 from napari_monusac.io.markup import confidence_of, element_start
+from napari_monusac.io.scale import scale_number
 from napari_monusac.io.vertex_blocks import CUT, CutFile, cut_vertices, has_more_vertices
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -147,10 +147,8 @@ class _Handler:
         layers = tuple(layer.finished() for layer in self.layers)
         root = self.root or ()
         size = next((v for n, v in root if n == "MicronsPerPixel"), "")
-        um_per_px = float(size) if _NUMBER.fullmatch(size.strip()) else 0.0
         regions = tuple(_nucleus(r, layers[r.layer].label) for r in self.regions)
-        usable = um_per_px if math.isfinite(um_per_px) and um_per_px > 0 else None
-        return Annotation(regions, layers, usable, root, "".join(self.markup), self.path)
+        return Annotation(regions, layers, scale_number(size), root, "".join(self.markup), self.path)
 
     def check_cut_vertices(self) -> None:
         """Hold the cut blocks against the bounds; `_vertex` does so for all other vertices."""

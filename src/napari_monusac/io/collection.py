@@ -14,8 +14,8 @@ from napari_monusac.io.channels import ChannelOrder, ChannelVerdict, channel_ver
 from napari_monusac.io.folders import DEEPEST, Crop, Part, Problem, in_order, scan, uniquely_named
 from napari_monusac.io.patient_list import find_list, read_list, with_given
 from napari_monusac.io.patients import Grouping, grouping_of
+from napari_monusac.io.scale import plausible
 from napari_monusac.io.slides import IMAGE_SUFFIXES, Slide, channel_sample, open_slide
-from napari_monusac.io.slidetags import plausible
 
 __all__ = ["Collection", "Crop", "Part", "Problem", "open_collection"]
 
@@ -124,9 +124,9 @@ class Collection:
             The image is missing or damaged.
         """
         swapped = self.channels_swapped(crop)
-        slide = open_slide(crop.image, channel_order="bgr" if swapped else "rgb")
-        if slide.um_per_px is None and self._um_per_px is not None:
-            slide.um_per_px, slide.um_per_px_source = self._um_per_px, "given"
+        slide = open_slide(crop.image, channel_order="bgr" if swapped else "rgb", annotation=crop.annotation)
+        if self._um_per_px is not None:
+            slide.take_scale(self._um_per_px)
         slide.channel_score = self._verdicts[crop.image].score if crop.image in self._verdicts else 0.0
         if swapped:
             slide.notes = (*slide.notes, "red and blue are swapped in the file: put right")

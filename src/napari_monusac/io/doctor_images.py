@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import SlideError
+from napari_monusac.io.annotation_scale import annotation_um_per_px
 from napari_monusac.io.channels import channel_verdict
 from napari_monusac.io.collection import Collection
 from napari_monusac.io.doctor_report import Finding, finding
 from napari_monusac.io.folders import Crop
 from napari_monusac.io.slides import Slide, channel_sample, middle, open_slide
-from napari_monusac.io.slidetags import xml_um_per_px
 
 #: Images up to this size are decoded whole, to be sure that they can be.
 _WHOLE_PX = 16 * 10**6
@@ -55,7 +55,7 @@ def examine_image(collection: Collection, crop: Crop) -> tuple[list[Finding], Im
         No facts where the image cannot be read.
     """
     try:
-        with open_slide(crop.image, channel_order="rgb") as slide:
+        with open_slide(crop.image, channel_order="rgb", annotation=crop.annotation) as slide:
             pixels = _pixels(slide)
             if not slide.tags.is_aperio:
                 collection.keep_verdict(crop, channel_verdict(middle(pixels)))
@@ -117,8 +117,12 @@ def _siblings(crop: Crop, shape: tuple[int, int]) -> list[Finding]:
 
 
 def _scale(crop: Crop, slide: Slide) -> list[Finding]:
-    stored = slide.um_per_px if slide.um_per_px_source == "tiff" else None
-    noted = xml_um_per_px(crop.annotation) if crop.annotation is not None else None
+    stored = slide.um_per_px if slide.um_per_px_source in ("tiff", "png") else None
+    noted = annotation_um_per_px(crop.annotation) if crop.annotation is not None else None
+    if slide.scale.guessed:
+        return [finding("guessed-um-per-px", slide.scale.notes[-1], crop)]
+    if not slide.scale.is_square:
+        return [finding("unequal-um-per-px", slide.scale.notes[-1], crop)]
     if slide.um_per_px is None and noted is None:
         return [finding("missing-um-per-px", "neither image nor annotation say how many um a pixel has", crop)]
     if stored is not None and noted is not None and abs(stored - noted) > _SCALE_TOLERANCE * stored:

@@ -109,6 +109,16 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "Sizes in um are unknown, and the crop cannot be brought to the scale of the others.",
             "Give um_per_px when you open it, or write MicronsPerPixel into the XML.",
         ),
+        "guessed-um-per-px": Kind(
+            "warning",
+            "The scale is about right: objectives of one magnification differ by a tenth or two.",
+            "Give um_per_px when you open it, or write MicronsPerPixel into the XML.",
+        ),
+        "unequal-um-per-px": Kind(
+            "warning",
+            "Areas are right, but nuclei are stretched: the network has not seen such shapes.",
+            "Find out whether the file is right; if so, save the image with square pixels.",
+        ),
         "contradicting-um-per-px": Kind(
             "warning",
             "Sizes in um are wrong in one of two readings; this program takes the image's.",

@@ -13,6 +13,7 @@ from napari_monusac.core.errors import SlideError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.io.slides import Slide
 from napari_monusac.io.tiff import open_tiff
+from napari_monusac.io.tifflevel import TiffLevel
 
 _TILE = 512
 _WHOLE_PX = 2**24
@@ -57,14 +58,21 @@ def copy_without_label(source: Path, target: Path) -> None:
         The slide is damaged, or the disk is full.
     """
     content = open_tiff(source)
+    levels = [level for level in content.levels if isinstance(level, TiffLevel)]
     try:
+        if len(levels) < len(content.levels):
+            problem = "has red, green and blue in pages of their own: it cannot be copied tile by tile"
+            raise SlideError(source, problem, "save it as an RGB TIFF")
         with (
             atomic_write(target) as temporary,
             tifffile.TiffWriter(temporary, bigtiff=content.file.size > 2**31) as writer,
         ):
-            for k, level in enumerate(content.levels):
+            for k, level in enumerate(levels):
                 options = level.raw_options()
-                options["description"] = impersonal(content.description) if k == 0 else None
+                options["description"] = impersonal(content.description) or None if k == 0 else None
+                if k == 0 and content.scale.y_um and content.scale.x_um and not content.scale.guessed:
+                    options["resolution"] = (1e4 / content.scale.x_um, 1e4 / content.scale.y_um)
+                    options["resolutionunit"] = "CENTIMETER"
                 writer.write(level.raw_segments(), subfiletype=int(k > 0), metadata=None, **options)
     except OSError as error:
         raise SlideError(target, f"cannot be written ({error.strerror})", "check space and rights") from error
@@ -73,7 +81,9 @@ def copy_without_label(source: Path, target: Path) -> None:
 
 
 def impersonal(description: str) -> str:
-    """Aperio's description with nothing but geometry, scale and magnification."""
+    """Aperio's description with nothing but geometry, scale and magnification; of other programs' nothing."""
+    if not description.startswith("Aperio"):
+        return ""
     geometry = description.split("|")[0]
-    kept = re.findall(r"\|\s*((?:AppMag|MPP|OriginalWidth|OriginalHeight)\s*=\s*[\d.]+)", description)
+    kept = re.findall(r"\|\s*((?:AppMag|MPP|OriginalWidth|OriginalHeight)\s*=\s*[\d.,eE+-]+)", description)
     return "|".join([geometry, *kept])

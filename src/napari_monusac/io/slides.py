@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import SlideError
+from napari_monusac.io.annotation_scale import scale_beside
 from napari_monusac.io.channels import ChannelOrder, channel_verdict
+from napari_monusac.io.scale import PLAUSIBLE_UM_PER_PX, Scale, plausible, scale_of
 from napari_monusac.io.segments import SegmentFile, check_budget
-from napari_monusac.io.slidetags import PLAUSIBLE_UM_PER_PX, SlideTags, aperio_tags, plausible, xml_um_per_px
-from napari_monusac.io.tiff import open_tiff
+from napari_monusac.io.slidetags import SlideTags, aperio_tags
+from napari_monusac.io.tiff import TiffContent, open_tiff
+from napari_monusac.io.wholeimage import WholeImage
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -58,7 +61,10 @@ class Slide:
     um_per_px : float or None
         Micrometres per level-0 pixel.
     um_per_px_source : str
-        ``"given"``, ``"tiff"``, ``"xml"`` or ``""`` when it is unknown.
+        ``"given"``, ``"tiff"`` or ``"png"`` (the image states it), ``"xml"`` or ``"geojson"`` (its annotation does),
+        ``"magnification"`` (about right), or ``""`` when it is unknown.
+    scale : Scale
+        Both axes, and how they were found.
     channel_order : {"rgb", "bgr"}
         Order of the channels in the file.
     notes : tuple of str
@@ -72,6 +78,7 @@ class Slide:
         self._levels = levels
         self._file = file
         self.tags = tags or SlideTags()
+        self.scale = Scale()
         self.um_per_px: float | None = None
         self.um_per_px_source = ""
         self.channel_order: ChannelOrder = "rgb"
@@ -166,6 +173,13 @@ class Slide:
     def _in_order(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(pixels[..., ::-1]) if self.channels_swapped else pixels
 
+    def take_scale(self, um_per_px: float) -> None:
+        """Take the user's word on the scale, where neither the image nor its annotation states it."""
+        if self.um_per_px is None or self.scale.guessed:
+            self.notes = tuple(n for n in self.notes if n not in self.scale.notes)
+            self.scale, self.um_per_px_source = Scale(um_per_px, um_per_px, "given"), "given"
+            self.um_per_px = um_per_px
+
     def close(self) -> None:
         """Close the file; arrays in `levels` cannot be read any more."""
         if self._file is not None:
@@ -183,46 +197,18 @@ class Slide:
         return f"<Slide {self.path.name}: {width} x {height} px, {scale}, {len(self._levels)} levels>"
 
 
-class _WholeImage:
-    """A PNG or JPEG: decoded at once, when it is first asked for."""
-
-    def __init__(self, path: Path) -> None:
-        from PIL import Image
-
-        self._path = path
-        self._lock = threading.Lock()
-        self._pixels: NDArray[np.uint8] | None = None
-        try:
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
-                self.shape = (int(image.height), int(image.width))
-        except Exception as error:
-            raise self._damaged(error) from error
-        self.segment_shape = self.shape
-        check_budget(path, *self.shape, "the image")
-
-    def _damaged(self, error: Exception) -> SlideError:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        return SlideError(self._path, f"cannot be decoded ({reason})", "the file is damaged: copy it again")
-
-    def read(self, y: int, x: int, height: int, width: int) -> NDArray[np.uint8]:
-        """Give a region of uint8 (height, width, 3)."""
-        from PIL import Image
-
-        with self._lock:
-            if self._pixels is None:
-                try:
-                    with Image.open(self._path, formats=("PNG", "JPEG")) as image:
-                        self._pixels = np.asarray(image.convert("RGB"), np.uint8)
-                except Exception as error:
-                    raise self._damaged(error) from error
-            return self._pixels[y : y + height, x : x + width].copy()
-
-
-def open_slide(path: str | Path, *, channel_order: ChannelOrder = "auto", um_per_px: float | None = None) -> Slide:
+def open_slide(
+    path: str | Path,
+    *,
+    channel_order: ChannelOrder = "auto",
+    um_per_px: float | None = None,
+    annotation: Path | None = None,
+) -> Slide:
     """Open an image: .svs (one level or a pyramid), TIFF (tiled, striped, RGB, RGBA), PNG or JPEG.
 
     Only the tags are read, and for ``channel_order="auto"`` of a file that Aperio did not write a sample of at most
-    1024 x 1024 px. Label, macro and thumbnail pages of an .svs are never read: they may identify a patient.
+    1024 x 1024 px; where the tags do not tell levels, bits or transparency, some tiles. Label, macro and thumbnail pages
+    are never read, wherever they stand in the file: they may identify a patient.
 
     Parameters
     ----------
@@ -232,6 +218,8 @@ def open_slide(path: str | Path, *, channel_order: ChannelOrder = "auto", um_per
         Order of the channels in the file; ``"auto"`` looks at the stain (see `io.channels`).
     um_per_px : float, optional
         Micrometres per pixel, where the user knows better than the file.
+    annotation : Path, optional
+        The annotation to ask where the image does not state its scale; else those of its name beside it are asked.
 
     Returns
     -------
@@ -246,17 +234,16 @@ def open_slide(path: str | Path, *, channel_order: ChannelOrder = "auto", um_per
     path = Path(path)
     if channel_order not in ("auto", "rgb", "bgr"):
         raise SlideError(path, f"channel order {channel_order!r}", "use auto, rgb or bgr")
-    kind = _kind(path)
-    if kind == "tiff":
+    if _kind(path) == "tiff":
         content = open_tiff(path)
-        tags = aperio_tags(content.description, content.levels[0].shape)
-        slide = Slide(path, content.levels, content.file, tags)
-        slide.notes = ("the fourth channel is left out",) if content.levels[0].has_alpha else ()
-        stored = tags.um_per_px or content.um_per_px
+        slide = Slide(path, content.levels, content.file, _tags(content))
+        scale, source, slide.notes = content.scale, "tiff", content.notes
     else:
-        slide, stored = Slide(path, (_WholeImage(path),)), None
+        whole = WholeImage(path)
+        slide = Slide(path, (whole,))
+        scale, source, slide.notes = scale_of("", whole.shape, whole.resolution), "png", whole.notes
     try:
-        _set_scale(slide, um_per_px, stored)
+        _set_scale(slide, um_per_px, scale, source, annotation)
         _set_channels(slide, channel_order)
     except SlideError:
         slide.close()
@@ -279,17 +266,29 @@ def _kind(path: Path) -> str:
     raise SlideError(path, f"starts with {head!r}: no TIFF, PNG or JPEG", f"use one of {', '.join(IMAGE_SUFFIXES)}")
 
 
-def _set_scale(slide: Slide, given: float | None, stored: float | None) -> None:
+def _tags(content: TiffContent) -> SlideTags:
+    tags = aperio_tags(content.description, content.levels[0].shape)
+    return tags if tags.magnification is not None else replace(tags, magnification=content.magnification)
+
+
+def _set_scale(slide: Slide, given: float | None, scale: Scale, source: str, annotation: Path | None) -> None:
+    """Take the user's word, else what the image states, else its annotation, else a guess from the magnification."""
     if given is not None:
         if plausible(given) is None:
             low, high = PLAUSIBLE_UM_PER_PX
             raise SlideError(slide.path, f"um_per_px {given:g}", f"give a value of {low:g} to {high:g}")
-        slide.um_per_px, slide.um_per_px_source = given, "given"
-    elif plausible(stored) is not None:
-        slide.um_per_px, slide.um_per_px_source = stored, "tiff"
+        slide.scale, slide.um_per_px_source = Scale(given, given, "given"), "given"
+    elif scale.um_per_px is not None and not scale.guessed:
+        slide.scale, slide.um_per_px_source = scale, source
     else:
-        slide.um_per_px = xml_um_per_px(slide.path.with_suffix(".xml"))
-        slide.um_per_px_source = "xml" if slide.um_per_px else ""
+        beside = scale_beside(slide.path, annotation)
+        if beside is not None:
+            um_per_px, kind = beside
+            slide.scale, slide.um_per_px_source = Scale(um_per_px, um_per_px, kind), kind
+        else:
+            slide.scale, slide.um_per_px_source = scale, "magnification" if scale.guessed else ""
+    slide.um_per_px = slide.scale.um_per_px
+    slide.notes = (*slide.notes, *slide.scale.notes)
 
 
 def _set_channels(slide: Slide, order: ChannelOrder) -> None:

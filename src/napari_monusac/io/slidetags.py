@@ -1,13 +1,11 @@
-"""Scale, magnification and place in the parent slide: what Aperio's description and ImageScope's XML say."""
+"""Scale, magnification and place in the parent slide: what Aperio's description says."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-#: Micrometres per pixel outside of this range are no microscope's.
-PLAUSIBLE_UM_PER_PX = (0.05, 20.0)
+from napari_monusac.io.scale import magnification_of, scale_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +48,8 @@ def aperio_tags(text: str, shape: tuple[int, int]) -> SlideTags:
     """
     if not text.startswith("Aperio"):
         return SlideTags()
-    values = dict(re.findall(r"\|\s*(AppMag|MPP)\s*=\s*([\d.]+)", text))
-    um_per_px, magnification = plausible(_number(values.get("MPP"))), _number(values.get("AppMag"))
+    scale = scale_of(text, shape)
+    um_per_px, magnification = None if scale.guessed else scale.um_per_px, magnification_of(text)
     cut = re.search(r"(\d+)x(\d+)\s*\[(\d+),(\d+)\s+(\d+)x(\d+)\]", text)
     if cut is not None:
         parent_width, parent_height, x, y, width, height = (int(v) for v in cut.groups())
@@ -59,33 +57,3 @@ def aperio_tags(text: str, shape: tuple[int, int]) -> SlideTags:
         if is_crop and (height, width) == shape:
             return SlideTags(um_per_px, magnification, (y, x), (parent_height, parent_width), is_aperio=True)
     return SlideTags(um_per_px, magnification, is_aperio=True)
-
-
-def plausible(um_per_px: float | None) -> float | None:
-    """Return the value where a microscope can have it, else None."""
-    low, high = PLAUSIBLE_UM_PER_PX
-    return um_per_px if um_per_px is not None and low <= um_per_px <= high else None
-
-
-def xml_um_per_px(path: Path) -> float | None:
-    """Micrometres per pixel of an ImageScope file, from its first bytes; None where it does not say.
-
-    Parameters
-    ----------
-    path : Path
-        An .xml file; need not exist.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except OSError:
-        return None
-    match = re.search(rb'MicronsPerPixel\s*=\s*["\']([^"\']+)["\']', head)
-    return plausible(_number(match.group(1).decode("ascii", "replace"))) if match else None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None

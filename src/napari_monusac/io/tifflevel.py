@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import SlideError
 from napari_monusac.io.codestreams import jpeg2000_size, jpeg_size, ycbcr_to_rgb
+from napari_monusac.io.depth import on_glass, to_8_bits
 from napari_monusac.io.segments import SegmentFile, budget_bytes
 
 _COMPRESSIONS = {
@@ -20,7 +21,11 @@ _COMPRESSIONS = {
     33004: "JPEG 2000", 33005: "Aperio JPEG 2000", 34712: "JPEG 2000", 50000: "zstd",
 }  # fmt: skip
 _JPEG2000 = {33003, 33004, 33005, 34712}
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+#: TIFF's ExtraSamples: colours multiplied by alpha, and not.
+_MULTIPLIED, _ALPHA = 1, 2
+#: Tiles or strips that are looked at where tags leave the range of the pixels open.
+_SAMPLED = 24
 
 
 @cache
@@ -47,7 +52,10 @@ class TiffLevel:
     def __init__(self, file: SegmentFile, page: Any) -> None:
         self._file, self._page = file, page
         self._check_form()
-        self._colormap = np.asarray(page.colormap) if int(page.photometric) == _PALETTE else None
+        self._colormap = _palette(page) if int(page.photometric) == _PALETTE else None
+        #: The value that stands for white (see `io.depth`), and whether the last channel is laid on white glass.
+        self.white = int(2 ** min(int(page.bitspersample), 8 * page.dtype.itemsize) - 1)
+        self.clear_is_glass = self.has_alpha
         # tifffile looks into the file to build the decoder: now, while it is open
         self._decode = page.decode
         self._tables: dict[str, Any] = {}
@@ -66,9 +74,60 @@ class TiffLevel:
         self._check_segments()
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels in the file."""
+        found: np.dtype[Any] = self._page.dtype
+        return found
+
+    @property
     def has_alpha(self) -> bool:
-        """Whether there is a fourth channel (it is left out)."""
-        return int(self._page.samplesperpixel) in (2, 4)
+        """Whether the last channel says how opaque a pixel is."""
+        extra = [int(e) for e in self._page.extrasamples or ()]
+        return len(extra) == 1 and extra[0] in (_MULTIPLIED, _ALPHA)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is a channel behind the colours; what is not alpha is left out."""
+        return int(self._page.samplesperpixel) > self._colours
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether there is one channel without a palette."""
+        return self._colours == 1 and self._colormap is None
+
+    @property
+    def _keeps_ycbcr(self) -> bool:
+        """Whether the decoder leaves YCbCr as it is."""
+        return int(self._page.compression) not in _JPEG2000 | {7}
+
+    @property
+    def _colours(self) -> int:
+        photometric, samples = int(self._page.photometric), int(self._page.samplesperpixel)
+        if photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE):
+            return 3 if samples == 3 else 1
+        return 4 if photometric == _CMYK else 3
+
+    def extremes(self) -> tuple[int, int, int]:
+        """Brightest value of the colours, largest and least of the last channel, over some tiles or strips of the page.
+
+        Returns
+        -------
+        brightest, most_opaque, least_opaque : int
+            As stored.
+
+        Raises
+        ------
+        SlideError
+            One of them is damaged.
+        """
+        n = self._grid[0] * self._grid[1]
+        brightest, opaque, clear = 0, 0, 65535
+        for index in sorted({round(k) for k in np.linspace(0, n - 1, min(n, _SAMPLED))}):
+            pixels = self._raw_segment(index)
+            brightest = max(brightest, int(pixels[..., : self._colours].max(initial=0)))
+            opaque = max(opaque, int(pixels[..., -1].max(initial=0)))
+            clear = min(clear, int(pixels[..., -1].min()) if pixels.size else clear)
+        return brightest, opaque, clear
 
     def _refuse(self, problem: str, mend: str) -> SlideError:
         return SlideError(self._file.path, problem, mend)
@@ -84,11 +143,16 @@ class TiffLevel:
             raise self._refuse(f"compression {int(page.compression)} cannot be read (known: {known})", mend)
         if page.dtype not in (np.uint8, np.uint16):
             raise self._refuse(f"pixels of {page.bitspersample} bits ({page.dtype}) cannot be read", mend)
-        if int(page.photometric) not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR):
-            raise self._refuse(f"photometric interpretation {int(page.photometric)} cannot be read", mend)
-        colour = int(page.photometric) in (_RGB, _YCBCR)
-        if int(page.samplesperpixel) not in ((3, 4) if colour else (1, 2)):
-            raise self._refuse(f"{page.samplesperpixel} channels cannot be read", mend)
+        photometric, samples = int(page.photometric), int(page.samplesperpixel)
+        if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR):
+            raise self._refuse(f"photometric interpretation {photometric} cannot be read", mend)
+        # three greys are red, green and blue that were written without saying so
+        samples_of = {_PALETTE: (1, 2), _CMYK: (4, 5), _BLACK_IS_ZERO: (1, 2, 3), _WHITE_IS_ZERO: (1, 2)}
+        if samples not in samples_of.get(photometric, (3, 4)):
+            what = f"{samples} channels are no red, green and blue of a stained slide (fluorescence?)"
+            raise self._refuse(what, "export the H&E image as RGB")
+        if photometric == _YCBCR and int(page.compression) != 7 and tuple(page.subsampling or (1, 1)) != (1, 1):
+            raise self._refuse("YCbCr with coarser colours, not compressed as JPEG, cannot be read", mend)
 
     def _check_segments(self) -> None:
         need = self._grid[0] * self._grid[1] * self._planes
@@ -167,11 +231,14 @@ class TiffLevel:
         key = (int(self._page.offset), index)
         segment = self._file.cached(key)
         if segment is None:
-            n = self._grid[0] * self._grid[1]
-            planes = [self._decoded(index + k * n) for k in range(self._planes)]
-            segment = self._as_rgb(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1))
+            segment = self._as_rgb(self._raw_segment(index))
             self._file.keep(key, segment)
         return segment
+
+    def _raw_segment(self, index: int) -> NDArray[Any]:
+        n = self._grid[0] * self._grid[1]
+        planes = [self._decoded(index + k * n) for k in range(self._planes)]
+        return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
 
     def _decoded(self, index: int) -> NDArray[Any]:
         n = self._grid[0] * self._grid[1]
@@ -204,13 +271,50 @@ class TiffLevel:
             raise self._refuse(f"{where} {claim} in a tile of {sw} x {sh} px", "the file is damaged: copy it again")
 
     def _as_rgb(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
-        photometric = int(self._page.photometric)
+        photometric, colours = int(self._page.photometric), self._colours
         if self._colormap is not None:
-            return np.ascontiguousarray(np.moveaxis(self._colormap[:, pixels[..., 0]] >> 8, 0, -1), np.uint8)
-        if pixels.dtype == np.uint16:
-            pixels = (pixels >> 8).astype(np.uint8)
-        if photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
-            grey = pixels[..., :1] if photometric == _BLACK_IS_ZERO else 255 - pixels[..., :1]
-            return np.asarray(np.repeat(grey, 3, axis=-1), np.uint8)
-        rgb = np.ascontiguousarray(pixels[..., :3])
-        return ycbcr_to_rgb(rgb) if int(self._page.compression) == 33003 else rgb
+            rgb = self._colormap[np.minimum(pixels[..., 0], len(self._colormap) - 1)]
+        else:
+            values = to_8_bits(pixels[..., :colours], self.white)
+            if photometric == _CMYK:
+                rgb = _cmyk_to_rgb(values)
+            elif int(self._page.compression) == 33003 or (photometric == _YCBCR and self._keeps_ycbcr):
+                rgb = ycbcr_to_rgb(values)
+            else:
+                rgb = 255 - values if photometric == _WHITE_IS_ZERO else values
+            rgb = np.repeat(rgb, 3, axis=-1) if colours == 1 else rgb
+        if self.has_alpha and self.clear_is_glass:
+            opaque = 2 ** (8 * pixels.dtype.itemsize) - 1
+            multiplied = int(self._page.extrasamples[0]) == _MULTIPLIED
+            rgb = on_glass(rgb, to_8_bits(pixels[..., -1], opaque), multiplied=multiplied)
+        return np.ascontiguousarray(rgb, np.uint8)
+
+
+class PlanesLevel:
+    """Red, green and blue of three pages as an array-like of uint8 (y, x, 3).
+
+    Parameters
+    ----------
+    planes : sequence of TiffLevel
+        Grey pages of one size: red, green, blue.
+    """
+
+    def __init__(self, planes: Sequence[TiffLevel]) -> None:
+        self.planes = tuple(planes)
+        self.shape, self.segment_shape = self.planes[0].shape, self.planes[0].segment_shape
+
+    def read(self, y: int, x: int, height: int, width: int) -> NDArray[np.uint8]:
+        """Decode a region that lies inside the pages: uint8 (height, width, 3)."""
+        return np.stack([plane.read(y, x, height, width)[..., 0] for plane in self.planes], axis=-1)
+
+
+def _palette(page: Any) -> NDArray[np.uint8]:
+    """Colours of a palette, uint8 (entries, 3): of 16 bits, or of 8 where a writer has not scaled them up."""
+    colours = np.asarray(page.colormap).T
+    return np.asarray(colours if colours.max(initial=0) < 256 else colours >> 8, np.uint8)
+
+
+def _cmyk_to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cyan, magenta, yellow and black as inks on white paper; without a colour profile, as other readers do."""
+    clear = 255 - pixels.astype(np.uint16)
+    return np.asarray((clear[..., :3] * clear[..., 3:] + 127) // 255, np.uint8)

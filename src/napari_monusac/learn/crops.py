@@ -17,6 +17,7 @@ from napari_monusac.core.errors import MonusacError, ShapeError, TrainingError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.collection import Collection, Crop
+from napari_monusac.io.scale import check_enlargement
 from napari_monusac.learn.plan import width_on_image
 from napari_monusac.learn.scale import CropHeader, scaled_annotation, scaled_shape, training_factor
 from napari_monusac.learn.source import Source, resampled, scale_factor
@@ -271,9 +272,10 @@ class CropStore:
         Raises
         ------
         MonusacError
-            The image or the annotation is missing or damaged.
+            The image or the annotation is missing or damaged, or the image is far too coarse for the run's scale.
         """
         header = self.header(name)
+        check_enlargement(self.collection.crop(name).image, header.um_per_px, self.um_per_px)
         return scaled_shape(header.shape, training_factor(header.um_per_px, self.um_per_px))
 
     def centres(self, name: str) -> dict[int, NDArray[np.float64]]:

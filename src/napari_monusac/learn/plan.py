@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.io.scale import check_enlargement
 from napari_monusac.learn.engine import Engine
 from napari_monusac.learn.source import Source, cropped, resample, resampled, scale_factor
 from napari_monusac.learn.stain_sample import normalised, sample_pixels, stain_note
@@ -136,7 +137,10 @@ def plan_tiles(
     """
     place = Box(0, 0, *whole.shape) if region is None else Box(*(int(v) for v in region))
     cropped(whole, place)  # refuses what lies outside
+    check_enlargement(whole.path, whole.um_per_px, expected.um_per_px)
+    told = whole.notes
     whole, notes = _stained(whole, expected)
+    notes[:0] = told
     factor = scale_factor(whole.um_per_px, expected.um_per_px)
     around = _with_context(place, whole.shape, factor, expected.patch_px)
     part = cropped(whole, around)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError
-from napari_monusac.io.slidetags import PLAUSIBLE_UM_PER_PX, plausible
+from napari_monusac.io.scale import PLAUSIBLE_UM_PER_PX, plausible
 from napari_monusac.learn.frame import mirrored
 from napari_monusac.learn.tiles import Box
 
@@ -38,12 +38,15 @@ class Source:
         Scale.
     path : Path or None
         The file it comes from.
+    notes : tuple of str
+        What the user should be told of its scale.
     """
 
     shape: tuple[int, int]
     read: Reader
     um_per_px: float | None = None
     path: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def padded(self, box: Box) -> NDArray[np.uint8]:
         """Read a box that may reach past the image; what lies outside is the image mirrored at its edge."""
@@ -82,7 +85,8 @@ def as_source(image: Any, um_per_px: float | None = None) -> Source:
 
         image = open_slide(image)
     if hasattr(image, "read") and hasattr(image, "levels"):
-        source = Source(image.shape, image.read, um_per_px or image.um_per_px, Path(image.path))
+        notes = () if um_per_px or not hasattr(image, "scale") else image.scale.notes
+        source = Source(image.shape, image.read, um_per_px or image.um_per_px, Path(image.path), notes)
     else:
         source = array_source(image[0] if isinstance(image, list | tuple) else image, um_per_px)
     if min(source.shape) < SMALLEST_PX:

@@ -122,6 +122,7 @@ def _common(slide: Slide, annotation: Annotation | None, crop: Crop | None, root
         "crop": crop.name if crop is not None else slide.name,
         "patient": crop.patient if crop is not None else None,
         "um_per_px": slide.um_per_px,
+        "um_per_px_guessed": slide.scale.guessed,
         "origin_px": slide.origin_px,
         "channels_swapped": slide.channels_swapped,
         "notes": slide.notes,

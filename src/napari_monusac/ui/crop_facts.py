@@ -47,7 +47,8 @@ class CropFacts(QWidget):
         self.um.setToolTip("Micrometres a pixel of this crop; 0.25 is a scan at 40x")
         self.apply = QPushButton("Use this scale")
         self.apply.setToolTip("Show this crop at this scale until it is closed; its files stay as they are")
-        self.scale = row(QLabel("Scale unknown"), self.um, self.apply)
+        self.unknown = QLabel("Scale unknown")
+        self.scale = row(self.unknown, self.um, self.apply)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.text, self.channels, self.scale):
@@ -69,8 +70,11 @@ class CropFacts(QWidget):
         size = f"{width} x {height} px" + (f", {width * um:.0f} x {height * um:.0f} µm at {um:g} µm/px" if um else "")
         origin = about.get("origin_px")
         place = f"; from ({origin[1]}, {origin[0]}) of its slide" if origin else ""
-        self.text.say(f"{size}{place}")
-        self.scale.setVisible(not um)
+        notes = "".join(f"\n{note[:1].upper()}{note[1:]}." for note in about.get("notes", ()))
+        self.text.say(f"{size}{place}{notes}")
+        guessed = bool(about.get("um_per_px_guessed"))
+        self.scale.setVisible(not um or guessed)
+        self.unknown.setText("Scale guessed" if guessed else "Scale unknown")
         self.channels.setVisible(str(about.get("image", "")).lower().endswith((".tif", ".tiff")))
 
     def _overrule(self) -> None:
@@ -90,7 +94,7 @@ class CropFacts(QWidget):
         for layer in canvas.our_layers(self.viewer):
             layer.scale = (*layer.scale[:-2], um, um)
             layer.units = (*layer.units[:-2], "um", "um")
-            layer.metadata["monusac"]["um_per_px"] = um
+            layer.metadata["monusac"].update(um_per_px=um, um_per_px_guessed=False)
         self.viewer.reset_view()
         self.refresh()
         self.model.layers_changed.emit()

@@ -1,0 +1,91 @@
+"""The scale that an annotation states: of a given file, or of the one that lies beside an image."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+from napari_monusac.io.scale import plausible, scale_number
+
+#: An ImageScope file says it in its root element, our GeoJSON before or behind its features.
+_END_BYTES = 64 * 2**10
+_XML = re.compile(r"""MicronsPerPixel\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
+_JSON = re.compile(r"""["']umPerPx["']\s*:\s*["']?([^"',}\]\s]+(?:,\d+(?=["']))?)""")
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
+)  # fmt: skip
+
+
+def annotation_um_per_px(path: Path) -> float | None:
+    """Micrometres per pixel that an annotation file states; None where it does not, or where no microscope has them.
+
+    Parameters
+    ----------
+    path : Path
+        ImageScope XML in any encoding (``MicronsPerPixel``), or GeoJSON as we write it (``umPerPx``); need not exist.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_END_BYTES)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(len(head), size - _END_BYTES))
+            tail = file.read()
+    except OSError:
+        return None
+    text, is_json = _text(head), path.suffix.lower() in (".geojson", ".json")
+    match = _JSON.search(text) or _JSON.search(_text(tail)) if is_json else _XML.search(text)
+    return plausible(scale_number(next((g for g in match.groups() if g is not None), None))) if match else None
+
+
+def _text(content: bytes) -> str:
+    """Text of whatever encoding: by its mark, else by the zeros between ASCII letters; Latin-1 never fails."""
+    for mark, encoding in _BOMS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, "replace")
+    if content[1:2] == b"\0":
+        return content.decode("utf-16-le", "replace")
+    if content[:1] == b"\0":
+        return content.decode("utf-16-be", "replace")
+    return content.decode("latin-1")
+
+
+def scale_beside(image: Path, annotation: Path | None = None) -> tuple[float, str] | None:
+    """Micrometres per pixel of the annotation that belongs to an image.
+
+    Parameters
+    ----------
+    image : Path
+        The image.
+    annotation : Path, optional
+        Its annotation, where that is known; else those of its name beside it are asked: ``a.xml``, ``a.XML``,
+        ``a.geojson``, ``a.tif.geojson``, for ``a.ome.tif`` also ``a.xml``.
+
+    Returns
+    -------
+    um_per_px, kind : float, {"xml", "geojson"}
+        None where no annotation states it.
+    """
+    for path in [annotation] if annotation is not None else _annotations_beside(image):
+        um_per_px = annotation_um_per_px(path)
+        if um_per_px is not None:
+            return um_per_px, path.suffix.lower().lstrip(".")
+    return None
+
+
+def _annotations_beside(image: Path) -> list[Path]:
+    """Annotations of the image's name in its folder, .xml first; case and composition of letters do not count."""
+    stems = [image.name, image.stem, *([image.stem[:-4]] if image.stem.lower().endswith(".ome") else [])]
+    wanted = [_key(stem + suffix) for suffix in (".xml", ".geojson") for stem in reversed(stems)]
+    try:
+        names = {_key(path.name): path for path in sorted(image.parent.iterdir())}
+    except OSError:
+        return []
+    return [names[key] for key in wanted if key in names]
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
