@@ -29,6 +29,8 @@ _PLAIN = {
     "missing-annotation": "images without an annotation",
     "missing-um-per-px": "scale (µm a pixel) unknown",
     "contradicting-um-per-px": "two scales that contradict each other",
+    "guessed-um-per-px": "a scale guessed from the magnification",
+    "unequal-um-per-px": "pixels that are not square",
     "missing-scale-in-xml": "scale missing in the annotation",
     "unknown-class": "unknown names of classes",
     "unclassified-nuclei": "nuclei without a class",
