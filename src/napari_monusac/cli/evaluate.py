@@ -42,6 +42,9 @@ def evaluate(
         Literal["mask", "discount"],
         typer.Option("--ambiguous", help="Leave Ambiguous regions out, or forgive what is found there."),
     ] = "mask",
+    within_regions: Annotated[
+        bool, typer.Option("--within-regions", help="Leave out what lies outside the regions of interest of the truth.")
+    ] = False,
     boundary_width: Annotated[int, typer.Option("--boundary-width", help="For Dice inside and boundary, px.")] = 3,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Where a checkpoint's predictions are kept; else they are not.")
@@ -65,27 +68,36 @@ def evaluate(
             truth,
             folders[0],
             crops=crops,
+            within_regions=within_regions,
             ambiguous=ambiguous,
             boundary_width=boundary_width,
             progress=lambda done, total, name: step(done / max(1, total), f"scoring {name}"),
             should_stop=stopping,
             each=evidence.add if report is not None else None,
-            command=_command(truth, pred, before, crops, ambiguous, boundary_width),
+            command=_command(truth, pred, before, crops, ambiguous, boundary_width, within_regions=within_regions),
         )
-        guard = _compare(truth, folders, crops, step)
+        guard = _compare(truth, folders, crops, step, within_regions=within_regions)
         if report is not None:
             _write_report(result, report, evidence, folders[0])
     _answer(result, guard, as_json)
 
 
 def _command(
-    truth: Path, pred: Path, before: Path | None, crops: list[str] | None, ambiguous: str, boundary_width: int
+    truth: Path,
+    pred: Path,
+    before: Path | None,
+    crops: list[str] | None,
+    ambiguous: str,
+    boundary_width: int,
+    *,
+    within_regions: bool,
 ) -> str:
     """What to type to get the same numbers again."""
     words = ["napari-monusac", "evaluate", "--truth", str(truth), "--pred", str(pred)]
     words += ["--before", str(before)] if before is not None else []
     words += [word for crop in crops or () for word in ("--crop", crop)]
     words += ["--ambiguous", ambiguous] if ambiguous != "mask" else []
+    words += ["--within-regions"] if within_regions else []
     words += ["--boundary-width", str(boundary_width)] if boundary_width != 3 else []
     return shlex.join(words)
 
@@ -125,14 +137,19 @@ def _predictions(
 
 
 def _compare(
-    truth: Path, folders: list[Path], crops: list[str] | None, step: Callable[[float, str], None]
+    truth: Path,
+    folders: list[Path],
+    crops: list[str] | None,
+    step: Callable[[float, str], None],
+    *,
+    within_regions: bool,
 ) -> Guard | None:
     if len(folders) < 2:
         return None
     from napari_monusac.scoring.guard import guard_folders
 
     step(0.99, "comparing nucleus by nucleus")
-    return guard_folders(truth, before=folders[1], after=folders[0], crops=crops)
+    return guard_folders(truth, before=folders[1], after=folders[0], crops=crops, within_regions=within_regions)
 
 
 def _answer(result: Evaluation, guard: Guard | None, as_json: bool) -> None:

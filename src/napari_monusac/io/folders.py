@@ -15,7 +15,7 @@ from napari_monusac.io.slides import IMAGE_SUFFIXES
 
 Part = Literal["train", "test"]
 #: Suffixes of annotations, the preferred one first.
-ANNOTATION_SUFFIXES = (".xml", ".geojson")
+ANNOTATION_SUFFIXES = (".xml", ".geojson", ".annotations")
 #: Folders below this depth are not looked into; no MoNuSAC layout goes deeper.
 DEEPEST = 5
 _PART_ORDER: dict[Part | None, int] = {"train": 0, "test": 1, None: 2}

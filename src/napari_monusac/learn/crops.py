@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import psutil
@@ -16,7 +16,9 @@ from napari_monusac.core.classes import CLASSES, IGNORE_INDEX
 from napari_monusac.core.errors import MonusacError, ShapeError, TrainingError
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.collection import Collection
+from napari_monusac.io.interest import nuclei_within_regions
 from napari_monusac.learn.stain import normalise_stain, stain_strength
+from napari_monusac.masks.left_out import LeftOut, left_out
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.ternary import ternary_map
 
@@ -36,9 +38,11 @@ class TrainingCrop:
     image : uint8 (y, x, 3)
         RGB.
     semantic, ternary : uint8 (y, x)
-        Class numbers; 255 inside Ambiguous regions, and in `semantic` on nuclei of unknown class.
+        Class numbers; 255 inside Ambiguous regions (and outside regions of interest, where the recipe says so), and in `semantic` on nuclei of unknown class.
     stain : float64 (2,) or None
         Mean concentrations of haematoxylin and eosin, before any normalisation.
+    left_out : LeftOut
+        What its annotation holds that the targets do not.
     """
 
     name: str
@@ -46,6 +50,7 @@ class TrainingCrop:
     semantic: NDArray[np.uint8]
     ternary: NDArray[np.uint8]
     stain: NDArray[np.float64] | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -72,7 +77,8 @@ def load_crop(collection: Collection, name: str, recipe: TrainingRecipe) -> Trai
         image = np.ascontiguousarray(slide.read(0, 0, height, width))
     if image.shape != (height, width, 3):
         raise ShapeError(f"{crop.image}: pixels of shape {image.shape}, not {(height, width, 3)}", "replace the file")
-    maps = label_maps(collection.annotation(crop), (height, width))
+    annotation = collection.annotation(crop)
+    maps = label_maps(annotation, (height, width), within_regions=recipe.within_regions)
     ternary = ternary_map(maps.instances, boundary_width=recipe.boundary_width).copy()
     semantic = maps.semantic.copy()
     ternary[maps.ignore] = IGNORE_INDEX
@@ -80,7 +86,7 @@ def load_crop(collection: Collection, name: str, recipe: TrainingRecipe) -> Trai
     strength = stain_strength(image)
     if recipe.stain == "normalise":
         image = normalise_stain(image)
-    return TrainingCrop(name, image, semantic, ternary, strength)
+    return TrainingCrop(name, image, semantic, ternary, strength, left_out(annotation, maps))
 
 
 class CropStore:
@@ -90,7 +96,7 @@ class CropStore:
     ----------
     collection : Collection
     recipe : TrainingRecipe
-        `boundary_width` and `stain` decide the arrays.
+        `boundary_width`, `within_regions` and `stain` decide the arrays.
     budget_bytes : int, optional
         Memory that may be filled; by default four tenths of what is free, 8 GiB at most.
 
@@ -192,7 +198,9 @@ class CropStore:
             The annotation is damaged.
         """
         found: dict[int, list[NDArray[np.float64]]] = {int(c): [] for c in CLASSES}
-        for nucleus in self.collection.annotation(self.collection.crop(name)).nuclei:
+        annotation = self.collection.annotation(self.collection.crop(name))
+        nuclei = nuclei_within_regions(annotation) if self.recipe.within_regions else annotation.nuclei
+        for nucleus in nuclei:
             if int(nucleus.nucleus_class) in found:
                 found[int(nucleus.nucleus_class)].append(nucleus.vertices.mean(0))
         return {k: np.array(v).reshape(-1, 2) for k, v in found.items()}

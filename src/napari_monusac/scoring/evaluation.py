@@ -167,6 +167,7 @@ class Evaluation(_Model):
     """Everything that one comparison of predictions with truth says."""
 
     ambiguous: Literal["mask", "discount"] = "mask"
+    within_regions: bool = Field(False, description="Outside the regions of interest nothing was scored")
     boundary_width: int = 3
     bootstrap: int = 0
     seed: int = 0

@@ -40,6 +40,10 @@ class FolderPairs:
         The predictions.
     only : collection of str or None
         Names of the crops to take; None for all.
+    within_regions : bool
+        Whether what lies outside the regions of interest is left out, as Ambiguous regions are.
+    with_regions : set of str
+        Names of the crops read so far whose truth has regions of interest.
     fingerprints, checkpoints : list of str
         Of the predictions read so far, each once.
     """
@@ -47,6 +51,8 @@ class FolderPairs:
     collection: Crops
     predictions: PredictionFolder
     only: Collection[str] | None = None
+    within_regions: bool = False
+    with_regions: set[str] = field(default_factory=set)
     fingerprints: list[str] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
 
@@ -91,7 +97,9 @@ class FolderPairs:
         with self.collection.open(crop) as slide:
             shape, um_per_px = slide.shape, slide.um_per_px
         annotation = self.collection.annotation(crop)
-        maps = label_maps(annotation, shape)
+        maps = label_maps(annotation, shape, within_regions=self.within_regions)
+        if annotation.regions_of_interest:
+            self.with_regions.add(crop.name)
         predicted = self.predictions.read(path, shape)
         for seen, value in ((self.fingerprints, predicted.fingerprint), (self.checkpoints, predicted.checkpoint)):
             if value and value not in seen:
@@ -130,7 +138,13 @@ def _part(predicted: PredictedNuclei, shape: tuple[int, int]) -> tuple[slice, sl
     return slice(0, shape[0]), slice(0, shape[1])
 
 
-def folder_pairs(truth: str | Path, prediction: str | Path, *, crops: Collection[str] | None = None) -> FolderPairs:
+def folder_pairs(
+    truth: str | Path,
+    prediction: str | Path,
+    *,
+    crops: Collection[str] | None = None,
+    within_regions: bool = False,
+) -> FolderPairs:
     """Pair the crops of a collection with the predictions of a folder.
 
     Parameters
@@ -141,13 +155,15 @@ def folder_pairs(truth: str | Path, prediction: str | Path, *, crops: Collection
         Predictions; see `napari_monusac.scoring.predictions` for the forms.
     crops : collection of str, optional
         Names of the crops to take.
+    within_regions : bool
+        Leave out what lies outside the regions of interest of the truth (crops without any: nothing).
 
     Raises
     ------
     CollectionError, FileProblem
         A folder is missing or holds nothing.
     """
-    return FolderPairs(open_collection(truth), PredictionFolder(prediction), crops)
+    return FolderPairs(open_collection(truth), PredictionFolder(prediction), crops, within_regions)
 
 
 def evaluate_folders(
@@ -155,6 +171,7 @@ def evaluate_folders(
     prediction: str | Path,
     *,
     crops: Collection[str] | None = None,
+    within_regions: bool = False,
     ambiguous: AmbiguousRule = "mask",
     tolerances_px: tuple[int, ...] = TOLERANCES_PX,
     boundary_width: int = 3,
@@ -171,7 +188,7 @@ def evaluate_folders(
 
     Parameters
     ----------
-    truth, prediction, crops
+    truth, prediction, crops, within_regions
         See `folder_pairs`.
     ambiguous, tolerances_px, boundary_width, bootstrap, seed
         See `napari_monusac.scoring.report.evaluate`.
@@ -191,7 +208,7 @@ def evaluate_folders(
     Cancelled
         `should_stop` said so.
     """
-    pairs = folder_pairs(truth, prediction, crops=crops)
+    pairs = folder_pairs(truth, prediction, crops=crops, within_regions=within_regions)
     digests = hashlib.sha256(), hashlib.sha256()
 
     def watched() -> Iterator[CropPair]:
@@ -222,7 +239,8 @@ def evaluate_folders(
     provenance = _provenance(pairs, truth, prediction, digests[0].hexdigest(), digests[1].hexdigest())
     if command:
         provenance = provenance.model_copy(update={"command": command})
-    return result.model_copy(update={"notes": _notes(pairs), "provenance": provenance})
+    more = {"notes": _notes(pairs), "provenance": provenance, "within_regions": within_regions}
+    return result.model_copy(update=more)
 
 
 def _notes(pairs: FolderPairs) -> tuple[str, ...]:
@@ -231,6 +249,12 @@ def _notes(pairs: FolderPairs) -> tuple[str, ...]:
     if missing:
         shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         notes.append(f"{len(missing)} of {len(pairs.crops)} crops have no prediction and are left out: {shown}")
+    if pairs.with_regions:
+        where = f"{len(pairs.with_regions)} of {len(pairs)} crops have regions of interest"
+        what = (
+            "what lies outside of them is left out" if pairs.within_regions else "they are scored outside of them too"
+        )
+        notes.append(f"{where}: {what}")
     if len(pairs.fingerprints) > 1:
         notes.append(f"the predictions come from {len(pairs.fingerprints)} recipes: {', '.join(pairs.fingerprints)}")
     return tuple(notes)
@@ -242,6 +266,7 @@ def _provenance(pairs: FolderPairs, truth: str | Path, prediction: str | Path, o
     checkpoint = pairs.checkpoints[0] if len(pairs.checkpoints) == 1 else ", ".join(pairs.checkpoints)
     file = Path(checkpoint) / "best.safetensors" if Path(checkpoint).is_dir() else Path(checkpoint)
     command = ["napari-monusac", "evaluate", "--truth", str(truth), "--pred", str(prediction)]
+    command += ["--within-regions"] if pairs.within_regions else []
     return Provenance(
         truth=str(truth),
         prediction=str(prediction),

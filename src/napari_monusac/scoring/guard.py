@@ -142,6 +142,7 @@ def guard_folders(
     after: str | Path,
     *,
     crops: Collection[str] | None = None,
+    within_regions: bool = False,
     bootstrap: int = BOOTSTRAP,
     seed: int = 0,
 ) -> Guard:
@@ -154,7 +155,7 @@ def guard_folders(
     MonusacError
         They hold no crop in common.
     """
-    first, second = (folder_pairs(truth, folder, crops=crops) for folder in (before, after))
+    first, second = (folder_pairs(truth, f, crops=crops, within_regions=within_regions) for f in (before, after))
     names = {c.name for c, _ in first.pairable} & {c.name for c, _ in second.pairable}
     left = len({c.name for c, _ in (*first.pairable, *second.pairable)}) - len(names)
     first.only = second.only = names
