@@ -338,3 +338,66 @@ def test_the_real_folder(shared_data: Path) -> None:
     assert len(negative.nuclei) == 20
     assert report.nuclei["Neutrophil"] == 65
     assert [f.path for f in report.of("missing-image")] == [str(next(shared_data.rglob("TCGA-XS-A8TJ*.xml")))]
+
+
+def typed(kind: str, points: list[tuple[float, float]], label: str = "Lymphocyte") -> str:
+    """One layer with one region of this ``Type``."""
+    vertices = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in points)
+    return (
+        f'<Annotation Id="1" Name=""><Attributes><Attribute Name="{label}" Id="0" Value=""/></Attributes><Regions>'
+        f'<Region Id="1" Type="{kind}"><Vertices>{vertices}</Vertices></Region></Regions></Annotation>'
+    )
+
+
+def test_shapes_are_told_and_never_deleted(tmp_path: Path) -> None:
+    shapes = [("2", [(20, 20), (50, 60)]), ("1", [(80, 20), (110, 60)]), ("4", [(5, 5), (9, 90)]), ("17", [(5, 5)])]
+    text = f'<Annotations MicronsPerPixel="0.25">{"".join(typed(k, p) for k, p in shapes)}</Annotations>'
+    crop(tmp_path / "data", "a_1", 1, text)
+    report = examine(tmp_path / "data")
+    assert not codes(report) & {"degenerate-region", "zero-area", "unreadable-annotation"}
+    assert [f.nuclei for f in report.of("boxed-shape")] == [(0, 1)]
+    assert [f.nuclei for f in report.of("not-an-area")] == [(2, 3)]
+    fix(report, tmp_path / "out")
+    mended = read_annotation(tmp_path / "out" / "a_1.xml")
+    assert [r.role for r in mended.regions] == ["nucleus", "nucleus", "mark", "mark"]
+    assert np.array_equal(drawn(tmp_path / "data" / "a_1.xml"), drawn(tmp_path / "out" / "a_1.xml"))
+    # other programs, which know no types, now see an outline
+    assert [dict(r.attributes)["Type"] for r in mended.regions] == ["0", "0", "4", "17"]
+    assert (tmp_path / "out" / "a_1.xml").read_text().count("<Vertex ") > 40
+    assert not examine(tmp_path / "out").of("boxed-shape")
+
+
+def test_a_slip_of_the_pen_is_still_left_out_of_a_mended_copy(tmp_path: Path) -> None:
+    crop(tmp_path / "data", "a_1", 1, xml(("Epithelial", SQUARE), ("Epithelial", [(5, 5), (9, 9)])))
+    fix(examine(tmp_path / "data"), tmp_path / "out")
+    assert len(read_annotation(tmp_path / "out" / "a_1.xml").regions) == 1
+
+
+def test_regions_of_interest_are_named_and_kept(tmp_path: Path) -> None:
+    nuclei = [("Lymphocyte", [(x / 3 + dx, y / 3 + dy) for x, y in SQUARE]) for dx in (20, 60) for dy in (20, 60)]
+    outside = ("Lymphocyte", shifted(SQUARE, -100, 0))
+    around = [(10, 10), (110, 10), (110, 110), (10, 110)]
+    crop(tmp_path / "data", "a_1", 1, xml(*nuclei, *[("Lymphocyte", shifted(SQUARE, 170, 30 * k)) for k in range(4)],
+                                          ("Annotated area", around), outside))  # fmt: skip
+    report = examine(tmp_path / "data")
+    (found,) = report.of("region-of-interest")
+    assert found.severity == "info"
+    assert found.nuclei == (8,)
+    assert "10000 px² (625 um²)" in found.message
+    assert "'Annotated area'" in found.message
+    assert not codes(report) & {"unknown-class", "heavy-overlap", "huge-nucleus", "unclassified-nuclei"}
+    assert report.nuclei["Lymphocyte"] == 9
+    fix(report, tmp_path / "out")
+    mended = read_annotation(tmp_path / "out" / "a_1.xml")
+    assert len(mended.regions_of_interest) == 1
+    assert len(mended.nuclei) == 8
+
+
+@pytest.mark.parametrize("um", [0.25, None])
+def test_a_huge_outline_of_a_class_is_named(tmp_path: Path, um: float | None) -> None:
+    around = [(2, 2), (250, 2), (250, 190), (2, 190)]
+    crop(tmp_path, "a_1", 1, xml(("Epithelial", around), ("Lymphocyte", SQUARE), um=um))
+    (found,) = examine(tmp_path).of("huge-nucleus")
+    assert found.severity == "warning"
+    assert found.nuclei == (0,)
+    assert f"{248 * 188} px²" in found.message

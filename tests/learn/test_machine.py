@@ -341,3 +341,18 @@ def test_a_resume_on_a_gpu_says_what_it_cannot_promise(tiny_recipe, make_run, de
     assert bool(found) is told
     assert all("may differ in the last digits" in text and "deterministic = true" in text for text in found)
     assert _differences(recipe, run, None, Progress(), device) == [], "a run that begins resumes nothing"
+
+
+def test_a_dry_run_says_what_is_in_no_mask(tiny_recipe, make_run, make_collection, tmp_path):
+    from napari_monusac.learn.dryrun import dry_run
+
+    data = make_collection(tmp_path / "data")
+    for path in data.rglob("*.xml"):
+        beyond = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in ((900, 900), (910, 900), (905, 910)))
+        text = f'<Region Id="99"><Vertices>{beyond}</Vertices></Region></Regions></Annotation>'
+        path.write_text(path.read_text().replace("</Regions></Annotation>", text, 1))
+    report = dry_run(tiny_recipe, make_run(tiny_recipe, data=data), device="cpu")
+    assert "in the annotations of 5 crops, left out: 5 outside the image" in report.notes
+    assert "Note: in the annotations of 5 crops, left out: 5 outside the image" in report.summary()
+    clean = dry_run(tiny_recipe, make_run(tiny_recipe, name="other"), device="cpu")
+    assert not any("left out" in note for note in clean.notes)

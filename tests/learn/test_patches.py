@@ -313,3 +313,32 @@ def test_stain_augmentation_is_gentle_and_repeatable():
     assert 0.5 < difference < 40
     same = augment_stain(image, np.random.default_rng(5), strength=0.0)
     assert np.abs(same.astype(int) - image).max() <= 1
+
+
+def test_within_regions_the_rest_is_ignored_and_no_patch_looks_for_it(make_collection, tiny_recipe, tmp_path):
+    import re
+
+    from napari_monusac.io.collection import open_collection
+    from napari_monusac.learn.crops import CropStore
+
+    root = make_collection(tmp_path / "data")
+    path = next(root.rglob("*AA*_1.xml"))
+    name = path.stem
+    corners = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in ((2, 2), (60, 2), (60, 90), (2, 90)))
+    roi = f'<Annotation Id="9" Name="ROI"><Regions><Region Id="1"><Vertices>{corners}</Vertices></Region></Regions></Annotation>'
+    path.write_text(re.sub("</Annotations>", f"{roi}</Annotations>", path.read_text()))
+    stores = [CropStore(open_collection(root), tiny_recipe.with_values(within_regions=w)) for w in (False, True)]
+    plain, within = (store.get(name) for store in stores)
+    inside = np.zeros(plain.shape, bool)
+    inside[2:91, 2:61] = True
+    for a, b in ((plain.semantic, within.semantic), (plain.ternary, within.ternary)):
+        np.testing.assert_array_equal(b, np.where(inside, a, 255))
+    assert plain.left_out.counts() == within.left_out.counts() == {"regions": 1}
+    found = np.concatenate(list(stores[1].centres(name).values()))
+    every = np.concatenate(list(stores[0].centres(name).values()))
+    want = every[(every[:, 1] < 60) & (every[:, 0] < 90)]
+    assert 0 < len(want) < len(every)
+    assert sorted(map(tuple, found)) == sorted(map(tuple, want))
+    # a crop without a region was annotated everywhere
+    other = next(n for n in (c.name for c in stores[1].collection.labelled) if "-BB-" in n)
+    np.testing.assert_array_equal(stores[0].get(other).ternary, stores[1].get(other).ternary)

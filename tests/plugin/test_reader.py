@@ -243,3 +243,24 @@ def test_napari_takes_the_layers(folder: Path) -> None:
 def test_the_real_crop_has_321_nuclei(shared_data: Path) -> None:
     layers = read(str(next(shared_data.rglob("TCGA-5P-A9K0-01Z-00-DX1_1.svs"))))
     assert int(layers[-1][0].max()) == 321
+
+
+def test_regions_of_interest_are_shown_as_outlines_and_not_drawn(folder: Path) -> None:
+    crop = next(folder.rglob("*_1.tif"))
+    plain = read(str(crop))
+    assert not [a for _, a, kind in plain if kind == "shapes"]
+    corners = ((2, 3), (95, 3), (95, 80), (2, 80))
+    vertices = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in corners)
+    roi = (
+        '<Annotation Id="9" Name="ROI"><Attributes/><Regions><Region Id="4" Type="1">'
+        f"<Vertices>{vertices}</Vertices></Region></Regions></Annotation>"
+    )
+    crop.with_suffix(".xml").write_text(xml().replace("</Annotations>", f"{roi}</Annotations>"))
+    layers = read(str(crop))
+    (found,) = [(data, a) for data, a, kind in layers if kind == "shapes"]
+    assert [a["name"] for _, a, _ in layers][1] == "regions of interest"
+    assert [np.asarray(v).tolist() for v in found[0]] == [[[y, x] for x, y in corners]]
+    assert found[1]["metadata"]["monusac"]["role"] == "regions of interest"
+    for (before, a, kind), (after, b, _) in zip(plain, [layers[0], *layers[2:]], strict=True):
+        assert a["name"] == b["name"]
+        assert np.array_equal(before, after), kind

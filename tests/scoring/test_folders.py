@@ -289,3 +289,28 @@ def test_review_queue_of_a_folder_with_and_without_truth(truth, tmp_path):
     assert ReviewQueue.open(folder, "B").items == queue.items
     with pytest.raises(Cancelled):
         build_queue(truth, out, should_stop=lambda: True)
+
+
+def test_within_regions_only_what_lies_in_them_is_scored(truth, tmp_path):
+    """The first column of nuclei stands in a region; the prediction is wrong everywhere else."""
+    border = Nucleus(np.array([(1.0, 1), (1, 26), (88, 26), (88, 1)]), "ROI", layer=-1)
+    for path in truth.rglob("*.xml"):
+        read = read_annotation(path)
+        write_annotation(dataclasses.replace(read, regions=(*read.regions, border)), path)
+    predictions = tmp_path / "predictions"
+    predictions.mkdir()
+    for name in NAMES:
+        kept = [r for r in annotation(ambiguous=False).regions if r.vertices[0, 1] < 26]
+        write_annotation(Annotation((*kept, square(40, 95, 14, "Neutrophil"))), predictions / f"{name}.xml")
+    everywhere = evaluate_folders(truth, predictions, bootstrap=0)
+    within = evaluate_folders(truth, predictions, bootstrap=0, within_regions=True)
+    assert (within.instances.tp, within.instances.fp, within.instances.fn) == (9, 0, 0)
+    assert everywhere.instances.fn > 0
+    assert everywhere.instances.fp > 0
+    assert within.within_regions
+    assert not everywhere.within_regions
+    assert "3 of 3 crops have regions of interest: what lies outside of them is left out" in within.notes
+    assert any("they are scored outside of them too" in note for note in everywhere.notes)
+    assert "--within-regions" in within.provenance.command
+    guard = guard_folders(truth, predictions, predictions, within_regions=True, bootstrap=0)
+    assert guard.notes is not None

@@ -369,3 +369,31 @@ def test_corrected_crops_keep_their_patients(folder, tmp_path):
     assert {c.name: (c.patient, c.patient_source) for c in open_collection(again.folder)} == expected
     with pytest.raises(CollectionError, match="choose a folder outside of it"):
         corrected_collection(flat, flat / "to-train", which="labelled")
+
+
+def test_a_region_of_interest_and_marks_outlive_an_edit_to_the_letter(tmp_path):
+    path = tmp_path / "a_1.xml"
+
+    def square(top, left, bottom, right, label="Epithelial"):
+        return Nucleus(np.array([(top, left), (top, right), (bottom, right), (bottom, left)], float), label, layer=-1)
+
+    border = square(2, 2, 90, 60, "Annotated area")
+    write_annotation(Annotation((square(10, 10, 20, 20), square(40, 10, 50, 20), border)), path)
+    arrow = (
+        '<Region Id="9" Type="3"><Attributes/><Vertices><Vertex X="1" Y="1"/><Vertex X="9" Y="9"/></Vertices></Region>'
+    )
+    text = path.read_text()
+    path.write_text(text.replace("</Region>", f"</Region>{arrow}", 1))
+    before = region_lines(path)
+    with EditingSession.open(path, SHAPE) as session:
+        assert session.counts() == {1: 2}
+        assert session.maps.instances.max() == 2
+        session.draw_brush([(70, 30), (70, 40)], 5, class_="Neutrophil")
+        session.delete([1])
+        session.save()
+        assert_saved(session, path)
+    after = region_lines(path)
+    assert len(after) == 4
+    assert set(after) & set(before) == {before[1], before[2], before[3]}
+    saved = read_annotation(path)
+    assert [len(saved.regions_of_interest), len(saved.marks), len(saved.nuclei)] == [1, 1, 2]

@@ -43,6 +43,9 @@ def evaluate(
         Literal["mask", "discount"],
         typer.Option("--ambiguous", help="Leave Ambiguous regions out, or forgive what is found there."),
     ] = "mask",
+    within_regions: Annotated[
+        bool, typer.Option("--within-regions", help="Leave out what lies outside the regions of interest of the truth.")
+    ] = False,
     boundary_width: Annotated[
         int | None,
         typer.Option("--boundary-width", help="For Dice inside and boundary, px; by default the predictions' own."),
@@ -77,15 +80,18 @@ def evaluate(
             folders[0],
             crops=crops,
             patients=patients,
+            within_regions=within_regions,
             ambiguous=ambiguous,
             boundary_width=boundary_width,
             include_training=include_training,
             progress=lambda done, total, name: step(done / max(1, total), f"scoring {name}"),
             should_stop=stopping,
             each=evidence.add if report is not None else None,
-            command=_command(truth, pred, before, crops, ambiguous, boundary_width, include_training, patients),
+            command=_command(
+                truth, pred, before, crops, ambiguous, boundary_width, include_training, patients, within_regions
+            ),
         )
-        guard = _compare(truth, folders, crops, patients, include_training, step)
+        guard = _compare(truth, folders, crops, patients, include_training, within_regions, step)
         if report is not None:
             _write_report(result, report, evidence, folders[0])
     _answer(result, guard, as_json)
@@ -100,6 +106,7 @@ def _command(
     boundary_width: int | None,
     include_training: bool,
     patients: Path | None = None,
+    within_regions: bool = False,
 ) -> str:
     """What to type to get the same numbers again."""
     words = ["napari-monusac", "evaluate", "--truth", str(truth), "--pred", str(pred)]
@@ -107,6 +114,7 @@ def _command(
     words += [word for crop in crops or () for word in ("--crop", crop)]
     words += ["--patients", str(patients)] if patients is not None else []
     words += ["--ambiguous", ambiguous] if ambiguous != "mask" else []
+    words += ["--within-regions"] if within_regions else []
     words += ["--boundary-width", str(boundary_width)] if boundary_width is not None else []
     words += ["--include-training"] if include_training else []
     return shlex.join(words)
@@ -158,6 +166,7 @@ def _compare(
     crops: list[str] | None,
     patients: Path | None,
     include_training: bool,
+    within_regions: bool,
     step: Callable[[float, str], None],
 ) -> Guard | None:
     if len(folders) < 2:
@@ -171,6 +180,7 @@ def _compare(
         after=folders[0],
         crops=crops,
         patients=patients,
+        within_regions=within_regions,
         include_training=include_training,
     )
 

@@ -16,15 +16,20 @@ def masks(
     folder: Annotated[Path, typer.Argument(help="A MoNuSAC folder: a root, both roots, one patient, or flat.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the masks, one folder a patient.")],
     boundary_width: Annotated[int, typer.Option("--boundary-width", help="1, 3, 5 or 7 px.")] = 3,
+    within_regions: Annotated[
+        bool, typer.Option("--within-regions", help="Leave out what lies outside the regions of interest.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write instances, semantic and ternary masks of every labelled crop as .tif.
 
-    A crop that cannot be read is reported and the rest go on; the exit code is then 1.
+    Says what is in no mask: nuclei outside the image, outlines of fewer than three vertices, regions of interest ... A
+    crop that cannot be read is reported and the rest go on; the exit code is then 1.
     """
     from napari_monusac.io.collection import open_collection
     from napari_monusac.io.outputs import refuse_inside
     from napari_monusac.jobs.maskfiles import write_crop_masks
+    from napari_monusac.masks.left_out import LeftOut
 
     if boundary_width not in BOUNDARY_WIDTHS:
         raise typer.BadParameter(f"{boundary_width} is none of 1, 3, 5, 7 px", param_hint="--boundary-width")
@@ -42,15 +47,27 @@ def masks(
                 raise Cancelled(f"{i} of {len(todo)} crops are written to {out}")
             step(i, crop.name)
             try:
-                written.append(write_crop_masks(collection, crop, out, boundary_width=boundary_width))
+                written.append(
+                    write_crop_masks(
+                        collection, crop, out, boundary_width=boundary_width, within_regions=within_regions
+                    )
+                )
             except MonusacError as error:
                 problems.append({"crop": crop.name, "message": str(error)})
                 tell(f"skipped: {error}")
         step(len(todo), "")
+    nuclei, left_out = (
+        sum(sum(w["nuclei"].values()) for w in written),
+        LeftOut.sum(LeftOut(**w["left_out"]) for w in written),
+    )
     if as_json:
-        answer_json({"out": out, "boundary_width": boundary_width, "crops": written, "problems": problems})
+        answer_json(
+            {
+                "out": out, "boundary_width": boundary_width, "within_regions": within_regions, "nuclei": nuclei,
+                "left_out": left_out.counts(), "crops": written, "problems": problems,
+            }
+        )  # fmt: skip
     else:
-        nuclei = sum(sum(w["nuclei"].values()) for w in written)
-        answer(f"{len(written)} crops, {nuclei} nuclei, {boundary_width} px boundary: masks are in {out}")
+        answer(f"{len(written)} crops, {nuclei} nuclei, {boundary_width} px boundary: masks are in {out}; {left_out}")
     if problems:
         raise typer.Exit(1)

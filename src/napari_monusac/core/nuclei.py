@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,37 @@ from numpy.typing import NDArray
 from napari_monusac.core.classes import AMBIGUOUS, NucleusClass
 
 Attributes = tuple[tuple[str, str], ...]
+#: What an outline of a file is: a nucleus (or an Ambiguous region), a region of interest around nuclei, or a mark
+#: without an area (arrow, ruler, point, a shape that no one can read). The latter two are kept and written, not drawn.
+Role = Literal["nucleus", "region", "mark"]
+
+#: Names that programs give to what nobody named.
+_NUMBERED = re.compile(r"(?:(?:layer|annotation|region)\s*)?\d*", re.IGNORECASE)
+
+
+def label_of_region(names: Sequence[str]) -> str:
+    """Choose the class name among all that a file says of a region.
+
+    Parameters
+    ----------
+    names : sequence of str
+        What the file says, the likeliest place first; the first is where ImageScope has the class.
+
+    Returns
+    -------
+    str
+        The first name of a class or of Ambiguous; else the first name that says anything, so that it is reported as
+        unknown; else the first.
+    """
+    for name in names:
+        if name.strip().casefold() == AMBIGUOUS.casefold() or _is_class(name):
+            return name
+    said = (n for n in names if not _NUMBERED.fullmatch(n.strip()) and NucleusClass.from_label(n) is None)
+    return next(said, names[0] if names else "")
+
+
+def _is_class(name: str) -> bool:
+    return NucleusClass.from_label(name) not in (None, NucleusClass.UNCLASSIFIED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +94,10 @@ class Nucleus:
         The Region's other children as the file has them (XML), kept so that writing gives them back.
     confidence : float or None
         0 to 1, for predicted nuclei.
+    role : {"nucleus", "region", "mark"}
+        What it is; "nucleus" includes Ambiguous regions.
+    object_type : str
+        What the program that drew it calls such an object (QuPath: "annotation", "detection", "cell", "tma core" ...).
     """
 
     vertices: NDArray[np.float64]
@@ -72,6 +109,13 @@ class Nucleus:
     source: SourceText | None = None
     markup: str = ""
     confidence: float | None = None
+    role: Role = "nucleus"
+    object_type: str = ""
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the maps show it: a nucleus or an Ambiguous region of three vertices or more."""
+        return self.role == "nucleus" and len(self.vertices) >= 3
 
     @property
     def source_text(self) -> bytes | None:
@@ -98,8 +142,8 @@ class Nucleus:
             return NotImplemented
         return (
             np.array_equal(self.vertices, other.vertices)
-            and (self.label, self.layer, self.attributes, self.z, self.markup, self.confidence)
-            == (other.label, other.layer, other.attributes, other.z, other.markup, other.confidence)
+            and (self.label, self.layer, self.attributes, self.z, self.markup, self.confidence, self.role)
+            == (other.label, other.layer, other.attributes, other.z, other.markup, other.confidence, other.role)
         )  # fmt: skip
 
     def __hash__(self) -> int:
@@ -137,6 +181,20 @@ class Layer:
     more_attributes: tuple[Attributes, ...] = ()
     markup: str = ""
 
+    def label_of(self, region: Attributes = ()) -> str:
+        """Choose the class name for a region of this layer (its attributes), or for the layer itself."""
+        naming = [dict(a) for a in (self.class_attributes, *self.more_attributes) if a is not None]
+        own = dict(self.attributes)
+        return label_of_region(
+            (
+                naming[0].get("Name", "") if naming else "",
+                *(a.get("Value", "") for a in naming),
+                dict(region).get("Text", ""),
+                own.get("Name", ""),
+                own.get("Description", ""),
+            )
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
@@ -145,7 +203,8 @@ class Annotation:
     Attributes
     ----------
     regions : tuple of Nucleus
-        Nuclei and Ambiguous regions, degenerate ones (fewer than three vertices) included.
+        Nuclei and Ambiguous regions, degenerate ones (fewer than three vertices) included; also what is neither
+        (regions of interest, marks), kept so that writing gives it back.
     layers : tuple of Layer
         The file's layers, those without a region included.
     um_per_px : float or None
@@ -168,27 +227,50 @@ class Annotation:
     @property
     def nuclei(self) -> tuple[Nucleus, ...]:
         """Nuclei of three vertices or more, in file order: instance k is ``nuclei[k - 1]``."""
-        return tuple(r for r in self.regions if not r.is_ambiguous and len(r.vertices) >= 3)
+        return tuple(r for r in self.regions if r.is_drawn and not r.is_ambiguous)
 
     @property
     def ambiguous(self) -> tuple[Nucleus, ...]:
         """Ambiguous regions with three vertices or more, in file order."""
-        return tuple(r for r in self.regions if r.is_ambiguous and len(r.vertices) >= 3)
+        return tuple(r for r in self.regions if r.is_drawn and r.is_ambiguous)
 
     @property
     def degenerate(self) -> tuple[Nucleus, ...]:
-        """Regions of fewer than three vertices: kept for writing, never drawn."""
+        """Regions of fewer than three vertices, marks among them: kept for writing, never drawn."""
         return tuple(r for r in self.regions if len(r.vertices) < 3)
+
+    @property
+    def regions_of_interest(self) -> tuple[Nucleus, ...]:
+        """Outlines around nuclei, in file order: kept for writing and for looking, never drawn into a map."""
+        return tuple(r for r in self.regions if r.role == "region")
+
+    @property
+    def marks(self) -> tuple[Nucleus, ...]:
+        """Arrows, rulers, points and shapes that cannot be read as an area: kept for writing, never drawn."""
+        return tuple(r for r in self.regions if r.role == "mark")
 
     @property
     def unknown_labels(self) -> dict[str, int]:
         """Class names that this project does not know, with their number of regions."""
-        unknown = (r.label for r in self.regions if not r.is_ambiguous and NucleusClass.from_label(r.label) is None)
-        return dict(Counter(unknown))
+        nuclei = (r for r in self.regions if r.role == "nucleus" and not r.is_ambiguous)
+        return dict(Counter(r.label for r in nuclei if NucleusClass.from_label(r.label) is None))
 
     def counts(self) -> dict[NucleusClass, int]:
         """Number of drawable nuclei of each class that occurs."""
         return dict(Counter(n.nucleus_class for n in self.nuclei))
+
+    def own_layer(self, region: Nucleus) -> int:
+        """Return the index of the layer that a region stands in and whose class it has; -1 where it belongs elsewhere.
+
+        What is no nucleus stays where it stands. A region's own ``Text`` may name its class beside the layer's name.
+        """
+        if not 0 <= region.layer < len(self.layers):
+            return -1
+        layer, label = self.layers[region.layer], region.label.strip().casefold()
+        stays = region.role != "nucleus" or label in (
+            layer.label.strip().casefold(), layer.label_of(region.attributes).strip().casefold()
+        )  # fmt: skip
+        return region.layer if stays else -1
 
     def __iter__(self) -> Iterator[Nucleus]:
         return iter(self.regions)

@@ -36,7 +36,7 @@ MIN_UM_PER_PX, MAX_UM_PER_PX = 0.01, 100.0
 
 _DESCRIPTIVE = {"name", "title", "note", "reported"}
 #: Fields that came after checkpoints were in use: at this value they stay out of the fingerprint, so those still load.
-_ADDED_LATER = {"start_from": "", "deterministic": False}
+_ADDED_LATER = {"start_from": "", "deterministic": False, "within_regions": False}
 
 
 class Reported(BaseModel):
@@ -168,6 +168,9 @@ class TrainingRecipe(BaseModel):
     )
     sampling: Sampling = Field(
         "uniform", description="Where patches are cut: anywhere, or half of them centred on nuclei, rare classes as often as common ones", json_schema_extra={"group": "Data"}
+    )  # fmt: skip
+    within_regions: bool = Field(
+        False, description="Learn and validate inside the regions of interest alone (crops without any: everywhere)", json_schema_extra={"group": "Data"}
     )  # fmt: skip
     augment: bool = Field(
         True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from napari_monusac.io.aperio_write import write_aperio
 from napari_monusac.io.bounds import DEFAULT_BOUNDS, Bounds
 from napari_monusac.io.coco import is_coco, parse_coco
 from napari_monusac.io.geojson import parse_geojson, write_geojson
+from napari_monusac.io.interest import with_regions_of_interest
 from napari_monusac.io.jsonfile import load_json
 
 __all__ = ["DEFAULT_BOUNDS", "SUFFIXES", "Bounds", "read_annotation", "write_annotation"]
 
 #: Suffixes of files that `read_annotation` reads and `write_annotation` writes.
-SUFFIXES = (".xml", ".geojson", ".json")
+SUFFIXES = (".xml", ".annotations", ".geojson", ".json")
+_XML = (".xml", ".annotations")
 _MEND = "use .xml (Aperio ImageScope) or .geojson (QuPath)"
 
 
@@ -28,14 +31,16 @@ def read_annotation(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annota
     Parameters
     ----------
     path : str or Path
-        ``.xml`` (Aperio ImageScope), ``.geojson`` or ``.json`` (QuPath's GeoJSON, or COCO of a single image).
+        ``.xml`` (Aperio ImageScope), ``.annotations`` (HALO), ``.geojson`` or ``.json`` (QuPath's GeoJSON, or COCO of
+        a single image).
     bounds : Bounds
         What the file may ask for before it is refused.
 
     Returns
     -------
     Annotation
-        All regions in file order, as (y, x) level-0 pixels.
+        All regions in file order, as (y, x) level-0 pixels. An outline around nuclei that is none itself has the role
+        of a region of interest (`io.interest`), whatever the format.
 
     Raises
     ------
@@ -46,10 +51,10 @@ def read_annotation(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annota
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix == ".xml":
-        return read_aperio(path, bounds)
+    if suffix in _XML:
+        return with_regions_of_interest(read_aperio(path, bounds))
     if suffix in (".geojson", ".json"):
-        return _from_json(load_json(path, bounds), path, bounds)
+        return with_regions_of_interest(_from_json(load_json(path, bounds), path, bounds))
     raise AnnotationError(path, f"{suffix or 'no suffix'} is no annotation format", _MEND)
 
 
@@ -72,14 +77,14 @@ def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: boo
     annotation : Annotation
         What to write. Regions that were read from XML and not edited keep vertices, ids and attributes to the letter.
     path : str or Path
-        ``.xml`` for Aperio ImageScope, ``.geojson`` or ``.json`` for QuPath.
+        ``.xml`` for Aperio ImageScope, ``.annotations`` for HALO, ``.geojson`` or ``.json`` for QuPath.
     overwrite : bool
         Replace the file if it exists.
 
     Returns
     -------
     tuple of Nucleus
-        Regions that the format cannot hold and that were left out (GeoJSON: fewer than three vertices).
+        Regions that the format cannot hold and that were left out (GeoJSON: fewer than three vertices, marks).
 
     Raises
     ------
@@ -88,11 +93,15 @@ def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: boo
     """
     path = Path(path)
     writers: dict[str, Callable[[Annotation, Path], tuple[Nucleus, ...] | None]] = {
-        ".xml": write_aperio, ".geojson": write_geojson, ".json": write_geojson,
+        **dict.fromkeys(_XML, write_aperio), ".geojson": write_geojson, ".json": write_geojson,
     }  # fmt: skip
     writer = writers.get(path.suffix.lower())
     if writer is None:
         raise AnnotationError(path, f"{path.suffix or 'no suffix'} is no annotation format", _MEND)
     if path.exists() and not overwrite:
         raise AnnotationError(path, "exists already", "choose another name, or allow overwriting")
-    return writer(annotation, path) or ()
+    if writer is write_aperio:
+        return writer(annotation, path) or ()
+    # a format of areas: the line of a ruler would come back as one
+    areas = replace(annotation, regions=tuple(r for r in annotation.regions if r.role != "mark"))
+    return (*(writer(areas, path) or ()), *annotation.marks)

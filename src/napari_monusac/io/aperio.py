@@ -1,10 +1,10 @@
-"""Reading Aperio ImageScope XML: streaming, without entities, within bounds."""
+"""Reading Aperio ImageScope XML, and HALO's like it: streaming, without entities, within bounds."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
@@ -12,16 +12,20 @@ from xml.parsers import expat
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import AnnotationError, HostileFileError
-from napari_monusac.core.nuclei import Annotation, Attributes, Layer, Nucleus, SourceText
+from napari_monusac.core.nuclei import Annotation, Attributes, Layer, Nucleus, SourceText, label_of_region
+from napari_monusac.io.aperio_shapes import shape_of
 from napari_monusac.io.bounds import DEFAULT_BOUNDS, Bounds, read_bounded, too_many
 from napari_monusac.io.markup import confidence_of, element_start
 from napari_monusac.io.scale import scale_number
 from napari_monusac.io.vertex_blocks import CUT, CutFile, cut_vertices, has_more_vertices
 
+__all__ = ["label_of_region", "read_aperio"]
+
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _MEND = "save it again from ImageScope, or mend this line"
+#: An element of a Region's markup that might hold its outline.
+_UNREAD = re.compile(r"<(?!/|Attributes?\b|Comments?\b)")
 
 #: Elements that are read, by parent; all others are kept as they are and written back.
 _READ = {
@@ -35,13 +39,16 @@ _READ = {
     ("Regions", "Region"),
     ("Region", "Vertices"),
     ("Vertices", "Vertex"),
+    ("Vertices", "V"),
 }
+#: A vertex, as ImageScope and as HALO call it.
+_VERTEX = {"Vertex", "V"}
 #: Elements that must not stand elsewhere: a nucleus in an odd place would be missed in silence.
 _STRUCTURE = {"Annotations", "Annotation", "Regions", "Region", "Vertices", "Vertex"}
 
 
 def read_aperio(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annotation:
-    """Read an Aperio ImageScope XML file.
+    """Read an Aperio ImageScope XML file, or HALO's ``.annotations``.
 
     Parameters
     ----------
@@ -55,6 +62,8 @@ def read_aperio(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annotation
     Annotation
         Regions in file order, degenerate ones and negative ones (``NegativeROA``: separate nuclei in MoNuSeg)
         included; coordinates in level-0 px as (y, x), open or closed, repeated or out of bounds as the file has them.
+        Rectangles and ellipses of two vertices come as closed outlines (`io.aperio_shapes`), arrows, rulers and points
+        as marks.
 
     Raises
     ------
@@ -107,16 +116,11 @@ class _Layer:
     markup: list[str] = field(default_factory=list)
 
     def finished(self) -> Layer:
-        label = next((v for n, v in self.naming[0] if n == "Name"), "") if self.naming else ""
-        # ImageScope users also put the class into the layer's own name: taken where the attribute says nothing
-        own = next((v for n, v in self.attributes if n == "Name"), "")
-        vague = NucleusClass.from_label(label) is NucleusClass.UNCLASSIFIED
-        if vague and own.strip() and NucleusClass.from_label(own) not in (None, NucleusClass.UNCLASSIFIED):
-            label = own
         first = self.naming[0] if self.naming else None
-        return Layer(
-            label, self.attributes, first, tuple(self.headers), tuple(self.naming[1:]), "".join(self.markup)
+        layer = Layer(
+            "", self.attributes, first, tuple(self.headers), tuple(self.naming[1:]), "".join(self.markup)
         )  # fmt: skip
+        return replace(layer, label=layer.label_of())
 
 
 class _Handler:
@@ -147,7 +151,7 @@ class _Handler:
         layers = tuple(layer.finished() for layer in self.layers)
         root = self.root or ()
         size = next((v for n, v in root if n == "MicronsPerPixel"), "")
-        regions = tuple(_nucleus(r, layers[r.layer].label) for r in self.regions)
+        regions = tuple(_nucleus(r, layers[r.layer]) for r in self.regions)
         return Annotation(regions, layers, scale_number(size), root, "".join(self.markup), self.path)
 
     def check_cut_vertices(self) -> None:
@@ -166,7 +170,7 @@ class _Handler:
             self._begin(tag, attributes)
         elif parent == "":
             self._fail(f"the root element is <{tag[:40]}>, not <Annotations>", "choose an Aperio ImageScope file")
-        elif tag in _STRUCTURE:
+        elif tag in _STRUCTURE or parent == "Vertices":
             self._fail(f"<{tag}> stands inside <{parent[:40]}>, where it does not belong", _MEND)
         elif self._kept is not None:
             self._kept.append(element_start(tag, _pairs(attributes)))
@@ -174,8 +178,8 @@ class _Handler:
             self._keep(tag, attributes)
 
     def _begin(self, tag: str, attributes: list[str]) -> None:
-        if tag == "Vertex":
-            self._vertex(attributes)
+        if tag in _VERTEX:
+            self._vertex(tag, attributes)
         elif tag == "Vertices":
             self._vertices(attributes)
         elif tag == "Region":
@@ -204,13 +208,13 @@ class _Handler:
             region.vertices, region.text = self.cut.vertices[block], self.cut.blocks[block]
             self.vertex_count += len(region.vertices)
 
-    def _vertex(self, attributes: list[str]) -> None:
+    def _vertex(self, tag: str, attributes: list[str]) -> None:
         self.vertex_count += 1
         if self.vertex_count > self.bounds.max_vertices:
             raise too_many(self.path, "vertices", self.bounds.max_vertices)
         named = dict(_pairs(attributes))
         self._points.append((self._number(named, "Y"), self._number(named, "X")))
-        self._texts.append(element_start("Vertex", _pairs(attributes))[:-1] + "/>")
+        self._texts.append(element_start(tag, _pairs(attributes))[:-1] + "/>")
 
     def _number(self, named: dict[str, str], name: str) -> float:
         text = named.get(name)
@@ -270,10 +274,14 @@ def _pairs(attributes: Sequence[str]) -> Attributes:
     return tuple(zip(attributes[::2], attributes[1::2], strict=True))
 
 
-def _nucleus(region: _Region, label: str) -> Nucleus:
-    markup = "".join(region.markup)
-    vertices = np.empty((0, 2)) if region.vertices is None else region.vertices
+def _nucleus(region: _Region, layer: Layer) -> Nucleus:
+    markup, own = "".join(region.markup), dict(region.attributes)
+    written = np.empty((0, 2)) if region.vertices is None else region.vertices
+    vertices, role = shape_of(own.get("Type", ""), written)
+    if not len(written) and _UNREAD.search(markup):
+        role = "mark"  # an outline in a form of its own
     return Nucleus(
-        vertices, label, region.layer, region.attributes, source=SourceText(region.text, vertices, region.layer),
-        markup="" if markup == "<Attributes/>" else markup, confidence=confidence_of(markup),
+        vertices, layer.label_of(region.attributes) if own.get("Text") else layer.label, region.layer,
+        region.attributes, source=SourceText(region.text, vertices, region.layer),
+        markup="" if markup == "<Attributes/>" else markup, confidence=confidence_of(markup), role=role,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from napari_monusac.core.errors import AnnotationError
 from napari_monusac.core.files import atomic_write_bytes
 from napari_monusac.core.geometry import outline_area, outline_length
 from napari_monusac.core.nuclei import Annotation, Attributes, Layer, Nucleus
+from napari_monusac.io.aperio_shapes import is_plain_outline
 from napari_monusac.io.markup import decimal, element, element_start, forbidden_character, with_confidence
 
 _HEADERS: tuple[Attributes, ...] = tuple(
@@ -33,6 +34,39 @@ class _Group:
     """Each with whether it is new to this layer: then it gets an id of its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How the file is written.
+
+    Attributes
+    ----------
+    path : Path
+        For messages.
+    um_per_px : float or None
+        Scale, for lengths and areas in um.
+    with_z : bool
+        Whether new vertices get a Z.
+    halo : bool
+        Whether it is a file of HALO: vertices are called V, and layers and regions have no attributes of ImageScope.
+    """
+
+    path: Path
+    um_per_px: float | None
+    with_z: bool
+    halo: bool
+
+    @classmethod
+    def of(cls, annotation: Annotation, path: Path) -> _Form:
+        """As the annotation's own file has it: Z in MoNuSAC, not in MoNuSeg; yes where it was in none."""
+        first = next((r.source.text for r in annotation.regions if r.source is not None and r.source.text), None)
+        if first is not None:
+            halo = first.lstrip().startswith(b"<V ")
+        else:  # HALO's layers have no numbers
+            layers = [dict(layer.attributes) for layer in annotation.layers if layer.attributes]
+            halo = bool(layers) and not any("Id" in layer for layer in layers)
+        return cls(path, annotation.um_per_px, first is None or b" Z=" in first, halo)
+
+
 def write_aperio(annotation: Annotation, path: str | Path) -> None:
     """Write an Aperio ImageScope XML file, whole or not at all.
 
@@ -42,7 +76,8 @@ def write_aperio(annotation: Annotation, path: str | Path) -> None:
         Regions that were read from XML and not edited keep their vertices, ids and attributes to the letter. Edited
         ones keep id and attributes, with ``Length`` and ``Area`` measured anew as ImageScope does (open length,
         shoelace area). New ones get the next free id of their layer. A region whose class was changed moves to the
-        layer of that class, which is added where there is none.
+        layer of that class, which is added where there is none. A file of HALO stays one (its elements and attributes).
+        A rectangle or ellipse that was edited becomes a plain outline.
     path : str or Path
         The file; replaced if it exists.
 
@@ -67,11 +102,10 @@ def write_aperio(annotation: Annotation, path: str | Path) -> None:
 
 
 def _file(annotation: Annotation, path: Path) -> Iterator[bytes]:
-    um_per_px = annotation.um_per_px
-    with_z = _with_z(annotation.regions)
+    form = _Form.of(annotation, path)
     yield _encoded(element_start("Annotations", _root(annotation)) + "\n", path)
-    for number, group in enumerate(_groups(annotation), 1):
-        yield from _layer(group, number, um_per_px, with_z, path)
+    for number, group in enumerate(_groups(annotation, form), 1):
+        yield from _layer(group, number, form)
     yield _encoded(annotation.markup, path) + b"</Annotations>\n"
 
 
@@ -88,21 +122,22 @@ def _root(annotation: Annotation) -> Attributes:
     return tuple(attributes.items())
 
 
-def _groups(annotation: Annotation) -> list[_Group]:
+def _groups(annotation: Annotation, form: _Form) -> list[_Group]:
     """Layers with their regions: those of the file, in order, then those that new labels need."""
-    layers = annotation.layers or tuple(_new_layer(c.label, k + 1) for k, c in enumerate(CLASSES))
+    layers = annotation.layers or tuple(_new_layer(c.label, k + 1, form) for k, c in enumerate(CLASSES))
     groups = [_Group(layer) for layer in layers]
     by_label: dict[str, _Group] = {}
     for group in groups:
         by_label.setdefault(_key(group.layer.label), group)
     for region in annotation.regions:
-        own = groups[region.layer] if 0 <= region.layer < len(annotation.layers) else None
-        if own is not None and _key(own.layer.label) == _key(region.label):
-            own.regions.append((region, _is_new(region)))
+        own = annotation.own_layer(region)
+        if own >= 0:
+            groups[own].regions.append((region, _is_new(region)))
             continue
         target = by_label.get(_key(region.label))
         if target is None:
-            target = by_label[_key(region.label)] = _Group(_new_layer(region.label, _next_id(g.layer for g in groups)))
+            new = _new_layer(region.label, _next_id(g.layer for g in groups), form)
+            target = by_label[_key(region.label)] = _Group(new)
             groups.append(target)
         target.regions.append((region, True))
     return groups
@@ -118,8 +153,10 @@ def _key(label: str) -> str:
     return label.strip().casefold()
 
 
-def _new_layer(label: str, number: int) -> Layer:
+def _new_layer(label: str, number: int, form: _Form) -> Layer:
     known = next((name for name in (*(c.label for c in CLASSES), AMBIGUOUS) if _key(name) == _key(label)), "")
+    if form.halo:
+        return Layer(label, (("LineColor", str(LINE_COLORS[known])), ("Name", label), ("Visible", "True")))
     attributes = (
         ("Id", str(number)), ("Name", ""), ("ReadOnly", "0"), ("NameReadOnly", "0"), ("LineColorReadOnly", "0"),
         ("Incremental", "0"), ("Type", "4"), ("LineColor", str(LINE_COLORS[known])), ("Visible", "1"),
@@ -135,47 +172,61 @@ def _next_id(holders: Iterable[Layer | Nucleus]) -> int:
     return 1 + max((int(i) for i in ids if i.isascii() and i.isdigit() and len(i) < 19), default=0)
 
 
-def _layer(group: _Group, number: int, um_per_px: float | None, with_z: bool, path: Path) -> Iterator[bytes]:
+def _layer(group: _Group, number: int, form: _Form) -> Iterator[bytes]:
     layer = group.layer
     if not layer.attributes:
         # a layer that never was in a file
-        layer = _new_layer(layer.label, number)
+        layer = _new_layer(layer.label, number, form)
     lines = ["\t" + element_start("Annotation", layer.attributes)]
     naming = ([layer.class_attributes] if layer.class_attributes is not None else []) + [*layer.more_attributes]
     if naming:
         lines += ["\t\t<Attributes>", *("\t\t\t" + element("Attribute", a) for a in naming), "\t\t</Attributes>"]
-    else:
+    elif not form.halo:
         lines += ["\t\t<Attributes/>"]
     headers = ["\t\t\t\t" + element("AttributeHeader", h) for h in layer.region_headers]
-    lines += ["\t\t<Regions>", "\t\t\t<RegionAttributeHeaders>", *headers, "\t\t\t</RegionAttributeHeaders>"]
-    yield _encoded("\n".join(lines) + "\n", path)
+    lines += ["\t\t<Regions>"]
+    if headers or not form.halo:
+        lines += ["\t\t\t<RegionAttributeHeaders>", *headers, "\t\t\t</RegionAttributeHeaders>"]
+    yield _encoded("\n".join(lines) + "\n", form.path)
     free = _next_id(region for region, new in group.regions if not new)
     for region, new in group.regions:
-        yield _region(region, str(free) if new else "", um_per_px, with_z, path)
+        yield _region(region, layer, str(free) if new else "", form)
         free += new
     others = f"\t\t{layer.markup}\n" if layer.markup else ""
-    yield _encoded(f"\t\t</Regions>\n{others}\t</Annotation>\n", path)
+    yield _encoded(f"\t\t</Regions>\n{others}\t</Annotation>\n", form.path)
 
 
-def _region(region: Nucleus, new_id: str, um_per_px: float | None, with_z: bool, path: Path) -> bytes:
-    text = region.source_text
-    attributes = region.attributes
+def _region(region: Nucleus, layer: Layer, new_id: str, form: _Form) -> bytes:
+    path, text, attributes = form.path, region.source_text, region.attributes
     if new_id or text is None:
-        attributes = _region_attributes(region, new_id, um_per_px, edited=text is None)
+        attributes = _region_attributes(region, new_id, form, edited=text is None)
+    attributes = _agreeing(attributes, layer, region)
     if text is None:
-        text = _vertex_text(region, with_z, path)
+        text = _vertex_text(region, form)
     start = element_start("Region", attributes)
     if region.confidence is not None and not 0 <= region.confidence <= 1:
         raise AnnotationError(path, f"not written: confidence {region.confidence} is not within 0 to 1", "correct it")
-    markup = with_confidence(region.markup or "<Attributes/>", region.confidence)
-    head = f"\t\t\t{start}\n\t\t\t\t{markup}\n\t\t\t\t<Vertices>"
-    return _encoded(head, path) + text + b"</Vertices>\n\t\t\t</Region>\n"
+    markup = with_confidence(region.markup or ("" if form.halo else "<Attributes/>"), region.confidence)
+    others = f"\t\t\t\t{markup}\n" if markup else ""
+    # HALO has a region's comments behind its vertices, ImageScope its attributes before them
+    before, behind = ("", others) if form.halo else (others, "")
+    head = _encoded(f"\t\t\t{start}\n{before}\t\t\t\t<Vertices>", path)
+    return head + text + _encoded(f"</Vertices>\n{behind}\t\t\t</Region>\n", path)
 
 
-def _region_attributes(region: Nucleus, new_id: str, um_per_px: float | None, *, edited: bool) -> Attributes:
+def _agreeing(attributes: Attributes, layer: Layer, region: Nucleus) -> Attributes:
+    """A region's attributes, without a ``Text`` that names another class than the one that it has now."""
+    if region.role != "nucleus" or not dict(attributes).get("Text"):
+        return attributes
+    if _key(layer.label_of(attributes)) == _key(region.label):
+        return attributes
+    return tuple((name, "" if name == "Text" else value) for name, value in attributes)
+
+
+def _region_attributes(region: Nucleus, new_id: str, form: _Form, *, edited: bool) -> Attributes:
     """Attributes of a region that is new to its layer or edited: those that it has are kept, in their order."""
     length, area = outline_length(region.vertices), outline_area(region.vertices)
-    um = um_per_px or 0.0
+    um = form.um_per_px or 0.0
     measures = {
         "Length": f"{length:.1f}", "Area": f"{area:.1f}",
         "LengthMicrons": f"{length * um:.1f}", "AreaMicrons": f"{area * um * um:.1f}",
@@ -183,6 +234,11 @@ def _region_attributes(region: Nucleus, new_id: str, um_per_px: float | None, *,
     own = dict(region.attributes)
     if edited:
         own.update((name, value) for name, value in measures.items() if name in own)
+        kind = own.get("Type", "")
+        if region.is_drawn and not is_plain_outline(kind):
+            own["Type"] = "0" if kind.strip().isdecimal() else "Polygon"
+    if form.halo:
+        return tuple(({"Type": "Polygon", "HasEndcaps": "0", "NegativeROA": "0"} | own).items())
     if not new_id:
         return tuple(own.items())
     defaults = {
@@ -192,22 +248,17 @@ def _region_attributes(region: Nucleus, new_id: str, um_per_px: float | None, *,
     return tuple((defaults | own | {"Id": new_id, "DisplayId": new_id}).items())
 
 
-def _vertex_text(region: Nucleus, with_z: bool, path: Path) -> bytes:
+def _vertex_text(region: Nucleus, form: _Form) -> bytes:
     if not np.isfinite(region.vertices).all():
-        raise AnnotationError(path, "not written: an outline has a coordinate that is no number", "draw it again")
+        problem = "not written: an outline has a coordinate that is no number"
+        raise AnnotationError(form.path, problem, "draw it again")
+    tag = "V" if form.halo else "Vertex"
     z = region.z if region.z is not None and len(region.z) == len(region.vertices) else None
     lines = []
     for k, (y, x) in enumerate(region.vertices.tolist()):
-        depth = f' Z="{z[k] if z else 0}"' if z or with_z else ""
-        lines.append(f'<Vertex X="{decimal(x)}" Y="{decimal(y)}"{depth}/>'.encode())
+        depth = f' Z="{z[k] if z else 0}"' if z or form.with_z else ""
+        lines.append(f'<{tag} X="{decimal(x)}" Y="{decimal(y)}"{depth}/>'.encode())
     return b"".join([_NEWLINE + line for line in lines] + [b"\n\t\t\t\t"]) if lines else b""
-
-
-def _with_z(regions: Iterable[Nucleus]) -> bool:
-    """Whether new vertices get a Z: as the file's own have it (MoNuSAC yes, MoNuSeg no); yes where it has none."""
-    texts = (r.source_text for r in regions)
-    first = next((t for t in texts if t), None)
-    return first is None or b" Z=" in first
 
 
 def _encoded(text: str, path: Path) -> bytes:

@@ -20,6 +20,8 @@ from napari_monusac.io.doctor_report import KINDS, Report
 from napari_monusac.io.slidecopy import copy_without_label, write_plain_tif
 
 _DROPPED = {"degenerate-region", "zero-area", "outside-the-image"}
+_CUT = {"self-crossing", "out-of-bounds"}
+_REDRAWN = _CUT | {"boxed-shape"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def fix(
 
     Red and blue are put right (a plain RGB .tif with its scale); outlines that cross themselves keep their largest
     part; outlines over the edge are cut; regions that draw nothing, lie outside or repeat a nucleus of the same class
-    are left out; a scale that only the image knows is written into the XML. Image and annotation are always written as
+    are left out; ellipses and rectangles that are two corners become outlines; a scale that only the image knows is written into the XML. Image and annotation are always written as
     a pair; an .svs is copied without its label and macro pages.
 
     Parameters
@@ -186,7 +188,7 @@ def mend_regions(
             continue
         mended = _mended_region(region, codes, shape)
         if mended is not region:
-            changes.append(f"{name} mended ({', '.join(sorted(codes & {'self-crossing', 'out-of-bounds'}))})")
+            changes.append(f"{name} mended ({', '.join(sorted(codes & _REDRAWN))})")
         regions.append(mended)
     return (replace(annotation, regions=tuple(regions)), tuple(changes)) if changes else (annotation, ())
 
@@ -196,7 +198,7 @@ def _repeats_same_class(annotation: Annotation, k: int) -> bool:
     later = annotation.regions[k]
     shape = shapely.make_valid(polygons_of([later])[0])
     for region in annotation.regions[:k]:
-        if region.label == later.label and len(region.vertices) >= 3:
+        if region.label == later.label and region.is_drawn:
             low, high = region.vertices.min(0), region.vertices.max(0)
             if (low > later.vertices.max(0)).any() or (high < later.vertices.min(0)).any():
                 continue
@@ -208,8 +210,9 @@ def _repeats_same_class(annotation: Annotation, k: int) -> bool:
 
 
 def _mended_region(region: Nucleus, codes: set[str], shape: tuple[int, int]) -> Nucleus:
-    if not codes & {"self-crossing", "out-of-bounds"}:
-        return region
+    if not codes & _CUT:
+        # without the file's own spelling the outline is written
+        return replace(region, source=None) if "boxed-shape" in codes else region
     mended = shapely.make_valid(polygons_of([region])[0])
     if "out-of-bounds" in codes:
         mended = mended.intersection(shapely.box(0, 0, shape[1] - 1, shape[0] - 1))

@@ -1,4 +1,4 @@
-"""The doctor on outlines: degenerate, tiny, crossing, out of bounds, twice, heavily overlapping."""
+"""The doctor on outlines: degenerate, tiny, huge, crossing, out of bounds, twice, heavily overlapping, no nuclei."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import shapely
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import NucleusClass
-from napari_monusac.core.geometry import self_crossing
+from napari_monusac.core.geometry import outline_area, self_crossing
 from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.io.aperio_shapes import is_boxed
 from napari_monusac.io.doctor_report import Finding, Severity, finding
 from napari_monusac.io.folders import Crop
 
@@ -19,6 +20,9 @@ Objects = NDArray[np.object_]
 #: Smaller nuclei are reported. MoNuSAC's smallest have about 2.6 um².
 TINY_UM2 = 2.0
 _TINY_PX2 = 32.0
+#: Larger nuclei are reported: they may be regions. MoNuSAC's largest macrophage has 1139 um².
+HUGE_UM2 = 2000.0
+_HUGE_PX2 = 32000.0
 #: Loops and holes of a crossing outline that matter, px².
 _CROSSING_PX2 = 5.0
 #: Share of the smaller nucleus under the other one.
@@ -50,8 +54,8 @@ def examine_nuclei(
     list of Finding
         One a nucleus where a person should look, one an image for what is harmless.
     """
-    found = _classes(crop, annotation)
-    nuclei = [(k, r) for k, r in enumerate(annotation.regions) if not r.is_ambiguous]
+    found = _classes(crop, annotation) + _no_nuclei(crop, annotation, um_per_px)
+    nuclei = [(k, r) for k, r in enumerate(annotation.regions) if r.role == "nucleus" and not r.is_ambiguous]
     drawable = []
     for k, region in nuclei:
         if _has_three_points(region.vertices):
@@ -76,7 +80,8 @@ def _classes(crop: Crop, annotation: Annotation) -> list[Finding]:
         found.append(finding("unknown-class", f"{number} nuclei are called {name!r}, which is no class", crop))
     unclassified = [
         k for k, r in enumerate(annotation.regions)
-        if not r.is_ambiguous and r.nucleus_class.name == "UNCLASSIFIED" and r.label not in unknown
+        if r.role == "nucleus" and not r.is_ambiguous and r.label not in unknown
+        and r.nucleus_class is NucleusClass.UNCLASSIFIED
     ]  # fmt: skip
     if unclassified:
         message = f"{len(unclassified)} nuclei have no class"
@@ -88,6 +93,30 @@ def _classes(crop: Crop, annotation: Annotation) -> list[Finding]:
             finding("negative-region", message, crop, nuclei=negative, at=_middle(annotation.regions[negative[0]]))
         )
     return found
+
+
+def _no_nuclei(crop: Crop, annotation: Annotation, um_per_px: float | None) -> list[Finding]:
+    """What is no nucleus or was not drawn as an outline: said, so that nobody looks for it in the maps."""
+    found = []
+    for k, region in enumerate(annotation.regions):
+        if region.role == "region":
+            name = f" {region.label.strip()!r}" if region.label.strip() else ""
+            message = f"region{name} {region.region_id or k + 1} of {_size(region, um_per_px)} lies around nuclei"
+            found.append(finding("region-of-interest", message, crop, at=_middle(region), nuclei=(k,)))
+    marks = tuple(k for k, r in enumerate(annotation.regions) if r.role == "mark")
+    if marks:
+        message = f"{len(marks)} shapes are no areas (arrows, rulers, points, unknown types)"
+        found.append(finding("not-an-area", message, crop, nuclei=marks, at=_middle(annotation.regions[marks[0]])))
+    boxed = tuple(k for k, r in enumerate(annotation.regions) if is_boxed(r))
+    if boxed:
+        message = f"{len(boxed)} ellipses and rectangles stand in the file as two corners"
+        found.append(finding("boxed-shape", message, crop, nuclei=boxed, at=_middle(annotation.regions[boxed[0]])))
+    return found
+
+
+def _size(region: Nucleus, um_per_px: float | None) -> str:
+    area = outline_area(region.vertices)
+    return f"{area:.0f} px²" + (f" ({area * um_per_px**2:.0f} um²)" if um_per_px else "")
 
 
 def _has_three_points(vertices: NDArray[np.float64]) -> bool:
@@ -161,6 +190,10 @@ def _shapes(crop: Crop, drawable: list[tuple[int, Nucleus]], um_per_px: float | 
     found: list[Finding] = []
     slight: dict[str, list[int]] = {"self-crossing": [], "self-touching": []}
     tiny = TINY_UM2 / um_per_px**2 if um_per_px else _TINY_PX2
+    huge = HUGE_UM2 / um_per_px**2 if um_per_px else _HUGE_PX2
+    for i in np.flatnonzero(areas > huge):
+        message = f"{_called(numbers[i], regions[i])} has {_size(regions[i], um_per_px)}"
+        found.append(finding("huge-nucleus", message, crop, at=_middle(regions[i]), nuclei=(numbers[i],)))
     for i in np.flatnonzero((areas < tiny) | ~valid):
         k, called, at = numbers[i], _called(numbers[i], regions[i]), _middle(regions[i])
         if areas[i] < 0.5:

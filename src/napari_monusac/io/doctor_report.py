@@ -147,6 +147,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "A slip of the pen trains as a nucleus, and counts as much as any in PQ.",
             "Look at it, and delete it if it is none.",
         ),
+        "huge-nucleus": Kind(
+            "warning",
+            "An outline around a whole region trains as one nucleus and hides those in it.",
+            "Look at it: take the class from an outline that is a region of interest, or delete it.",
+        ),
         "self-crossing": Kind(
             "warning",
             "Where an outline crosses itself, loops become holes or fall off the nucleus.",
@@ -175,6 +180,18 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "negative-region": Kind(
             "info", "Regions marked NegativeROA are read as nuclei, not as holes (as in MoNuSeg).", "Nothing to do."
+        ),
+        "region-of-interest": Kind(
+            "info",
+            "It is kept and shown, and is in no mask; with within_regions the border of what was annotated.",
+            "Nothing to do; if it is a nucleus, give it one of the four classes.",
+        ),
+        "not-an-area": Kind("info", "They are kept in the file and are in no mask.", "Nothing to do."),
+        "boxed-shape": Kind(
+            "info",
+            "None here: they are read as they look. Many programs read two vertices as nothing.",
+            f"Nothing to do here; for other programs {_FIX} with plain outlines.",
+            fixable=True,
         ),
         "class-imbalance": Kind(
             "warning",

@@ -169,7 +169,10 @@ def _region(feature: dict[str, Any], path: Path, where: str, origin: tuple[float
     rings = _rings(geometry, path, where, bounds)
     outline = bridged(rings) if len(rings) > 1 else rings[0]
     label = _label(properties.get("classification"), path, where)
-    return Nucleus(outline - origin, label, confidence=_confidence(properties.get("measurements")))
+    # QuPath up to 0.2 has the type as the Feature's id
+    kind = str(properties.get("objectType") or properties.get("object_type") or feature.get("id") or "")
+    confidence = _confidence(properties.get("measurements"))
+    return Nucleus(outline - origin, label, confidence=confidence, object_type=kind)
 
 
 def _rings(geometry: Any, path: Path, where: str, bounds: Bounds) -> list[Outline]:

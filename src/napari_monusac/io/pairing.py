@@ -17,7 +17,7 @@ from pathlib import Path
 from napari_monusac.io.slides import IMAGE_SUFFIXES
 
 #: Suffixes of annotations, the preferred one first.
-ANNOTATION_SUFFIXES = (".xml", ".geojson")
+ANNOTATION_SUFFIXES = (".xml", ".geojson", ".annotations")
 _SHELF = re.compile(
     r"(?:(?:tissue|he|raw)[ _-]?)?(?:images?|imgs?|tiles|patches|crops|rois|slides|wsis?|svs|tiff?s?|pngs?|jpe?gs?)|"
     r"annotations?|annots?|labels?|xmls?|geojsons?|outlines|ground[ _-]?truth|gt|truth",

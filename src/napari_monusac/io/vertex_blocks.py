@@ -1,9 +1,10 @@
 """The fast lane of the Aperio reader: plain blocks of vertices, parsed all at once.
 
-Nearly all bytes of an ImageScope file stand in blocks such as ``<Vertex X="461" Y="414" Z="0"/><Vertex .../>...``. A
-block that is nothing but one such element repeated, with nothing but decimal numbers between its quotes, is cut out
-before the XML parser sees the file and parsed with NumPy. Everything else is left in place for the parser, so the
-result is the same; files in which the bytes ``<Vertices>`` might mean something else are left whole.
+Nearly all bytes of an ImageScope file stand in blocks such as ``<Vertex X="461" Y="414" Z="0"/><Vertex .../>...``, and
+of a HALO file in blocks of ``<V X="461" Y="414"/>``. A block that is nothing but one such element repeated, with
+nothing but decimal numbers between its quotes, is cut out before the XML parser sees the file and parsed with NumPy.
+Everything else is left in place for the parser, so the result is the same; files in which the bytes ``<Vertices>``
+might mean something else are left whole.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ CUT = "monusac-cut"
 
 _OPEN, _CLOSE = b"<Vertices>", b"</Vertices>"
 _NUMBER_BYTES = b"0123456789.-"
-_ELEMENT = re.compile(rb'[ \t\r\n]*<Vertex X="" Y=""( Z="")?[ \t\r\n]*/>')
+_ELEMENT = re.compile(rb'[ \t\r\n]*<V(?:ertex)? X="" Y=""( Z="")?[ \t\r\n]*/>')
 _PROLOG = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml\s[^<>]*\?>)?")
 _ENCODING = re.compile(rb"encoding\s*=\s*[\"']([^\"']*)[\"']")
 _ASCII_LIKE = {b"utf-8", b"us-ascii", b"ascii", b"iso-8859-1", b"windows-1252", b"cp1252"}
@@ -55,8 +56,8 @@ class CutFile:
 
 def has_more_vertices(content: bytes, limit: int) -> bool:
     """Whether a file has more than `limit` vertices in the usual spelling: a cheap look before anything is parsed."""
-    shortest = len(b'<Vertex X="1" Y="1"/>')
-    return len(content) > limit * shortest and content.count(b"<Vertex ") > limit
+    shortest = len(b'<V X="1" Y="1"/>')
+    return len(content) > limit * shortest and content.count(b"<Vertex ") + content.count(b"<V ") > limit
 
 
 def cut_vertices(content: bytes) -> CutFile:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import psutil
@@ -17,12 +17,14 @@ from napari_monusac.core.errors import MonusacError, ShapeError, TrainingError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.collection import Collection, Crop
+from napari_monusac.io.interest import nuclei_within_regions
 from napari_monusac.io.scale import check_enlargement
 from napari_monusac.learn.plan import width_on_image
 from napari_monusac.learn.scale import CropHeader, scaled_annotation, scaled_shape, training_factor
 from napari_monusac.learn.source import Source, resampled, scale_factor
 from napari_monusac.learn.stain import stain_strength
 from napari_monusac.learn.stain_sample import normalised, sample_pixels
+from napari_monusac.masks.left_out import LeftOut, left_out
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.ternary import ternary_map
 
@@ -44,11 +46,13 @@ class TrainingCrop:
     image : uint8 (y, x, 3)
         RGB.
     semantic, ternary : uint8 (y, x)
-        Class numbers; 255 inside Ambiguous regions, and in `semantic` on nuclei of unknown class.
+        Class numbers; 255 inside Ambiguous regions (and outside regions of interest, where the recipe says so), and in `semantic` on nuclei of unknown class.
     stain : float64 (2,) or None
         Mean concentrations of haematoxylin and eosin, before any normalisation.
     um_per_px : float or None
         Scale of these pixels, where the crop is as its file has it.
+    left_out : LeftOut
+        What its annotation holds that the targets do not.
     """
 
     name: str
@@ -57,6 +61,7 @@ class TrainingCrop:
     ternary: NDArray[np.uint8]
     stain: NDArray[np.float64] | None = None
     um_per_px: float | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -101,7 +106,8 @@ def load_crop(
     if factor != 1.0:
         source, annotation = resampled(source, factor), scaled_annotation(annotation, factor)
     image = source.read(0, 0, *source.shape)
-    return TrainingCrop(name, image, *_targets(annotation, source.shape, recipe.boundary_width), stain_strength(sample))
+    semantic, ternary, missing = _targets(annotation, source.shape, recipe.boundary_width, recipe.within_regions)
+    return TrainingCrop(name, image, semantic, ternary, stain_strength(sample), left_out=missing)
 
 
 def load_own(collection: Collection, name: str, recipe: TrainingRecipe, um_per_px: float | None = None) -> TrainingCrop:
@@ -119,7 +125,8 @@ def load_own(collection: Collection, name: str, recipe: TrainingRecipe, um_per_p
     source = _whole(collection, crop, annotation)
     width = width_on_image(recipe.boundary_width, scale_factor(source.um_per_px, um_per_px))
     image = source.read(0, 0, *source.shape)
-    return TrainingCrop(name, image, *_targets(annotation, source.shape, width), um_per_px=source.um_per_px)
+    semantic, ternary, missing = _targets(annotation, source.shape, width, recipe.within_regions)
+    return TrainingCrop(name, image, semantic, ternary, um_per_px=source.um_per_px, left_out=missing)
 
 
 def _whole(collection: Collection, crop: Crop, annotation: Annotation) -> Source:
@@ -137,13 +144,13 @@ def _whole(collection: Collection, crop: Crop, annotation: Annotation) -> Source
 
 
 def _targets(
-    annotation: Annotation, shape: tuple[int, int], boundary_width: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Semantic and ternary target, uint8 (y, x), 255 in Ambiguous regions."""
-    maps = label_maps(annotation, shape)
+    annotation: Annotation, shape: tuple[int, int], boundary_width: int, within_regions: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], LeftOut]:
+    """Semantic and ternary target, uint8 (y, x), 255 where nothing is to be learnt; and what is in neither."""
+    maps = label_maps(annotation, shape, within_regions=within_regions)
     semantic, ternary = maps.semantic.copy(), ternary_map(maps.instances, boundary_width=boundary_width).copy()
     semantic[maps.ignore] = ternary[maps.ignore] = IGNORE_INDEX
-    return semantic, ternary
+    return semantic, ternary, left_out(annotation, maps)
 
 
 class CropStore:
@@ -155,7 +162,7 @@ class CropStore:
     ----------
     collection : Collection
     recipe : TrainingRecipe
-        `boundary_width` and `stain` decide the arrays.
+        `boundary_width`, `within_regions` and `stain` decide the arrays.
     budget_bytes : int, optional
         Memory that may be filled; by default four tenths of what is free, 8 GiB at most.
 
@@ -289,7 +296,8 @@ class CropStore:
         factor = training_factor(self.header(name).um_per_px, self.um_per_px)
         annotation = scaled_annotation(self.collection.annotation(self.collection.crop(name)), factor)
         found: dict[int, list[NDArray[np.float64]]] = {int(c): [] for c in CLASSES}
-        for nucleus in annotation.nuclei:
+        nuclei = nuclei_within_regions(annotation) if self.recipe.within_regions else annotation.nuclei
+        for nucleus in nuclei:
             if int(nucleus.nucleus_class) in found:
                 found[int(nucleus.nucleus_class)].append(nucleus.vertices.mean(0))
         return {k: np.array(v).reshape(-1, 2) for k, v in found.items()}

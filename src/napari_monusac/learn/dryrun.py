@@ -14,6 +14,7 @@ from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.schedule import epochs_of_run, steps_of_run
 from napari_monusac.learn.setup import Options, Training, set_up
 from napari_monusac.learn.validate import Validator
+from napari_monusac.masks.left_out import LeftOut
 
 _STEPS = 2
 
@@ -146,6 +147,7 @@ def _dry_run(
 def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) -> DryRunReport:
     names = run.split.training + run.split.validation
     area, opened, size = {}, 0, 0
+    left_out: list[LeftOut] = []
     for k, name in enumerate(names):
         if stop():
             raise Cancelled("dry run stopped")
@@ -155,6 +157,7 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
         except MonusacError:
             continue  # the store keeps the reason, told below
         opened += 1
+        left_out.append(crop.left_out)
         size += crop.nbytes
         area[name] = crop.shape[0] * crop.shape[1]
     problems = [f"crop {name}: {reason}" for name, reason in t.store.failures.items()]
@@ -173,6 +176,9 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
     if size > t.store.budget_bytes:
         budget = t.store.budget_bytes / 2**20
         notes.append(f"the crops do not all fit into {budget:.0f} MiB of memory: some are read again and again")
+    if LeftOut.sum(left_out).total:
+        crops_with = sum(bool(each.total) for each in left_out)
+        notes.append(f"in the annotations of {crops_with} crops, {LeftOut.sum(left_out)}")
     tell(1.0, "Done")
     return DryRunReport(
         crops=len(names),

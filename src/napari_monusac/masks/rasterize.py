@@ -47,7 +47,8 @@ class LabelMaps:
     semantic : uint8 (y, x)
         `NucleusClass` of that nucleus; 255 for nuclei of unknown class.
     ignore : bool (y, x)
-        Ambiguous regions. Nuclei under them stay in the other two maps.
+        Ambiguous regions, and where that was asked for what lies outside all regions of interest. Nuclei under them
+        stay in the other two maps.
     overlaps : tuple of Overlap
         Pairs of nuclei of which the later took pixels from the earlier, in the order of their numbers.
     """
@@ -63,15 +64,19 @@ class LabelMaps:
         return sum(o.pixels for o in self.overlaps)
 
 
-def label_maps(annotation: Annotation, shape: tuple[int, int]) -> LabelMaps:
+def label_maps(annotation: Annotation, shape: tuple[int, int], *, within_regions: bool = False) -> LabelMaps:
     """Draw an annotation: `skimage.draw.polygon` per region in file order, a later region over an earlier one.
 
     Parameters
     ----------
     annotation : Annotation
-        Regions of fewer than three vertices are not drawn; those partly or wholly outside are clipped.
+        Regions of fewer than three vertices are not drawn, nor regions of interest; those partly or wholly outside are
+        clipped.
     shape : (int, int)
         Height and width in px.
+    within_regions : bool
+        Take the regions of interest for the border of what was annotated: all outside of them is ignored. An
+        annotation without any was annotated everywhere.
 
     Returns
     -------
@@ -91,15 +96,18 @@ def label_maps(annotation: Annotation, shape: tuple[int, int]) -> LabelMaps:
     """
     shape = _checked_shape(shape)
     nuclei, ambiguous = annotation.nuclei, annotation.ambiguous
-    _refuse_endless(annotation, [*nuclei, *ambiguous], shape)
+    borders = annotation.regions_of_interest if within_regions else ()
+    _refuse_endless(annotation, [*nuclei, *ambiguous, *borders], shape)
     instances = np.zeros(shape, np.int32)
     semantic = np.zeros(shape, np.uint8)
-    ignore = np.zeros(shape, np.bool_)
+    ignore = np.full(shape, bool(borders), np.bool_)
     classes = np.array([n.nucleus_class for n in nuclei], np.uint8)
     flat, flat_semantic, lost = instances.reshape(-1), semantic.reshape(-1), Counter[tuple[int, int]]()
     for pixels, polygon in fill_polygons([n.vertices for n in nuclei], shape):
         _paint(flat, pixels, polygon + np.int32(1), lost)
         flat_semantic[pixels] = classes[polygon]
+    for pixels, _ in fill_polygons([r.vertices for r in borders], shape):
+        ignore.reshape(-1)[pixels] = False
     for pixels, _ in fill_polygons([n.vertices for n in ambiguous], shape):
         ignore.reshape(-1)[pixels] = True
     overlaps = tuple(Overlap(a, b, count) for (a, b), count in sorted(lost.items()))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LayerData = tuple[Any, dict[str, Any], str]
 Colors = dict[int | None, tuple[float, float, float, float]]
 
+#: Role and name of the layer that shows regions of interest.
+REGIONS_ROLE = "regions of interest"
 #: Images up to this many pixels are read whole; larger ones stay lazy.
 WHOLE_PX = 64 * 10**6
 #: Side of the part that is shown of a huge image that has no smaller levels.
@@ -64,7 +66,7 @@ def crop_layers(
     -------
     list of LayerData
         *image* (uint8 RGB), and with an annotation *nuclei* (int32, one row a nucleus in `features`), *semantic*,
-        *ternary* and *ambiguous* (uint8). All lie on each other in um, or in px where the scale is unknown.
+        *ternary* and *ambiguous* (uint8); *regions of interest* (Shapes) where there are any. All lie on each other in um, or in px where the scale is unknown.
 
     Raises
     ------
@@ -176,6 +178,7 @@ def _label_layers(
     areas = np.bincount(maps.instances.ravel(), minlength=len(annotation.nuclei) + 1)
     semantic_colors: Colors = {None: _CLEAR}
     semantic_colors.update(class_colors(palette).items())
+    borders = _region_layers(annotation, common, offset)
     r, g, b = AMBIGUOUS_COLOR
     ambiguous_colors: Colors = {0: _CLEAR, None: (r / 255, g / 255, b / 255, 1.0)}
     half = {"opacity": 0.5}
@@ -191,7 +194,24 @@ def _label_layers(
     # cannot ask for them (napari's Labels takes no such argument): the Studio reads this and sets `layer.contour`
     looks[3][2]["about"] = {"contour": 2}
     looks[3][2]["features"] = nuclei_features(annotation, areas)
-    return [(data, _attributes(common, role, offset, **look), "labels") for role, data, look in looks]
+    return [*borders, *((data, _attributes(common, role, offset, **look), "labels") for role, data, look in looks)]
+
+
+def _region_layers(annotation: Annotation, common: dict[str, Any], offset_px: tuple[int, int]) -> list[LayerData]:
+    """Outlines of the regions of interest, where there are any: beneath the nuclei, nothing filled."""
+    regions = annotation.regions_of_interest
+    if not regions:
+        return []
+    look: dict[str, Any] = {
+        "shape_type": "polygon",
+        "face_color": "transparent",
+        "edge_color": "yellow",
+        "edge_width": 3,
+        "features": {"class": [r.label for r in regions], "region_id": [r.region_id for r in regions]},
+        "about": {"regions": len(regions)},
+    }
+    outlines = [r.vertices - np.array(offset_px, np.float64) for r in regions]
+    return [(outlines, _attributes(common, REGIONS_ROLE, offset_px, **look), "shapes")]
 
 
 def ternary_colors() -> Colors:

@@ -106,7 +106,7 @@ def layer_annotation(path: str | Path, data: Any, attributes: dict[str, Any]) ->
     regions: list[Nucleus] = []
     number = 0
     for region in original.regions:
-        if region.is_ambiguous or len(region.vertices) < 3:
+        if region.is_ambiguous or not region.is_drawn:
             regions.append(region)
             continue
         number += 1

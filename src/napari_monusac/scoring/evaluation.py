@@ -196,6 +196,7 @@ class Evaluation(_Model):
     """Everything that one comparison of predictions with truth says."""
 
     ambiguous: Literal["mask", "discount"] = "mask"
+    within_regions: bool = Field(False, description="Outside the regions of interest nothing was scored")
     boundary_width: int = Field(3, description="px; the most frequent one where predictions differ")
     boundary_widths: tuple[int, ...] = Field((), description="All of them, px, ascending")
     bootstrap: int = 0

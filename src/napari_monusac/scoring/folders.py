@@ -46,6 +46,10 @@ class FolderPairs:
         The predictions.
     only : collection of str or None
         Names of the crops to take; None for all.
+    within_regions : bool
+        Whether what lies outside the regions of interest is left out, as Ambiguous regions are.
+    with_regions : set of str
+        Names of the crops read so far whose truth has regions of interest.
     fingerprints, checkpoints : list of str
         Of the predictions read so far, each once.
     """
@@ -53,6 +57,8 @@ class FolderPairs:
     collection: Crops
     predictions: PredictionFolder
     only: Collection[str] | None = None
+    within_regions: bool = False
+    with_regions: set[str] = field(default_factory=set)
     fingerprints: list[str] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
     _trained_on: dict[Path, TrainingCrops | None] = field(default_factory=dict)
@@ -139,7 +145,9 @@ class FolderPairs:
         with self.collection.open(crop) as slide:
             shape, um_per_px = slide.shape, slide.um_per_px
         annotation = self.collection.annotation(crop)
-        maps = label_maps(annotation, shape)
+        maps = label_maps(annotation, shape, within_regions=self.within_regions)
+        if annotation.regions_of_interest:
+            self.with_regions.add(crop.name)
         predicted = self.predictions.read(path, shape)
         for seen, value in ((self.fingerprints, predicted.fingerprint), (self.checkpoints, predicted.checkpoint)):
             if value and value not in seen:
@@ -186,6 +194,7 @@ def folder_pairs(
     *,
     crops: Collection[str] | None = None,
     patients: str | Path | None = None,
+    within_regions: bool = False,
 ) -> FolderPairs:
     """Pair the crops of a collection with the predictions of a folder.
 
@@ -199,13 +208,15 @@ def folder_pairs(
         Names of the crops to take.
     patients : str or Path, optional
         A table (crop, patient); see `napari_monusac.io.collection.open_collection`.
+    within_regions : bool
+        Leave out what lies outside the regions of interest of the truth (crops without any: nothing).
 
     Raises
     ------
     CollectionError, FileProblem
         A folder is missing or holds nothing.
     """
-    return FolderPairs(open_collection(truth, patients=patients), PredictionFolder(prediction), crops)
+    return FolderPairs(open_collection(truth, patients=patients), PredictionFolder(prediction), crops, within_regions)
 
 
 def evaluate_folders(
@@ -214,6 +225,7 @@ def evaluate_folders(
     *,
     crops: Collection[str] | None = None,
     patients: str | Path | None = None,
+    within_regions: bool = False,
     ambiguous: AmbiguousRule = "mask",
     tolerances_px: tuple[int, ...] = TOLERANCES_PX,
     boundary_width: int | None = None,
@@ -232,7 +244,7 @@ def evaluate_folders(
 
     Parameters
     ----------
-    truth, prediction, crops, patients
+    truth, prediction, crops, patients, within_regions
         See `folder_pairs`.
     ambiguous, tolerances_px, boundary_width, bootstrap, seed, include_training
         See `napari_monusac.scoring.report.evaluate`.
@@ -254,7 +266,7 @@ def evaluate_folders(
     Cancelled
         `should_stop` said so.
     """
-    pairs = folder_pairs(truth, prediction, crops=crops, patients=patients)
+    pairs = folder_pairs(truth, prediction, crops=crops, patients=patients, within_regions=within_regions)
     training = TrainingCount(include_training)
     found = scored_crops(pairs, training)
     training.check()
@@ -284,7 +296,7 @@ def evaluate_folders(
     provenance = _provenance(pairs, truth, prediction, digests[0].hexdigest(), digests[1].hexdigest())
     if command:
         provenance = provenance.model_copy(update={"command": command})
-    return result.model_copy(update={"provenance": provenance})
+    return result.model_copy(update={"provenance": provenance, "within_regions": within_regions})
 
 
 def scored_crops(pairs: FolderPairs, training: TrainingCount) -> tuple[tuple[Crop, Path], ...]:
@@ -317,6 +329,12 @@ def _notes(pairs: FolderPairs, training: TrainingUse) -> tuple[str, ...]:
         notes.append(
             f"patients are guesses, taken from {grouping.taken_from}: scores per patient rest on them — {MEND}"
         )
+    if pairs.with_regions:
+        where = f"{len(pairs.with_regions)} of {len(pairs)} crops have regions of interest"
+        what = (
+            "what lies outside of them is left out" if pairs.within_regions else "they are scored outside of them too"
+        )
+        notes.append(f"{where}: {what}")
     if len(pairs.fingerprints) > 1:
         notes.append(f"the predictions come from {len(pairs.fingerprints)} recipes: {', '.join(pairs.fingerprints)}")
     return tuple(notes)
@@ -328,6 +346,7 @@ def _provenance(pairs: FolderPairs, truth: str | Path, prediction: str | Path, o
     checkpoint = pairs.checkpoints[0] if len(pairs.checkpoints) == 1 else ", ".join(pairs.checkpoints)
     file = Path(checkpoint) / "best.safetensors" if Path(checkpoint).is_dir() else Path(checkpoint)
     command = ["napari-monusac", "evaluate", "--truth", str(truth), "--pred", str(prediction)]
+    command += ["--within-regions"] if pairs.within_regions else []
     return Provenance(
         truth=str(truth),
         prediction=str(prediction),

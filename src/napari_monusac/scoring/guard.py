@@ -144,6 +144,7 @@ def guard_folders(
     *,
     crops: Collection[str] | None = None,
     patients: str | Path | None = None,
+    within_regions: bool = False,
     bootstrap: int = SIGN_CHOICES,
     seed: int = 0,
     include_training: bool = False,
@@ -157,7 +158,10 @@ def guard_folders(
     MonusacError
         They hold no crop in common, or one of the models was trained on all of those.
     """
-    first, second = (folder_pairs(truth, folder, crops=crops, patients=patients) for folder in (before, after))
+    first, second = (
+        folder_pairs(truth, folder, crops=crops, patients=patients, within_regions=within_regions)
+        for folder in (before, after)
+    )
     training, names, alone = TrainingCount(include_training), set(), 0
     for crop in first.crops:
         seen = [pairs.seen_as(crop) for pairs in (first, second)]

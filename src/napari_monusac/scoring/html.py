@@ -97,7 +97,12 @@ def evidence_of(evaluation: Evaluation) -> Evidence:
     evidence = Evidence(ambiguous=evaluation.ambiguous)
     where = evaluation.provenance
     if where.truth and where.prediction and Path(where.truth).is_dir() and Path(where.prediction).is_dir():
-        for pair in folder_pairs(where.truth, where.prediction, crops={c.name for c in evaluation.crops}):
+        for pair in folder_pairs(
+            where.truth,
+            where.prediction,
+            crops={c.name for c in evaluation.crops},
+            within_regions=evaluation.within_regions,
+        ):
             evidence.add(pair)
     return evidence
 

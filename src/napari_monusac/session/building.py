@@ -78,7 +78,7 @@ def _assembled(state: SessionState, redraw: set[int], layered: bool) -> tuple[An
     own: list[Placed] = []
     come: list[Placed] = []
     for index, region in enumerate(state.source.regions):
-        if len(region.vertices) < 3:
+        if not region.is_drawn:
             own.append((region, None))
             continue
         row = by_source.get(index)
@@ -151,8 +151,8 @@ def _layer_by_layer(source: Annotation, placed: list[Placed]) -> list[Placed]:
 
     def rank(each: Placed) -> int:
         region = each[0]
-        own = 0 <= region.layer < len(source.layers) and source.layers[region.layer].label == region.label
-        return region.layer if own else first[_key(region.label)]
+        own = source.own_layer(region)
+        return own if own >= 0 else first[_key(region.label)]
 
     return sorted(placed, key=rank)
 

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import CollectionError
 from napari_monusac.io.outputs import refuse_inside
+from napari_monusac.masks.left_out import LeftOut
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.short_text import say_error, short_path
 from napari_monusac.ui.widgets import PathPicker, TaskRow
@@ -74,22 +75,27 @@ class MaskFolder(QWidget):
             say_error(self.progress.label, error, "warning")
             return None
 
-        def work(report: Report) -> int:
+        def work(report: Report) -> tuple[int, LeftOut]:
             from napari_monusac.jobs.maskfiles import write_crop_masks
 
             todo = [c for c in collection.crops if c.image is not None and c.annotation is not None]
+            left_out = []
             for i, crop in enumerate(todo):
                 report(i / max(1, len(todo)), f"{crop.name} ({i + 1} of {len(todo)})")
-                write_crop_masks(collection, crop, Path(out), boundary_width=width)
-            return len(todo)
+                written = write_crop_masks(collection, crop, Path(out), boundary_width=width)
+                left_out.append(LeftOut(**written["left_out"]))
+            return len(todo), LeftOut.sum(left_out)
 
         task = Task(work)
-        task.done.connect(lambda number: self._all_written(number, width, Path(out)))
+        task.done.connect(lambda told: self._all_written(told[0], told[1], width, Path(out)))
         return self.progress.follow(task, "Writing masks…")
 
-    def _all_written(self, number: int, width: int, out: Path) -> None:
+    def _all_written(self, number: int, left_out: LeftOut, width: int, out: Path) -> None:
         crops = "1 crop is" if number == 1 else f"{number} crops are"
-        self.progress.label.say(f"Masks ({width} px boundary) of {crops} in {short_path(out)}.", "good", str(out))
+        said = f"Masks ({width} px boundary) of {crops} in {short_path(out)}."
+        if left_out.total:
+            said += f" {str(left_out).capitalize()}."
+        self.progress.label.say(said, "good", str(out))
         self._written = out
         self.show_folder.show()
 

@@ -10,6 +10,7 @@ from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.plugin.layers import REGIONS_ROLE
 from napari_monusac.ui import canvas
 
 WHOLE, VIEW, RECTANGLE = REGIONS = ("Whole image", "What the window shows", "Drawn rectangle")
@@ -42,7 +43,7 @@ class Outline:
 def last_outline(viewer: Any) -> Outline | None:
     """The rectangle, ellipse or polygon drawn last in the topmost Shapes layer that has one; lines have no area."""
     for shapes in reversed(viewer.layers):
-        if isinstance(shapes, Shapes):
+        if isinstance(shapes, Shapes) and canvas.role(shapes) != REGIONS_ROLE:
             for i in reversed(range(len(shapes.data))):
                 corners, kind = np.asarray(shapes.data[i], float), str(shapes.shape_type[i])
                 world = np.array([shapes.data_to_world(c)[-2:] for c in corners])

@@ -1,0 +1,65 @@
+"""Masks of a crop as files: what they count is what they draw."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_monusac.cli import main
+from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.io.annotations import write_annotation
+from napari_monusac.io.collection import open_collection
+from napari_monusac.jobs.maskfiles import write_crop_masks
+
+
+def square(top: float, left: float, size: float = 10) -> np.ndarray:
+    return np.array([(top, left), (top, left + size), (top + size, left + size), (top + size, left)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One crop: two nuclei in a region, one outside of it, two beyond the image, a slip of the pen."""
+    root = tmp_path / "data"
+    root.mkdir()
+    pixels = np.random.default_rng(0).integers(150, 250, (120, 120, 3), np.uint8)
+    tifffile.imwrite(root / "a_1.tif", pixels, photometric="rgb")
+    nuclei = [Nucleus(square(y, x), "Lymphocyte") for y, x in ((10, 10), (30, 30), (90, 90), (500, 9), (9, 900))]
+    others = (Nucleus(np.array([(1.0, 1), (5, 5)]), "Lymphocyte"), Nucleus(square(2, 2, 60), "ROI"))
+    write_annotation(Annotation((*nuclei, *others), um_per_px=0.25), root / "a_1.xml")
+    return root
+
+
+def test_counts_are_those_of_the_map(folder: Path, tmp_path: Path) -> None:
+    collection = open_collection(folder)
+    written = write_crop_masks(collection, collection.crops[0], tmp_path / "out")
+    instances = tifffile.imread(written["files"]["instances"])
+    assert written["nuclei"] == {"Lymphocyte": 3} == {"Lymphocyte": len(np.unique(instances)) - 1}
+    assert written["left_out"] == {"outside": 2, "degenerate": 1, "regions": 1}
+    assert "ambiguous" not in written["files"]
+
+
+def test_within_regions_the_rest_is_left_out(folder: Path, tmp_path: Path) -> None:
+    collection = open_collection(folder)
+    written = write_crop_masks(collection, collection.crops[0], tmp_path / "out", within_regions=True)
+    want = np.full((120, 120), 255, np.uint8)
+    want[2:63, 2:63] = 0
+    assert (tifffile.imread(written["files"]["ambiguous"]) == want).all()
+
+
+def test_the_command_says_what_is_in_no_mask(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(*more: str) -> str:
+        with pytest.raises(SystemExit) as end:
+            main(["masks", str(folder), "--out", str(tmp_path / "out"), *more])
+        assert end.value.code == 0
+        return capsys.readouterr().out
+
+    assert "1 crops, 3 nuclei" in told()
+    assert "left out: 2 outside the image, 1 of fewer than three vertices, 1 regions of interest" in told()
+    answer = json.loads(told("--json", "--within-regions"))
+    assert answer["nuclei"] == 3
+    assert answer["within_regions"]
+    assert answer["left_out"] == {"outside": 2, "degenerate": 1, "regions": 1} == answer["crops"][0]["left_out"]
