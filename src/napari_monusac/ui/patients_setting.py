@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.io.patient_list import is_ours
 from napari_monusac.ui.crop_list import CropList
 from napari_monusac.ui.short_text import short_path
 from napari_monusac.ui.widgets import Note, TaskRow, row
@@ -79,7 +80,7 @@ class PatientsSetting(QWidget):
         if self._collection is None:
             return
         grouping = self._collection.grouping
-        self.found.setVisible(grouping.file is not None)
+        self.found.setVisible(grouping.file is not None and is_ours(grouping.file))
         self.said.say(_HOW if on else grouping_words(grouping), "warning" if grouping.notes and not on else "hint")
 
     def save_column(self) -> Task | None:
