@@ -53,6 +53,7 @@ class PatientsSetting(QWidget):
         self.found = QPushButton("As found")
         self.found.setToolTip("Forget the list: patients are found by barcode, folder or name again")
         self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Leave the patients as they are")
         self.choices = row(self.save, self.table, self.found, self.cancel)
         self.progress = TaskRow()
         box = QVBoxLayout(self)
