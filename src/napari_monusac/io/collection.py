@@ -268,7 +268,9 @@ def open_collection(
     if not found and not unpaired:
         raise CollectionError(root, *_holds_nothing(problems))
     crops = list(uniquely_named(root, found))
-    listed, notes, wrong = Path(patients) if patients is not None else find_list(root), list[str](), None
+    listed = Path(patients) if patients is not None else find_list(root)
+    notes: list[str] = []
+    wrong: CollectionError | None = None
     if listed is not None and crops:
         try:
             crops, notes = with_given(crops, read_list(listed), listed, root)
@@ -276,10 +278,11 @@ def open_collection(
             if patients is not None:
                 raise
             # images can be looked at all the same; a split refuses
-            listed, notes, wrong = None, [f"{listed.name} is not heeded: {error}"], error
+            notes, wrong = [f"{listed.name} is not heeded: {error}"], error
         crops.sort(key=in_order)
+    heeded = listed if wrong is None else None
     return Collection(
-        root, tuple(crops), tuple(unpaired), tuple(problems), channel_order, um_per_px, listed, tuple(notes), wrong
+        root, tuple(crops), tuple(unpaired), tuple(problems), channel_order, um_per_px, heeded, tuple(notes), wrong
     )
 
 
