@@ -9,7 +9,8 @@ import pytest
 
 from napari_monusac.core.errors import CollectionError
 from napari_monusac.io.collection import open_collection
-from napari_monusac.io.patient_list import Listed, find_list, kept_list, read_list, write_list
+from napari_monusac.io.patient_list import Listed, find_list, forget_list, kept_list, read_list, write_list
+from napari_monusac.io.splits import make_split
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +76,17 @@ def test_what_a_list_may_not_say(folder: Path, tmp_path: Path) -> None:
             open_collection(folder, patients=tmp_path / "p.csv")
 
 
+def test_a_wrong_list_in_the_folder_hinders_no_look_but_the_split(folder: Path) -> None:
+    (folder / "patients.csv").write_text("patient,age\nMeier,50\n")
+    collection = open_collection(folder)
+    assert [c.patient for c in collection] == ["one", "one", "two", "two"]
+    (note,) = collection.grouping.notes
+    assert note.startswith("patients.csv is not heeded: ")
+    assert "columns patient, age" in note
+    with pytest.raises(CollectionError, match="columns patient, age"):
+        make_split(collection)
+
+
 def test_a_list_is_kept_in_the_folder_and_says_what_told_the_rest(folder: Path) -> None:
     listed = {c.name: Listed("Meier" if c.name == "b" else c.patient, "given" if c.name == "b" else c.patient_source)
               for c in open_collection(folder)}  # fmt: skip
@@ -82,6 +94,20 @@ def test_a_list_is_kept_in_the_folder_and_says_what_told_the_rest(folder: Path) 
     collection = open_collection(folder)
     assert collection.crop("b").patient == "Meier"
     assert dict(collection.grouping.sources) == {"given": 1, "folder": 3}, "a guess that is kept stays a guess"
+
+
+def test_a_table_of_another_hand_is_neither_replaced_nor_removed(folder: Path) -> None:
+    table = folder / "patients.csv"
+    for content in ("patient,age\nMeier,50\n", "crop,patient,age\nb,Meier,50\n"):
+        table.write_text(content)
+        kept = write_list(folder, {"b": Listed("Huber")})
+        assert kept == kept_list(folder)
+        assert open_collection(folder).crop("b").patient == "Huber"
+        with pytest.raises(CollectionError, match="by hand"):
+            forget_list(table)
+        forget_list(kept)
+        assert table.read_text() == content
+    assert open_collection(folder).crop("b").patient == "Meier"
 
 
 def test_a_folder_that_cannot_be_written_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

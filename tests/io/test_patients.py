@@ -64,6 +64,7 @@ def test_a_name_that_tells_no_patient_leaves_it_to_the_folder(name: str) -> None
     (["H22-7", "H22-12", "H22-13"], ["H22-7", "H22-12", "H22-13"]),
     (["S23-1000", "S23-1001", "S23-1002", "S23-1003"], ["S23-1000", "S23-1001", "S23-1002", "S23-1003"]),
     (["Meier/A/1", "Meier/B/1"], ["Meier", "Meier"]),
+    (["roi1/HE", "roi2/HE"], ["Kohorte 7", "Kohorte 7"]), (["P001/roi1/a", "P002/roi1/a"], ["P001", "P002"]),
     (["S23-1000A_1", "S23-1000B2_1", "S23-1001_1"], ["S23-1000", "S23-1000", "S23-1001"]),
     (["Meier_1", "meier_2", "MEIER/x"], ["Meier", "Meier", "Meier"]),
 ])  # fmt: skip

@@ -33,6 +33,8 @@ class Collection:
         Annotations without an image.
     problems : tuple of Problem
         What is not as it should be.
+    wrong_list : CollectionError or None
+        Why the list of patients that lies in the folder is not heeded.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Collection:
         um_per_px: float | None = None,
         patient_file: Path | None = None,
         patient_notes: tuple[str, ...] = (),
+        wrong_list: CollectionError | None = None,
     ) -> None:
         self.root, self.crops, self.unpaired, self.problems = root, crops, unpaired, problems
         self._order = channel_order
         self._orders: dict[str, ChannelOrder] = {}
         self._um_per_px = um_per_px
         self._patient_file, self._patient_notes = patient_file, patient_notes
+        self.wrong_list = wrong_list
         self._by_name = {c.name: c for c in crops}
         self._verdicts: dict[Path, ChannelVerdict] = {}
         self._counts: dict[Path, tuple[tuple[int, int] | None, dict[NucleusClass, int]]] = {}
@@ -252,7 +256,7 @@ def open_collection(
     Raises
     ------
     CollectionError
-        The folder does not exist or holds no image, or the list of patients is wrong.
+        The folder does not exist or holds no image, or the list in `patients` is wrong.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -264,12 +268,21 @@ def open_collection(
     if not found and not unpaired:
         raise CollectionError(root, *_holds_nothing(problems))
     crops = list(uniquely_named(root, found))
-    listed, notes = Path(patients) if patients is not None else find_list(root), list[str]()
+    listed = Path(patients) if patients is not None else find_list(root)
+    notes: list[str] = []
+    wrong: CollectionError | None = None
     if listed is not None and crops:
-        crops, notes = with_given(crops, read_list(listed), listed, root)
+        try:
+            crops, notes = with_given(crops, read_list(listed), listed, root)
+        except CollectionError as error:
+            if patients is not None:
+                raise
+            # images can be looked at all the same; a split refuses
+            notes, wrong = [f"{listed.name} is not heeded: {error}"], error
         crops.sort(key=in_order)
+    heeded = listed if wrong is None else None
     return Collection(
-        root, tuple(crops), tuple(unpaired), tuple(problems), channel_order, um_per_px, listed, tuple(notes)
+        root, tuple(crops), tuple(unpaired), tuple(problems), channel_order, um_per_px, heeded, tuple(notes), wrong
     )
 
 

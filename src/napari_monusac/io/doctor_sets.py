@@ -37,7 +37,7 @@ def leaks(collection: Collection) -> list[Finding]:
 def patient_list_gaps(collection: Collection) -> list[Finding]:
     """Report crops that the list of patients leaves out, and rows of it without a crop."""
     grouping = collection.grouping
-    return [finding("patient-list", note, path=grouping.file) for note in grouping.notes]
+    return [finding("patient-list", note, path=grouping.file or collection.root) for note in grouping.notes]
 
 
 def twins(crops: tuple[Crop, ...], facts: Mapping[str, ImageFacts]) -> list[Finding]:

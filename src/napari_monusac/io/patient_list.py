@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 #: Name of the list that is heeded when it lies in the folder.
 FILE_NAME = "patients.csv"
 _SOURCE_COLUMN = "taken from"
+_HEADER = ("crop", "patient", _SOURCE_COLUMN)
 _CROP_COLUMNS = ("crop", "image", "file", "filename", "file name", "name", "slide")
 _PATIENT_COLUMNS = ("patient", "patient_id", "patient id", "patientid", "case", "case_id", "case id", "subject")
 _MEND = "give a table with the columns crop and patient, a row a crop"
@@ -107,7 +108,10 @@ def _take(found: dict[str, Listed], crop: str, listed: Listed, path: Path, numbe
 
 
 def write_list(root: str | Path, patients: Mapping[str, Listed]) -> Path:
-    """Keep a list of patients for a folder: in it, or beside the user's data where the folder cannot be written to.
+    """Keep a list of patients for a folder: in it, or among the user's own files.
+
+    The latter where the folder cannot be written to, and where a table of another hand has the name already: that one
+    stays as it is.
 
     Parameters
     ----------
@@ -128,9 +132,11 @@ def write_list(root: str | Path, patients: Mapping[str, Listed]) -> Path:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([("crop", "patient", _SOURCE_COLUMN), *((c, p.patient, p.source) for c, p in patients.items())])
+    writer.writerows([_HEADER, *((c, p.patient, p.source) for c, p in patients.items())])
     own, kept = Path(root) / FILE_NAME, kept_list(root)
     try:
+        if own.exists() and not is_ours(own):
+            raise FileExistsError(17, "is a table of another hand", str(own))
         atomic_write_text(own, text.getvalue())
     except OSError:
         try:
@@ -145,14 +151,25 @@ def write_list(root: str | Path, patients: Mapping[str, Listed]) -> Path:
     return own
 
 
+def is_ours(path: Path) -> bool:
+    """Tell whether a list was written by `write_list`."""
+    try:
+        with path.open("rb") as file:
+            return file.readline().strip() == ",".join(_HEADER).encode("ascii")
+    except OSError:
+        return False
+
+
 def forget_list(path: Path) -> None:
-    """Remove a list; one that is not there is no fault.
+    """Remove a list that `write_list` wrote; one that is not there is no fault.
 
     Raises
     ------
     CollectionError
-        It cannot be removed.
+        It is a table of another hand, or cannot be removed.
     """
+    if path.exists() and not is_ours(path):
+        raise CollectionError(path, "was not written by this program", "remove it by hand")
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

@@ -55,7 +55,8 @@ _PERSON = re.compile(
     re.IGNORECASE,
 )
 _SLIDE = re.compile(rf"(?:slide|wsi|sample|core)[ _\-]?(?:\d+[a-z]?|[a-z]){_END}", re.IGNORECASE)
-# S23-1000 (its blocks S23-1000A1, S23-1000-B), SP-22-123456, 20-12345, 23S-1000; with few digits (H22-7) it may be a crop's number: see _counts_crops
+# S23-1000 (its blocks S23-1000A1, S23-1000-B), SP-22-123456, 20-12345, 23S-1000; with few digits (H22-7) it may be a
+# crop's number: see _counts_crops
 _ACCESSION = re.compile(
     rf"(?!(?:{_PIECE})\d)(?:(?P<prefix>[a-z]{{1,4}}[ \-]?(?:19|20)?\d{{2}})-(?P<number>\d{{1,7}})|(?:19|20)?\d{{2}}-\d{{3,7}}|"
     rf"\d{{2}}[a-z]{{1,3}}-?\d{{3,7}}|[a-z]{{1,4}}\d{{2}}_\d{{4,7}}(?!{_GAP}\d{{2,}}))(?=(?:[a-z]\d{{0,2}})?{_END})",
@@ -78,7 +79,7 @@ _NO_NAME = re.compile(
     rf"(?:(?:{_PIECE}|{_STATE}|{_SHELF})(?:{_GAP}|#)*(?:\d+|[a-z])?|\d{{1,4}}|\d{{3,}}[_\-]\d{{3,}}|x=?_?\d+{_GAP}*y=?_?\d+.*|\W*)",
     re.IGNORECASE,
 )
-_NO_PATIENT_FOLDER = re.compile(rf"(?:{_PIECE}|{_STATE}|{_SHELF})", re.IGNORECASE)
+_NO_PATIENT_FOLDER = re.compile(rf"(?:(?:{_PIECE})(?:{_GAP}|#)*(?:\d+|[a-z])?|{_STATE}|{_SHELF})", re.IGNORECASE)
 #: A slide, block or year of one patient, where it lies in the only folder there is.
 _PIECE_FOLDER = re.compile(rf"(?:(?:{_PIECE}|slides?|wsis?)(?:{_GAP}|#)*)?(?:\d+|[a-z]\d{{0,2}})?", re.IGNORECASE)
 

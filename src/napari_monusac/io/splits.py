@@ -65,11 +65,14 @@ def make_split(
     Raises
     ------
     CollectionError
-        There are not two patients, an official root is missing, or nothing is annotated.
+        There are not two patients, an official root is missing, nothing is annotated, or the folder's own list of
+        patients is wrong.
     AnnotationError
         An annotation is damaged.
     """
     crops = collection.labelled
+    if collection.wrong_list is not None:
+        raise collection.wrong_list
     if not 0 < validation_fraction < 1:
         raise CollectionError(collection.root, f"validation fraction {validation_fraction}", "give a value in 0 to 1")
     if not crops:

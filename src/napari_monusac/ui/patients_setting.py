@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.io.patient_list import is_ours
 from napari_monusac.ui.crop_list import CropList
 from napari_monusac.ui.short_text import short_path
 from napari_monusac.ui.widgets import Note, TaskRow, row
@@ -52,6 +53,7 @@ class PatientsSetting(QWidget):
         self.found = QPushButton("As found")
         self.found.setToolTip("Forget the list: patients are found by barcode, folder or name again")
         self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Leave the patients as they are")
         self.choices = row(self.save, self.table, self.found, self.cancel)
         self.progress = TaskRow()
         box = QVBoxLayout(self)
@@ -79,7 +81,7 @@ class PatientsSetting(QWidget):
         if self._collection is None:
             return
         grouping = self._collection.grouping
-        self.found.setVisible(grouping.file is not None)
+        self.found.setVisible(grouping.file is not None and is_ours(grouping.file))
         self.said.say(_HOW if on else grouping_words(grouping), "warning" if grouping.notes and not on else "hint")
 
     def save_column(self) -> Task | None:
