@@ -219,3 +219,33 @@ def test_a_checkpoint_that_asks_for_terabytes_is_refused_before_a_network_is_mad
     with pytest.raises(CheckpointError, match="decoder_channels") as found:
         checkpoint.load_checkpoint(path)
     assert "\n" not in str(found.value)
+
+
+def test_a_run_that_goes_on_from_another_names_that_ones_training_crops_too(make_run, tiny_recipe):
+    """The weights have seen them: a validation crop among them is told, and is a training crop to whoever scores."""
+    import json
+
+    from napari_monusac.core.training_crops import SeenAs
+    from napari_monusac.learn.checkpoint import crops_seen_by, read_metadata
+    from napari_monusac.learn.loop import train
+
+    first = make_run(tiny_recipe.with_values(epochs=1))
+    *_, end = train(first.recipe, first, device="cpu")
+    assert end.reason == "completed", end.message
+    mine = read_metadata(first.best).trained_on
+    assert {c.name for c in mine.training} == set(first.split.training)
+    assert {c.name for c in mine.validation} == set(first.split.validation)
+    assert all(c.pixels and c.patient for c in (*mine.training, *mine.validation))
+    assert crops_seen_by(first) == mine
+    turned = first.split.model_copy(update={"training": first.split.validation, "validation": first.split.training})
+    second = make_run(tiny_recipe.with_values(epochs=1, start_from=str(first.best)), "second")
+    (second.path / "split.json").write_text(json.dumps(turned.model_dump(mode="json")))
+    second = type(second).open(second.path)
+    events = list(train(second.recipe, second, device="cpu"))
+    assert events[-1].reason == "completed", events[-1].message
+    told = [e.message for e in events if e.kind == "warned"]
+    assert any("validation crops have been trained on" in m for m in told)
+    both = read_metadata(second.best).trained_on
+    assert {c.name for c in both.training} == {*first.split.training, *first.split.validation}
+    crop = mine.training[0]
+    assert both.seen_as(crop.name, crop.patient, crop.pixels) is SeenAs.TRAINING

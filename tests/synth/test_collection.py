@@ -101,3 +101,11 @@ def test_same_seed_same_files(tmp_path: Path) -> None:
 def test_nothing_asked_for_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CollectionError, match="at least one"):
         write_collection(tmp_path, 0, 1)
+
+
+def test_another_collection_can_have_other_patients(tmp_path):
+    write_collection(tmp_path / "one", 2, 1, shape=(64, 64))
+    write_collection(tmp_path / "two", 2, 1, shape=(64, 64), first_patient=3)
+    one, two = (set(open_collection(tmp_path / n).patients) for n in ("one", "two"))
+    assert len(one) == len(two) == 2
+    assert not one & two

@@ -125,3 +125,21 @@ def test_training_crops_are_left_out_of_the_folder_unless_ticked(opened, settle,
     assert len(panel.folder.evaluation.crops) == 2
     assert panel.folder.view.title.text() == "2 crops of 2 patients, 1 of them used to train the model"
     assert "1 of 2 scored crops were used to train the model" in panel.folder.view.notes.text()
+
+
+def test_of_the_open_crop_it_is_said_that_the_model_was_trained_on_it():
+    from napari_monusac.core.training_crops import SeenAs, SeenCrop, TrainingCrops
+    from napari_monusac.scoring.pairs import CropPair
+    from napari_monusac.ui.review_data import _seen_as, compare
+
+    known = TrainingCrops(training=(SeenCrop("a_1", "a", "9x9-1"),), validation=(SeenCrop("b_1", "b"),))
+    about = {"trained_on": known, "checkpoint": "best.safetensors"}
+    roles = [_seen_as({**about, "crop": f"{p}_{n}", "patient": p}, None) for p, n in (("a", 1), ("a", 2), ("b", 1))]
+    assert roles == [SeenAs.TRAINING, SeenAs.SAME_PATIENT, SeenAs.VALIDATION]
+    assert _seen_as({"checkpoint": "nowhere/best.safetensors", "crop": "a_1"}, None) is SeenAs.UNKNOWN
+    assert _seen_as({"crop": "a_1"}, None) is SeenAs.NOT_ASKED
+    nuclei = np.zeros((40, 40), np.int32)
+    nuclei[5:20, 5:20] = 1
+    review = compare(CropPair("a_1", "a", nuclei, {1: 1}, nuclei, {1: 1}, seen_as=roles[0]), [])
+    assert review.evaluation.pq == 1.0
+    assert review.evaluation.notes == ("the model was trained on this crop: the scores are too good",)

@@ -61,6 +61,7 @@ class FolderPairs:
     with_regions: set[str] = field(default_factory=set)
     fingerprints: list[str] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
+    _seen_as: dict[str, SeenAs] = field(default_factory=dict)
     _trained_on: dict[Path, TrainingCrops | None] = field(default_factory=dict)
     _of_checkpoint: dict[str, TrainingCrops | None] = field(default_factory=dict)
 
@@ -90,6 +91,11 @@ class FolderPairs:
         StoreError
             A stored prediction is damaged.
         """
+        if crop.name not in self._seen_as:  # asked for before the crop is read, and again with it
+            self._seen_as[crop.name] = self._find_seen_as(crop)
+        return self._seen_as[crop.name]
+
+    def _find_seen_as(self, crop: Crop) -> SeenAs:
         path = self.prediction_of(crop)
         if path is not None and path.suffix != ".zarr":
             return SeenAs.NOT_ASKED
