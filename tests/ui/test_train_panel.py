@@ -14,7 +14,7 @@ from napari_monusac.core.events import BatchEnded, RunStarted
 from napari_monusac.io.runs import RunFolder
 from napari_monusac.learn.dryrun import DryRunReport
 from napari_monusac.ui.curves import CurvesView
-from napari_monusac.ui.train_words import device_answer, run_device_words
+from napari_monusac.ui.train_words import check_words, device_answer, run_device_words
 from napari_monusac.ui.training import RunProgress
 
 pytestmark = [pytest.mark.gui, pytest.mark.torch]
@@ -162,6 +162,30 @@ def test_time_spent_waiting_says_nothing_of_the_pace(monkeypatch):
     clock.now += 1000
     progress.pause(False)
     assert progress.seconds_left == pytest.approx(10)
+
+
+def test_a_run_that_max_steps_ends_is_done_there(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("napari_monusac.ui.training.time.monotonic", lambda: clock.now)
+    progress = RunProgress()
+    progress.take(
+        RunStarted(recipe="run-8", fingerprint="", epochs=3, steps_per_epoch=10, total_steps=24, device="cpu")
+    )
+    for step in range(1, 13):
+        clock.now = float(step)
+        progress.take(
+            BatchEnded(
+                epoch=1 + (step - 1) // 10, step=step, step_in_epoch=1 + (step - 1) % 10,
+                loss=1, semantic_loss=0, ternary_loss=1, lr=1e-4,
+            )
+        )  # fmt: skip
+    assert progress.fraction == 0.5
+    assert progress.seconds_left == pytest.approx(12)
+
+
+def test_check_says_that_there_is_no_nucleus_to_learn_from():
+    words = check_words(DryRunReport(3, 0, problems=("slides: no nucleus to learn from in the 2 training crops",)))
+    assert words == "Problem: slides: no nucleus to learn from in the 2 training crops"
 
 
 def test_buttons_that_rest_say_why(train, settle):
