@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from napari_monusac.core.classes import AMBIGUOUS, NucleusClass
 
 Attributes = tuple[tuple[str, str], ...]
+#: What an outline of a file is: a nucleus (or an Ambiguous region), a region of interest around nuclei, or a mark
+#: without an area (arrow, ruler, point, a shape that no one can read). The latter two are kept and written, not drawn.
+Role = Literal["nucleus", "region", "mark"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +39,35 @@ class SourceText:
     text: bytes
     of: NDArray[np.float64]
     layer: int = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceObject:
+    """The JSON object that a region was read from, and the very array that was read from its geometry.
+
+    While the region's `vertices` are still that array, the geometry is written back to the letter; after an edit only
+    the geometry is made anew, and all other members stay.
+
+    Attributes
+    ----------
+    text : bytes
+        The object (a Feature without its child objects, an annotation of a COCO file), JSON in UTF-8.
+    of : float64 (n, 2)
+        The array that was read from it; an empty one where its geometry must not be written again.
+    place : tuple of int
+        Where it stood: number of the Feature, then of the child object in it, and so on.
+    part, parts : int
+        Which nucleus it is of the several that one object holds, and of how many.
+    kind : {"geojson", "coco"}
+        Of which format it is.
+    """
+
+    text: bytes
+    of: NDArray[np.float64]
+    place: tuple[int, ...] = (0,)
+    part: int = 0
+    parts: int = 1
+    kind: Literal["geojson", "coco"] = "geojson"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +94,12 @@ class Nucleus:
         The Region's other children as the file has them (XML), kept so that writing gives them back.
     confidence : float or None
         0 to 1, for predicted nuclei.
+    role : {"nucleus", "region", "mark"}
+        What it is; "nucleus" includes Ambiguous regions.
+    object_type : str
+        What the program that drew it calls such an object (QuPath: "annotation", "detection", "cell", "tma core" ...).
+    source_object : SourceObject or None
+        The JSON object it was read from, for regions of GeoJSON and COCO files.
     """
 
     vertices: NDArray[np.float64]
@@ -72,6 +111,14 @@ class Nucleus:
     source: SourceText | None = None
     markup: str = ""
     confidence: float | None = None
+    role: Role = "nucleus"
+    object_type: str = ""
+    source_object: SourceObject | None = None
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the maps show it: a nucleus or an Ambiguous region of three vertices or more."""
+        return self.role == "nucleus" and len(self.vertices) >= 3
 
     @property
     def source_text(self) -> bytes | None:
@@ -156,6 +203,10 @@ class Annotation:
         Children of the root that this project does not know (XML), written back as they were.
     source : Path or None
         Where it was read from.
+    members : bytes
+        What else a GeoJSON or COCO file holds beside its objects (JSON), kept so that writing gives it back.
+    notes : tuple of str
+        What a reader of the file should be told: objects that were kept but are no nuclei, and why.
     """
 
     regions: tuple[Nucleus, ...] = ()
@@ -164,16 +215,18 @@ class Annotation:
     attributes: Attributes = ()
     markup: str = ""
     source: Path | None = field(default=None, compare=False)
+    members: bytes = field(default=b"", compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def nuclei(self) -> tuple[Nucleus, ...]:
         """Nuclei of three vertices or more, in file order: instance k is ``nuclei[k - 1]``."""
-        return tuple(r for r in self.regions if not r.is_ambiguous and len(r.vertices) >= 3)
+        return tuple(r for r in self.regions if r.is_drawn and not r.is_ambiguous)
 
     @property
     def ambiguous(self) -> tuple[Nucleus, ...]:
         """Ambiguous regions with three vertices or more, in file order."""
-        return tuple(r for r in self.regions if r.is_ambiguous and len(r.vertices) >= 3)
+        return tuple(r for r in self.regions if r.is_drawn and r.is_ambiguous)
 
     @property
     def degenerate(self) -> tuple[Nucleus, ...]:
@@ -183,8 +236,8 @@ class Annotation:
     @property
     def unknown_labels(self) -> dict[str, int]:
         """Class names that this project does not know, with their number of regions."""
-        unknown = (r.label for r in self.regions if not r.is_ambiguous and NucleusClass.from_label(r.label) is None)
-        return dict(Counter(unknown))
+        nuclei = (r for r in self.regions if r.role == "nucleus" and not r.is_ambiguous)
+        return dict(Counter(r.label for r in nuclei if NucleusClass.from_label(r.label) is None))
 
     def counts(self) -> dict[NucleusClass, int]:
         """Number of drawable nuclei of each class that occurs."""
