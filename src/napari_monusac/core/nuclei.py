@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.core.classes import AMBIGUOUS, NucleusClass
+from napari_monusac.core.classes import AMBIGUOUS, IGNORED, NucleusClass, meaning_of
 
 Attributes = tuple[tuple[str, str], ...]
 #: What an outline of a file is: a nucleus (or an Ambiguous region), a region of interest around nuclei, or a mark
@@ -117,8 +117,8 @@ class Nucleus:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether the maps show it: a nucleus or an Ambiguous region of three vertices or more."""
-        return self.role == "nucleus" and len(self.vertices) >= 3
+        """Whether the maps show it: a nucleus or an Ambiguous region of three vertices or more, not ignored by name."""
+        return self.role == "nucleus" and len(self.vertices) >= 3 and meaning_of(self.label) != IGNORED
 
     @property
     def source_text(self) -> bytes | None:
@@ -128,7 +128,7 @@ class Nucleus:
     @property
     def is_ambiguous(self) -> bool:
         """Whether this is an Ambiguous region: left out of training and of scores, never a nucleus."""
-        return self.label.strip().casefold() == AMBIGUOUS.casefold()
+        return meaning_of(self.label) == AMBIGUOUS
 
     @property
     def nucleus_class(self) -> NucleusClass:
@@ -237,7 +237,7 @@ class Annotation:
     def unknown_labels(self) -> dict[str, int]:
         """Class names that this project does not know, with their number of regions."""
         nuclei = (r for r in self.regions if r.role == "nucleus" and not r.is_ambiguous)
-        return dict(Counter(r.label for r in nuclei if NucleusClass.from_label(r.label) is None))
+        return dict(Counter(r.label for r in nuclei if meaning_of(r.label) is None))
 
     def counts(self) -> dict[NucleusClass, int]:
         """Number of drawable nuclei of each class that occurs."""

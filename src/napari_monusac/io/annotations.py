@@ -11,6 +11,7 @@ from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.io.aperio import read_aperio
 from napari_monusac.io.aperio_write import write_aperio
 from napari_monusac.io.bounds import DEFAULT_BOUNDS, Bounds
+from napari_monusac.io.classnames import take_inherited_names
 from napari_monusac.io.coco import is_coco, is_of_coco, parse_coco, write_coco_annotation
 from napari_monusac.io.geojson import parse_geojson, write_geojson
 from napari_monusac.io.jsonfile import load_json
@@ -45,6 +46,7 @@ def read_annotation(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annota
         It declares entities or goes beyond `bounds`.
     """
     path = Path(path)
+    take_inherited_names()
     suffix = path.suffix.lower()
     if suffix == ".xml":
         return read_aperio(path, bounds)

@@ -66,7 +66,7 @@ def write_coco(images: Sequence[CocoImage], path: str | Path) -> tuple[Nucleus, 
     Returns
     -------
     tuple of Nucleus
-        Regions of fewer than three vertices, which COCO cannot hold: left out.
+        What COCO cannot hold and what was not read from it: regions of fewer than three vertices, marks. Left out.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def write_coco(images: Sequence[CocoImage], path: str | Path) -> tuple[Nucleus, 
     for image_id, image in enumerate(images, 1):
         writer.add(image, kept.get("image", {}).get("id", image_id), path)
     content = kept.get("members", {"licenses": []}) | {
-        "info": {**kept.get("info", {}), **_INFO},
+        "info": _INFO if not kept or _is_of_before(kept) else kept["info"],
         "categories": categories.entries,
         "images": [
             kept.get("image", {}) | _image(i, kept.get("image", {}).get("id", k)) for k, i in enumerate(images, 1)
@@ -89,7 +89,7 @@ def write_coco(images: Sequence[CocoImage], path: str | Path) -> tuple[Nucleus, 
         "annotations": [*writer.entries, *kept.get("orphans", [])],
     }
     save_json(path, content, allow_nan=True)
-    return tuple(r for image in images for r in image.annotation.degenerate if _source(r) is None)
+    return tuple(writer.left_out)
 
 
 def write_coco_annotation(annotation: Annotation, path: str | Path) -> tuple[Nucleus, ...]:
@@ -150,6 +150,7 @@ class _Writer:
     def __init__(self, categories: _Categories, keep_numbers: bool) -> None:
         self.categories, self.keep_numbers = categories, keep_numbers
         self.entries: list[dict[str, Any]] = []
+        self.left_out: list[Nucleus] = []
         self._used: set[Any] = set()
         self._next = 1
 
@@ -158,11 +159,10 @@ class _Writer:
         if self.keep_numbers:
             self._next = 1 + max((o["id"] for o in olds if isinstance(o.get("id"), int)), default=0)
         for region, old in zip(image.annotation.regions, olds, strict=True):
-            if region.role != "mark" and len(region.vertices) < 3:
-                continue
-            if region.role == "mark" and not old:
-                continue
-            self.entries.append(self._entry(region, old, image, path) | {"image_id": image_id})
+            if old or (region.role != "mark" and len(region.vertices) >= 3):
+                self.entries.append(self._entry(region, old, image, path) | {"image_id": image_id})
+            else:
+                self.left_out.append(region)
 
     def _number(self, old: Any) -> Any:
         if self.keep_numbers and isinstance(old, int | str) and old not in self._used:
@@ -173,7 +173,7 @@ class _Writer:
 
     def _entry(self, region: Nucleus, old: dict[str, Any], image: CocoImage, path: Path) -> dict[str, Any]:
         entry = old | {"id": self._number(old.get("id"))}
-        if region.role == "mark":
+        if len(region.vertices) < 3:
             return entry
         source = _source(region)
         entry["category_id"] = self.categories.number(region)

@@ -114,8 +114,9 @@ def _with_corners(points: NDArray[np.integer]) -> NDArray[np.float64]:
     diagonal = (points != following).all(1)
     swapped = np.stack([points[:, 0], following[:, 1]], axis=1)
     corner = np.where((swapped % 2 == 1).all(1)[:, None], swapped, np.stack([following[:, 0], points[:, 1]], axis=1))
-    both = np.stack([points, corner], axis=1).reshape(-1, 2)
-    return both[np.stack([np.ones(len(points), np.bool_), diagonal], axis=1).ravel()].astype(np.float64)
+    both = np.stack([points, corner], axis=1).reshape(-1, 2).astype(np.float64)
+    chosen = np.stack([np.ones(len(points), np.bool_), diagonal], axis=1).ravel()
+    return np.asarray(both[chosen])
 
 
 def _straight(ring: NDArray[np.float64]) -> Outline:
@@ -133,7 +134,7 @@ def nested(rings: Sequence[Outline]) -> list[Part]:
         return [[closed(rings[0])]]
     shapes = [area_of([ring]) for ring in rings]
     inner, outer = _pairs(shapes, "covered_by")
-    around = [[] for _ in rings]
+    around: list[list[int]] = [[] for _ in rings]
     for k, j in zip(inner.tolist(), outer.tolist(), strict=True):
         # of two equal rings the later one lies in the earlier one
         if j != k and (shapes[j].area, -j) > (shapes[k].area, -k):

@@ -60,7 +60,7 @@ def write_geojson(
     Returns
     -------
     tuple of Nucleus
-        Regions of fewer than three vertices that were not read from GeoJSON: it cannot hold them, they are left out.
+        What GeoJSON cannot hold and what was not read from it: regions of fewer than three vertices, marks. Left out.
 
     Raises
     ------
@@ -75,12 +75,13 @@ def write_geojson(
     (id, type, measurements, name, outline of the cell, what we do not know) stays.
     """
     path = Path(path)
-    regions = [r for r in annotation.regions if len(r.vertices) >= 3 or _source(r) is not None]
+    regions = [r for r in annotation.regions if _source(r) is not None or (r.role != "mark" and len(r.vertices) >= 3)]
     for region in regions:
         _refuse_no_number(region, path)
     writer = _Writer(origin_px, object_type, palette)
     save_json(path, _document(annotation, writer.features(regions)), allow_nan=True)
-    return tuple(r for r in annotation.degenerate if _source(r) is None)
+    written = {id(r) for r in regions}
+    return tuple(r for r in annotation.regions if id(r) not in written)
 
 
 def _document(annotation: Annotation, features: list[dict[str, Any]]) -> Any:
@@ -89,7 +90,7 @@ def _document(annotation: Annotation, features: list[dict[str, Any]]) -> Any:
     if isinstance(frame, list) and annotation.um_per_px is None:
         return features
     others = frame if isinstance(frame, dict) else {}
-    collection = {"type": "FeatureCollection", "features": features} | others
+    collection: dict[str, Any] = {"type": "FeatureCollection", "features": features} | others
     if annotation.um_per_px is not None:
         collection["umPerPx"] = annotation.um_per_px
     return collection
@@ -153,8 +154,8 @@ class _Writer:
         feature: dict[str, Any] = json.loads(source.text)
         properties = _members(feature, "properties")
         if source.part:
-            name = f"part:{source.place}:{source.part}:{feature.get('id')}".encode(errors="surrogatepass")
-            feature["id"] = str(uuid.uuid5(_NAMESPACE, name.hex()))
+            digested = f"part:{source.place}:{source.part}:{feature.get('id')}".encode(errors="surrogatepass")
+            feature["id"] = str(uuid.uuid5(_NAMESPACE, digested.hex()))
         if region.label != (_label(properties) or ""):
             for name in _CLASS_MEMBERS:
                 properties.pop(name, None)
@@ -279,7 +280,9 @@ def _features(content: Any, path: Path, bounds: Bounds) -> Iterator[tuple[dict[s
         top = [top]
     if not isinstance(top, list):
         raise AnnotationError(path, "no GeoJSON FeatureCollection", "export it from QuPath as FeatureCollection")
-    waiting = [(feature, f"feature {k + 1}", (k,)) for k, feature in reversed(list(enumerate(top)))]
+    waiting: list[tuple[Any, str, tuple[int, ...]]] = [
+        (feature, f"feature {k + 1}", (k,)) for k, feature in reversed(list(enumerate(top)))
+    ]
     while waiting:
         feature, where, place = waiting.pop()
         if not isinstance(feature, dict) or not isinstance(feature.get("properties") or {}, dict):
@@ -392,7 +395,7 @@ def _reason(feature: Mapping[str, Any]) -> str:
         return "without a geometry"
     if kind not in ("Polygon", "MultiPolygon", "GeometryCollection"):
         return kind[:40]
-    return "without coordinates" if not geometry.get("coordinates") else "with a damaged outline or class"
+    return "without coordinates" if not dict(geometry or {}).get("coordinates") else "with a damaged outline or class"
 
 
 def _text(feature: dict[str, Any]) -> bytes:

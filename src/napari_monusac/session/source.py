@@ -17,7 +17,7 @@ def rows_of(annotation: Annotation) -> dict[int, NucleusRow]:
     nuclei: list[tuple[int, Nucleus]] = []
     ambiguous: list[tuple[int, Nucleus]] = []
     for index, region in enumerate(annotation.regions):
-        if len(region.vertices) >= 3:
+        if region.is_drawn:
             (ambiguous if region.is_ambiguous else nuclei).append((index, region))
     rows = {}
     for k, (index, region) in enumerate([*nuclei, *ambiguous], start=1):
