@@ -20,7 +20,7 @@ from napari_monusac.core.errors import AnnotationError, HostileFileError, ShapeE
 from napari_monusac.core.geometry import Outline, bridged, outline_area
 from napari_monusac.core.nuclei import Annotation, Nucleus, SourceObject
 from napari_monusac.io.bounds import DEFAULT_BOUNDS, Bounds, too_many
-from napari_monusac.io.corners import corner_parts, filled, to_centres, united
+from napari_monusac.io.corners import centre_outline, corner_parts, filled
 from napari_monusac.io.jsonfile import confidence_in, load_json, numbers, save_json, xy_pairs
 
 #: Categories that every file of ours has, so that numbers mean the same in all of them.
@@ -332,8 +332,7 @@ class _Reader:
         if self.before:
             return parts[0][0]
         try:
-            # a single polygon stays as open as it is
-            return to_centres(parts[0][0] if len(parts) == 1 else united(parts))
+            return centre_outline(parts)
         except ShapeError as error:
             raise HostileFileError(self.path, f"{where}: {error.problem}", error.mend) from error
 

@@ -1,11 +1,11 @@
 """Pixel corners <-> pixel centres: how QuPath, StarDist and COCO measure, and how the challenge draws.
 
 In their files a pixel is the square from x to x + 1, so its centre lies at x + 0.5; in ours (`skimage.draw`, MoNuSAC's
-XML) the centre of a pixel is a whole number. Reading is a translation. Writing is one for outlines that run between the
-pixels' centres (a star-convex polygon, MoNuSeg). An outline of whole numbers, as MoNuSAC's and all that are made from
+XML) the centre of a pixel is a whole number. Between the two lies a translation, both ways, for outlines that run
+between the pixels (a star-convex polygon, MoNuSeg). An outline of whole numbers, as MoNuSAC's and all that are made from
 masks, runs through the centres of its border pixels: half a pixel of rim lies outside of it (253 px of a disc have
 228 px² inside their border's centres). Such an outline means the pixels that it covers: it is written along their
-sides, so that the area there is the number of pixels here, and read back it covers exactly these pixels.
+sides, so that the area there is the number of pixels here, and an outline along pixels is read as these pixels.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from napari_monusac.core.geometry import Outline, bridged, closed, rings_of
 #: Largest bounding box that is traced, in px: beyond it an outline is only moved.
 MAX_TRACED_PX = 1 << 24
 
+#: Largest bounding box of an outline along pixels that is read as pixels; a larger one is no nucleus.
+MAX_READ_PX = 1 << 20
 #: Shapes that are compared with all others at a time, and pairs that are listed at most.
 _SHAPES_AT_ONCE = 1024
 _MAX_PAIRS = 20_000_000
@@ -62,9 +64,43 @@ def corner_parts(outline: Outline) -> list[Part]:
     return nested([to_corners(ring) for ring in rings_of(outline)])
 
 
-def as_read(outline: Outline) -> Outline:
-    """Return an outline as it will be read back from the file that it is written to in pixel corners."""
-    return to_centres(bridged([ring for part in corner_parts(outline) for ring in part]))
+def centre_outline(parts: Sequence[Part]) -> Outline:
+    """Bring the parts of one object from pixel corners to one outline in pixel centres (a union, not even-odd).
+
+    Parts along the sides of pixels become the outline through the centres of their border pixels, in whole numbers, as
+    this program outlines masks: what `corner_parts` wrote comes back. All else is moved by half a pixel.
+    """
+    if all(_along_pixels([ring]) for part in parts for ring in part):
+        corners = np.concatenate([part[0] for part in parts])
+        low, size = corners.min(0), np.ptp(corners, axis=0).astype(int)
+        if 0 < float(np.prod(size)) <= MAX_READ_PX:
+            mask = np.zeros(tuple(size), np.bool_)
+            for part in parts:
+                found = filled(to_centres(bridged(part)) - low)[: size[0], : size[1]]
+                mask[: found.shape[0], : found.shape[1]] |= found
+            return _through_border(mask) + low
+    return to_centres(united(parts))
+
+
+def _through_border(mask: NDArray[np.bool_]) -> Outline:
+    """The outline through the centres of the border pixels of a mask that fills its box; every pixel drawn again."""
+    import cv2
+
+    contours, _ = cv2.findContours(np.pad(mask, 1).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    rings = [np.asarray(c)[:, 0, ::-1].astype(np.float64) - 1 for c in contours]
+    rings = [np.concatenate([r, np.repeat(r[:1], max(1, 4 - len(r)), axis=0)]) for r in rings]
+    short = bridged([_without_middles(r) for r in rings])
+    # on lines of no width a pixel counts only under a vertex: then all vertices stay
+    return short if np.array_equal(filled(short), mask) else bridged(rings)
+
+
+def _without_middles(ring: Outline) -> Outline:
+    """Drop vertices that a closed ring passes straight through."""
+    steps = np.diff(ring, axis=0)
+    before = np.roll(steps, 1, axis=0)
+    turns = (steps[:, 0] * before[:, 1] != steps[:, 1] * before[:, 0]) | ((steps * before).sum(1) <= 0)
+    short = ring[:-1][turns]
+    return closed(short) if len(short) >= 3 else ring
 
 
 def filled(outline: Outline) -> NDArray[np.bool_]:

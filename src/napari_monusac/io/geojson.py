@@ -22,7 +22,7 @@ from napari_monusac.core.errors import AnnotationError, HostileFileError, ShapeE
 from napari_monusac.core.geometry import Outline, closed
 from napari_monusac.core.nuclei import Annotation, Nucleus, SourceObject
 from napari_monusac.io.bounds import DEFAULT_BOUNDS, Bounds, too_many
-from napari_monusac.io.corners import Part, corner_parts, grouped, to_centres, united
+from napari_monusac.io.corners import Part, centre_outline, corner_parts, grouped, united
 from napari_monusac.io.jsonfile import confidence_in, load_json, numbers, save_json, xy_pairs
 
 ObjectType = Literal["annotation", "detection"]
@@ -359,7 +359,7 @@ class _Reader:
             return [united(parts) - self.origin]
         try:
             groups = [parts] if _is_one_nucleus(feature) else grouped(parts)
-            return [to_centres(united(group)) - self.origin for group in groups]
+            return [centre_outline(group) - self.origin for group in groups]
         except ShapeError as error:
             raise HostileFileError(self.path, f"{where}: {error.problem}", error.mend) from error
 
