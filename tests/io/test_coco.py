@@ -195,7 +195,7 @@ def test_files_of_before_keep_their_pixels(tmp_path):
 def test_objects_without_a_mask_are_kept_and_counted(tmp_path):
     from napari_monusac.io.annotations import write_annotation
 
-    good = document()["annotations"][0] | {"attributes": {"occluded": False}}
+    good = document()["annotations"][0] | {"attributes": {"occluded": False}, "iscrowd": 0}
     bare = {"id": 2, "image_id": 1, "category_id": 3, "bbox": [1, 1, 2, 2]}
     others = [bare, good | {"id": 3, "segmentation": [[1, 1, 2, 2]]}, good | {"id": 4, "category_id": 9}]
     content = document(

@@ -154,14 +154,14 @@ def test_any_mask_comes_back_and_has_its_area(tmp_path_factory, mask, suffix):
 
     outline = polygons_from_instances(mask.astype(np.int32), fragments=True).polygons[1]
     path = tmp_path_factory.mktemp("mask") / f"o{suffix}"
-    write_annotation(Annotation((Nucleus(outline + (5, 7)),)), path)
+    write_annotation(Annotation((Nucleus(outline + np.array([5, 7])),)), path)
     shape = shapely.geometry.shape(json.loads(path.read_text())["features"][0]["geometry"])
     assert shape.is_valid
     assert shape.area == mask.sum()
     yy, xx = np.mgrid[: mask.shape[0], : mask.shape[1]]
     np.testing.assert_array_equal(shapely.contains_xy(shape, xx + 7.5, yy + 5.5), mask)
     (back,) = read_annotation(path).nuclei
-    np.testing.assert_array_equal(drawn(back.vertices - (5, 7), mask.shape), mask)
+    np.testing.assert_array_equal(drawn(back.vertices - [5, 7], mask.shape), mask)
 
 
 def test_files_of_before_keep_their_pixels(tmp_path):
@@ -199,7 +199,8 @@ def test_what_is_no_area_is_kept_and_counted(tmp_path):
         "1 with a damaged outline or class",
     )
     assert write_annotation(found, tmp_path / "b.geojson") == ()
-    assert (tmp_path / "b.geojson").read_text().replace(" ", "") == json.dumps(content).replace(" ", "")
+    back = json.loads((tmp_path / "b.geojson").read_text())
+    assert json.dumps(back, sort_keys=True) == json.dumps(content, sort_keys=True)  # NaN is no equal of itself
 
 
 def test_saving_over_a_qupath_file_keeps_what_it_holds(tmp_path):
@@ -224,15 +225,8 @@ def test_saving_over_a_qupath_file_keeps_what_it_holds(tmp_path):
     write_annotation(replace(found, regions=(edited, found.regions[2])), tmp_path / "b.geojson")
     first, second = json.loads((tmp_path / "b.geojson").read_text())
     assert first["geometry"] == cell["geometry"]
-    assert (
-        first["nucleusGeometry"]
-        == {
-            "type": "Polygon",
-            "coordinates": [[[3, 3], [6, 3], [6, 6], [3, 6], [3, 3]]],
-            "plane": {"z": 2},
-        }
-        or drawn(read_annotation(tmp_path / "b.geojson").regions[0].vertices).sum() == 9
-    )
+    assert first["nucleusGeometry"]["plane"] == {"z": 2}
+    assert sorted(first["nucleusGeometry"]["coordinates"][0][:4]) == [[3, 3], [3, 6], [6, 3], [6, 6]]
     properties = first["properties"]
     assert (first["id"], properties["name"], properties["objectType"]) == ("one", "c1", "cell")
     assert properties["isLocked"] is True

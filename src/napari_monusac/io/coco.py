@@ -183,7 +183,9 @@ class _Writer:
                     path, "not written: an outline has a coordinate that is no number", "draw it again"
                 )
             entry |= _shape_of(region, image.shape)
-        entry |= {"iscrowd": old.get("iscrowd", 0), "ignore": int(region.is_ambiguous)}
+        if not old or "ignore" in old:
+            entry["ignore"] = int(region.is_ambiguous)
+        entry.setdefault("iscrowd", 0)
         if region.confidence != confidence_in(old):
             entry["score"] = region.confidence
         return entry
