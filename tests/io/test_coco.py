@@ -70,13 +70,15 @@ def test_the_form_of_coco(tmp_path):
         "id": 1,
         "image_id": 1,
         "category_id": 3,
-        "segmentation": [[1, 2, 5, 2, 5, 8, 1, 8]],
-        "area": 24.0,
-        "bbox": [1.0, 2.0, 4.0, 6.0],
+        "segmentation": first["segmentation"],
+        "area": 35.0,
+        "bbox": [1.0, 2.0, 5.0, 7.0],
         "iscrowd": 0,
         "ignore": 0,
         "score": 0.5,
     }
+    # 5 x 7 px along their sides
+    assert sorted(zip(*[iter(first["segmentation"][0])] * 2, strict=True)) == [(1, 2), (1, 9), (6, 2), (6, 9)]
     assert [(a["id"], names[a["category_id"]], a["ignore"]) for a in content["annotations"]][1:] == [
         (2, "Ambiguous", 1),
         (3, "Mast cell", 0),
@@ -98,9 +100,12 @@ def test_any_values_come_back_exactly(tmp_path_factory, images):
     ]
     write_coco(wanted, path)
     found = read_coco(path)
-    assert [(i.file_name, i.shape, i.annotation.regions) for i in found] == [
-        (i.file_name, i.shape, i.annotation.regions) for i in wanted
-    ]
+    assert [(i.file_name, i.shape) for i in found] == [(i.file_name, i.shape) for i in wanted]
+    for one, other in zip(found, wanted, strict=True):
+        for a, b in zip(one.annotation, other.annotation, strict=True):
+            assert (a.label, a.confidence) == (b.label, b.confidence)
+            if not (b.vertices == np.rint(b.vertices)).all():  # else its pixels are meant
+                np.testing.assert_allclose(a.vertices[: len(b.vertices)], b.vertices, rtol=0, atol=1e-9)
 
 
 def runs_of(mask):
@@ -143,11 +148,68 @@ def test_run_lengths_come_back_as_outlines_of_the_same_pixels(tmp_path_factory, 
     assert len(outline) >= 3
 
 
-def test_parts_are_joined(tmp_path):
-    parts = [[1, 1, 3, 1, 3, 3, 1, 3], [6, 6, 8, 6, 8, 9, 6, 9]]
-    outline = read(tmp_path, entry(segmentation=parts))[0].annotation.regions[0].vertices
-    expected = sum(drawn(np.array(p, float).reshape(-1, 2)[:, ::-1], (12, 10)) for p in parts) > 0
-    np.testing.assert_array_equal(drawn(outline, (12, 10)), expected)
+def test_polygons_of_one_object_are_a_union(tmp_path):
+    """Of pixels whose centre any of them holds; overlapping ones too (even-odd would cut the overlap out)."""
+    import shapely
+
+    for parts in (
+        [[1, 1, 3, 1, 3, 3, 1, 3], [6, 6, 8, 6, 8, 9, 6, 9]],
+        [[1, 1, 6, 1, 6, 6, 1, 6], [4, 3, 9, 3, 9, 9, 4, 9]],
+        [[1.2, 1, 6, 1.3, 6, 6, 1, 6.4], [4, 3, 9, 3.2, 9, 9, 4.1, 9]],
+    ):
+        outline = read(tmp_path, entry(segmentation=parts))[0].annotation.regions[0].vertices
+        yy, xx = np.mgrid[:12, :10]
+        shapes = [shapely.Polygon(np.reshape(p, (-1, 2))) for p in parts]
+        expected = np.logical_or.reduce([shapely.contains_xy(s, xx + 0.5, yy + 0.5) for s in shapes])
+        np.testing.assert_array_equal(drawn(outline, (12, 10)), expected)
+
+
+def test_a_mask_with_a_hole_is_written_as_run_lengths(tmp_path):
+    from napari_monusac.masks.polygons import polygons_from_instances
+
+    mask = np.zeros((12, 10), bool)
+    mask[2:9, 1:8] = True
+    mask[4:6, 3:5] = False
+    outline = polygons_from_instances(mask.astype(np.int32)).polygons[1]
+    write_coco([CocoImage("a.png", (12, 10), Annotation((Nucleus(outline),)))], tmp_path / "o.json")
+    (written,) = json.loads((tmp_path / "o.json").read_text())["annotations"]
+    assert written["segmentation"] == {"size": [12, 10], "counts": runs_of(mask)}
+    assert written["area"] == mask.sum()
+    back = read_coco(tmp_path / "o.json")[0].annotation.regions[0].vertices
+    np.testing.assert_array_equal(drawn(back, (12, 10)), mask)
+
+
+def test_files_of_before_keep_their_pixels(tmp_path):
+    old = entry(segmentation=[[1, 2, 5, 2, 5, 8, 1, 8]])
+    square = np.array([[2, 1], [2, 5], [8, 5], [8, 1]], float)
+    for info, pixels in (({"description": "napari-monusac", "version": "1.0"}, 35), ({"description": "other"}, 24)):
+        found = read(tmp_path, old | {"info": info})[0].annotation
+        assert drawn(found.regions[0].vertices, (12, 10)).sum() == pixels
+        from napari_monusac.io.annotations import write_annotation
+
+        write_annotation(found, tmp_path / "b.json")
+        assert drawn(read_annotation(tmp_path / "b.json").regions[0].vertices, (12, 10)).sum() == pixels
+    assert drawn(square, (12, 10)).sum() == 35
+
+
+def test_objects_without_a_mask_are_kept_and_counted(tmp_path):
+    from napari_monusac.io.annotations import write_annotation
+
+    good = document()["annotations"][0] | {"attributes": {"occluded": False}, "iscrowd": 0}
+    bare = {"id": 2, "image_id": 1, "category_id": 3, "bbox": [1, 1, 2, 2]}
+    others = [bare, good | {"id": 3, "segmentation": [[1, 1, 2, 2]]}, good | {"id": 4, "category_id": 9}]
+    content = document(
+        annotations=[good, *others, good | {"id": 5, "image_id": 7}], licenses=[{"id": 1}], info={"year": 2}
+    )
+    found = read(tmp_path, content)[0].annotation
+    assert len(found.nuclei) == 1
+    assert found.notes == (
+        "3 objects are kept but are no nuclei: 1 without a mask (a box alone), 1 with a damaged polygon, "
+        "1 of an unknown category",
+        "1 of 5 objects belong to images that are not there",
+    )
+    assert write_annotation(found, tmp_path / "b.json") == ()
+    assert json.loads((tmp_path / "b.json").read_text()) == content
 
 
 def test_read_annotation_takes_single_image_files(tmp_path):

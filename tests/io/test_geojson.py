@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from skimage import draw
 
 from napari_monusac.core.errors import AnnotationError, HostileFileError
@@ -52,7 +53,7 @@ def test_the_form_that_qupath_documents(tmp_path):
     assert content["type"] == "FeatureCollection"
     first, second, third = content["features"]
     assert first["type"] == "Feature"
-    assert first["geometry"] == {"type": "Polygon", "coordinates": [[[2, 1], [4, 3.5], [9, 5], [2, 1]]]}
+    assert first["geometry"] == {"type": "Polygon", "coordinates": [[[2.5, 1.5], [4.5, 4], [9.5, 5.5], [2.5, 1.5]]]}
     assert first["properties"] == {
         "objectType": "detection",
         "classification": {"name": "Macrophage", "color": [0, 255, 0]},
@@ -68,7 +69,7 @@ def test_shifted_to_the_parent_slide_and_back(tmp_path):
     found = Annotation((Nucleus(TRIANGLE, "Epithelial"),))
     write_geojson(found, tmp_path / "o.geojson", origin_px=(47413, 73856))
     content = json.loads((tmp_path / "o.geojson").read_text())
-    assert content["features"][0]["geometry"]["coordinates"][0][0] == [73858, 47414]
+    assert content["features"][0]["geometry"]["coordinates"][0][0] == [73858.5, 47414.5]
     back = read_geojson(tmp_path / "o.geojson", origin_px=(47413, 73856))
     np.testing.assert_array_equal(back.regions[0].vertices[:3], TRIANGLE)
 
@@ -86,8 +87,18 @@ def test_any_values_come_back_closed(tmp_path_factory, regions):
     assert back.um_per_px == 0.25
     assert [(n.label, n.confidence) for n in back] == [(n.label, n.confidence) for n in nuclei]
     for one, other in zip(back, nuclei, strict=True):
-        np.testing.assert_array_equal(one.vertices[: len(other.vertices)], other.vertices)
+        if (other.vertices == np.rint(other.vertices)).all():
+            continue  # its pixels are meant: see below
+        np.testing.assert_allclose(one.vertices[: len(other.vertices)], other.vertices, rtol=0, atol=1e-9)
         np.testing.assert_array_equal(one.vertices[0], one.vertices[-1])
+
+
+def covered(*rings, shape=(40, 40)):
+    """Pixels whose centre lies in an odd number of rings (x, y) of pixel corners: shapely's word, not ours."""
+    import shapely
+
+    yy, xx = np.mgrid[: shape[0], : shape[1]]
+    return np.logical_xor.reduce([shapely.contains_xy(shapely.Polygon(r), xx + 0.5, yy + 0.5) for r in rings])
 
 
 def test_holes_parts_cells_and_child_objects(tmp_path):
@@ -97,15 +108,156 @@ def test_holes_parts_cells_and_child_objects(tmp_path):
     cell = feature([outer], objectType="cell") | {"nucleusGeometry": {"type": "Polygon", "coordinates": [hole]}}
     parent = feature([apart], childObjects=[cell, feature([hole])])
     found = read(tmp_path, [feature([outer, hole]), feature([[outer, hole], [apart]], "MultiPolygon"), parent])
-    assert len(found) == 5
-    ring, several, _, nucleus, _ = (drawn(n.vertices) for n in found)
-    square = drawn(np.array(outer)[:, ::-1])
-    # the rim of the hole belongs to the nucleus, as every rim does in skimage
-    inside = np.zeros((40, 40), bool)
-    inside[11:20, 11:20] = True
-    np.testing.assert_array_equal(ring, square & ~inside)
-    np.testing.assert_array_equal(several, ring | drawn(np.array(apart)[:, ::-1]))
-    np.testing.assert_array_equal(nucleus, drawn(np.array(hole)[:, ::-1]))
+    assert len(found) == 6
+    ring, first, second, _, nucleus, _ = (drawn(n.vertices) for n in found)
+    np.testing.assert_array_equal(ring, covered(outer, hole))
+    np.testing.assert_array_equal(first, ring)
+    np.testing.assert_array_equal(second, drawn(np.array(apart)[:, ::-1] - 0.5))
+    np.testing.assert_array_equal(nucleus, covered(hole))
+    assert found.notes == ("1 objects of several outlines are read as 2 nuclei",)
+    write_annotation(found, tmp_path / "b.geojson")
+    again = json.loads((tmp_path / "b.geojson").read_text())
+    assert again == json.loads((tmp_path / "a.geojson").read_text())  # a list, with the child objects where they were
+
+
+def disc():
+    yy, xx = np.mgrid[:60, :60]
+    return (yy - 30) ** 2 + (xx - 30) ** 2 <= 81
+
+
+def test_a_disc_of_253_px_has_an_area_of_253_px(tmp_path):
+    import shapely
+
+    from napari_monusac.masks.polygons import polygons_from_instances
+
+    outline = polygons_from_instances(disc().astype(np.int32)).polygons[1]
+    write_annotation(Annotation((Nucleus(outline, "Lymphocyte"),)), tmp_path / "o.geojson")
+    geometry = json.loads((tmp_path / "o.geojson").read_text())["features"][0]["geometry"]
+    polygon = shapely.geometry.shape(geometry)
+    assert polygon.is_valid
+    assert polygon.area == disc().sum() == 253
+    (back,) = read_annotation(tmp_path / "o.geojson").nuclei
+    np.testing.assert_array_equal(drawn(back.vertices, (60, 60)), disc())
+    np.testing.assert_array_equal(back.vertices, outline)
+
+
+masks = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))).filter(lambda m: m.any())
+
+
+@given(masks, st.sampled_from([".geojson", ".json"]))
+@settings(max_examples=200, deadline=None)
+def test_any_mask_comes_back_and_has_its_area(tmp_path_factory, mask, suffix):
+    """Holes, pieces, single pixels, pixels that share a corner: one nucleus, the same pixels, a valid geometry."""
+    import shapely
+
+    from napari_monusac.masks.polygons import polygons_from_instances
+
+    outline = polygons_from_instances(mask.astype(np.int32), fragments=True).polygons[1]
+    path = tmp_path_factory.mktemp("mask") / f"o{suffix}"
+    write_annotation(Annotation((Nucleus(outline + np.array([5, 7])),)), path)
+    shape = shapely.geometry.shape(json.loads(path.read_text())["features"][0]["geometry"])
+    assert shape.is_valid
+    assert shape.area == mask.sum()
+    yy, xx = np.mgrid[: mask.shape[0], : mask.shape[1]]
+    np.testing.assert_array_equal(shapely.contains_xy(shape, xx + 7.5, yy + 5.5), mask)
+    (back,) = read_annotation(path).nuclei
+    np.testing.assert_array_equal(drawn(back.vertices - [5, 7], mask.shape), mask)
+
+
+def test_files_of_before_keep_their_pixels(tmp_path):
+    """Version 0.1 put pixel centres into the file; its ids tell."""
+    square = np.array([[2, 3], [2, 9], [8, 9], [8, 3], [2, 3]], float)
+    digested = b"0:Lymphocyte:" + square.tobytes()
+    old = feature([square[:, ::-1].tolist()], objectType="annotation", classification={"name": "Lymphocyte"})
+    old["id"] = str(uuid.uuid5(uuid.UUID("6e1ac3c4-6f0e-4c5b-9a39-5d0f4b6f6d75"), digested.hex()))
+    found = read(tmp_path, {"type": "FeatureCollection", "features": [old, feature(old["geometry"]["coordinates"])]})
+    assert drawn(found.regions[0].vertices).sum() == 49
+    assert drawn(found.regions[1].vertices).sum() == 36  # another program's: pixel corners
+    write_annotation(found, tmp_path / "b.geojson")
+    back = read_annotation(tmp_path / "b.geojson")
+    assert [drawn(n.vertices).sum() for n in back] == [49, 36]
+    assert json.loads((tmp_path / "b.geojson").read_text())["features"][0]["id"] == old["id"]
+
+
+def test_what_is_no_area_is_kept_and_counted(tmp_path):
+    content = {
+        "type": "FeatureCollection",
+        "name": "of another program",
+        "features": [
+            feature([3, 4], "Point", name="a point"),
+            feature([RING], measurements={"Area": float("nan"), "Detection probability": 0.75}),
+            feature([], "Polygon"),
+            {"type": "Feature", "geometry": None, "properties": {}},
+            feature([[[1, 1], [2, "x"], [3, 3]]]),
+        ],
+    }
+    found = read(tmp_path, json.dumps(content))
+    assert len(found.nuclei) == 1
+    assert found.nuclei[0].confidence == 0.75
+    assert found.notes == (
+        "4 of 5 objects are kept but are no nuclei: 1 Point, 1 without coordinates, 1 without a geometry, "
+        "1 with a damaged outline or class",
+    )
+    assert write_annotation(found, tmp_path / "b.geojson") == ()
+    back = json.loads((tmp_path / "b.geojson").read_text())
+    assert json.dumps(back, sort_keys=True) == json.dumps(content, sort_keys=True)  # NaN is no equal of itself
+
+
+def test_saving_over_a_qupath_file_keeps_what_it_holds(tmp_path):
+    from dataclasses import replace
+
+    cell = feature(
+        [[[0, 0], [9, 0], [9, 9], [0, 9], [0, 0]]],
+        objectType="cell",
+        name="c1",
+        isLocked=True,
+        classification={"name": "Lymphocyte", "color": [1, 2, 3]},
+        measurements={"Nucleus: Area": 12.5},
+    )
+    cell |= {"id": "one", "nucleusGeometry": {"type": "Polygon", "coordinates": [RING], "plane": {"z": 2}}}
+    several = feature([[RING], [[[20, 20], [25.5, 20], [25, 25], [20, 20]]]], "MultiPolygon", objectType="annotation")
+    found = read(tmp_path, [cell, several | {"id": "two"}])
+    write_annotation(found, tmp_path / "b.geojson")
+    assert json.loads((tmp_path / "b.geojson").read_text()) == [cell, several | {"id": "two"}]
+
+    square = np.array([[3, 3], [3, 5], [5, 5], [5, 3], [3, 3]], float)
+    edited = replace(found.regions[0], vertices=square, label="Macrophage", confidence=0.5)
+    write_annotation(replace(found, regions=(edited, found.regions[2])), tmp_path / "b.geojson")
+    first, second = json.loads((tmp_path / "b.geojson").read_text())
+    assert first["geometry"] == cell["geometry"]
+    assert first["nucleusGeometry"]["plane"] == {"z": 2}
+    assert sorted(first["nucleusGeometry"]["coordinates"][0][:4]) == [[3, 3], [3, 6], [6, 3], [6, 6]]
+    properties = first["properties"]
+    assert (first["id"], properties["name"], properties["objectType"]) == ("one", "c1", "cell")
+    assert properties["isLocked"] is True
+    assert properties["classification"]["name"] == "Macrophage"
+    assert properties["measurements"] == {"Nucleus: Area": 12.5, "confidence": 0.5}
+    assert second["id"] != "two"  # the second nucleus of that object
+    assert second["properties"]["objectType"] == "annotation"
+
+
+@pytest.mark.parametrize(
+    ("properties", "label", "confidence"),
+    [
+        ({"type": "Lymphocyte", "prob": 0.5}, "Lymphocyte", 0.5),
+        ({"type": 2, "type_prob": 0.25}, "2", 0.25),
+        ({"name": "Macrophages"}, "Macrophages", None),
+        ({"name": "cell 12"}, "", None),
+        ({"classification": None, "class": "Neutrophil"}, "Neutrophil", None),
+    ],
+)
+def test_class_and_probability_of_other_programs(tmp_path, properties, label, confidence):
+    (nucleus,) = read(tmp_path, feature([RING], **properties)).regions
+    assert (nucleus.label, nucleus.confidence) == (label, confidence)
+
+
+def test_overlapping_parts_are_nuclei_and_pixels_at_a_corner_are_one(tmp_path):
+    square = [[2.5, 2], [9, 2], [9, 9], [2, 9], [2.5, 2]]
+    over = [[5, 5.5], [15, 5], [15, 15], [5, 15], [5, 5.5]]
+    assert len(read(tmp_path, feature([[square], [over]], "MultiPolygon"))) == 2
+    pixels = [[[[2, 2], [4, 2], [4, 4], [2, 4], [2, 2]]], [[[4, 4], [6, 4], [6, 6], [4, 6], [4, 4]]]]
+    (one,) = read(tmp_path, feature(pixels, "MultiPolygon")).regions
+    assert drawn(one.vertices).sum() == 8
 
 
 @pytest.mark.parametrize(
@@ -128,7 +280,7 @@ def test_measurements_of_both_forms_and_third_coordinates(tmp_path):
     old = feature([ring], measurements=[{"name": "confidence", "value": 0.5}])
     found = read(tmp_path, {"type": "FeatureCollection", "features": [old, feature([ring], measurements={})]})
     assert [n.confidence for n in found] == [0.5, None]
-    assert found.regions[0].vertices.tolist() == [[1, 1], [1, 5], [5, 5], [1, 1]]
+    assert found.regions[0].vertices.tolist() == [[0.5, 0.5], [0.5, 4.5], [4.5, 4.5], [0.5, 0.5]]
 
 
 RING = [[1, 1], [5, 1], [5, 5], [1, 1]]

@@ -125,6 +125,84 @@ def test_a_layer_of_another_program_and_a_prediction(tmp_path: Path) -> None:
     assert nucleus.vertices.min(0).tolist() == [105, 205]
 
 
+def test_of_a_pyramid_the_largest_level_is_saved(tmp_path: Path) -> None:
+    data = np.zeros((80, 80), np.int32)
+    data[40:60, 20:50] = 3
+    levels = [data, data[::2, ::2], data[::4, ::4]]
+    write_geojson(str(tmp_path / "o.geojson"), levels, {"multiscale": True})
+    (nucleus,) = read_annotation(tmp_path / "o.geojson").nuclei
+    assert nucleus.vertices.min(0).tolist() == [40, 20]
+    write_tif(str(tmp_path / "o.tif"), levels, {"multiscale": True})
+    assert np.array_equal(tifffile.imread(tmp_path / "o.tif"), data)
+
+
+@pytest.mark.parametrize(
+    ("scale", "units", "um"),
+    [
+        ((0.00025, 0.00025), ("mm", "millimeter"), 0.25),
+        ((250, 250), ("nanometer", "nm"), 0.25),
+        ((0.5, 0.5), ("\u00b5m", "\u03bcm"), 0.5),
+        ((0.25, 250), ("um", "nm"), 0.25),
+        ((1, 1), ("pixel", "pixel"), None),
+    ],
+)
+def test_scale_in_any_unit_of_length(tmp_path: Path, scale: Any, units: Any, um: float | None) -> None:
+    data = np.zeros((20, 20), np.int32)
+    data[5:9, 5:9] = 1
+    write_xml(str(tmp_path / "o.xml"), data, {"scale": scale, "units": units})
+    found = read_annotation(tmp_path / "o.xml").um_per_px
+    assert found == (None if um is None else pytest.approx(um))
+
+
+def test_unequal_sides_are_said(tmp_path: Path) -> None:
+    data = np.zeros((20, 20), np.int32)
+    data[5:9, 5:9] = 1
+    with pytest.warns(UserWarning, match="0.25 x 0.5 µm have unequal sides"):
+        write_xml(str(tmp_path / "o.xml"), data, {"scale": (0.25, 0.5), "units": ("um", "um")})
+    assert read_annotation(tmp_path / "o.xml").um_per_px is None
+
+
+def test_a_layer_of_another_program_keeps_its_place(tmp_path: Path) -> None:
+    data = np.zeros((20, 20), np.int32)
+    data[5:9, 6:9] = 1
+    attributes = {"scale": (0.25, 0.25), "units": ("um", "um"), "translate": (25.0, 50.0)}
+    write_geojson(str(tmp_path / "o.geojson"), data, attributes)
+    (nucleus,) = read_annotation(tmp_path / "o.geojson").nuclei
+    assert nucleus.vertices.min(0).tolist() == [105, 206]
+    write_csv(str(tmp_path / "o.csv"), data, attributes)
+    assert pd.read_csv(tmp_path / "o.csv")[["centroid_y", "centroid_x"]].to_numpy().tolist() == [[106.5, 207]]
+
+
+def test_a_part_of_a_slide_keeps_what_lies_outside_it(crop: Path, tmp_path: Path) -> None:
+    """The layer begins at (y 20, x 0): of the first nucleus the lower part, of the others all."""
+    data, attributes = nuclei_layer(crop)
+    part = data[20:].copy()
+    part[2:8][part[2:8] == 1] = 0  # the first loses its lowest rows
+    attributes["metadata"]["monusac"]["offset_px"] = (20, 0)
+    write_xml(str(tmp_path / "out.xml"), part, attributes)
+    before, after = read_annotation(crop.with_suffix(".xml")), read_annotation(tmp_path / "out.xml")
+    assert len(after.regions) == len(before.regions)
+    wanted = data.copy()
+    wanted[22:28][wanted[22:28] == 1] = 0
+    assert np.array_equal(label_maps(after, data.shape).instances, wanted)
+    assert [r for r in after.regions if r in before.regions] == list(after.regions[1:])
+
+
+def test_an_edited_nucleus_keeps_a_class_that_we_do_not_know(tmp_path: Path) -> None:
+    data = np.zeros((20, 20), np.int32)
+    data[5:9, 5:9] = 1
+    table = pd.DataFrame({"index": [1], "class": ["Plasma cell"]})
+    write_geojson(str(tmp_path / "o.geojson"), data, {"features": table})
+    assert read_annotation(tmp_path / "o.geojson").unknown_labels == {"Plasma cell": 1}
+    about = {"monusac": {"role": "nuclei", "annotation": str(tmp_path / "o.geojson")}}
+    data[8] = 0
+    table = pd.DataFrame({"index": [1], "class": ["Unclassified"]})  # as our own layer shows an unknown class
+    write_geojson(str(tmp_path / "p.geojson"), data, {"features": table, "metadata": about})
+    (nucleus,) = read_annotation(tmp_path / "p.geojson").nuclei
+    assert nucleus.label == "Plasma cell"
+    assert nucleus.vertices.max(0).tolist() == [7, 8]
+
+
 def test_what_cannot_be_saved_says_so(crop: Path, tmp_path: Path) -> None:
     layers = {a["name"]: (d, a) for d, a, _ in read(str(crop))}
     for role in ("semantic", "ternary", "ambiguous"):

@@ -21,6 +21,7 @@ from napari_monusac.cli import (
     study,
     train,
 )
+from napari_monusac.cli.class_names import with_class_names
 from napari_monusac.cli.shell import STOPPED, answer, fail, one_line
 from napari_monusac.core.errors import Cancelled, MonusacError
 
@@ -34,15 +35,15 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed (one line says what, where and how to mend), 2 wrong use, 130 stopped.",
 )
 app.add_typer(recipes.app, name="recipes")
-app.command("doctor")(doctor.doctor)
-app.command("masks")(masks.masks)
-app.command("train")(train.train)
+app.command("doctor")(with_class_names(doctor.doctor))
+app.command("masks")(with_class_names(masks.masks))
+app.command("train")(with_class_names(train.train))
 app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
-app.command("export")(export.export)
-app.command("study")(study.study)
+app.command("evaluate")(with_class_names(evaluate.evaluate))
+app.command("export")(with_class_names(export.export))
+app.command("study")(with_class_names(study.study))
 app.command("demo")(demo.demo)
-app.command("review")(review.review)
+app.command("review")(with_class_names(review.review))
 
 
 def _version(value: bool) -> None:

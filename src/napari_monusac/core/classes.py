@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -33,9 +34,12 @@ class NucleusClass(IntEnum):
     def from_label(cls, label: str) -> NucleusClass | None:
         """Return the class that an annotation file means by `label`, or None for an unknown name.
 
-        An empty name and MoNuSeg's ``Description`` are `UNCLASSIFIED`. Case and surrounding blanks do not matter.
+        An empty name and MoNuSeg's ``Description`` are `UNCLASSIFIED`. Case, plural and blanks do not matter, and names
+        that mean the same class are known (`CLASS_NAMES`); the user's own names (`use_class_names`) come first. Of
+        QuPath's derived classes (``Lymphocyte: Positive``) the part that is a class counts.
         """
-        return _BY_LABEL.get(label.strip().casefold())
+        meaning = meaning_of(label)
+        return meaning if isinstance(meaning, NucleusClass) else None
 
 
 class TernaryClass(IntEnum):
@@ -65,15 +69,107 @@ IGNORE_INDEX = 255
 #: it would be called is read off the noise beside a certain background.
 CLASS_THRESHOLD = 0.1
 
-_BY_LABEL: Mapping[str, NucleusClass] = MappingProxyType(
-    {c.label.casefold(): c for c in CLASSES}
-    | dict.fromkeys(("", "description", "unclassified"), NucleusClass.UNCLASSIFIED)
+#: The name of regions that the user wants left out of maps: kept in the file, neither a nucleus nor Ambiguous.
+IGNORED = "Ignored"
+#: What a name in a file can mean; None of an unknown one.
+Meaning = NucleusClass | Literal["Ambiguous", "Ignored"]
+
+#: Names that mean a class and nothing else, in lower case and in the singular, without "cell", "nucleus" and the like.
+#: What is not the same class is not here, and is reported as unknown: tumour and neoplastic (not always epithelial),
+#: inflammatory, immune, leukocyte and granulocyte (several classes), plasma cell, eosinophil, stroma; nor are tissues
+#: (epithelium, carcinoma), which are drawn as regions around nuclei.
+CLASS_NAMES: Mapping[NucleusClass, tuple[str, ...]] = MappingProxyType(
+    {
+        NucleusClass.EPITHELIAL: (
+            "epithelial", "benign epithelial", "malignant epithelial", "normal epithelial",
+            "non neoplastic epithelial", "tumor epithelial", "tumour epithelial", "neoplastic epithelial",
+            "cancer epithelial",
+        ),
+        NucleusClass.LYMPHOCYTE: (
+            "lymphocyte", "lymphocytic", "t lymphocyte", "b lymphocyte", "tumor infiltrating lymphocyte",
+            "tumour infiltrating lymphocyte",
+        ),
+        NucleusClass.NEUTROPHIL: ("neutrophil", "neutrophilic", "neutrophil granulocyte", "neutrophilic granulocyte"),
+        NucleusClass.MACROPHAGE: ("macrophage", "histiocyte", "histiocytic"),
+        NucleusClass.UNCLASSIFIED: (
+            "", "description", "unclassified", "unlabelled", "unlabeled", "none", "cell", "nucleu", "nuclei",
+        ),
+    }
+)  # fmt: skip
+#: Words behind a name that say only that it is of nuclei.
+_OF_NUCLEI = ("cell", "nucleus", "nuclei", "region")
+
+
+def meaning_of(label: str) -> Meaning | None:
+    """Return what a class name in a file means: a class, Ambiguous, ignored; None of an unknown name.
+
+    Parameters
+    ----------
+    label : str
+        As the file spells it.
+    """
+    return _given.get(_plain(label)) or _known(label)
+
+
+def use_class_names(names: Mapping[str, Meaning]) -> None:
+    """Take the user's own names, in the place of those that were given before, for all files of this process.
+
+    Parameters
+    ----------
+    names : mapping of str to meaning
+        What each name means; they come before `CLASS_NAMES`.
+    """
+    _given.clear()
+    _known.cache_clear()
+    _given.update({_plain(name): meaning for name, meaning in names.items()})
+
+
+def class_names_given() -> dict[str, Meaning]:
+    """Return the user's own names (lower case) and what they mean."""
+    return dict(_given)
+
+
+def classes_of_line_colors(colors: Sequence[int]) -> tuple[NucleusClass | None, ...]:
+    """Return the classes that ImageScope's line colours (BGR integers) of layers without a name hint at.
+
+    MoNuSAC gives each class its colour. A colour alone says nothing: 65280 (macrophages) is what ImageScope draws with
+    unless told otherwise. The hint is taken where the layers have two colours or more and all are MoNuSAC's.
+    """
+    found = tuple(_BY_LINE_COLOR.get(color) for color in colors)
+    return found if len(set(found)) > 1 and None not in found else (None,) * len(found)
+
+
+@lru_cache(maxsize=4096)
+def _known(label: str) -> Meaning | None:
+    found = _BY_NAME.get(_singular(label))
+    if found is None and ":" in label:
+        parts = {meaning_of(part) for part in label.split(":")} - {None, NucleusClass.UNCLASSIFIED}
+        found = parts.pop() if len(parts) == 1 else None
+    return found
+
+
+def _plain(label: str) -> str:
+    return " ".join(label.replace("_", " ").replace("-", " ").casefold().split())
+
+
+def _singular(label: str) -> str:
+    words = _plain(label).split()
+    if len(words) > 1 and words[-1].removesuffix("s") in _OF_NUCLEI:
+        words.pop()
+    return " ".join([*words[:-1], words[-1].removesuffix("s")]) if words else ""
+
+
+_given: dict[str, Meaning] = {}
+_BY_NAME: Mapping[str, Meaning] = MappingProxyType(
+    {name: number for number, names in CLASS_NAMES.items() for name in names} | {"ambiguou": "Ambiguous"}
 )
 
 #: ImageScope's ``LineColor`` (a BGR integer) of each layer in MoNuSAC files.
 LINE_COLORS: Mapping[str, int] = MappingProxyType(
     {"Epithelial": 255, "Lymphocyte": 65535, "Neutrophil": 16711680, "Macrophage": 65280, AMBIGUOUS: 8421504, "": 65280}
 )
+
+_BY_LINE_COLOR: Mapping[int, NucleusClass] = MappingProxyType({LINE_COLORS[c.label]: c for c in CLASSES})
 
 #: Class colours as ImageScope shows MoNuSAC, and an Okabe-Ito palette for colour-blind eyes (RGB, 0 to 255).
 PALETTES: Mapping[PaletteName, Mapping[NucleusClass, Rgb]] = MappingProxyType(

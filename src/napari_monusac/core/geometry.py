@@ -53,6 +53,32 @@ def bridged(rings: Sequence[Outline]) -> Outline:
     return np.concatenate([first, *(part for ring in rings[1:] for part in (closed(ring), back))])
 
 
+def rings_of(outline: Outline) -> list[Outline]:
+    """Take an outline apart into the rings that `bridged` joined; one ring where it was not made so.
+
+    Returns
+    -------
+    list of float64 (n, 2)
+        Closed rings; the outline itself, as it is, where there is only one.
+    """
+    vertices = outline.tolist()
+    if len(vertices) < 9 or vertices[0] != vertices[-1]:
+        return [outline]
+    first = vertices[0]
+    rings, start = [], 0
+    while start < len(vertices):
+        end = next((k for k in range(start + 1, len(vertices)) if vertices[k] == vertices[start]), None)
+        if end is None or end - start < 3:
+            return [outline]
+        rings.append(outline[start : end + 1])
+        start = end + 1
+        if len(rings) > 1:  # behind each further ring stands the way back
+            if start == len(vertices) or vertices[start] != first:
+                return [outline]
+            start += 1
+    return rings if len(rings) > 1 else [outline]
+
+
 def self_crossing(vertices: Outline) -> tuple[float, float] | None:
     """Find where an outline crosses itself: two of its edges that cut each other between their ends.
 

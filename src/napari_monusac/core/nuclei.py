@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.core.classes import AMBIGUOUS, NucleusClass
+from napari_monusac.core.classes import AMBIGUOUS, IGNORED, NucleusClass, meaning_of
 
 Attributes = tuple[tuple[str, str], ...]
 #: What an outline of a file is: a nucleus (or an Ambiguous region), a region of interest around nuclei, or a mark
@@ -34,18 +34,14 @@ def label_of_region(names: Sequence[str]) -> str:
     Returns
     -------
     str
-        The first name of a class or of Ambiguous; else the first name that says anything, so that it is reported as
-        unknown; else the first.
+        The first name that means something (a class, Ambiguous, ignored); else the first that says anything, so that it
+        is reported as unknown; else the first.
     """
     for name in names:
-        if name.strip().casefold() == AMBIGUOUS.casefold() or _is_class(name):
+        if meaning_of(name) not in (None, NucleusClass.UNCLASSIFIED):
             return name
     said = (n for n in names if not _NUMBERED.fullmatch(n.strip()) and NucleusClass.from_label(n) is None)
     return next(said, names[0] if names else "")
-
-
-def _is_class(name: str) -> bool:
-    return NucleusClass.from_label(name) not in (None, NucleusClass.UNCLASSIFIED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +64,35 @@ class SourceText:
     text: bytes
     of: NDArray[np.float64]
     layer: int = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceObject:
+    """The JSON object that a region was read from, and the very array that was read from its geometry.
+
+    While the region's `vertices` are still that array, the geometry is written back to the letter; after an edit only
+    the geometry is made anew, and all other members stay.
+
+    Attributes
+    ----------
+    text : bytes
+        The object (a Feature without its child objects, an annotation of a COCO file), JSON in UTF-8.
+    of : float64 (n, 2)
+        The array that was read from it; an empty one where its geometry must not be written again.
+    place : tuple of int
+        Where it stood: number of the Feature, then of the child object in it, and so on.
+    part, parts : int
+        Which nucleus it is of the several that one object holds, and of how many.
+    kind : {"geojson", "coco"}
+        Of which format it is.
+    """
+
+    text: bytes
+    of: NDArray[np.float64]
+    place: tuple[int, ...] = (0,)
+    part: int = 0
+    parts: int = 1
+    kind: Literal["geojson", "coco"] = "geojson"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +123,8 @@ class Nucleus:
         What it is; "nucleus" includes Ambiguous regions.
     object_type : str
         What the program that drew it calls such an object (QuPath: "annotation", "detection", "cell", "tma core" ...).
+    source_object : SourceObject or None
+        The JSON object it was read from, for regions of GeoJSON and COCO files.
     """
 
     vertices: NDArray[np.float64]
@@ -111,11 +138,12 @@ class Nucleus:
     confidence: float | None = None
     role: Role = "nucleus"
     object_type: str = ""
+    source_object: SourceObject | None = None
 
     @property
     def is_drawn(self) -> bool:
-        """Whether the maps show it: a nucleus or an Ambiguous region of three vertices or more."""
-        return self.role == "nucleus" and len(self.vertices) >= 3
+        """Whether the maps show it: a nucleus or an Ambiguous region of three vertices or more, not ignored by name."""
+        return self.role == "nucleus" and len(self.vertices) >= 3 and meaning_of(self.label) != IGNORED
 
     @property
     def source_text(self) -> bytes | None:
@@ -125,7 +153,7 @@ class Nucleus:
     @property
     def is_ambiguous(self) -> bool:
         """Whether this is an Ambiguous region: left out of training and of scores, never a nucleus."""
-        return self.label.strip().casefold() == AMBIGUOUS.casefold()
+        return meaning_of(self.label) == AMBIGUOUS
 
     @property
     def nucleus_class(self) -> NucleusClass:
@@ -215,6 +243,10 @@ class Annotation:
         Children of the root that this project does not know (XML), written back as they were.
     source : Path or None
         Where it was read from.
+    members : bytes
+        What else a GeoJSON or COCO file holds beside its objects (JSON), kept so that writing gives it back.
+    notes : tuple of str
+        What a reader of the file should be told: objects that were kept but are no nuclei, and why.
     """
 
     regions: tuple[Nucleus, ...] = ()
@@ -223,6 +255,8 @@ class Annotation:
     attributes: Attributes = ()
     markup: str = ""
     source: Path | None = field(default=None, compare=False)
+    members: bytes = field(default=b"", compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def nuclei(self) -> tuple[Nucleus, ...]:
@@ -253,7 +287,7 @@ class Annotation:
     def unknown_labels(self) -> dict[str, int]:
         """Class names that this project does not know, with their number of regions."""
         nuclei = (r for r in self.regions if r.role == "nucleus" and not r.is_ambiguous)
-        return dict(Counter(r.label for r in nuclei if NucleusClass.from_label(r.label) is None))
+        return dict(Counter(r.label for r in nuclei if meaning_of(r.label) is None))
 
     def counts(self) -> dict[NucleusClass, int]:
         """Number of drawable nuclei of each class that occurs."""

@@ -12,7 +12,8 @@ from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.io.aperio import read_aperio
 from napari_monusac.io.aperio_write import write_aperio
 from napari_monusac.io.bounds import DEFAULT_BOUNDS, Bounds
-from napari_monusac.io.coco import is_coco, parse_coco
+from napari_monusac.io.classnames import take_inherited_names
+from napari_monusac.io.coco import is_coco, is_of_coco, parse_coco, write_coco_annotation
 from napari_monusac.io.geojson import parse_geojson, write_geojson
 from napari_monusac.io.interest import with_regions_of_interest
 from napari_monusac.io.jsonfile import load_json
@@ -50,6 +51,7 @@ def read_annotation(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annota
         It declares entities or goes beyond `bounds`.
     """
     path = Path(path)
+    take_inherited_names()
     suffix = path.suffix.lower()
     if suffix in _XML:
         return with_regions_of_interest(read_aperio(path, bounds))
@@ -69,6 +71,11 @@ def _from_json(content: Any, path: Path, bounds: Bounds) -> Annotation:
     return images[0].annotation
 
 
+def _write_json(annotation: Annotation, path: Path) -> tuple[Nucleus, ...]:
+    """COCO stays COCO; anything else is QuPath's."""
+    return write_coco_annotation(annotation, path) if is_of_coco(annotation) else write_geojson(annotation, path)
+
+
 def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: bool = True) -> tuple[Nucleus, ...]:
     """Write the annotation of one image, whole or not at all.
 
@@ -77,7 +84,8 @@ def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: boo
     annotation : Annotation
         What to write. Regions that were read from XML and not edited keep vertices, ids and attributes to the letter.
     path : str or Path
-        ``.xml`` for Aperio ImageScope, ``.annotations`` for HALO, ``.geojson`` or ``.json`` for QuPath.
+        ``.xml`` for Aperio ImageScope, ``.annotations`` for HALO, ``.geojson`` or ``.json`` for QuPath; ``.json`` of what
+        was read from COCO is COCO.
     overwrite : bool
         Replace the file if it exists.
 
@@ -93,7 +101,7 @@ def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: boo
     """
     path = Path(path)
     writers: dict[str, Callable[[Annotation, Path], tuple[Nucleus, ...] | None]] = {
-        **dict.fromkeys(_XML, write_aperio), ".geojson": write_geojson, ".json": write_geojson,
+        **dict.fromkeys(_XML, write_aperio), ".geojson": write_geojson, ".json": _write_json,
     }  # fmt: skip
     writer = writers.get(path.suffix.lower())
     if writer is None:

@@ -1,4 +1,4 @@
-"""COCO's run-length masks -> outlines."""
+"""COCO's run-length masks <-> outlines. They are pixels: no half pixel lies between them and ours."""
 
 from __future__ import annotations
 
@@ -56,6 +56,27 @@ def outline_of_rle(segmentation: dict[str, Any], shape: tuple[int, int], path: P
     outline = bridged(rings)
     # one or two pixels: a line of no width, drawn by its repeated vertices
     return np.concatenate([outline, np.repeat(outline[-1:], max(0, 4 - len(outline)), axis=0)])
+
+
+def rle_of_mask(mask: NDArray[np.bool_], low: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any]:
+    """Write a mask as COCO's plain run lengths.
+
+    Parameters
+    ----------
+    mask : bool (y, x)
+        A part of the image.
+    low : (int, int)
+        (y, x) of its first pixel in the image.
+    shape : (int, int)
+        Height and width of the image in px.
+    """
+    rows, columns = np.nonzero(mask)
+    flat = np.sort((columns + low[1]) * shape[0] + rows + low[0])
+    first = np.flatnonzero(np.diff(flat, prepend=-2) != 1)
+    last = np.append(first[1:], len(flat)) - 1
+    ends = np.stack([flat[first], flat[last] + 1], axis=1).ravel()
+    runs = np.diff(ends, prepend=0, append=shape[0] * shape[1])
+    return {"size": list(shape), "counts": runs.tolist() if runs[-1] else runs[:-1].tolist()}
 
 
 def _runs(counts: Any, path: Path, where: str) -> NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,13 @@ from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import AnnotationError, SlideError
 from napari_monusac.core.nuclei import Annotation, Nucleus
 
+#: Largest layer that is saved, px.
+MAX_PIXELS = 1 << 30
+#: Micrometres in the units of length that napari's layers have.
+_UM = {
+    "um": 1.0, "\u00b5m": 1.0, "micrometer": 1.0, "micron": 1.0, "nm": 1e-3, "nanometer": 1e-3, "mm": 1e3,
+    "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4, "m": 1e6, "meter": 1e6, "inch": 25_400.0,
+}  # fmt: skip
 _NO_NUCLEI = {"semantic", "ternary", "ambiguous", "predicted semantic", "predicted ternary"}
 
 
@@ -40,7 +48,7 @@ def write_geojson(path: str, data: Any, attributes: dict[str, Any]) -> list[str]
 
 
 def write_csv(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Save a table with one row a nucleus: class, size, shape, position, haematoxylin.
+    """Save a table with one row a nucleus: class, size, shape, position in the image, haematoxylin.
 
     Raises
     ------
@@ -50,13 +58,16 @@ def write_csv(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     from napari_monusac.io.tables import nuclei_table, write_table
 
     instances, about = _instances(path, data, attributes), _about(attributes)
+    offset = _offset_px(attributes)
     table = nuclei_table(
         instances,
         {k: int(v) for k, v in layer_classes(attributes).items()},
         confidence=_column(attributes, "confidence"),
-        um_per_px=_um_per_px(attributes),
+        um_per_px=_um_per_px(path, attributes),
         image=_image(about, instances.shape),
     )
+    table["centroid_y"] += offset[0]
+    table["centroid_x"] += offset[1]
     write_table(table, path)
     return [path]
 
@@ -67,11 +78,11 @@ def write_tif(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     Raises
     ------
     AnnotationError
-        The layer has more than two dimensions, or the disk refuses.
+        The layer has more than two dimensions or is too large, or the disk refuses.
     """
     from napari_monusac.io.maskfiles import write_labels
 
-    write_labels(_plane(path, data), path, _um_per_px(attributes))
+    write_labels(_plane(path, data, attributes), path, _um_per_px(path, attributes))
     return [path]
 
 
@@ -96,13 +107,14 @@ def layer_annotation(path: str | Path, data: Any, attributes: dict[str, Any]) ->
         The layer holds no nuclei.
     """
     instances, about = _instances(path, data, attributes), _about(attributes)
-    classes = layer_classes(attributes)
-    offset = np.asarray(about.get("offset_px") or (0, 0), np.float64)
-    original = _original(about) if not offset.any() else Annotation()
-    original = replace(original, um_per_px=original.um_per_px or _um_per_px(attributes))
-    kept, todo = _unchanged(original, instances, classes)
-    outlines = _outlined(instances, todo)
-    confidence = _column(attributes, "confidence") or {}
+    classes, offset = layer_classes(attributes), _offset_px(attributes)
+    original = _original(about)
+    original = replace(original, um_per_px=original.um_per_px or _um_per_px(path, attributes))
+    local = original
+    if offset.any():
+        local = replace(original, regions=tuple(r.moved(-offset[0], -offset[1]) for r in original.regions))
+    kept, todo = _unchanged(local, instances, classes)
+    outlines = {k: outline + offset for k, outline in _outlined(instances, todo).items()}
     regions: list[Nucleus] = []
     number = 0
     for region in original.regions:
@@ -113,17 +125,39 @@ def layer_annotation(path: str | Path, data: Any, attributes: dict[str, Any]) ->
         if number in kept:
             regions.append(region)
         elif number in outlines:
-            label = classes.get(number, region.nucleus_class).label
-            same = label.casefold() == region.label.casefold() or number not in classes
-            changed = region if same else replace(region, label=label, layer=-1)
-            regions.append(replace(changed, vertices=outlines[number], source=None, z=None, integral=True))
-    for label_number, outline in outlines.items():
-        if label_number > number:
-            kind = classes.get(label_number, NucleusClass.UNCLASSIFIED)
-            name = "" if kind is NucleusClass.UNCLASSIFIED else kind.label
-            new = Nucleus(outline + offset, name, -1, integral=True, confidence=confidence.get(label_number))
-            regions.append(new)
+            outline = _with_what_lies_outside(region, outlines[number], instances == number, offset)
+            regions.append(_edited(region, outline, classes.get(number)))
+    regions += [_new(k, outlines[k], attributes) for k in outlines if k > number]
     return replace(original, regions=tuple(regions))
+
+
+def _edited(region: Nucleus, outline: NDArray[np.float64], kind: NucleusClass | None) -> Nucleus:
+    if kind is not None and kind is not region.nucleus_class:
+        region = replace(region, label=kind.label, layer=-1)
+    return replace(region, vertices=outline, source=None, z=None, integral=True)
+
+
+def _new(label: int, outline: NDArray[np.float64], attributes: Mapping[str, Any]) -> Nucleus:
+    """A nucleus that no file had; a class name that we do not know stays as it is."""
+    said = str((_column(attributes, "class", number=False) or {}).get(label, "")).strip()
+    kind = NucleusClass.from_label(said)
+    name = said if kind is None else "" if kind is NucleusClass.UNCLASSIFIED else kind.label
+    confidence = (_column(attributes, "confidence") or {}).get(label)
+    return Nucleus(outline, name, -1, integral=True, confidence=confidence)
+
+
+def _with_what_lies_outside(
+    region: Nucleus, outline: NDArray[np.float64], seen: NDArray[np.bool_], offset: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The outline of a nucleus that goes on outside a layer of a part of the image: there as it was."""
+    from napari_monusac.session.frame import Frame, outline_beyond
+
+    y, x = (int(v) for v in offset)
+    frame = Frame((y, x), (int(seen.shape[0]), int(seen.shape[1])))
+    if not offset.any() or not frame.reaches_out(region.vertices):
+        return outline
+    whole = outline_beyond(region.vertices, seen, frame)
+    return outline if whole is None else whole
 
 
 def layer_classes(attributes: Mapping[str, Any]) -> dict[int, NucleusClass]:
@@ -147,10 +181,18 @@ def _about(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return dict((attributes.get("metadata") or {}).get("monusac") or {})
 
 
-def _plane(path: str | Path, data: Any) -> NDArray[np.integer]:
-    plane: NDArray[np.integer] = np.asarray(data[0] if isinstance(data, list | tuple) else data)
-    if plane.ndim != 2:
-        raise AnnotationError(path, f"the layer has {plane.ndim} dimensions", "save a labels layer of (y, x)")
+def _plane(path: str | Path, data: Any, attributes: Mapping[str, Any]) -> NDArray[np.integer]:
+    """The labels; of a pyramid the largest level."""
+    if attributes.get("multiscale") or isinstance(data, Sequence):
+        data = data[0]
+    shape = tuple(int(n) for n in np.shape(data))
+    if len(shape) != 2:
+        raise AnnotationError(path, f"the layer has {len(shape)} dimensions", "save a labels layer of (y, x)")
+    if shape[0] * shape[1] > MAX_PIXELS:
+        raise AnnotationError(
+            path, f"the layer has {shape[0]} x {shape[1]} px, too many to outline at once", "use napari-monusac export"
+        )
+    plane: NDArray[np.integer] = np.asarray(data)
     return plane
 
 
@@ -158,16 +200,39 @@ def _instances(path: str | Path, data: Any, attributes: Mapping[str, Any]) -> ND
     role = _about(attributes).get("role", "")
     if role in _NO_NUCLEI:
         raise AnnotationError(path, f"the layer {role!r} holds no single nuclei", "choose the nuclei layer, or .tif")
-    return _plane(path, data)
+    return _plane(path, data, attributes)
 
 
-def _um_per_px(attributes: Mapping[str, Any]) -> float | None:
+def _offset_px(attributes: Mapping[str, Any]) -> NDArray[np.float64]:
+    """(y, x) of the layer's first pixel in the image: what our metadata say, else where the layer was put."""
+    known = _about(attributes).get("offset_px")
+    if known is not None:
+        return np.asarray(known, np.float64)
+    place, scale = (attributes.get(name) for name in ("translate", "scale"))
+    if place is None or scale is None or len(place) < 2 or len(scale) < 2:
+        return np.zeros(2)
+    offset = np.asarray(place, np.float64)[-2:] / np.asarray(scale, np.float64)[-2:]
+    whole = np.rint(offset)
+    return np.where(np.abs(offset - whole) < 1e-3, whole, offset)
+
+
+def _um_per_px(path: str | Path, attributes: Mapping[str, Any]) -> float | None:
+    """Micrometres per px: what our metadata say, else scale and units; None (and said) for sides that differ."""
     known = _about(attributes).get("um_per_px")
     if known:
         return float(known)
-    units = [str(u) for u in attributes.get("units") or ()]
-    if len(units) == 2 and all(u in ("um", "µm", "micrometer") for u in units):
-        return float(attributes["scale"][-1])
+    scale = np.asarray(attributes.get("scale", ()), np.float64)
+    um = [_UM.get(str(unit).replace("\u03bc", "\u00b5")) for unit in attributes.get("units") or ()][-2:]
+    if len(um) != 2 or None in um or len(scale) < 2:
+        return None
+    affine = np.asarray(attributes.get("affine", np.eye(3)), np.float64)
+    linear = affine[-3:-1, -3:-1] if affine.ndim == 2 and min(affine.shape) >= 3 else np.eye(2)
+    sides = np.linalg.norm(np.array(um, np.float64)[:, None] * linear * scale[-2:], axis=0)
+    if np.ptp(sides) <= 1e-3 * sides.max():
+        return float(sides.mean())
+    warnings.warn(
+        f"{path}: pixels of {sides[0]:g} x {sides[1]:g} µm have unequal sides: saved without a scale", stacklevel=2
+    )
     return None
 
 

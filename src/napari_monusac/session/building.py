@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass
+from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass, meaning_of
 from napari_monusac.core.geometry import Outline
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.masks.polygons import polygons_from_instances
@@ -133,7 +133,7 @@ def _made(source: Annotation, region: Nucleus, row: NucleusRow, outlines: dict[i
 def _layer_of(source: Annotation, class_id: int) -> tuple[int, str]:
     """Return the layer that a class has in the file, and its name there; -1 where it has none."""
     for index, layer in enumerate(source.layers):
-        ambiguous = layer.label.strip().casefold() == AMBIGUOUS.casefold()
+        ambiguous = meaning_of(layer.label) == AMBIGUOUS
         if class_id == AMBIGUOUS_ID:
             if ambiguous:
                 return index, layer.label

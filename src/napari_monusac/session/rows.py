@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass
+from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass, meaning_of
 from napari_monusac.core.errors import SessionError
 
 #: Who drew an outline, or chose a class: the annotation file as it was opened, a person, or a network.
@@ -85,7 +85,7 @@ def class_id_of(value: int | str | NucleusClass) -> int:
         It is none of these.
     """
     if isinstance(value, str):
-        if value.strip().casefold() == AMBIGUOUS.casefold():
+        if meaning_of(value) == AMBIGUOUS:
             return AMBIGUOUS_ID
         known = NucleusClass.from_label(value)
         if known is not None:

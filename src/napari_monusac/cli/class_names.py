@@ -1,0 +1,39 @@
+"""``--classes FILE`` of all commands that read annotations."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_monusac.cli.shell import tell
+
+_OPTION = Annotated[
+    Path | None,
+    typer.Option("--classes", help="What class names in the files mean: a CSV (name,class) or TOML file."),
+]
+
+
+def with_class_names(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the option ``--classes``; its names are taken before the command begins."""
+
+    @functools.wraps(command)
+    def run(*args: Any, classes: Path | None = None, **options: Any) -> Any:
+        if classes is not None:
+            from napari_monusac.io.classnames import take_class_names
+
+            tell(f"{len(take_class_names(classes))} class names are taken from {classes}")
+        return command(*args, **options)
+
+    # typer reads the hints: resolved here, where the module of the command is known
+    hints = typing.get_type_hints(command, include_extras=True) | {"classes": _OPTION}
+    own = [p.replace(annotation=hints[p.name]) for p in inspect.signature(command).parameters.values()]
+    option = inspect.Parameter("classes", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_OPTION)
+    run.__signature__ = inspect.Signature([*own, option])  # type: ignore[attr-defined]
+    run.__annotations__ = hints
+    return run
