@@ -8,18 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from napari_monusac.core.errors import StoreError
 from napari_monusac.infer.engines import LoadedModel, state_of
 from napari_monusac.infer.source import Source, cropped
 from napari_monusac.infer.tiles import Box
+from napari_monusac.io.identity import ImageIdentity
 from napari_monusac.io.store import PredictionIdentity, PredictionStore
 
-#: Side of the parts of an image that are compared, px, and where they lie in it.
-_PART_PX = 64
-_PLACES = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
 _WEIGHTS: weakref.WeakKeyDictionary[Any, tuple[int, str]] = weakref.WeakKeyDictionary()
 
 
@@ -31,7 +28,7 @@ def identity_of(
     Parameters
     ----------
     source : Source
-        The image, whole. Its pixels are compared at five places, with its size and that of its file.
+        The image, whole; see `napari_monusac.io.identity.ImageIdentity`.
     model : LoadedModel
         Whose weights are compared.
     region : (y, x, height, width), optional
@@ -46,21 +43,14 @@ def identity_of(
     """
     place = Box(0, 0, *source.shape) if region is None else Box(*(int(v) for v in region))
     cropped(source, place)  # refuses what lies outside
-    digest = hashlib.blake2b(digest_size=8)
-    for where in _PLACES:
-        starts = [
-            max(0, min(int(n * w) - _PART_PX // 2, n - _PART_PX)) for n, w in zip(source.shape, where, strict=True)
-        ]
-        height, width = (min(_PART_PX, n) for n in source.shape)
-        digest.update(np.ascontiguousarray(source.read(starts[0], starts[1], height, width)).data)
-    if source.path is not None and source.path.is_file():
-        digest.update(str(source.path.stat().st_size).encode())
+    image = ImageIdentity.of(source)
     return PredictionIdentity(
-        image=f"{source.shape[0]}x{source.shape[1]}-{digest.hexdigest()}",
+        image=image.sample,
         weights=weights_digest(model.network),
         region=(place.y, place.x, place.height, place.width),
         um_per_px=source.um_per_px,
         flips=flips,
+        pixels=image.whole,
     )
 
 
@@ -88,7 +78,7 @@ def finished(out: Path, identity: PredictionIdentity, *, overwrite: bool = False
         return None
     store = PredictionStore.open(out)
     found = store.info.identity
-    if found == identity:
+    if found is not None and found.same_prediction(identity):
         return store
     raise StoreError(
         out, _difference(store, identity), "choose another folder, or predict over it (in a terminal: --overwrite)"
@@ -100,7 +90,7 @@ def _difference(store: PredictionStore, wanted: PredictionIdentity) -> str:
     info, found = store.info, store.info.identity
     if found is None:
         return "does not say of which pixels and weights it is"
-    if found.image != wanted.image:
+    if not found.same_image(wanted):
         return f"holds the prediction of another image ({info.image or 'not a file'})"
     if found.weights != wanted.weights:
         return f"holds the prediction of another model ({info.checkpoint or 'not from a file'})"

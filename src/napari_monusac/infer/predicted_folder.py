@@ -7,7 +7,8 @@ from collections.abc import Collection as Names
 from pathlib import Path
 
 from napari_monusac.core.errors import Cancelled
-from napari_monusac.io.collection import Collection
+from napari_monusac.io.collection import Collection, Crop
+from napari_monusac.io.identity import match_image
 
 #: Called with (fraction or None, what is being done).
 Report = Callable[[float | None, str], None]
@@ -66,7 +67,7 @@ def predictions_of(
     folder = Path(cache) / sha256_of(weights)[:16]
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [c for c in collection.crops if c.annotation is not None and (crops is None or c.name in crops)]
-    missing = [c for c in wanted if not crop_store(folder, c.name).exists()]
+    missing = [c for c in wanted if not _is_of(crop_store(folder, c.name), collection, c)]
     loaded = load_checkpoint(weights, device=choose_device("auto")[0]) if missing else None
     for done, crop in enumerate(missing):
         if stop():
@@ -74,5 +75,16 @@ def predictions_of(
         if report is not None:
             report(done / len(missing), f"{path.name} predicts {crop.name}")
         with collection.open(crop) as slide:
-            predict_crop(slide, loaded, crop_store(folder, crop.name), should_stop=stop)
+            predict_crop(slide, loaded, crop_store(folder, crop.name), should_stop=stop, overwrite=True)
     return folder
+
+
+def _is_of(store: Path, collection: Collection, crop: Crop) -> bool:
+    """Whether a kept prediction is there and of the crop's image as that is now."""
+    from napari_monusac.io.store import PredictionStore
+
+    if not store.exists():
+        return False
+    info = PredictionStore.open(store).info
+    with collection.open(crop) as slide:
+        return match_image(info, slide).same is not False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_monusac.core.errors import Cancelled
 from napari_monusac.io.collection import Collection as Crops
 from napari_monusac.io.collection import Crop, open_collection
+from napari_monusac.io.identity import check_image, nuclei_digest
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.evaluation import Evaluation, Provenance
 from napari_monusac.scoring.matching import AmbiguousRule
@@ -42,6 +43,10 @@ class FolderPairs:
         Names of the crops to take; None for all.
     fingerprints, checkpoints : list of str
         Of the predictions read so far, each once.
+    unknown : list of str
+        Crops whose stored prediction does not say of which image it is: it was written by an earlier version.
+    said : list of str
+        What the files of the predictions read so far leave open, each once.
     """
 
     collection: Crops
@@ -49,6 +54,8 @@ class FolderPairs:
     only: Collection[str] | None = None
     fingerprints: list[str] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     @property
     def crops(self) -> tuple[Crop, ...]:
@@ -63,10 +70,10 @@ class FolderPairs:
         return tuple((c, path) for c, path in found if path is not None)
 
     def prediction_of(self, crop: Crop) -> Path | None:
-        """The prediction of a crop; never the truth itself, where both folders are one."""
+        """The prediction of a crop; never its truth or image, where both folders are one."""
         path = self.predictions.find(crop.name, f"{crop.image.parent.name}__{crop.image.name}")
-        same = path is not None and crop.annotation is not None and path.resolve() == crop.annotation.resolve()
-        return None if same else path
+        own = {p.resolve() for p in (crop.image, crop.annotation) if p is not None}
+        return None if path is not None and path.resolve() in own else path
 
     @property
     def without_prediction(self) -> tuple[str, ...]:
@@ -86,16 +93,11 @@ class FolderPairs:
         Raises
         ------
         MonusacError
-            A file is damaged, or the two differ in size.
+            A file is damaged, the two differ in size, or the prediction is of another image.
         """
-        with self.collection.open(crop) as slide:
-            shape, um_per_px = slide.shape, slide.um_per_px
+        predicted, shape, um_per_px = self.predicted(crop, path)
         annotation = self.collection.annotation(crop)
         maps = label_maps(annotation, shape)
-        predicted = self.predictions.read(path, shape)
-        for seen, value in ((self.fingerprints, predicted.fingerprint), (self.checkpoints, predicted.checkpoint)):
-            if value and value not in seen:
-                seen.append(value)
         part = _part(predicted, shape)
         return CropPair(
             crop=crop.name,
@@ -114,7 +116,31 @@ class FolderPairs:
             prediction_file=path,
             offset_px=(part[0].start, part[1].start),
             pixels=lambda: self._pixels(crop, part),
+            fingerprint=predicted.fingerprint,
+            checkpoint=predicted.checkpoint,
+            nuclei=nuclei_digest(predicted.instances),
         )
+
+    def predicted(self, crop: Crop, path: Path) -> tuple[PredictedNuclei, tuple[int, int], float | None]:
+        """Read the prediction of a crop, with the crop's shape and scale, and see that it is of the crop's image.
+
+        Raises
+        ------
+        MonusacError
+            A file is damaged, or the prediction is of another image.
+        """
+        with self.collection.open(crop) as slide:
+            shape, um_per_px = slide.shape, slide.um_per_px
+            predicted = self.predictions.read(path, shape)
+            known = predicted.info is None or check_image(path, predicted.info, slide).same is not None
+        for seen, values in (
+            (self.fingerprints, (predicted.fingerprint,)),
+            (self.checkpoints, (predicted.checkpoint,)),
+            (self.unknown, () if known else (crop.name,)),
+            (self.said, predicted.notes),
+        ):
+            seen += [value for value in values if value and value not in seen]
+        return predicted, shape, um_per_px
 
     def _pixels(self, crop: Crop, part: tuple[slice, slice]) -> NDArray[np.uint8]:
         with self.collection.open(crop) as slide:
@@ -229,11 +255,31 @@ def _notes(pairs: FolderPairs) -> tuple[str, ...]:
     notes = []
     missing = pairs.without_prediction
     if missing:
-        shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
-        notes.append(f"{len(missing)} of {len(pairs.crops)} crops have no prediction and are left out: {shown}")
+        notes.append(
+            f"{len(missing)} of {len(pairs.crops)} crops have no prediction and are left out: {_some(missing)}"
+        )
     if len(pairs.fingerprints) > 1:
         notes.append(f"the predictions come from {len(pairs.fingerprints)} recipes: {', '.join(pairs.fingerprints)}")
+    return (*notes, *left_open(pairs))
+
+
+def left_open(pairs: FolderPairs) -> tuple[str, ...]:
+    """Say what the predictions that were read leave open: of which image they are, which classes they have."""
+    notes = []
+    if pairs.unknown:
+        stores = "1 store does" if len(pairs.unknown) == 1 else f"{len(pairs.unknown)} stores do"
+        notes.append(
+            f"{stores} not say of which image the prediction is (written by an earlier version, or by hand), taken by "
+            f"name: {_some(pairs.unknown)}"
+        )
+    notes += pairs.said[:5]
+    if len(pairs.said) > 5:
+        notes.append(f"and {len(pairs.said) - 5} files more like these")
     return tuple(notes)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 def _provenance(pairs: FolderPairs, truth: str | Path, prediction: str | Path, of: str, by: str) -> Provenance:

@@ -56,6 +56,7 @@ class StudioModel:
         self.palette: PaletteName = "imagescope"
         self.unsaved = False
         self.last_prediction: Any = None
+        self._counted: tuple[Any, str] = (None, "")
         #: called before another crop takes the place of the open one; False keeps it
         self.may_leave_crop: Any = lambda: True
         #: the crop that was asked for last, for when the reader has decided about unsaved edits
@@ -81,7 +82,19 @@ class StudioModel:
         """Say which crop's layers are in the viewer now."""
         self.crop = crop
         self.last_prediction = None
+        self._counted = None, ""
         self.crop_changed.emit(crop)
+
+    def counted_in(self) -> str:
+        """Hash of the instance map of the prediction that is open (`nuclei_digest`); empty where none is."""
+        nuclei = self.last_prediction[1] if self.last_prediction is not None else None
+        if nuclei is None:
+            return ""
+        if self._counted[0] is not nuclei:
+            from napari_monusac.io.identity import nuclei_digest
+
+            self._counted = nuclei, nuclei_digest(nuclei.instances)
+        return self._counted[1]
 
     def neighbour(self, step: int) -> Crop | None:
         """The crop `step` places after the open one (negative: before); None past the ends or without a collection."""

@@ -98,8 +98,12 @@ class Going(QObject):
         if isinstance(place, Finding):
             return place
         review = self._review()
-        for f in review.findings if review is not None else ():
-            if place.truth_id in f.truth_ids or (place.truth_id is None and place.prediction_id in f.prediction_ids):
+        if review is None:
+            return None
+        # numbers of another prediction say nothing about this one
+        predicted = place.prediction_id if place.counted_in == review.pair.nuclei else None
+        for f in review.findings:
+            if place.truth_id in f.truth_ids or (place.truth_id is None and predicted in f.prediction_ids):
                 return f
         return None
 
