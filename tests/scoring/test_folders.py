@@ -255,6 +255,16 @@ def test_a_prediction_of_another_image_of_this_name_and_size_is_refused(truth, t
         assert "\n" not in str(caught.value)
 
 
+def test_where_nothing_fits_it_says_what_is_looked_for(truth, tmp_path):
+    out = tmp_path / "pred"
+    out.mkdir()
+    (out / "somebody.npy").write_bytes(b"")
+    with pytest.raises(FileProblem, match=rf"pred: there is no crop .*{NAMES[0]}.*_instances\.tif.*NAME\.csv"):
+        evaluate_folders(truth, out)
+    with pytest.raises(FileProblem, match="there is no crop with truth"):
+        evaluate_folders(truth, out, crops=["none"])
+
+
 def test_label_maps_alone_score_without_classes_and_say_so(truth, tmp_path):
     out = tmp_path / "pred"
     out.mkdir()
@@ -340,7 +350,7 @@ def test_two_files_of_a_class_and_folders_of_no_class(truth, tmp_path):
         evaluate_folders(truth, out)
     (folder / "3_mask.mat").unlink()
     folder.rename(folder.with_name("Zebra cells"))
-    with pytest.raises(FileProblem, match="Zebra cells: .* no class"):
+    with pytest.raises(FileProblem, match=r"Zebra cells: .* no class"):
         evaluate_folders(truth, out)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.core.errors import Cancelled
+from napari_monusac.core.errors import Cancelled, FileProblem
 from napari_monusac.io.collection import Collection as Crops
 from napari_monusac.io.collection import Crop, open_collection
 from napari_monusac.io.identity import check_image, nuclei_digest
@@ -21,7 +21,7 @@ from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.evaluation import Evaluation, Provenance
 from napari_monusac.scoring.matching import AmbiguousRule
 from napari_monusac.scoring.pairs import CropPair
-from napari_monusac.scoring.predictions import PredictedNuclei, PredictionFolder, sha256_of
+from napari_monusac.scoring.predictions import FORMS_IN_WORDS, PredictedNuclei, PredictionFolder, sha256_of
 from napari_monusac.scoring.report import BOOTSTRAP, evaluate
 from napari_monusac.scoring.tolerance import TOLERANCES_PX
 
@@ -218,6 +218,7 @@ def evaluate_folders(
         `should_stop` said so.
     """
     pairs = folder_pairs(truth, prediction, crops=crops)
+    _check_pairs(pairs, Path(prediction))
     digests = hashlib.sha256(), hashlib.sha256()
 
     def watched() -> Iterator[CropPair]:
@@ -249,6 +250,18 @@ def evaluate_folders(
     if command:
         provenance = provenance.model_copy(update={"command": command})
     return result.model_copy(update={"notes": _notes(pairs), "provenance": provenance})
+
+
+def _check_pairs(pairs: FolderPairs, folder: Path) -> None:
+    """Say what is looked for where nothing fits together."""
+    if not pairs.crops:
+        raise FileProblem(pairs.collection.root, "there is no crop with truth", "give a folder with annotations")
+    if len(pairs) == 0:
+        names = pairs.without_prediction
+        raise FileProblem(
+            folder, f"there is no crop with truth and prediction: nothing here is of {_some(names)}",
+            f"expected {FORMS_IN_WORDS}",
+        )  # fmt: skip
 
 
 def _notes(pairs: FolderPairs) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ def replace_crop(viewer: Any, model: StudioModel, crop: Crop, layer_data: list[A
     if nuclei is not None:
         viewer.layers.selection.active = nuclei
     model.set_crop(crop)
+    model.crop_shown(crop)
 
 
 def show_outlines(layer: Layer) -> None:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_monusac.core.errors import MonusacError
 from napari_monusac.scoring.finding import Finding
 from napari_monusac.ui import canvas
 from napari_monusac.ui.review_frames import Frames, zoom_for
+from napari_monusac.ui.work import error_line
 
 if TYPE_CHECKING:
     from napari_monusac.ui.review_data import CropReview
@@ -88,9 +90,18 @@ class Going(QObject):
         here, collection = self.model.crop, self.model.collection
         if not place.crop or here is None or place.crop == here.name or collection is None:
             return False
-        self.awaited = place
-        if not self.model.ask_for_crop(collection.crop(place.crop)):
-            self.awaited = None
+        try:
+            crop = collection.crop(place.crop)
+        except MonusacError as error:
+            self.model.tell(error_line(error), "warning")
+            return True
+
+        def go() -> None:
+            self.awaited = place
+            self.model.open_crop(crop)
+
+        self.awaited = None
+        self.model.leave_crop(go)
         return True
 
     def _finding_of(self, place: Any) -> Finding | None:

@@ -132,11 +132,18 @@ class SlidesPanel(QWidget):
 
         task = Task(read)
 
-        def done(collection: Collection) -> None:
+        def take(collection: Collection) -> None:
             self.model.set_collection(collection)
             first = next((c for c in collection.crops if c.image is not None), None)
             if then_first and first is not None:
-                self.model.ask_for_crop(first)
+                self.model.open_crop(first)
+
+        def done(collection: Collection) -> None:
+            here = self.model.collection
+            if then_first and not self.model.leave_crop(lambda: take(collection)) and here is not None:
+                self.folder.set_path(here.root)  # still that one, until the reader has decided
+            elif not then_first:
+                take(collection)  # its crop is in the viewer already
 
         task.done.connect(done)
         return self.opening.follow(task, "Looking through the folder…")
