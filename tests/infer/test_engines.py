@@ -188,3 +188,17 @@ def test_a_network_that_fails_is_heard_of(stand_in: Any, tissue: np.ndarray) -> 
     with pytest.raises(MemoryError, match="no room"):
         predict(tissue, stand_in, um_per_px=0.25, engine=Broken(), tile_px=128, overlap_px=32)
     assert not [t for t in set(threading.enumerate()) - before if t.name.startswith("monusac-")]
+
+
+def test_openvino_comes_without_its_telemetry():
+    """In a fresh process: the module that looks up a host and writes into the home folder is not loaded."""
+    import subprocess
+    import sys
+
+    pytest.importorskip("openvino")
+    code = (
+        "import sys; from napari_monusac.infer.openvino_engine import quiet_openvino; quiet_openvino().Core(); "
+        "print(sys.modules.get('openvino_telemetry'), [m for m in sys.modules if m.startswith('openvino_telemetry.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.split() == ["None", "[]"]

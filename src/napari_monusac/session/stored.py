@@ -159,13 +159,12 @@ def read_stored(
         boundary_width=frame.boundary_width(info.boundary_width), fingerprint=info.fingerprint,
         checkpoint=info.checkpoint, notes=info.notes, engine=info.engine,
     )  # fmt: skip
-    stored, table = store.labels("instances"), store.read_table()
-    if stored is None or table is None:
+    labels, table = store.read_instances(box), store.read_table()
+    if labels is None or table is None:
         return prediction, instances_from_maps(
             prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
             um_per_px=prediction.um_per_px, offset_px=(y, x),
         )  # fmt: skip
-    labels = np.asarray(stored[box[0] : box[0] + box[2], box[1] : box[1] + box[3]], np.int32)
     if frame.factor != 1:
         inside = table["label"].isin(np.unique(labels))
         table = table[inside].assign(centroid_y=table["centroid_y"] - box[0], centroid_x=table["centroid_x"] - box[1])
