@@ -41,6 +41,11 @@ def slides(tmp_path: Path, tissue: np.ndarray) -> list[Path]:
 
 def test_one_that_fails_does_not_stop_the_rest(slides: list[Path], checkpoint: Path, tmp_path: Path) -> None:
     slides[1].write_bytes(b"no image at all")
+    small = tmp_path / "small.png"
+    Image.fromarray(np.full((7, 7, 3), 200, np.uint8)).save(small)
+    assert batch.predict_one(
+        SlideJob(image=str(small), out=str(tmp_path / "small.zarr")), str(checkpoint), OPTIONS
+    ).message == (f"{small}: an image of 7 x 7 px — predict on images of 16 x 16 px or more")
     with ThreadPoolExecutor(1) as pool:
         results = list(predict_many(slides, checkpoint, tmp_path / "out", executor=pool, options=OPTIONS))
     assert [r.status for r in results] == ["done", "failed", "done", "done"]

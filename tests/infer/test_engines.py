@@ -192,3 +192,17 @@ def test_answers_that_are_no_numbers_are_no_prediction(value: str) -> None:
     heads[1][0, 1, 3, 3] = float(value)
     with pytest.raises(MonusacError, match="no numbers"):
         _probabilities(*heads)
+
+
+def test_openvino_comes_without_its_telemetry():
+    """In a fresh process: the module that looks up a host and writes into the home folder is not loaded."""
+    import subprocess
+    import sys
+
+    pytest.importorskip("openvino")
+    code = (
+        "import sys; from napari_monusac.infer.openvino_engine import quiet_openvino; quiet_openvino().Core(); "
+        "print(sys.modules.get('openvino_telemetry'), [m for m in sys.modules if m.startswith('openvino_telemetry.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.split() == ["None", "[]"]

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_monusac.core.errors import AnnotationError, ShapeError
-from napari_monusac.io.maskfiles import read_labels, write_labels, write_masks
+from napari_monusac.core.errors import AnnotationError, HostileFileError, ShapeError
+from napari_monusac.io import maskfiles
+from napari_monusac.io.maskfiles import is_label_map, read_labels, write_labels, write_masks
 
 
 @given(
@@ -78,6 +79,30 @@ def test_wrong_maps_are_refused(tmp_path):
         with pytest.raises(ShapeError):
             write_labels(wrong, tmp_path / "o.tif")
     assert not list(tmp_path.iterdir())
+
+
+def test_signed_maps_are_taken_and_impossible_labels_refused(tmp_path):
+    """StarDist and Cellpose write int32; -3 and 7e10 are no numbers of nuclei."""
+    labels = np.arange(12, dtype=np.int32).reshape(3, 4)
+    tifffile.imwrite(tmp_path / "i.tif", labels)
+    np.testing.assert_array_equal(read_labels(tmp_path / "i.tif")[0], labels)
+    for wrong, dtype in ((-3, np.int32), (70_000_000_000, np.int64), (2**32, np.uint64)):
+        tifffile.imwrite(tmp_path / "w.tif", np.full((3, 4), wrong, dtype))
+        with pytest.raises(AnnotationError, match=rf"holds the label {wrong} .*from 1 to"):
+            read_labels(tmp_path / "w.tif")
+
+
+def test_stacks_are_no_label_maps_and_sizes_are_bounded(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "s.tif", np.ones((3, 40, 50), np.uint8), photometric="minisblack")
+    assert not is_label_map(tmp_path / "s.tif")
+    with pytest.raises(AnnotationError, match=r"\(3, 40, 50\)"):
+        read_labels(tmp_path / "s.tif")
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((1 << 11, 1 << 11), np.uint8), compression="zlib")
+    assert is_label_map(tmp_path / "b.tif")
+    monkeypatch.setattr(maskfiles, "MAX_LABELS_PX", 1 << 20)
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", None)  # nothing is unpacked
+    with pytest.raises(HostileFileError, match="px"):
+        read_labels(tmp_path / "b.tif")
 
 
 def test_unreadable_files(tmp_path):

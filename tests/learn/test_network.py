@@ -252,3 +252,18 @@ def test_hub_addresses():
 
     assert hub_address("resnet34")[0] == "smp-hub/resnet34.imagenet"
     assert hub_address("tu-tf_efficientnet_lite0")[0] == "timm/tf_efficientnet_lite0.in1k"
+
+
+@pytest.mark.parametrize("encoder", ["tu-hf-hub:timm/resnet18.a1_in1k", "tu-hf_hub:a/b", "tu-local-dir:/tmp/x", "a/b"])
+def test_an_encoder_that_names_a_place_is_refused_without_asking_there(encoder, monkeypatch):
+    import socket
+
+    from napari_monusac.learn.network import DualHeadUnet
+
+    def asked(*_: object) -> None:
+        raise AssertionError("a host is looked up")
+
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    recipe = load_recipe("run-8").model_copy(update={"encoder": encoder, "encoder_weights": "none"})
+    with pytest.raises(RecipeError, match="names a place, no network"):
+        DualHeadUnet(recipe)

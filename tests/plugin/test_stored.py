@@ -13,7 +13,10 @@ from napari.layers import Layer
 
 from napari_monusac.core.errors import StoreError
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.io.store import ImageFrame, PredictionStore, StoreInfo, write_prediction
+from napari_monusac.io.identity import ImageIdentity
+from napari_monusac.io.slides import open_slide
+from napari_monusac.io.store import ImageFrame, PredictionIdentity, PredictionStore, StoreInfo, write_prediction
+from napari_monusac.jobs.exports import from_prediction
 from napari_monusac.masks.doubt import disagreement_map, entropy_map
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.plugin.reader import get_reader, read
@@ -46,6 +49,25 @@ def test_our_store_is_ours_and_no_other(store: Path, tmp_path: Path) -> None:
     assert get_reader(str(store)) is not None
     assert get_reader(str(tmp_path / "other.zarr")) is None
     assert get_reader(str(tmp_path / "empty.zarr")) is None
+
+
+def test_an_image_that_has_become_another_is_not_shown_under_it(store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "Schnitt ä.tif"
+    with open_slide(path) as slide:
+        image = ImageIdentity.of(slide)
+    identity = PredictionIdentity(
+        image=image.sample, pixels=image.whole, weights="w", region=(0, 0, 60, 80), um_per_px=0.5, flips=False
+    )
+    opened = PredictionStore.open(store, "r+")
+    opened.update(opened.info.model_copy(update={"identity": identity}))
+    assert "image" in [look["name"] for _, look, _ in read(str(store))]
+    pixels = tifffile.imread(path)
+    tifffile.imwrite(path, pixels[::-1], photometric="rgb")
+    with pytest.warns(UserWarning, match=r"p\.zarr: was made of other pixels"):
+        names = [look["name"] for _, look, _ in read(str(store))]
+    assert names == ["stored doubt", "stored ternary", "stored nuclei", "stored classes"]
+    with pytest.raises(StoreError, match=r"p\.zarr: was made of other pixels"):
+        from_prediction(store)
 
 
 def test_layers_lie_on_the_image(store: Path) -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from napari_monusac import label_maps, read_annotation, write_annotation
 from napari_monusac.core.classes import NucleusClass
-from napari_monusac.core.errors import Cancelled, FileProblem, MonusacError, ShapeError
+from napari_monusac.core.errors import Cancelled, FileProblem, MonusacError, ShapeError, StoreError
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.scoring.folders import evaluate_folders, folder_pairs
 from napari_monusac.scoring.guard import guard_folders
@@ -124,8 +124,10 @@ def test_every_form_of_a_perfect_prediction_scores_1(truth, tmp_path, form):
     assert len(result.crops) == 3
     assert result.pq == pytest.approx(1.0, abs=0.005)
     assert {k: q.fp + q.fn for k, q in result.by_class.items()} == dict.fromkeys(result.by_class, 0)
-    # a network's prediction that does not say what it was trained on; other programs and readers are not asked
-    assert [("not known" in n) for n in result.notes] == ([True] if form is write_zarr else [])
+    # a store written without saying of which image it is, of a model that does not say what it was trained on; every
+    # other form cannot say either and is not asked
+    told = [("not known" in n, "of which image" in n) for n in result.notes]
+    assert sorted(told) == ([(False, True), (True, False)] if form is write_zarr else [])
     assert [o.name for o in result.organs] == ["kidney", "lung"]
     assert len(result.provenance.truth_sha256) == len(result.provenance.prediction_sha256) == 64
     assert "'" in result.provenance.command  # the blank in the folder's name is quoted
@@ -213,6 +215,143 @@ def test_damaged_mat_files_are_named(truth, tmp_path):
         evaluate_folders(truth, out)
     savemat(path, {"n_ary_mask": np.zeros((3, 3))})
     with pytest.raises(FileProblem, match=r"\(90, 120\)|\(3, 3\)"):
+        evaluate_folders(truth, out)
+
+
+def write_zarr_of(slide_path, truth, out, name):
+    """A store that says of which image it is: of the one at `slide_path`."""
+    from napari_monusac.io.identity import ImageIdentity
+    from napari_monusac.io.slides import open_slide
+    from napari_monusac.io.store import PredictionIdentity, PredictionStore
+
+    write_zarr(truth, out, name)
+    with open_slide(slide_path) as slide:
+        image = ImageIdentity.of(slide)
+        identity = PredictionIdentity(
+            image=image.sample,
+            pixels=image.whole,
+            weights="w",
+            region=(0, 0, *slide.shape),
+            um_per_px=0.25,
+            flips=False,
+        )
+    store = PredictionStore.open(out / f"{name}.zarr", "r+")
+    store.update(store.info.model_copy(update={"identity": identity, "image": str(slide_path)}))
+
+
+def test_a_prediction_of_another_image_of_this_name_and_size_is_refused(truth, tmp_path):
+    out, path = tmp_path / "pred", next(truth.rglob(f"{NAMES[0]}.tif"))
+    write_zarr_of(path, truth, out, NAMES[0])
+    result = evaluate_folders(truth, out)
+    assert result.pq == 1.0
+    assert not any("of which image" in n for n in result.notes)
+    pixels = tifffile.imread(path)
+    pixels[2, 3] += 1  # one pixel in a corner, the file's size stays
+    tifffile.imwrite(path, pixels, photometric="rgb")
+    for use in (lambda: evaluate_folders(truth, out), lambda: guard_folders(truth, out, out)):
+        with pytest.raises(
+            StoreError, match=r"_1\.zarr: was made of other pixels .* predict this image again"
+        ) as caught:
+            use()
+        assert "\n" not in str(caught.value)
+
+
+def test_where_nothing_fits_it_says_what_is_looked_for(truth, tmp_path):
+    out = tmp_path / "pred"
+    out.mkdir()
+    (out / "somebody.npy").write_bytes(b"")
+    with pytest.raises(FileProblem, match=rf"pred: there is no crop .*{NAMES[0]}.*_instances\.tif.*NAME\.csv"):
+        evaluate_folders(truth, out)
+    with pytest.raises(FileProblem, match="there is no crop with truth"):
+        evaluate_folders(truth, out, crops=["none"])
+
+
+def test_label_maps_alone_score_without_classes_and_say_so(truth, tmp_path):
+    out = tmp_path / "pred"
+    out.mkdir()
+    for name in NAMES:
+        tifffile.imwrite(out / f"{name}.tif", maps_of(truth, name)[0].instances.astype(np.uint16))
+    result = evaluate_folders(truth, out)
+    assert (result.instances.pq, result.detection.f1) == (1.0, 1.0)
+    assert f"{NAMES[0]}.tif has no classes" in result.notes[0]
+    assert "csv" in result.notes[0]
+    # an image of that name is none, nor is the crop's own
+    tifffile.imwrite(out / f"{NAMES[0]}.tif", np.zeros((*SHAPE, 3), np.uint8), photometric="rgb")
+    assert PredictionFolder(out).find(NAMES[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("label", "said"), [(-3, "label -3"), (2**31, "label 2147483648"), (70_000_000_000, "label 70000000000")]
+)
+def test_label_maps_with_impossible_numbers_are_refused(truth, tmp_path, label, said):
+    out = tmp_path / "pred"
+    out.mkdir()
+    labels = maps_of(truth, NAMES[0])[0].instances.astype(np.int64)
+    labels[labels == 3] = label
+    tifffile.imwrite(out / f"{NAMES[0]}_instances.tif", labels)
+    with pytest.raises(FileProblem, match=rf"{NAMES[0]}_instances\.tif.*{said}.*number its nuclei"):
+        evaluate_folders(truth, out)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("2.5,Epithelial,", "label 2.5"), ("-3,Epithelial,", "label -3"), ("7e10,Epithelial,", "label 70000000000"),
+        (",Epithelial,", "label nan"), ("x,Epithelial,", "label 'x'"), ("1,Epithelial,", "label 1 twice"),
+        ("2,7,", "class '7'"), ("2,Lymphocyte,1.5", "confidence 1.5"), ("2,Lymphocyte,sure", "confidence 'sure'"),
+    ],
+)  # fmt: skip
+def test_tables_of_classes_are_read_strictly(truth, tmp_path, row, said):
+    out = tmp_path / "pred"
+    out.mkdir()
+    write_tif_csv(truth, out, NAMES[0])
+    (out / f"{NAMES[0]}.csv").write_text(f"label,class,confidence\n1,Epithelial,0.5\n{row}\n")
+    with pytest.raises(FileProblem, match=said):
+        evaluate_folders(truth, out)
+
+
+def test_nuclei_without_a_row_are_counted(truth, tmp_path):
+    out = tmp_path / "pred"
+    out.mkdir()
+    write_tif_csv(truth, out, NAMES[0])
+    (out / f"{NAMES[0]}.csv").write_text("label,class,confidence\n1,1,\n2,Lymphocyte,0.5\n")
+    notes = evaluate_folders(truth, out).notes
+    assert f"{NAMES[0]}.csv: 10 nuclei have no row: they are unclassified" in notes
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        (np.full(SHAPE, 2.5), "value 2.5"), (np.full(SHAPE, -3.0), "value -3"), (np.full(SHAPE, np.nan), "value nan"),
+        (np.array([[1, "a"]], object), "a cell"), ({"n": 1}, "a struct"), (np.ones((2, *SHAPE)), "no map"),
+    ],
+)  # fmt: skip
+def test_masks_of_the_challenge_with_impossible_numbers_are_refused(truth, tmp_path, mask, said):
+    out = tmp_path / "pred"
+    out.mkdir()
+    write_mat(truth, out, NAMES[0])
+    path = next(p for p in out.rglob("*.mat") if p.parent.name == "Lymphocyte")
+    savemat(path, {"n_ary_mask": mask})
+    with pytest.raises(FileProblem, match=rf"Lymphocyte.1_mask\.mat.*{said}"):
+        evaluate_folders(truth, out)
+
+
+def test_two_files_of_a_class_and_folders_of_no_class(truth, tmp_path):
+    out = tmp_path / "pred"
+    out.mkdir()
+    write_mat(truth, out, NAMES[0])
+    folder = next(p.parent for p in out.rglob("*.mat") if p.parent.name == "Lymphocyte")
+    whole = loadmat(folder / "1_mask.mat")["n_ary_mask"]
+    first = np.where(whole == 3, 1, 0)
+    savemat(folder / "1_mask.mat", {"n_ary_mask": first})
+    savemat(folder / "2_mask.mat", {"n_ary_mask": np.where(whole == 3, 0, whole)})
+    assert evaluate_folders(truth, out).pq == pytest.approx(1.0)
+    savemat(folder / "3_mask.mat", {"n_ary_mask": first})
+    with pytest.raises(FileProblem, match=r"Lymphocyte: holds 3 masks, some of them the same"):
+        evaluate_folders(truth, out)
+    (folder / "3_mask.mat").unlink()
+    folder.rename(folder.with_name("Zebra cells"))
+    with pytest.raises(FileProblem, match=r"Zebra cells: .* no class"):
         evaluate_folders(truth, out)
 
 

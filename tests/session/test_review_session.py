@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from napari_monusac import label_maps, read_annotation, write_annotation
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.session.adjudication import Verdict
-from napari_monusac.session.review import QueueFilter
+from napari_monusac.session.review import QUEUE_FILE, QueueFilter
 from napari_monusac.session.review_session import ReviewSession
 
 SHAPE = (60, 120)
@@ -124,3 +126,52 @@ def test_nothing_to_judge_and_a_prediction_that_is_gone(folders):
     fresh = ReviewSession.open(crops, out, "Anna")
     with pytest.raises(SessionError, match="prediction is gone"):
         fresh.scores("P_1")
+
+
+def test_a_queue_is_used_with_the_predictions_that_it_was_counted_in(folders):
+    crops, out = folders
+    session = ReviewSession.open(crops, out, "Anna")
+    keys = set(session.queue.items)
+    spurious = next(i for i in session.queue.shown if i.finding.type == "spurious")
+    session.queue.go_to(spurious.key)
+    session.judge(Verdict.MODEL_RIGHT)
+    assert session.corrected("P_1").added
+    # another model numbers another nucleus 9
+    maps = tifffile.imread(out / "P_1_instances.tif")
+    maps[maps == 9] = 0
+    maps[20:30, 60:70] = 9
+    tifffile.imwrite(out / "P_1_instances.tif", maps)
+    again = ReviewSession.open(crops, out, "Anna")
+    assert set(again.queue.items) == keys, "the queue is kept"
+    again.queue.go_to(spurious.key)
+    with pytest.raises(SessionError, match=r"P_1: .*another prediction.*build the queue anew"):
+        again.judge(Verdict.MODEL_RIGHT)
+    with pytest.raises(SessionError, match=r"nucleus 9 was judged in another prediction"):
+        again.corrected("P_1")
+    anew = ReviewSession.open(crops, out, "Anna", anew=True)
+    anew.queue.go_to(next(i for i in anew.queue.shown if 9 in i.finding.prediction_ids).key)
+    assert anew.judge(Verdict.TRUTH_RIGHT).finding.counted_in != spurious.finding.counted_in
+
+
+def test_a_judgement_bears_the_fingerprint_of_its_own_prediction(folders):
+    crops, out = folders
+    session = ReviewSession.open(crops, out, "Anna")
+    session.pairs.fingerprints[:] = ["of another crop"]
+    assert session.judge(Verdict.SKIP).fingerprint == ""  # a label map has no recipe
+
+
+def test_a_queue_of_before_is_built_anew_and_it_says_so(folders):
+    crops, out = folders
+    first = ReviewSession.open(crops, out, "Anna")
+    assert first.notes == ()
+    first.judge("skip")
+    path = first.folder / QUEUE_FILE
+    content = json.loads(path.read_text())
+    for item in content["items"]:
+        del item["finding"]["counted_in"], item["finding"]["fingerprint"]
+    path.write_text(json.dumps(content))
+    again = ReviewSession.open(crops, out, "Anna")
+    assert "built anew" in again.notes[0]
+    assert again.queue.progress == (1, 3), "what was looked at stays so"
+    assert not again.queue.uncounted
+    assert ReviewSession.open(crops, out, "Anna").notes == ()

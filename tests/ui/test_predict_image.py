@@ -150,6 +150,20 @@ def test_grey_float_and_own_layers_are_no_choice(panel, viewer):
     assert panel.predict() is None
 
 
+def test_what_is_open_is_named_where_it_cannot_be_predicted(panel, viewer):
+    assert panel.image.trouble == "Open an image first (Slides)."
+    viewer.add_labels(np.zeros(SHAPE, np.uint8), name="labels")
+    assert panel.image.trouble == "Open an image first (Slides)."
+    grey = viewer.add_image(np.zeros(SHAPE, np.uint16), name="DAPI")
+    assert "“DAPI” is a grey image" in panel.hint.text()
+    viewer.add_image(np.zeros((3, *SHAPE), np.uint8), name="planes")
+    assert "“planes” is shown as separate channels" in panel.hint.text()
+    viewer.layers.selection.active = grey
+    assert "“DAPI” is a grey image" in panel.hint.text()
+    viewer.add_image(pixels(), rgb=True, name="HE")
+    assert panel.image.trouble == ""
+
+
 def test_a_pyramid_can_be_chosen(panel, viewer, settle):
     levels = [pixels(), pixels()[::2, ::2]]
     layer = viewer.add_image(levels, rgb=True, multiscale=True, name="pyramid")

@@ -7,12 +7,13 @@ import pytest
 
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.collection import open_collection
-from napari_monusac.io.store import write_prediction
+from napari_monusac.io.identity import ImageIdentity
+from napari_monusac.io.store import PredictionIdentity, PredictionStore, write_prediction
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.predictions import PredictedNuclei
 from napari_monusac.ui import canvas
 from napari_monusac.ui.review_data import predicted_layer
-from napari_monusac.ui.review_folder import _certain, _table
+from napari_monusac.ui.review_folder import _certain, _table, read_stored
 
 
 @pytest.fixture
@@ -25,6 +26,7 @@ def predictions(tissue_folder, tmp_path):
     for crop in crops:
         annotation = collection.annotation(crop)
         with collection.open(crop) as slide:
+            image = ImageIdentity.of(slide)
             truth = label_maps(annotation, slide.shape).instances
         classes = {k: int(n.nucleus_class) for k, n in enumerate(annotation.nuclei, 1)}
         for model, lost in (("first", 1), ("second", 0)):
@@ -34,6 +36,10 @@ def predictions(tissue_folder, tmp_path):
             write_prediction(
                 Prediction(*_certain(found), um_per_px=0.25), tmp_path / model / f"{crop.name}.zarr",
                 instances=instances, table=_table(found, 0.25),
+                identity=PredictionIdentity(
+                    image=image.sample, pixels=image.whole, weights=model, region=(0, 0, *truth.shape), um_per_px=0.25,
+                    flips=False,
+                ),
             )  # fmt: skip
     return tmp_path, crops
 
@@ -143,3 +149,64 @@ def test_of_the_open_crop_it_is_said_that_the_model_was_trained_on_it():
     review = compare(CropPair("a_1", "a", nuclei, {1: 1}, nuclei, {1: 1}, seen_as=roles[0]), [])
     assert review.evaluation.pq == 1.0
     assert review.evaluation.notes == ("the model was trained on this crop: the scores are too good",)
+
+
+def test_numbers_of_a_queue_are_used_with_their_own_prediction_only(
+    opened, viewer, qtbot, settle, predictions, monkeypatch
+):
+    monkeypatch.setattr("napari_monusac.ui.annotate_settings.reader", lambda: "Weber")
+    folder, crops = predictions
+    panel = opened.panels["Review"]
+    opened.show_panel("Review")
+    panel.reading.set_predictions(folder / "first")
+    settle()
+    panel.tabs.setCurrentIndex(3)
+    panel.queue.start.click()
+    settle()
+    opened.model.ask_for_crop(crops[0])
+    qtbot.waitUntil(lambda: opened.model.crop is crops[0] and opened.model.last_prediction is not None, timeout=30_000)
+    settle()
+    item = next(i for i in panel.reading.session.queue.items.values() if i.finding.crop == crops[0].name)
+    other = next(i for i in panel.reading.session.queue.items.values() if i.finding.crop != crops[0].name)
+    assert item.finding.counted_in == opened.model.counted_in() != ""
+    assert panel.reading.other_prediction(item.finding) == ""
+    assert "go to it first" in panel.reading.other_prediction(other.finding)
+    # another model's prediction of this crop is opened: its nuclei bear other numbers
+    found = read_stored(folder / "second", crops[0], opened.model.last_prediction[0].shape, 0.25)
+    opened.model.last_prediction = found
+    opened.model.predicted.emit(found[0])
+    assert "another prediction" in panel.reading.other_prediction(item.finding)
+    assert not panel.reading.judge(item.finding, "model right")
+    panel.judging.show_finding(item.finding.model_copy(update={"prediction_ids": (1,)}))
+    panel.judging.act("A")
+    assert "another prediction" in panel.judging.message.text()
+    assert not panel.reading.log().records
+
+
+def test_predictions_that_do_not_say_of_which_image_wait_for_the_reader(
+    opened, viewer, settle, predictions, monkeypatch
+):
+    folder, crops = predictions
+    panel = opened.panels["Review"]
+    opened.model.ask_for_crop(crops[0])
+    settle()
+    store = PredictionStore.open(folder / "first" / f"{crops[0].name}.zarr", "r+")
+    known = store.info
+    store.update(known.model_copy(update={"identity": None}))
+    opened.show_panel("Review")
+    panel.reading.set_predictions(folder / "first")
+    settle()
+    assert predicted_layer(viewer) is None
+    assert "does not say of which image" in panel.stored.asking.words.text()
+    panel.stored.asking.button.click()
+    settle()
+    assert predicted_layer(viewer) is not None
+    # one of another image is never shown
+    other = known.identity.model_copy(update={"pixels": "0" * 32})
+    store.update(known.model_copy(update={"identity": other}))
+    opened.model.ask_for_crop(crops[1])
+    settle()
+    opened.model.ask_for_crop(crops[0])
+    settle()
+    assert predicted_layer(viewer) is None
+    assert "other pixels" in panel.progress.label.text()

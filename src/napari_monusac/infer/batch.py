@@ -298,7 +298,8 @@ def predict_one(
     except Cancelled:
         raise
     except MonusacError as error:
-        return result("failed", message=str(error))
+        said = str(error)  # of many images one wants to know which
+        return result("failed", message=said if str(job.image) in said else f"{job.image}: {said}")
     except Exception as error:  # noqa: BLE001 - one slide must not take the others with it
         return result("failed", message=f"{job.image}: {type(error).__name__}: {error}")
     return result("skipped" if outcome.skipped else "done", notes=outcome.notes)

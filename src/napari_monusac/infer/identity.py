@@ -12,7 +12,7 @@ import torch
 
 from napari_monusac.core.errors import StoreError
 from napari_monusac.infer.engines import LoadedModel, state_of
-from napari_monusac.io.pixel_identity import image_identity
+from napari_monusac.io.identity import ImageIdentity
 from napari_monusac.io.store import PredictionIdentity, PredictionStore
 from napari_monusac.learn.source import Source, cropped
 from napari_monusac.learn.tiles import Box
@@ -28,7 +28,7 @@ def identity_of(
     Parameters
     ----------
     source : Source
-        The image, whole. Its pixels are compared at five places, with its size and that of its file.
+        The image, whole; see `napari_monusac.io.identity.ImageIdentity`.
     model : LoadedModel
         Whose weights are compared.
     region : (y, x, height, width), optional
@@ -43,12 +43,14 @@ def identity_of(
     """
     place = Box(0, 0, *source.shape) if region is None else Box(*(int(v) for v in region))
     cropped(source, place)  # refuses what lies outside
+    image = ImageIdentity.of(source)
     return PredictionIdentity(
-        image=image_identity(source.shape, source.read, source.path),
+        image=image.sample,
         weights=weights_digest(model.network),
         region=(place.y, place.x, place.height, place.width),
         um_per_px=source.um_per_px,
         flips=flips,
+        pixels=image.whole,
     )
 
 
@@ -76,7 +78,7 @@ def finished(out: Path, identity: PredictionIdentity, *, overwrite: bool = False
         return None
     store = PredictionStore.open(out)
     found = store.info.identity
-    if found == identity:
+    if found is not None and found.same_prediction(identity):
         return store
     raise StoreError(
         out, _difference(store, identity), "choose another folder, or predict over it (in a terminal: --overwrite)"
@@ -88,7 +90,7 @@ def _difference(store: PredictionStore, wanted: PredictionIdentity) -> str:
     info, found = store.info, store.info.identity
     if found is None:
         return "does not say of which pixels and weights it is"
-    if found.image != wanted.image:
+    if not found.same_image(wanted):
         return f"holds the prediction of another image ({info.image or 'not a file'})"
     if found.weights != wanted.weights:
         return f"holds the prediction of another model ({info.checkpoint or 'not from a file'})"

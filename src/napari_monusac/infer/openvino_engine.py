@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import threading
 import warnings
 from collections import Counter
@@ -19,6 +20,15 @@ from napari_monusac.infer.engines import LoadedModel
 #: A graph of a fixed shape is up to a tenth faster and takes 0.3 s to compile: not worth it for a crop of a few tiles.
 FIXED_AFTER = 32
 ANY_SHAPE = (-1, -1, -1, 3)
+
+
+def quiet_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which looks up a host and writes a number for the user into their home."""
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # Python's way to say: not there
+    import openvino
+
+    return openvino
 
 
 def available() -> bool:
@@ -40,8 +50,7 @@ class OpenVinoEngine:
     batch_size = 1
 
     def __init__(self, model: LoadedModel, precision: str = "auto") -> None:
-        import openvino as ov
-
+        ov = quiet_openvino()
         self._core = ov.Core()
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = ("bfloat16" if has_bf16 else "float32") if precision == "auto" else precision
@@ -88,6 +97,7 @@ class _Joined(nn.Module):
 
 def as_graph(network: nn.Module) -> Any:
     """A network as an OpenVINO graph, by its PyTorch front end (`openvino.convert_model` would load telemetry)."""
+    quiet_openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from napari_monusac.core.errors import Cancelled
 from napari_monusac.core.training_crops import SeenAs
 from napari_monusac.io.collection import Collection, Crop
+from napari_monusac.io.identity import match_image
 
 #: Called with (fraction or None, what is being done).
 Report = Callable[[float | None, str], None]
@@ -71,7 +72,7 @@ def predictions_of(
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [c for c in collection.crops if c.annotation is not None and (crops is None or c.name in crops)]
     wanted = wanted if include_training else _not_trained_on(weights, collection, wanted)
-    missing = [c for c in wanted if not crop_store(folder, c.name).exists()]
+    missing = [c for c in wanted if not _is_of(crop_store(folder, c.name), collection, c)]
     loaded = load_checkpoint(weights, device=choose_device("auto")[0]) if missing else None
     for done, crop in enumerate(missing):
         if stop():
@@ -79,7 +80,7 @@ def predictions_of(
         if report is not None:
             report(done / len(missing), f"{path.name} predicts {crop.name}")
         with collection.open(crop) as slide:
-            predict_crop(slide, loaded, crop_store(folder, crop.name), should_stop=stop)
+            predict_crop(slide, loaded, crop_store(folder, crop.name), should_stop=stop, overwrite=True)
     return folder
 
 
@@ -100,3 +101,14 @@ def _not_trained_on(weights: Path, collection: Collection, crops: list[Crop]) ->
     ]
     training.check()
     return kept
+
+
+def _is_of(store: Path, collection: Collection, crop: Crop) -> bool:
+    """Whether a kept prediction is there and of the crop's image as that is now."""
+    from napari_monusac.io.store import PredictionStore
+
+    if not store.exists():
+        return False
+    info = PredictionStore.open(store).info
+    with collection.open(crop) as slide:
+        return match_image(info, slide).same is not False

@@ -278,7 +278,8 @@ def _key(plan: Plan, identity: PredictionIdentity, *, skip: bool) -> dict[str, A
     """What must be the same for work to be taken up again: pixels, weights, options, tiles."""
     grid, inner = plan.grid, plan.inner
     return {
-        "identity": identity.model_dump(mode="json"),
+        # a large image is known by samples alone: work that was begun before there was this field goes on
+        "identity": identity.model_dump(mode="json", exclude=set() if identity.pixels else {"pixels"}),
         "tiles": [*grid.tile_shape, grid.rows.overlap, grid.columns.overlap, grid.rows.count, grid.columns.count],
         "inner": list(inner),
         "factor": plan.factor,

@@ -61,6 +61,9 @@ def read_annotation(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annota
 
 
 def _from_json(content: Any, path: Path, bounds: Bounds) -> Annotation:
+    program, mend = _other_program(content)
+    if program:
+        raise AnnotationError(path, f"is a file of {program}, which is not read", mend)
     if not is_coco(content):
         return parse_geojson(content, path, bounds=bounds)
     images = parse_coco(content, path, bounds)
@@ -74,6 +77,21 @@ def _from_json(content: Any, path: Path, bounds: Bounds) -> Annotation:
 def _write_json(annotation: Annotation, path: Path) -> tuple[Nucleus, ...]:
     """COCO stays COCO; anything else is QuPath's."""
     return write_coco_annotation(annotation, path) if is_of_coco(annotation) else write_geojson(annotation, path)
+
+
+def _other_program(content: Any) -> tuple[str, str]:
+    """Which other program's JSON this is, and what to do; empty where it is none that is known."""
+    if not isinstance(content, dict):
+        return "", ""
+    nuclei = content.get("nuc", content)
+    first = next(iter(nuclei.values()), None) if isinstance(nuclei, dict) else None
+    if isinstance(first, dict) and "contour" in first:
+        return "HoVer-Net", 'write each "contour" as a GeoJSON Polygon, its "type" by name as the classification'
+    if "nuc" in content and nuclei == {}:
+        return "HoVer-Net", "it holds no nucleus"
+    if "shapes" in content and "imagePath" in content:
+        return "labelme", "export it as COCO"
+    return "", ""
 
 
 def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: bool = True) -> tuple[Nucleus, ...]:

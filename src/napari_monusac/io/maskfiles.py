@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import AnnotationError, ShapeError
 from napari_monusac.core.files import atomic_write
+from napari_monusac.io.bounds import too_many
 from napari_monusac.io.outputs import MARK
 
 _UM_PER_CM = 10_000
@@ -20,6 +23,15 @@ _UM_PER_UNIT = {2: 25_400, 3: _UM_PER_CM}
 _BAD_NAME = re.compile(r'[\x00-\x1f/\\:*?"<>|]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _MAX_NAME = 200
+#: Largest map that is read, px.
+MAX_LABELS_PX = 1 << 28
+#: Largest number of a nucleus.
+MAX_LABEL = 2**32 - 1
+#: What tifffile and its codecs raise for files that are no TIFFs, or damaged ones.
+TIFF_DAMAGE = (
+    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, EOFError, ArithmeticError,
+    MemoryError, struct.error, zlib.error,
+)  # fmt: skip
 
 
 def plain_name(name: str, folder: Path) -> str:
@@ -75,33 +87,60 @@ def write_labels(labels: NDArray[Any], path: str | Path, um_per_px: float | None
         raise AnnotationError(path, f"cannot be written: {error.strerror}", "choose another folder") from error
 
 
-def read_labels(path: str | Path) -> tuple[NDArray[np.unsignedinteger[Any]], float | None]:
-    """Read a label map.
+def read_labels(path: str | Path) -> tuple[NDArray[np.integer[Any]], float | None]:
+    """Read a label map, within bounds.
 
     Returns
     -------
-    labels : unsigned integer (y, x)
-        As stored.
+    labels : integer (y, x)
+        As stored; 0 or above.
     um_per_px : float or None
         Where the file states a resolution.
 
     Raises
     ------
+    HostileFileError
+        It states more than `MAX_LABELS_PX` pixels.
     AnnotationError
-        It cannot be read, or is no map of labels.
+        It cannot be read, is no single map of whole numbers, or holds negative or huge labels.
     """
     path = Path(path)
     try:
         with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            labels = page.asarray()
-            um_per_px = _um_per_px(page)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
+            series = file.series[0]
+            kind = _kind(series)
+            # the stated size first: compressed zeros need next to no bytes
+            if kind == "" and series.size > MAX_LABELS_PX:
+                raise too_many(path, "px", MAX_LABELS_PX)
+            labels = np.asarray(series.asarray()) if kind == "" else np.zeros((0, 0), np.uint8)
+            um_per_px = _um_per_px(file.pages.first)
+    except TIFF_DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise AnnotationError(path, f"cannot be read as .tif: {reason}", "write it again") from error
-    if labels.ndim != 2 or labels.dtype.kind != "u":
-        raise AnnotationError(path, f"holds {labels.dtype} of shape {labels.shape}", "choose a label map (y, x)")
+    if kind:
+        raise AnnotationError(path, kind, "choose a label map: one (y, x) page of whole numbers from 0")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > MAX_LABEL:
+        wrong = low if low < 0 else high
+        raise AnnotationError(path, f"holds the label {wrong}", f"number its nuclei from 1 to {MAX_LABEL}")
     return labels, um_per_px
+
+
+def is_label_map(path: str | Path) -> bool:
+    """Whether a .tif may be a label map by its header: one page of one channel of whole numbers. No pixel is read."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            return _kind(file.series[0]) == ""
+    except TIFF_DAMAGE:
+        return False
+
+
+def _kind(series: Any) -> str:
+    """Why a series of a TIFF is no label map; empty where it may be one."""
+    shape, kind = tuple(series.shape), np.dtype(series.dtype).kind
+    if len(shape) != 2 or not series.size or kind not in "biu":
+        return f"holds {series.dtype} of shape {shape}"
+    return ""
 
 
 def write_masks(

@@ -6,11 +6,13 @@ the truth's class folders and takes the first file of the same folder of a predi
 
 from __future__ import annotations
 
+import filecmp
 import math
 import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,11 @@ _DAMAGE = (
     MatReadError, OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, EOFError, OverflowError,
     MemoryError, struct.error, zlib.error,
 )  # fmt: skip
+_NUMERIC = frozenset(
+    ("logical", "double", "single", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+)
 _NAMES = (*(c.label for c in CLASSES), AMBIGUOUS)
+_READ = (*_NAMES, NucleusClass.UNCLASSIFIED.label)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,12 +139,12 @@ def write_nary(root: str | Path, patient: str, crop: str, maps: Mapping[str, NDA
 
 
 def read_nary(folder: str | Path, shape: tuple[int, int] | None = None) -> NaryMasks:
-    """Read the masks of one crop.
+    """Read the masks of one crop, within bounds.
 
     Parameters
     ----------
     folder : str or Path
-        ``<patient>/<crop>``.
+        ``<patient>/<crop>``; see `mask_files`.
     shape : (int, int), optional
         Height and width in px that the masks must have; needed where the folder holds no mask at all.
 
@@ -148,52 +154,75 @@ def read_nary(folder: str | Path, shape: tuple[int, int] | None = None) -> NaryM
         A mask is missing, damaged, or of another shape.
     """
     folder = Path(folder)
-    found = {name: _mask_file(folder / name) for name in _NAMES}
-    masks = {name: _read_mask(path) for name, path in found.items() if path is not None}
-    shapes = {m.shape for m in masks.values()} | ({tuple(shape)} if shape is not None else set())
-    if len(shapes) != 1:
-        problem = f"the masks have the shapes {sorted(shapes)}" if shapes else "holds no mask of a class"
-        raise AnnotationError(folder, problem, "choose <patient>/<crop> of the challenge's layout")
-    size = shapes.pop()
+    masks = [(name, path, _read_mask(path)) for name, path in mask_files(folder)]
+    size = tuple(shape) if shape is not None else masks[0][2].shape if masks else None
+    if size is None:
+        raise AnnotationError(folder, "holds no mask of a class", "choose <patient>/<crop> of the challenge's layout")
     instances, ignore = np.zeros(size, np.int32), np.zeros(size, np.bool_)
     classes: dict[int, NucleusClass] = {}
-    for name, mask in masks.items():
+    for name, path, mask in masks:
+        if mask.shape != size:
+            raise AnnotationError(path, f"has the shape {mask.shape}, not {size}", "choose the masks of one crop")
         if name == AMBIGUOUS:
-            ignore = mask > 0
+            ignore |= mask > 0
             continue
         inside = mask > 0
         _, dense = np.unique(mask[inside], return_inverse=True)
         start = len(classes) + 1
-        instances[inside] = dense + start
+        instances[inside] = dense.ravel() + start
         count = int(dense.max(initial=-1)) + 1
-        classes.update(dict.fromkeys(range(start, start + count), CLASSES[_NAMES.index(name)]))
+        kind = NucleusClass.from_label(name) or NucleusClass.UNCLASSIFIED
+        classes.update(dict.fromkeys(range(start, start + count), kind))
     return NaryMasks(instances, classes, ignore)
 
 
-def _mask_file(folder: Path) -> Path | None:
-    files = sorted(folder.glob("*.mat")) if folder.is_dir() else []
-    if len(files) > 1:
-        raise AnnotationError(folder, f"holds {len(files)} masks", "leave one .mat file a class")
-    return files[0] if files else None
+def mask_files(folder: str | Path) -> tuple[tuple[str, Path], ...]:
+    """Find the masks of a crop's folder: class (or Ambiguous) and file, in the challenge's order of classes.
+
+    A class may have several files, as where its nuclei lie in several layers.
+
+    Raises
+    ------
+    AnnotationError
+        A folder of masks bears the name of no class, or two of its files are the same.
+    """
+    found: list[tuple[int, Path]] = []
+    folder = Path(folder)
+    for inner in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else ():
+        files = sorted(inner.glob("*.mat"))
+        if not files:
+            continue
+        kind = NucleusClass.from_label(inner.name)
+        name = AMBIGUOUS if inner.name.casefold() == AMBIGUOUS.casefold() else kind.label if kind is not None else ""
+        if name not in _READ:
+            raise AnnotationError(inner, "holds masks but bears the name of no class", f"use {', '.join(_NAMES)}")
+        if any(filecmp.cmp(one, other, shallow=False) for one, other in combinations(files, 2)):
+            raise AnnotationError(inner, f"holds {len(files)} masks, some of them the same", "leave one of each")
+        found += [(_READ.index(name), path) for path in files]
+    return tuple((_READ[at], path) for at, path in sorted(found, key=lambda one: one[0]))
 
 
 def _read_mask(path: Path) -> NDArray[np.int64]:
     if path.stat().st_size > DEFAULT_BOUNDS.max_bytes:
         raise too_many(path, "bytes", DEFAULT_BOUNDS.max_bytes)
     try:
-        # the size that is stated, before anything is unpacked: compressed zeros need next to no bytes
-        stated = {name: shape for name, shape, _ in scipy.io.whosmat(path)}.get(_KEY, ())
-        if math.prod(stated) > MAX_MASK_PX:
+        # what is stated, before anything is unpacked: compressed zeros need next to no bytes, and of cells, structs
+        # and objects the size says nothing
+        stated = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}.get(_KEY)
+        if stated is not None and stated[1] not in _NUMERIC:
+            raise AnnotationError(path, f"has a {stated[1]} under {_KEY!r}, no map", "write the map as numbers (y, x)")
+        if stated is not None and math.prod(stated[0]) > MAX_MASK_PX:
             raise too_many(path, "px", MAX_MASK_PX)
         content: dict[str, Any] = scipy.io.loadmat(path, variable_names=[_KEY])
     except _DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise AnnotationError(path, f"no MATLAB v5 file: {reason}", "write it again") from error
+        raise AnnotationError(path, f"is no n-ary mask: no MATLAB v5 file ({reason})", "write it again") from error
     mask = content.get(_KEY)
     if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype.kind not in "biuf" or not mask.size:
         raise AnnotationError(path, f"has no map under {_KEY!r}", "choose a mask of the challenge's layout")
     # NaN fails this comparison too
     whole = mask.astype(np.int64) if ((mask >= 0) & (mask < 2**31)).all() else None
     if whole is None or (whole != mask).any():
-        raise AnnotationError(path, "holds values that are no numbers of nuclei", "use whole numbers from 0")
+        wrong = mask[~((mask >= 0) & (mask < 2**31) & (mask == np.floor(mask)))].ravel()[0]
+        raise AnnotationError(path, f"holds the value {wrong:g}, no number of a nucleus", "use whole numbers from 0")
     return whole

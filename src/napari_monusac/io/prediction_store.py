@@ -14,7 +14,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +31,7 @@ from napari_monusac.core.files import replace_file
 from napari_monusac.core.prediction import in_255ths
 from napari_monusac.io._pyramid import add_levels
 from napari_monusac.io.store_info import PredictionIdentity, StoreInfo
+from napari_monusac.io.store_metadata import check_metadata
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +44,12 @@ _CHUNK_PX = 512
 #: Nuclei that are being separated, until they are whole.
 _FRESH_LABELS, _FRESH_TABLE = ".labels.new", ".table.new"
 _FOREIGN = "choose a .zarr folder that napari-monusac has written"
+_AGAIN = "predict it again over it (--overwrite)"
+#: What zarr and its codecs raise for damaged stores.
+_DAMAGE = (
+    OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError, EOFError,
+    struct.error, zlib.error,
+)  # fmt: skip
 
 
 class PredictionStore:
@@ -110,14 +120,31 @@ class PredictionStore:
         path = Path(path)
         if not path.is_dir():
             raise StoreError(path, "there is no such folder", _FOREIGN)
+        if not (path / "zarr.json").is_file() and not any((path / n).exists() for n in (".zgroup", ".zarray")):
+            raise StoreError(path, "is no stored prediction (no zarr.json)", _FOREIGN)
+        check_metadata(path)
         try:
-            group = zarr.open_group(path, mode="r+" if mode == "r+" else "r")
+            group = zarr.open_group(
+                path, mode="r+" if mode == "r+" else "r", zarr_format=3, use_consolidated=False
+            )  # fmt: skip
             info = StoreInfo.model_validate(group.attrs[_KEY])
-            return cls(path, group, info)
+            store = cls(path, group, info)
         except ValidationError as error:
             raise StoreError(path, f"damaged attributes ({error.errors()[0]['msg']})", _FOREIGN) from error
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except _DAMAGE as error:
             raise StoreError(path, f"is no stored prediction ({type(error).__name__})", _FOREIGN) from error
+        store._check_shapes()
+        return store
+
+    def _check_shapes(self) -> None:
+        """Refuse maps that are none, and nuclei of another size."""
+        maps = self.maps
+        if getattr(maps, "ndim", 0) != 3 or maps.shape[0] != 8 or maps.dtype not in (np.uint8, np.float16):
+            raise StoreError(self.path, "its maps are no probabilities (8, y, x)", _FOREIGN)
+        for name in ("instances", "classes"):
+            labels = self.labels(name)
+            if labels is not None and tuple(getattr(labels, "shape", ())) != self.shape:
+                raise StoreError(self.path, f"its {name} have another size than its maps", _AGAIN)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -140,7 +167,31 @@ class PredictionStore:
     def read_maps(self, place: Sequence[int] | None = None) -> NDArray[Any]:
         """Read probabilities (8, y, x) as they are stored (uint8 in 255ths, or float16), whole or at `place`."""
         y, x, height, width = place or (0, 0, *self.shape)
-        return np.asarray(self.maps[:, y : y + height, x : x + width])
+        with self._damage_told("maps"):
+            return np.asarray(self.maps[:, y : y + height, x : x + width])
+
+    def read_instances(self, place: Sequence[int] | None = None) -> NDArray[np.int32] | None:
+        """Read the instance map, whole or at `place`; None where the nuclei are not separated yet.
+
+        Raises
+        ------
+        StoreError
+            It is damaged.
+        """
+        y, x, height, width = place or (0, 0, *self.shape)
+        labels = self.labels("instances")
+        if labels is None:
+            return None
+        with self._damage_told("nuclei"):
+            return np.asarray(labels[y : y + height, x : x + width], np.int32)
+
+    @contextmanager
+    def _damage_told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except _DAMAGE as error:
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise StoreError(self.path, f"its {what} are damaged ({reason})", _AGAIN) from error
 
     def labels(self, name: str) -> Any:
         """The zarr array of ``"instances"`` or ``"classes"``; None where the nuclei are not separated yet."""
@@ -218,12 +269,15 @@ class PredictionStore:
             return None
         names = {int(c): c.label for c in (*CLASSES, NucleusClass.UNCLASSIFIED)}
         try:
-            table = pd.DataFrame({c: np.asarray(group[c][:]) for c in group.attrs["columns"]})
+            most = self.shape[0] * self.shape[1]
+            arrays = {str(c): group[c] for c in group.attrs["columns"]}
+            if any(a.ndim != 1 or a.shape[0] > most for a in arrays.values()):
+                raise ValueError("more rows than pixels")
+            table = pd.DataFrame({c: np.asarray(a[:]) for c, a in arrays.items()})
             table.insert(1, "class", pd.Series([names[int(k)] for k in table["class_id"]], dtype=str))
-        except (KeyError, ValueError, TypeError, OSError) as error:
-            raise StoreError(
-                self.path, f"its table of nuclei is damaged ({error})", "predict it again over it (--overwrite)"
-            ) from error
+        except _DAMAGE as error:
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise StoreError(self.path, f"its table of nuclei is damaged ({reason})", _AGAIN) from error
         return table
 
     def add_pyramid(self) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_monusac.core.classes import CLASSES
-from napari_monusac.core.errors import CollectionError
+from napari_monusac.core.errors import AnnotationError, CollectionError
 from napari_monusac.io.collection import Collection, Crop
 from napari_monusac.io.patients import GUESSES, MEND
 
@@ -98,7 +98,10 @@ def _class_counts(collection: Collection, crops: list[Crop] | tuple[Crop, ...]) 
     """Nuclei of the four classes and of all, int64 (5,)."""
     counts = np.zeros(5, np.int64)
     for crop in crops:
-        found = collection.counts(crop)
+        try:
+            found = collection.counts(crop)
+        except AnnotationError:  # training leaves it out, and says so
+            continue
         counts[:4] += [found.get(k, 0) for k in CLASSES]
         counts[4] += sum(found.values())
     return counts

@@ -183,12 +183,14 @@ def read_stored_nuclei(path: str | Path, *, as_stored: bool = False) -> tuple[ND
         The store is missing, foreign or damaged, or too large for the memory.
     """
     store = PredictionStore.open(path)
-    instances, table = store.labels("instances"), store.read_table()
-    if instances is None or table is None:
+    table = store.read_table()
+    if table is None:
         return None
     frame = None if as_stored else store.info.frame
     _check_memory(store, 4 * _pixels(store, None) + (0 if frame is None else 8 * _pixels(store, frame)))
-    values = np.asarray(instances[:], np.int32)
+    values = store.read_instances()
+    if values is None:
+        return None
     return (values, table) if frame is None else nuclei_on_image(values, table, frame)
 
 

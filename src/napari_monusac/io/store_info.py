@@ -9,7 +9,7 @@ from napari_monusac.io.rescale import ImageFrame
 
 
 class PredictionIdentity(BaseModel):
-    """What a prediction is of. Two with the same identity are the same prediction.
+    """What a prediction is of; see `same_prediction`.
 
     Attributes
     ----------
@@ -23,6 +23,8 @@ class PredictionIdentity(BaseModel):
         Scale that the image was taken to have.
     flips : bool
         Whether flips and turns were averaged.
+    pixels : str
+        A hash of all pixels, where the image is small enough; empty in stores of before.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -32,6 +34,18 @@ class PredictionIdentity(BaseModel):
     region: tuple[int, int, int, int]
     um_per_px: float | None
     flips: bool
+    pixels: str = ""
+
+    def same_image(self, other: PredictionIdentity) -> bool:
+        """Whether both are of the same pixels: by all of them where both know them, else by size and samples."""
+        if self.pixels and other.pixels:
+            return self.pixels == other.pixels
+        return self.image == other.image
+
+    def same_prediction(self, other: PredictionIdentity) -> bool:
+        """Whether both are the same prediction."""
+        mine, theirs = (i.model_dump(exclude={"image", "pixels"}) for i in (self, other))
+        return mine == theirs and self.same_image(other)
 
 
 class StoreInfo(BaseModel):

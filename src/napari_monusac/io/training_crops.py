@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.training_crops import SeenAs, SeenCrop, TrainingCrops
 from napari_monusac.io.collection import Collection, Crop, open_collection
-from napari_monusac.io.pixel_identity import pixel_fingerprint
+from napari_monusac.io.identity import pixel_fingerprint
 from napari_monusac.io.runs import RunFolder
 from napari_monusac.io.splits import Split
 

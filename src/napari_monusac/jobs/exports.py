@@ -16,6 +16,7 @@ from napari_monusac.core.nuclei import Annotation, Nucleus
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection import Collection, Crop
+    from napari_monusac.io.store_info import StoreInfo
 
 Target = Literal["geojson", "aperio", "coco", "csv", "tif", "mat", "onnx"]
 TARGETS: tuple[str, ...] = get_args(Target)
@@ -162,14 +163,14 @@ def from_prediction(path: Path) -> Exportable:
     Raises
     ------
     StoreError
-        It is missing, foreign or damaged.
+        It is missing, foreign or damaged, or its image has become another one.
     """
     from napari_monusac.io.organs import patient_barcode
     from napari_monusac.io.store import PredictionStore
     from napari_monusac.scoring.predictions import read_store
 
     found, info = read_store(path), PredictionStore.open(path).info
-    image = _Image.of(info.image)
+    image = _Image.of(info.image, path, info)
     stored_um = info.image_um_per_px  # what was read has the pixels of the image as it was predicted
     factor = stored_um / image.um_per_px if image.um_per_px and stored_um else 1.0
     um_per_px = image.um_per_px or stored_um
@@ -202,8 +203,9 @@ class _Image:
     pixels: Callable[[], NDArray[np.uint8]] | None = None
 
     @classmethod
-    def of(cls, path: str) -> _Image:
+    def of(cls, path: str, store: Path, info: StoreInfo) -> _Image:
         from napari_monusac.io.collection import open_collection
+        from napari_monusac.io.identity import check_image
 
         if not path or not Path(path).is_file():
             return cls()
@@ -217,6 +219,7 @@ class _Image:
                 return again.read(0, 0, *again.shape)
 
         with collection.open(crop) as slide:
+            check_image(store, info, slide)
             return cls(slide.shape, slide.um_per_px, slide.origin_px, pixels)
 
 

@@ -118,6 +118,8 @@ class DualHeadUnet(nn.Module):
 
 
 def _bare_unet(recipe: TrainingRecipe) -> tuple[nn.Module, nn.Module]:
+    if ":" in recipe.encoder or "/" in recipe.encoder:  # timm would ask a hub for a description of the network
+        raise RecipeError(f"encoder = {recipe.encoder!r}: names a place, no network", _suggestion(""))
     attention = None if recipe.decoder_attention == "none" else recipe.decoder_attention
     try:
         unet = smp.Unet(

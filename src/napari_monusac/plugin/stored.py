@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ def stored_layers(path: str | Path) -> list[LayerData]:
     Returns
     -------
     list of LayerData
-        *image*, where the file that was predicted is still there; *stored doubt* (0 to 1), *stored ternary*, *stored
+        *image*, where the file that was predicted is still there and still that image; *stored doubt* (0 to 1), *stored ternary*, *stored
         nuclei* and *stored classes*. All lie on each other in um, or in px of the maps where the scale is unknown.
 
     Raises
@@ -138,6 +139,7 @@ def _features(store: PredictionStore) -> dict[str, Any]:
 def _image(store: PredictionStore) -> list[LayerData]:
     """The image that was predicted, where its file is still there and has the scale that it had then."""
     from napari_monusac.core.errors import SlideError
+    from napari_monusac.io.identity import match_image
     from napari_monusac.io.slides import open_slide
     from napari_monusac.plugin.layers import crop_layers
 
@@ -145,6 +147,10 @@ def _image(store: PredictionStore) -> list[LayerData]:
         return []
     try:
         slide = open_slide(store.info.image, um_per_px=store.info.image_um_per_px)
+        match = match_image(store.info, slide)
+        if match.same is False:
+            warnings.warn(f"{store.path}: {match.words}: shown without its image", stacklevel=2)
+            return []
         return crop_layers(slide, None)
     except SlideError:  # the maps can be looked at without it
         return []

@@ -49,6 +49,8 @@ class Finding(BaseModel):
     box: tuple[int, int, int, int] = Field(description="(y0, x0, y1, x1) px, far edges exclusive")
     crop: str = ""
     patient: str = ""
+    counted_in: str = Field("", description="Hash of the instance map that prediction_ids count in: see nuclei_digest")
+    fingerprint: str = Field("", description="Of the recipe of that prediction")
 
     @property
     def key(self) -> str:

@@ -47,6 +47,8 @@ def find_errors(
     edge_tolerance_px: float = EDGE_TOLERANCE_PX,
     crop: str = "",
     patient: str = "",
+    counted_in: str = "",
+    fingerprint: str = "",
 ) -> Findings:
     """Find what is wrong with each nucleus: missed, spurious, split, merged, wrong class, loose edge.
 
@@ -67,8 +69,11 @@ def find_errors(
         Micrometres per pixel; without it sizes are in px only.
     edge_tolerance_px : float
         Mean distance between the edges of a matched pair above which the edge is loose.
-    crop, patient : str
+    crop, patient, fingerprint : str
         Written into each finding.
+    counted_in : str
+        Written into each finding: `napari_monusac.io.identity.nuclei_digest` of the whole prediction, without which
+        ids are nothing once the prediction is out of sight.
 
     Returns
     -------
@@ -95,8 +100,7 @@ def find_errors(
         confidence=confidence or {},
         um_per_px=um_per_px,
         edge_tolerance_px=edge_tolerance_px,
-        crop=crop,
-        patient=patient,
+        about={"crop": crop, "patient": patient, "counted_in": counted_in, "fingerprint": fingerprint},
     )
     return sorter.sort(group_nuclei(matching))
 
@@ -125,8 +129,7 @@ class _Sorter:
     confidence: Mapping[int, float]
     um_per_px: float | None
     edge_tolerance_px: float
-    crop: str
-    patient: str
+    about: dict[str, str]
 
     def sort(self, groups: list[Group]) -> Findings:
         found: list[Finding] = []
@@ -173,8 +176,7 @@ class _Sorter:
             edge_um=None if um is None or edge is None else edge * um,
             centre=((y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2),
             box=(y0, x0, y1, x1),
-            crop=self.crop,
-            patient=self.patient,
+            **self.about,
         )
 
     def _type(self, group: Group, edge: float | None) -> FindingType | None:

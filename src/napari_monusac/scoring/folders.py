@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.core.errors import Cancelled
+from napari_monusac.core.errors import Cancelled, FileProblem
 from napari_monusac.core.training_crops import SeenAs, TrainingCrops
 from napari_monusac.io.collection import Collection as Crops
 from napari_monusac.io.collection import Crop, open_collection
+from napari_monusac.io.identity import check_image, nuclei_digest
 from napari_monusac.io.patients import MEND
 from napari_monusac.io.prediction_store import PredictionStore
 from napari_monusac.io.training_crops import crops_of_checkpoint, seen_as
@@ -24,7 +25,7 @@ from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.evaluation import Evaluation, Provenance, TrainingUse
 from napari_monusac.scoring.matching import AmbiguousRule
 from napari_monusac.scoring.pairs import CropPair
-from napari_monusac.scoring.predictions import PredictedNuclei, PredictionFolder, sha256_of
+from napari_monusac.scoring.predictions import FORMS_IN_WORDS, PredictedNuclei, PredictionFolder, sha256_of
 from napari_monusac.scoring.report import BOOTSTRAP
 from napari_monusac.scoring.tally import Tally
 from napari_monusac.scoring.tolerance import TOLERANCES_PX
@@ -52,6 +53,10 @@ class FolderPairs:
         Names of the crops read so far whose truth has regions of interest.
     fingerprints, checkpoints : list of str
         Of the predictions read so far, each once.
+    unknown : list of str
+        Crops whose stored prediction does not say of which image it is: it was written by an earlier version.
+    said : list of str
+        What the files of the predictions read so far leave open, each once.
     """
 
     collection: Crops
@@ -64,6 +69,8 @@ class FolderPairs:
     _seen_as: dict[str, SeenAs] = field(default_factory=dict)
     _trained_on: dict[Path, TrainingCrops | None] = field(default_factory=dict)
     _of_checkpoint: dict[str, TrainingCrops | None] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     @property
     def crops(self) -> tuple[Crop, ...]:
@@ -78,10 +85,10 @@ class FolderPairs:
         return tuple((c, path) for c, path in found if path is not None)
 
     def prediction_of(self, crop: Crop) -> Path | None:
-        """The prediction of a crop; never the truth itself, where both folders are one."""
+        """The prediction of a crop; never its truth or image, where both folders are one."""
         path = self.predictions.find(crop.name, f"{crop.image.parent.name}__{crop.image.name}")
-        same = path is not None and crop.annotation is not None and path.resolve() == crop.annotation.resolve()
-        return None if same else path
+        own = {p.resolve() for p in (crop.image, crop.annotation) if p is not None}
+        return None if path is not None and path.resolve() in own else path
 
     def seen_as(self, crop: Crop) -> SeenAs:
         """Say what a crop is to the model that predicted it; without a prediction, to the models of the other crops.
@@ -146,18 +153,13 @@ class FolderPairs:
         Raises
         ------
         MonusacError
-            A file is damaged, or the two differ in size.
+            A file is damaged, the two differ in size, or the prediction is of another image.
         """
-        with self.collection.open(crop) as slide:
-            shape, um_per_px = slide.shape, slide.um_per_px
+        predicted, shape, um_per_px = self.predicted(crop, path)
         annotation = self.collection.annotation(crop)
         maps = label_maps(annotation, shape, within_regions=self.within_regions)
         if annotation.regions_of_interest:
             self.with_regions.add(crop.name)
-        predicted = self.predictions.read(path, shape)
-        for seen, value in ((self.fingerprints, predicted.fingerprint), (self.checkpoints, predicted.checkpoint)):
-            if value and value not in seen:
-                seen.append(value)
         part = _part(predicted, shape)
         return CropPair(
             crop=crop.name,
@@ -178,7 +180,31 @@ class FolderPairs:
             prediction_file=path,
             offset_px=(part[0].start, part[1].start),
             pixels=lambda: self._pixels(crop, part),
+            fingerprint=predicted.fingerprint,
+            checkpoint=predicted.checkpoint,
+            nuclei=nuclei_digest(predicted.instances),
         )
+
+    def predicted(self, crop: Crop, path: Path) -> tuple[PredictedNuclei, tuple[int, int], float | None]:
+        """Read the prediction of a crop, with the crop's shape and scale, and see that it is of the crop's image.
+
+        Raises
+        ------
+        MonusacError
+            A file is damaged, or the prediction is of another image.
+        """
+        with self.collection.open(crop) as slide:
+            shape, um_per_px = slide.shape, slide.um_per_px
+            predicted = self.predictions.read(path, shape)
+            known = predicted.info is None or check_image(path, predicted.info, slide).same is not None
+        for seen, values in (
+            (self.fingerprints, (predicted.fingerprint,)),
+            (self.checkpoints, (predicted.checkpoint,)),
+            (self.unknown, () if known else (crop.name,)),
+            (self.said, predicted.notes),
+        ):
+            seen += [value for value in values if value and value not in seen]
+        return predicted, shape, um_per_px
 
     def _pixels(self, crop: Crop, part: tuple[slice, slice]) -> NDArray[np.uint8]:
         with self.collection.open(crop) as slide:
@@ -276,6 +302,7 @@ def evaluate_folders(
     training = TrainingCount(include_training)
     found = scored_crops(pairs, training)
     training.check()
+    _check_pairs(pairs, Path(prediction))
     digests = hashlib.sha256(), hashlib.sha256()
 
     def watched() -> Iterator[CropPair]:
@@ -323,12 +350,25 @@ def scored_crops(pairs: FolderPairs, training: TrainingCount) -> tuple[tuple[Cro
     return tuple(taken)
 
 
+def _check_pairs(pairs: FolderPairs, folder: Path) -> None:
+    """Say what is looked for where nothing fits together."""
+    if not pairs.crops:
+        raise FileProblem(pairs.collection.root, "there is no crop with truth", "give a folder with annotations")
+    if len(pairs) == 0:
+        names = pairs.without_prediction
+        raise FileProblem(
+            folder, f"there is no crop with truth and prediction: nothing here is of {_some(names)}",
+            f"expected {FORMS_IN_WORDS}",
+        )  # fmt: skip
+
+
 def _notes(pairs: FolderPairs, training: TrainingUse) -> tuple[str, ...]:
     notes = []
     missing = [name for name in pairs.without_prediction if name not in training.left_out]
     if missing:
-        shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
-        notes.append(f"{len(missing)} of {len(pairs.crops)} crops have no prediction and are left out: {shown}")
+        notes.append(
+            f"{len(missing)} of {len(pairs.crops)} crops have no prediction and are left out: {_some(missing)}"
+        )
     grouping = pairs.collection.grouping_of(pairs.crops)
     notes += grouping.notes
     if grouping.guessed:
@@ -343,7 +383,26 @@ def _notes(pairs: FolderPairs, training: TrainingUse) -> tuple[str, ...]:
         notes.append(f"{where}: {what}")
     if len(pairs.fingerprints) > 1:
         notes.append(f"the predictions come from {len(pairs.fingerprints)} recipes: {', '.join(pairs.fingerprints)}")
+    return (*notes, *left_open(pairs))
+
+
+def left_open(pairs: FolderPairs) -> tuple[str, ...]:
+    """Say what the predictions that were read leave open: of which image they are, which classes they have."""
+    notes = []
+    if pairs.unknown:
+        stores = "1 store does" if len(pairs.unknown) == 1 else f"{len(pairs.unknown)} stores do"
+        notes.append(
+            f"{stores} not say of which image the prediction is (written by an earlier version, or by hand), taken by "
+            f"name: {_some(pairs.unknown)}"
+        )
+    notes += pairs.said[:5]
+    if len(pairs.said) > 5:
+        notes.append(f"and {len(pairs.said) - 5} files more like these")
     return tuple(notes)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 def _provenance(pairs: FolderPairs, truth: str | Path, prediction: str | Path, of: str, by: str) -> Provenance:

@@ -46,6 +46,11 @@ class CropPair:
         (y, x) of the maps' first pixel in the crop, where a part of it was predicted.
     pixels : callable or None
         Returns the image, uint8 (y, x, 3), for pictures in the report.
+    fingerprint, checkpoint : str
+        Of the recipe, and where the weights came from, as far as the prediction says so.
+    nuclei : str
+        Hash of the prediction's whole instance map (`napari_monusac.io.identity.nuclei_digest`): its ids count in that
+        map and in no other. Empty where the pair was made by hand.
     """
 
     crop: str
@@ -66,6 +71,9 @@ class CropPair:
     prediction_file: Path | None = None
     offset_px: tuple[int, int] = (0, 0)
     pixels: Callable[[], NDArray[np.uint8]] | None = None
+    fingerprint: str = ""
+    checkpoint: str = ""
+    nuclei: str = ""
 
     def __post_init__(self) -> None:
         for name in ("prediction", "ignore", "semantic", "ternary"):

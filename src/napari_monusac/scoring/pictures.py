@@ -86,6 +86,8 @@ class Evidence:
             um_per_px=pair.um_per_px,
             crop=pair.crop,
             patient=pair.patient,
+            counted_in=pair.nuclei,
+            fingerprint=pair.fingerprint,
         )
         self.findings += found
         if pair.pixels is None or self.per_type == 0:

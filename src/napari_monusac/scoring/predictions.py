@@ -7,28 +7,43 @@ For a crop named NAME one of these is looked for, anywhere under the folder, in 
   nucleus: ``label``, ``class`` (name or number), ``confidence`` (optional).
 - ``NAME.xml`` (Aperio ImageScope), ``NAME.geojson`` (QuPath)
 - ``NAME/<class name>/*.mat`` (the challenge's n-ary masks)
+- ``NAME.tif`` alone, where it is a label map (StarDist, Cellpose): its nuclei have no class
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.core.classes import AMBIGUOUS, NucleusClass
+from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.core.training_crops import TrainingCrops
+from napari_monusac.io.maskfiles import is_label_map, read_labels
+from napari_monusac.io.nary import read_nary
 from napari_monusac.io.outputs import REVIEW_FOLDER as REVIEW_FOLDER
 from napari_monusac.scoring.panoptic import classes_by_id
 
+if TYPE_CHECKING:
+    from napari_monusac.io.store_info import StoreInfo
+
 _LABEL_SUFFIXES = (".tif", ".tiff")
 _FORMS = (".zarr", "_instances.tif", "_instances.tiff", ".tif", ".tiff", ".xml", ".geojson", "/")
+#: For a person whose predictions are not found.
+FORMS_IN_WORDS = (
+    "NAME.zarr, NAME_instances.tif or NAME.tif (label map; classes in NAME.csv with label and class, or in "
+    "NAME_semantic.tif), NAME.xml, NAME.geojson, or NAME/<class>/*.mat, NAME being that of the crop"
+)
+#: Largest number of a nucleus that is taken: maps are int32 in the window and in stores.
+_MAX_LABEL = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +70,10 @@ class PredictedNuclei:
         The crops that the model was trained on, where the form says so.
     table : pandas.DataFrame or None
         One row a nucleus with class probabilities and doubt, where the form has it.
+    info : StoreInfo or None
+        What a store of ours says of itself, its image above all.
+    notes : tuple of str
+        What should be said of it.
     """
 
     instances: NDArray[Any]
@@ -68,6 +87,8 @@ class PredictedNuclei:
     checkpoint: str = ""
     trained_on: TrainingCrops | None = None
     table: Any = None
+    info: StoreInfo | None = None
+    notes: tuple[str, ...] = ()
 
 
 class PredictionFolder:
@@ -103,11 +124,16 @@ class PredictionFolder:
                 path = self._paths.get(name + form)
                 if path is not None and self._is_prediction(name, form, path):
                     return path
+        for name in (crop, crop.replace("/", "_"), *others):
+            for suffix in _LABEL_SUFFIXES:  # last: it may be an image all the same
+                path = self._paths.get(name + suffix)
+                if path is not None and is_label_map(path):
+                    return path
         return None
 
     def _is_prediction(self, name: str, form: str, path: Path) -> bool:
         if form == "/":
-            return bool(_mat_files(path))
+            return any(path.glob("*/*.mat"))
         if form in _LABEL_SUFFIXES:  # an image of that name is no prediction, unless its classes lie beside it
             return any(name + beside in self._paths for beside in (".csv", "_semantic.tif", "_semantic.tiff"))
         return True
@@ -135,9 +161,10 @@ def read_store(path: Path) -> PredictedNuclei:
     StoreError
         The store is missing, foreign or damaged.
     """
-    from napari_monusac.io.store import read_prediction, read_stored_nuclei
+    from napari_monusac.io.store import PredictionStore, read_prediction, read_stored_nuclei
     from napari_monusac.masks.instances import instances_from_maps
 
+    info = PredictionStore.open(path).info
     prediction = read_prediction(path)
     stored = read_stored_nuclei(path)
     if stored is None:
@@ -162,6 +189,7 @@ def read_store(path: Path) -> PredictedNuclei:
         checkpoint=prediction.checkpoint,
         trained_on=prediction.trained_on,
         table=table,
+        info=info,
     )
 
 
@@ -171,31 +199,41 @@ def read_label_tif(path: Path) -> PredictedNuclei:
     Raises
     ------
     FileProblem
-        A file is no image of whole numbers, or its table lacks a column.
+        A file is no image of whole numbers, or its table cannot be used.
     """
     stem = path.name.removesuffix(path.suffix).removesuffix("_instances")
-    instances = _read_tif(path)
+    instances = _labels_of(path, _MAX_LABEL)
     csv = path.with_name(f"{stem}.csv")
     if csv.is_file():
         classes, confidence = _read_csv(csv)
-        return PredictedNuclei(instances, classes, confidence)
+        return PredictedNuclei(instances, classes, confidence, notes=_not_in_table(csv, instances, classes))
     for suffix in _LABEL_SUFFIXES:
         semantic = path.with_name(f"{stem}_semantic{suffix}")
         if semantic.is_file():
-            return PredictedNuclei(instances, classes_by_id(_read_tif(semantic), instances))
-    return PredictedNuclei(instances, {})
+            return PredictedNuclei(instances, classes_by_id(_classes_of(semantic, instances), instances))
+    beside = f"{stem}.csv (label, class) or {stem}_semantic.tif"
+    return PredictedNuclei(instances, {}, notes=(f"{path.name} has no classes: they would stand in {beside}",))
 
 
-def _read_tif(path: Path) -> NDArray[Any]:
-    import tifffile
+def _labels_of(path: Path, most: int) -> NDArray[Any]:
+    labels, _ = read_labels(path)
+    highest = int(labels.max())
+    if highest > most:
+        raise FileProblem(path, f"holds the label {highest}", f"number its nuclei from 1 to {most}")
+    return labels
 
-    try:
-        values = tifffile.imread(path)
-    except (OSError, ValueError, tifffile.TiffFileError) as error:
-        raise FileProblem(path, f"cannot be read ({error})", "write it again") from error
-    if values.ndim != 2 or not np.issubdtype(values.dtype, np.integer):
-        raise FileProblem(path, f"holds {values.dtype} {values.shape}", "write an instance map (y, x) of integers")
-    return np.asarray(values)
+
+def _classes_of(path: Path, instances: NDArray[Any]) -> NDArray[Any]:
+    semantic = _labels_of(path, int(NucleusClass.UNCLASSIFIED))
+    if semantic.shape != instances.shape:
+        raise FileProblem(path, f"is {semantic.shape}, its instances are {instances.shape}", "write both of one image")
+    return semantic
+
+
+def _not_in_table(path: Path, instances: NDArray[Any], classes: Mapping[int, int]) -> tuple[str, ...]:
+    lacking = int(np.isin(np.unique(instances[instances > 0]), list(classes), invert=True).sum())
+    are = "nucleus has no row: it is" if lacking == 1 else "nuclei have no row: they are"
+    return (f"{path.name}: {lacking} {are} unclassified",) if lacking else ()
 
 
 def _read_csv(path: Path) -> tuple[dict[int, int], dict[int, float]]:
@@ -207,19 +245,49 @@ def _read_csv(path: Path) -> tuple[dict[int, int], dict[int, float]]:
         raise FileProblem(path, f"is no table ({error})", "write label, class, confidence") from error
     if "label" not in table or not ({"class", "class_id"} & set(table)):
         raise FileProblem(path, f"has columns {', '.join(map(str, table))}", "it needs label and class")
-    labels = table["label"].astype(int).tolist()
+    labels = [_whole_number(path, v) for v in table["label"].tolist()]
+    twice = [k for k, n in Counter(labels).items() if n > 1]
+    if twice:
+        raise FileProblem(path, f"has the label {twice[0]} twice", "write one row a nucleus")
     classes = [_class_number(path, v) for v in table["class_id" if "class_id" in table else "class"].tolist()]
-    confidence = table["confidence"].astype(float).tolist() if "confidence" in table else []
-    return dict(zip(labels, classes, strict=True)), dict(zip(labels, confidence, strict=False))
+    sure = [_confidence(path, v) for v in table["confidence"].tolist()] if "confidence" in table else []
+    confidence = {k: v for k, v in zip(labels, sure, strict=False) if v is not None}
+    return dict(zip(labels, classes, strict=True)), confidence
+
+
+def _whole_number(path: Path, value: object) -> int:
+    number = _number(value)
+    if number is None or number != int(number) or not 0 < number <= _MAX_LABEL:
+        raise FileProblem(path, f"has the label {value!r}", f"number the nuclei from 1 to {_MAX_LABEL}")
+    return int(number)
+
+
+def _confidence(path: Path, value: object) -> float | None:
+    """A confidence; None where the cell is empty."""
+    if value is None or value != value:
+        return None
+    number = _number(value)
+    if number is None or not 0 <= number <= 1:
+        raise FileProblem(path, f"has the confidence {value!r}", "write 0 to 1, or leave it empty")
+    return number
+
+
+def _number(value: object) -> float | None:
+    """A finite number, None for all else."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _class_number(path: Path, value: object) -> int:
     known = NucleusClass.from_label(value) if isinstance(value, str) else None
     if known is None:
-        try:
-            known = NucleusClass(int(str(value)))
-        except ValueError:
-            raise FileProblem(path, f"has the class {value!r}", "use the class names or 1 to 4") from None
+        number = _number(value)
+        if number is None or number not in tuple(NucleusClass):
+            raise FileProblem(path, f"has the class {value!r}", "use the class names or 1 to 4")
+        known = NucleusClass(int(number))
     return int(known)
 
 
@@ -243,52 +311,16 @@ def read_outlines(path: Path, shape: tuple[int, int]) -> PredictedNuclei:
     )
 
 
-def _mat_files(folder: Path) -> list[tuple[str, Path]]:
-    """Class name and file of every n-ary mask in a crop's folder."""
-    found = []
-    for inner in sorted(p for p in folder.iterdir() if p.is_dir()):
-        if inner.name == AMBIGUOUS or NucleusClass.from_label(inner.name) is not None:
-            found += [(inner.name, file) for file in sorted(inner.glob("*.mat"))]
-    return found
-
-
 def read_mat_folder(folder: Path) -> tuple[PredictedNuclei, NDArray[np.bool_]]:
     """Nuclei of the challenge's n-ary masks, numbered through over the classes, and the Ambiguous regions.
 
     Raises
     ------
-    FileProblem
+    AnnotationError
         There is none, a file is damaged, or two differ in shape.
     """
-    instances: NDArray[np.int32] | None = None
-    ignore = np.zeros((0, 0), bool)
-    classes: dict[int, int] = {}
-    for name, path in _mat_files(folder):
-        mask = _read_mat(path)
-        if instances is None:
-            instances, ignore = np.zeros(mask.shape, np.int32), np.zeros(mask.shape, bool)
-        if mask.shape != instances.shape:
-            raise FileProblem(path, f"is {mask.shape}, others of this crop are {instances.shape}", "write them again")
-        if name == AMBIGUOUS:
-            ignore |= mask > 0
-            continue
-        ids, index = np.unique(mask[mask > 0], return_inverse=True)
-        first = len(classes) + 1
-        instances[mask > 0] = index.ravel() + first
-        classes |= dict.fromkeys(range(first, first + len(ids)), int(NucleusClass.from_label(name) or 255))
-    if instances is None:
-        raise FileProblem(folder, "holds no n-ary mask", "expected <class name>/<number>_mask.mat")
-    return PredictedNuclei(instances, classes), ignore
-
-
-def _read_mat(path: Path) -> NDArray[Any]:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        return np.asarray(loadmat(path)["n_ary_mask"])
-    except (OSError, ValueError, TypeError, KeyError, NotImplementedError, MatReadError) as error:
-        raise FileProblem(path, f"is no n-ary mask ({error})", "expected MATLAB v5 with n_ary_mask") from error
+    masks = read_nary(folder)
+    return PredictedNuclei(masks.instances, {k: int(c) for k, c in masks.classes.items()}), masks.ignore
 
 
 def sha256_of(path: Path) -> str:

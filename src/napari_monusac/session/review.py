@@ -128,6 +128,8 @@ class ReviewQueue:
         self.items: dict[str, ReviewItem] = {}
         for item in items:
             self.items.setdefault(item.key, item)
+        #: what should be said of it, once it is built
+        self.notes: tuple[str, ...] = ()
         self.folder = Path(folder) if folder is not None else None
         self.reader = reader
         self.state = self._read_state()
@@ -156,6 +158,11 @@ class ReviewQueue:
     def progress(self) -> tuple[int, int]:
         """How many of the whole queue are done, and how many there are."""
         return len(self.state.done & self.items.keys()), len(self.items)
+
+    @property
+    def uncounted(self) -> bool:
+        """Whether it was made before queues said in which predictions their nuclei are counted."""
+        return any(i.finding.prediction_ids and not i.finding.counted_in for i in self.items.values())
 
     def is_done(self, key: str) -> bool:
         """Whether this reader is done with an item."""

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import Cancelled
 from napari_monusac.io.collection import open_collection
+from napari_monusac.io.identity import nuclei_digest
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.finding import Finding, FindingType
 from napari_monusac.scoring.findings import find_errors
-from napari_monusac.scoring.folders import FolderPairs
+from napari_monusac.scoring.folders import FolderPairs, left_open
 from napari_monusac.scoring.matching import match_instances
-from napari_monusac.scoring.predictions import PredictedNuclei, PredictionFolder
+from napari_monusac.scoring.predictions import PredictionFolder
 from napari_monusac.session.review import UNKNOWN_DOUBT, ReviewItem, ReviewQueue
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def doubtful_items(
     *,
     crop: str = "",
     patient: str = "",
+    counted_in: str = "",
+    fingerprint: str = "",
     um_per_px: float | None = None,
     least_doubt: float = LEAST_DOUBT,
     leave_out: Iterable[int] = (),
@@ -107,8 +110,8 @@ def doubtful_items(
         Predicted nuclei.
     table : pandas.DataFrame
         One row a nucleus: ``label, class_id, confidence, doubt`` and class probabilities.
-    crop, patient : str
-        Written into the items.
+    crop, patient, counted_in, fingerprint : str
+        Written into the items; see `napari_monusac.scoring.findings.find_errors`.
     um_per_px : float, optional
         Scale of the maps.
     least_doubt : float
@@ -140,6 +143,8 @@ def doubtful_items(
             box=(y0, x0, y1, x1),
             crop=crop,
             patient=patient,
+            counted_in=counted_in,
+            fingerprint=fingerprint,
         )
         item = doubts.item(finding, "doubtful")
         if item.doubt >= least_doubt or item.rare_second_choice:
@@ -195,15 +200,15 @@ def build_queue(
     if progress is not None:
         progress(len(found), len(found), "")
     queue = ReviewQueue(items, folder, reader)
+    queue.notes = left_open(pairs)
     if folder is not None:
         queue.save_items()
     return queue
 
 
 def _items_of(pairs: FolderPairs, crop: Any, path: Path, least_doubt: float) -> Iterator[ReviewItem]:
-    with pairs.collection.open(crop) as slide:
-        shape, um_per_px = slide.shape, slide.um_per_px
-    predicted: PredictedNuclei = pairs.predictions.read(path, shape)
+    predicted, shape, um_per_px = pairs.predicted(crop, path)
+    counted_in = nuclei_digest(predicted.instances)
     known: set[int] = set()
     if crop.annotation is not None:
         annotation = pairs.collection.annotation(crop)
@@ -220,6 +225,8 @@ def _items_of(pairs: FolderPairs, crop: Any, path: Path, least_doubt: float) -> 
             um_per_px=um_per_px or annotation.um_per_px,
             crop=crop.name,
             patient=crop.patient,
+            counted_in=counted_in,
+            fingerprint=predicted.fingerprint,
         )
         known = {p for f in findings for p in f.prediction_ids}
         yield from error_items(findings, predicted.table)
@@ -229,6 +236,8 @@ def _items_of(pairs: FolderPairs, crop: Any, path: Path, least_doubt: float) -> 
             predicted.table,
             crop=crop.name,
             patient=crop.patient,
+            counted_in=counted_in,
+            fingerprint=predicted.fingerprint,
             um_per_px=um_per_px,
             least_doubt=least_doubt,
             leave_out=known,

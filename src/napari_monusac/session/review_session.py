@@ -22,6 +22,9 @@ from napari_monusac.session.review_build import Progress, build_queue
 from napari_monusac.session.review_truth import CorrectedTruth, correct_truth
 from napari_monusac.session.workplace import content_of, sha256
 
+#: Why an item of a queue cannot be judged or accepted.
+OTHER_PREDICTION = "this nucleus was found in another prediction than the one that is there now"
+
 
 class ReviewSession:
     """One reader's review of a folder. Use `open`.
@@ -36,10 +39,13 @@ class ReviewSession:
         What to look at.
     log : JudgementLog
         What the reader said.
+    notes : tuple of str
+        What was found when it was opened, for the user.
     """
 
     def __init__(self, pairs: FolderPairs, folder: Path, queue: ReviewQueue, log: JudgementLog) -> None:
         self.pairs, self.folder, self.queue, self.log = pairs, folder, queue, log
+        self.notes: tuple[str, ...] = ()
         self._pair: CropPair | None = None
 
     @classmethod
@@ -50,6 +56,7 @@ class ReviewSession:
         reader: str,
         *,
         folder: str | Path | None = None,
+        anew: bool = False,
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> ReviewSession:
@@ -63,6 +70,8 @@ class ReviewSession:
             Who judges. A reader sees no judgement of another.
         folder : str or Path, optional
             The review folder; ``monusac-review`` among the predictions by default.
+        anew : bool
+            Build the queue again although there is one. What was looked at stays so where the same nuclei come again.
         progress, should_stop : callable, optional
             See `build_queue`.
 
@@ -74,13 +83,20 @@ class ReviewSession:
         where = Path(predictions) / REVIEW_FOLDER if folder is None else Path(folder)
         pairs = FolderPairs(open_collection(collection), PredictionFolder(predictions))
         log = JudgementLog.open(where, reader)
-        if (where / QUEUE_FILE).is_file():
-            queue = ReviewQueue.open(where, log.reader)
-        else:
+        queue = ReviewQueue.open(where, log.reader) if (where / QUEUE_FILE).is_file() and not anew else None
+        notes: tuple[str, ...] = ()
+        if queue is not None and queue.uncounted:
+            queue, notes = (
+                None,
+                ("The queue of an earlier version did not say in which predictions: it is built anew.",),
+            )
+        if queue is None:
             queue = build_queue(
                 collection, predictions, folder=where, reader=log.reader, progress=progress, should_stop=should_stop
             )
-        return cls(pairs, where, queue, log)
+        session = cls(pairs, where, queue, log)
+        session.notes = (*notes, *queue.notes)
+        return session
 
     # ------------------------------------------------------------------ judging
 
@@ -92,19 +108,22 @@ class ReviewSession:
         Raises
         ------
         SessionError
-            The queue shows nothing, or the disk refuses.
+            The queue shows nothing, its item was found in another prediction than the one that is there now, or the
+            disk refuses.
         """
         item = self.queue.current
         if item is None:
             raise SessionError("there is nothing to judge", "widen the filter")
-        crop = self.crop_of(item)
+        crop, pair = self.crop_of(item), self.pair_of(item.finding.crop)
+        if item.finding.counted_in not in ("", pair.nuclei):
+            raise SessionError(f"{crop.name}: {OTHER_PREDICTION}", "build the queue anew")
         judgement = self.log.judge(
             item.finding,
             verdict,
             chosen_class=chosen_class,
             note=note,
             truth_sha256=sha256(content_of(crop.annotation)) if crop.annotation is not None else "",
-            fingerprint=", ".join(self.pairs.fingerprints),
+            fingerprint=pair.fingerprint,
         )
         shown = self.queue.is_done(item.key)
         self.queue.mark(item.key)

@@ -117,6 +117,7 @@ class _Places:
     """Where each nucleus of truth and prediction lies."""
 
     def __init__(self, pair: CropPair) -> None:
+        self._nuclei = pair.nuclei
         matching = match_instances(pair.truth, pair.prediction)
         self._boxes = {
             name: dict(zip(objects.ids.tolist(), objects.boxes.tolist(), strict=True))
@@ -125,6 +126,11 @@ class _Places:
 
     def window(self, finding: Finding) -> tuple[slice, slice]:
         """The box of a finding's nuclei, after checking that they are those that were judged."""
+        if finding.prediction_ids and finding.counted_in and self._nuclei not in ("", finding.counted_in):
+            raise SessionError(
+                f"{finding.crop}: nucleus {finding.prediction_ids[0]} was judged in another prediction",
+                "the prediction changed: judge it again",
+            )
         boxes = []
         for name, ids in (("truth", finding.truth_ids), ("prediction", finding.prediction_ids)):
             known = self._boxes[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import MonusacError, StoreError
 from napari_monusac.core.prediction import Prediction
+from napari_monusac.io.identity import Pixels, check_image, match_image
 from napari_monusac.io.rescale import ImageFrame, maps_on_image, nuclei_on_image
 from napari_monusac.masks.instances import Nuclei, instances_from_maps
 
@@ -40,14 +41,20 @@ class StoredPrediction:
         The checkpoint's name, for people; empty where the store does not say.
     modified : float
         When it was written, seconds since 1970.
+    same_image : bool or None
+        Whether it is of the crop's image, by its pixels; None where the store does not say of which it is, or nobody
+        asked.
     """
 
     path: Path
     model: str
     modified: float
+    same_image: bool | None = None
 
 
-def find_stored(folders: Iterable[Path], names: Iterable[str]) -> tuple[StoredPrediction, ...]:
+def find_stored(
+    folders: Iterable[Path], names: Iterable[str], images: Sequence[Pixels] = ()
+) -> tuple[StoredPrediction, ...]:
     """Find the stored predictions of a crop, newest first.
 
     Parameters
@@ -56,6 +63,8 @@ def find_stored(folders: Iterable[Path], names: Iterable[str]) -> tuple[StoredPr
         Where to look: in each of them, and in the folders that lie in it.
     names : iterable of str
         What the crop's store may be called (without ``.zarr``).
+    images : sequence of Pixels
+        The crop's image, to tell predictions of another image of this name; see `match_image`.
     """
     wanted, found = list(dict.fromkeys(names)), {}
     for folder in dict.fromkeys(Path(f) for f in folders):
@@ -63,7 +72,7 @@ def find_stored(folders: Iterable[Path], names: Iterable[str]) -> tuple[StoredPr
             for name in wanted:
                 path = place / f"{name}.zarr"
                 if path.is_dir() and path.resolve() not in found:
-                    one = _stored(path)
+                    one = _stored(path, images)
                     if one is not None:
                         found[path.resolve()] = one
     return tuple(sorted(found.values(), key=lambda one: -one.modified))
@@ -78,14 +87,15 @@ def _and_inside(folder: Path) -> Iterator[Path]:
     yield from sorted(inside)[:_MOST_FOLDERS]
 
 
-def _stored(path: Path) -> StoredPrediction | None:
+def _stored(path: Path, images: Sequence[Pixels]) -> StoredPrediction | None:
     from napari_monusac.io.store import PredictionStore
 
     try:
         info = PredictionStore.open(path).info
     except MonusacError:  # a .zarr folder of somebody else
         return None
-    return StoredPrediction(path, model_name(info.checkpoint), path.stat().st_mtime)
+    same = match_image(info, *images).same if images else None
+    return StoredPrediction(path, model_name(info.checkpoint), path.stat().st_mtime, same)
 
 
 def model_name(checkpoint: str) -> str:
@@ -95,7 +105,13 @@ def model_name(checkpoint: str) -> str:
 
 
 def read_stored(
-    path: Path, shape: tuple[int, int], um_per_px: float | None = None, part: _Part | None = None
+    path: Path,
+    shape: tuple[int, int],
+    um_per_px: float | None = None,
+    part: _Part | None = None,
+    images: Sequence[Pixels] = (),
+    *,
+    unknown: bool = True,
 ) -> tuple[Prediction, Nuclei]:
     """Read a stored prediction at the scale and place of a crop.
 
@@ -109,6 +125,10 @@ def read_stored(
         Scale of the crop.
     part : (y, x, height, width), optional
         Read no more than this part of the crop, px.
+    images : sequence of Pixels
+        The crop's image; without it nothing but size and name says that the prediction is of this crop.
+    unknown : bool
+        Whether a store that does not say of which image it is may be used.
 
     Returns
     -------
@@ -118,11 +138,13 @@ def read_stored(
     Raises
     ------
     StoreError
-        The store is missing, foreign or damaged, or does not fit the crop.
+        The store is missing, foreign or damaged, does not fit the crop, or is of another image.
     """
     from napari_monusac.io.store import PredictionStore
 
     store = PredictionStore.open(path)
+    if images:
+        check_image(path, store.info, *images, unknown=unknown)
     frame = store.info.frame or _frame(store, shape, um_per_px)
     y, x, height, width = _covered(store, frame, shape, part)
     frame = frame.part((y, x), (height, width))
@@ -137,13 +159,12 @@ def read_stored(
         boundary_width=frame.boundary_width(info.boundary_width), fingerprint=info.fingerprint,
         checkpoint=info.checkpoint, notes=info.notes, engine=info.engine, trained_on=info.trained_on,
     )  # fmt: skip
-    stored, table = store.labels("instances"), store.read_table()
-    if stored is None or table is None:
+    labels, table = store.read_instances(box), store.read_table()
+    if labels is None or table is None:
         return prediction, instances_from_maps(
             prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
             um_per_px=prediction.um_per_px, offset_px=(y, x),
         )  # fmt: skip
-    labels = np.asarray(stored[box[0] : box[0] + box[2], box[1] : box[1] + box[3]], np.int32)
     if frame.factor != 1:
         inside = table["label"].isin(np.unique(labels))
         table = table[inside].assign(centroid_y=table["centroid_y"] - box[0], centroid_x=table["centroid_x"] - box[1])

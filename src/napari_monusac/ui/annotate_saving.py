@@ -36,7 +36,6 @@ class Saving(QObject):
         super().__init__(parent)
         self.controller = controller
         self.model = controller.model
-        self._may_leave = False
         #: whether the panel with our messages is shown; Ctrl+S works from the others, too
         self.shown: Callable[[], bool] = lambda: True
         self.model.may_leave_crop = self.may_leave
@@ -114,11 +113,10 @@ class Saving(QObject):
 
     # -- leaving
 
-    def may_leave(self) -> bool:
-        """Whether another crop may be opened now; else the panel asks, and opens it once that is decided."""
+    def may_leave(self, go: Callable[[], object]) -> bool:
+        """Whether another crop may be opened now; else the panel asks, and calls `go` once that is decided."""
         controller, session = self.controller, self.controller.session
-        if session is None or self._may_leave:
-            self._may_leave = False
+        if session is None:
             return True
         controller.adopt()
         if controller.busy:
@@ -126,10 +124,10 @@ class Saving(QObject):
             return False
         if not session.unsaved:
             return True
-        wanted, name = self.model.wanted_crop, controller.place.name if controller.place is not None else "this crop"
-        answers = (
-            ("Save and go on", lambda: self.save(lambda: self._go(wanted))),
-            ("Leave, keep them for later", lambda: self._leave(wanted)),
+        name = controller.place.name if controller.place is not None else "this crop"
+        answers: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("Save and go on", lambda: self.save(go)),
+            ("Leave, keep them for later", go),
             ("Stay", lambda: None),
         )
         number = len(session.edits())
@@ -139,14 +137,6 @@ class Saving(QObject):
         )
         self.model.panel_asked.emit("Annotate")
         return False
-
-    def _leave(self, wanted: Any) -> None:
-        self._may_leave = True
-        self._go(wanted)
-
-    def _go(self, wanted: Any) -> None:
-        if wanted is not None:
-            self.model.ask_for_crop(wanted)
 
     # -- done
 
@@ -200,7 +190,7 @@ class Saving(QObject):
         if following is None or collection is None:
             self.controller.said.emit("Every crop of this folder is done.", "good")
             return
-        self._go(next((c for c in collection.crops if c.name == following), None))
+        self.model.ask_for_crop(collection.crop(following))
 
     def count(self) -> None:
         """Say how many crops are done."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,13 @@ from napari_monusac.ui import canvas
 from napari_monusac.ui.annotate_parts import calm
 from napari_monusac.ui.editing import EditingController
 from napari_monusac.ui.editing_opening import Place
+from napari_monusac.ui.editing_running import Question
 from napari_monusac.ui.predicted_layers import add_prediction_layers
 from napari_monusac.ui.widgets import Note, PathPicker, TaskRow, settings
 from napari_monusac.ui.work import Report, Task
 
 if TYPE_CHECKING:
+    from napari_monusac.io.identity import Pixels
     from napari_monusac.session.stored import StoredPrediction
 
 #: No more than these are offered, the newest.
@@ -47,8 +49,9 @@ class StoredPredictions(QWidget):
         self.controller = controller
         self.buttons: list[QPushButton] = []
         self.found: tuple[StoredPrediction, ...] = ()
+        self.left_out: tuple[StoredPrediction, ...] = ()
         self._place: Place | None = None
-        self.note = Note()
+        self.note, self.others = Note(), Note(kind="warning")
         self.folder = PathPicker(
             "predictions", tooltip="Where predictions of this crop may lie (.zarr, as Predict and the command line write them)",
             placeholder="Look in a folder of predictions…",
@@ -56,7 +59,7 @@ class StoredPredictions(QWidget):
         self.progress = TaskRow()
         self._box = QVBoxLayout(self)
         self._box.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.note, self.folder, self.progress):
+        for widget in (self.note, self.others, self.folder, self.progress):
             self._box.addWidget(widget)
         self.folder.changed.connect(lambda _: self.look())
         controller.session_changed.connect(self._session_changed)
@@ -69,7 +72,7 @@ class StoredPredictions(QWidget):
     def _session_changed(self) -> None:
         place = self.controller.place if self.controller.session is not None else None
         if place is not self._place:
-            self._place, self.found = place, ()
+            self._place, self.found, self.left_out = place, (), ()
             self.look()
         self._show()
 
@@ -80,12 +83,12 @@ class StoredPredictions(QWidget):
         place = self._place
         if place is None:
             return None
-        folders, names = list(self._folders(place)), names_of(place)
+        folders, names, pixels = list(self._folders(place)), names_of(place), self._pixels(place)
 
         def work(_: Report) -> tuple[Place, tuple[StoredPrediction, ...]]:
             from napari_monusac.session.stored import find_stored
 
-            return place, find_stored(folders, names)
+            return place, find_stored(folders, names, pixels())
 
         task = Task(work)
         # a method, not a lambda: Qt drops the connection when the panel goes
@@ -108,7 +111,8 @@ class StoredPredictions(QWidget):
     def _looked(self, answer: tuple[Place, tuple[StoredPrediction, ...]]) -> None:
         place, found = answer
         if place is self._place:
-            self.found = found[:_MOST]
+            self.left_out = tuple(one for one in found if one.same_image is False)
+            self.found = tuple(one for one in found if one.same_image is not False)[:_MOST]
             self._show()
             self.looked.emit()
 
@@ -121,6 +125,7 @@ class StoredPredictions(QWidget):
         self.folder.setVisible(latest is None and not self.found)
         if latest is not None:
             self.note.say("")
+            self.others.say("")
             return
         name = self._place.name if self._place is not None else "this crop"
         self.note.say(
@@ -128,25 +133,52 @@ class StoredPredictions(QWidget):
             else f"{len(self.found)} predictions of this crop are on disk:" if self.found
             else f"No prediction of {name} is open or found on disk. Predict it (Predict), or choose where one lies:"
         )  # fmt: skip
+        self.others.say(_left_out(self.left_out), "warning")
         for at, one in enumerate(self.found):
             button = calm(QPushButton(f"Open {one.model or one.path.parent.name} of {_spoken(one.modified)}"))
             button.setToolTip(str(one.path))
-            button.clicked.connect(lambda _=False, p=one.path: self.open(p))
+            button.clicked.connect(lambda _=False, one=one: self.choose(one))
             self._box.insertWidget(1 + at, button)
             self.buttons.append(button)
 
+    def _pixels(self, place: Place) -> Callable[[], list[Pixels]]:
+        """Return what gives the pixels of the open crop, in a worker: those that are shown, or those of the file."""
+        image = canvas.find_layer(self.controller.viewer, "image")
+        data = None if not isinstance(image, Image) else image.data[0] if image.multiscale else image.data
+
+        def pixels() -> list[Pixels]:
+            from napari_monusac.io.identity import ArrayPixels
+            from napari_monusac.io.slides import open_slide
+
+            shown: list[Pixels] = [] if data is None else [ArrayPixels(data, Path(place.image))]
+            whole = data is not None and tuple(data.shape[:2]) == place.whole
+            return shown if whole else [*shown, open_slide(place.image)]
+
+        return pixels
+
     # -- opening
 
-    def open(self, path: Path) -> Task | None:
-        """Open a stored prediction: its nuclei are shown, and can be accepted."""
+    def choose(self, one: StoredPrediction) -> Task | None:
+        """Open a stored prediction; where it does not say of which image it is, ask first."""
+        if one.same_image:
+            return self.open(one.path)
+        text = f"{one.path.name} does not say of which image it is: an earlier version wrote it. Is it of this crop?"
+        answers = (("Yes, open it", lambda: self.open(one.path, unknown=True)), ("No", lambda: None))
+        self.controller.asked.emit(Question(text, answers))
+        return None
+
+    def open(self, path: Path, *, unknown: bool = False) -> Task | None:
+        """Open a stored prediction: its nuclei are shown, and can be accepted. `unknown`: whatever image it is of."""
         place, image = self._place, canvas.find_layer(self.controller.viewer, "image")
         if place is None or not isinstance(image, Image):
             return None
 
+        pixels = self._pixels(place)
+
         def work(_: Report) -> Any:
             from napari_monusac.session.stored import read_stored
 
-            return read_stored(path, place.whole, place.um_per_px, place.part)
+            return read_stored(path, place.whole, place.um_per_px, place.part, pixels(), unknown=unknown)
 
         task = Task(work)
         task.done.connect(lambda read: self._opened(place, image, *read))
@@ -168,6 +200,15 @@ def names_of(place: Place) -> list[str]:
     """Return what the store of a crop may be called: as Predict and the command line name it."""
     image = Path(place.image)
     return [place.name, place.name.replace("/", "_"), image.stem, f"{image.parent.name}__{image.name}"]
+
+
+def _left_out(others: tuple[StoredPrediction, ...]) -> str:
+    if not others:
+        return ""
+    first = f"{others[0].path.name} in {others[0].path.parent}"
+    if len(others) == 1:
+        return f"A prediction of this name is of another image and is left out: {first}."
+    return f"{len(others)} predictions of this name are of other images and are left out, such as {first}."
 
 
 def _spoken(seconds: float) -> str:

@@ -198,8 +198,8 @@ class DoctorView(QWidget):
 
         if self.model.crop is not None and self.model.crop.name == crop.name:
             move()
-        elif self.model.may_leave_crop() and (task := self.slides.open_crop(crop)) is not None:
-            task.finished.connect(move)
+        else:
+            self.model.ask_for_crop(crop, then=move)
 
     # -- marks
 

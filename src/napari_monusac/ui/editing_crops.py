@@ -101,6 +101,8 @@ class Crops(Running):
 
     def _look(self) -> None:
         """See which crop is open now; another one than before gets its own session."""
+        if self.model.holding:
+            return
         place = self._found_place()
         if place is None:
             self.leave()

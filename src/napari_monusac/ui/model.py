@@ -5,6 +5,7 @@ Panels are views on this model and hear of each other only through its signals.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +59,14 @@ class StudioModel:
         self.palette: PaletteName = "imagescope"
         self.unsaved = False
         self.last_prediction: Any = None
-        #: called before another crop takes the place of the open one; False keeps it
-        self.may_leave_crop: Any = lambda: True
-        #: the crop that was asked for last, for when the reader has decided about unsaved edits
-        self.wanted_crop: Crop | None = None
+        self._counted: tuple[Any, str] = (None, "")
+        #: asked before another crop takes the place of the open one, with what is to come then: False keeps the crop,
+        #: and what was to come is called once the reader has decided about unsaved edits
+        self.may_leave_crop: Callable[[Callable[[], object]], bool] = lambda _: True
+        #: what comes once a crop is open: the crop, and what to call
+        self._then: tuple[Crop, Callable[[], object]] | None = None
+        #: dropped layers wait for the reader's decision: what is in the viewer is not what is open
+        self.holding = False
         #: the `EditingController` of this viewer, made by `controller_of`
         self.editing: Any = None
 
@@ -70,24 +75,55 @@ class StudioModel:
         self.collection = collection
         self.collection_changed.emit(collection)
 
-    def ask_for_crop(self, crop: Crop) -> bool:
-        """Ask that a crop is opened; False where unsaved work made the user stay."""
-        self.wanted_crop = crop
-        if not self.may_leave_crop():
+    def leave_crop(self, go: Callable[[], object]) -> bool:
+        """Leave the open crop for what `go` opens: the one gate that every way to another crop goes through.
+
+        Returns
+        -------
+        bool
+            False where unsaved edits are asked about first; `go` is called later then, or never.
+        """
+        if not self.may_leave_crop(go):
             return False
-        self.wanted_crop = None
-        self.crop_asked.emit(crop)
+        go()
         return True
 
-    def leave_crop(self) -> None:
+    def tell_leaving(self) -> None:
         """Say that the layers of the open crop are about to show another one."""
         self.crop_leaving.emit()
+
+    def ask_for_crop(self, crop: Crop, then: Callable[[], object] | None = None) -> bool:
+        """Ask that a crop is opened; False where unsaved edits are asked about first. `then`: called once it is open."""
+        return self.leave_crop(lambda: self.open_crop(crop, then))
+
+    def open_crop(self, crop: Crop, then: Callable[[], object] | None = None) -> None:
+        """Open a crop without asking: for what `leave_crop` calls."""
+        self._then = (crop, then) if then is not None else None
+        self.crop_asked.emit(crop)
 
     def set_crop(self, crop: Crop | None) -> None:
         """Say which crop's layers are in the viewer now."""
         self.crop = crop
         self.last_prediction = None
+        self._counted = None, ""
         self.crop_changed.emit(crop)
+
+    def crop_shown(self, crop: Crop) -> None:
+        """Say that all layers of a crop are in the viewer: what was to come then comes now."""
+        waiting, self._then = self._then, None
+        if waiting is not None and waiting[0].name == crop.name:
+            waiting[1]()
+
+    def counted_in(self) -> str:
+        """Hash of the instance map of the prediction that is open (`nuclei_digest`); empty where none is."""
+        nuclei = self.last_prediction[1] if self.last_prediction is not None else None
+        if nuclei is None:
+            return ""
+        if self._counted[0] is not nuclei:
+            from napari_monusac.io.identity import nuclei_digest
+
+            self._counted = nuclei, nuclei_digest(nuclei.instances)
+        return self._counted[1]
 
     def neighbour(self, step: int) -> Crop | None:
         """The crop `step` places after the open one (negative: before); None past the ends or without a collection."""

@@ -39,7 +39,7 @@ def replace_crop(viewer: Any, model: StudioModel, crop: Crop, layer_data: list[A
 
     A layer that is removed and made anew costs napari half a second, one that gets other data some milliseconds.
     """
-    model.leave_crop()
+    model.tell_leaving()
     wanted = {attributes["metadata"]["monusac"]["role"]: (data, attributes) for data, attributes, _ in layer_data}
     kept: dict[str, Layer] = {}
     for layer in reversed(canvas.our_layers(viewer)):  # the topmost of a role is the one in use
@@ -61,6 +61,7 @@ def replace_crop(viewer: Any, model: StudioModel, crop: Crop, layer_data: list[A
     if nuclei is not None:
         viewer.layers.selection.active = nuclei
     model.set_crop(crop)
+    model.crop_shown(crop)
 
 
 def _can_show(layer: Layer, data: Any, attributes: dict[str, Any]) -> bool:

@@ -52,12 +52,12 @@ class ImageChoice(QWidget):
     def trouble(self) -> str:
         """Why the image cannot be predicted, or an empty string."""
         image = self.image
+        if image is not None and image in self._offered:
+            return ""
+        image = image or _shown(self.viewer)
         if image is None:
             return "Open an image first (Slides)."
-        if image in self._offered:
-            return ""
-        what = "a stack: one plane of it can be" if image.ndim > 2 else "no RGB image of 8 bits, which is what can be"
-        return f"“{image.name}” is {what} predicted."
+        return f"“{image.name}” is {_what(image)}"
 
     @property
     def several(self) -> bool:
@@ -85,6 +85,28 @@ class ImageChoice(QWidget):
     def _picked(self, index: int) -> None:
         self._chosen = self._offered[index]
         self.changed.emit()
+
+
+def _shown(viewer: Any) -> Image | None:
+    """The image that the user has before them, of whatever kind: the active one, else the topmost."""
+    images = [x for x in viewer.layers if isinstance(x, Image) and canvas.role(x) in ("", "image")]
+    active = viewer.layers.selection.active
+    return active if active in images else images[-1] if images else None
+
+
+def _what(image: Image) -> str:
+    """What an image is that cannot be predicted, and what to do."""
+    data = image.data[0] if image.multiscale else image.data
+    if image.rgb and image.ndim > 2:
+        return "a stack: one plane of it can be predicted."
+    if image.rgb:
+        return f"no RGB image of 8 bits (it has {data.dtype}), which is what can be predicted."
+    if 3 in data.shape[:-2]:
+        return (
+            "shown as separate channels, not in colour: open its file in Slides, or merge them "
+            "(right click on the layer: Merge to RGB)."
+        )
+    return "a grey image, no RGB: the models are made for H&E in colour. Open the colour image of it."
 
 
 def _predictable(viewer: Any) -> list[Image]:

@@ -102,7 +102,10 @@ def pair_of_layers(viewer: Any) -> Callable[[], CropPair] | None:
         maps = {name: None if data is None else np.array(data) for name, data in maps.items()}
     about, tables, um = predicted.metadata["monusac"], (truth.features, predicted.features), canvas.um_per_px(predicted)
 
+    whole = predicted.data
+
     def make() -> CropPair:
+        from napari_monusac.io.identity import nuclei_digest
         from napari_monusac.scoring.pairs import CropPair
 
         ignored = None if maps["ignore"] is None else np.asarray(maps["ignore"]) > 0
@@ -121,6 +124,9 @@ def pair_of_layers(viewer: Any) -> Callable[[], CropPair] | None:
             offset_px=(part[0].start, part[1].start),
             seen_as=_seen_as(about, image),
             pixels=None if image is None else lambda: pixels_of(image, part),
+            fingerprint=str(about.get("fingerprint") or ""),
+            checkpoint=str(about.get("checkpoint") or ""),
+            nuclei=nuclei_digest(whole),
         )
 
     return make
@@ -128,7 +134,7 @@ def pair_of_layers(viewer: Any) -> Callable[[], CropPair] | None:
 
 def _seen_as(about: Mapping[str, Any], image: Image | None) -> SeenAs:
     """What the open crop is to the model that predicted it (in a worker)."""
-    from napari_monusac.io.pixel_identity import pixel_fingerprint
+    from napari_monusac.io.identity import pixel_fingerprint
 
     trained_on = about.get("trained_on") or _trained_on(str(about.get("checkpoint") or ""))
     if trained_on is None:
@@ -192,6 +198,7 @@ def compare(pair: CropPair, judgements: list[Judgement], boundary_width: int = 3
     findings = find_errors(
         pair.truth, pair.prediction, pair.truth_classes, pair.prediction_classes, ignore=pair.ignore,
         confidence=pair.confidence, um_per_px=pair.um_per_px, crop=pair.crop, patient=pair.patient,
+        counted_in=pair.nuclei, fingerprint=pair.fingerprint,
     )  # fmt: skip
     judged, notes = judged_scores(pair, judgements, boundary_width)
     forgiving = None
@@ -207,7 +214,7 @@ def compare(pair: CropPair, judgements: list[Judgement], boundary_width: int = 3
         difference=difference_map(pair.truth, pair.prediction, findings, ignore=pair.ignore),
         solid=outline_map(pair.truth, pair.truth_classes, style="solid"),
         dashed=outline_map(pair.prediction, pair.prediction_classes, style="dashed"),
-        nuclei=nuclei_table(pair),
+        nuclei=nuclei_table(pair).assign(counted_in=pair.nuclei),
         judged=judged,
         notes=notes,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.core.errors import FileProblem
 from napari_monusac.ui import canvas
 from napari_monusac.ui.predicted_layers import add_prediction_layers
 from napari_monusac.ui.review_scores import ScoresView
@@ -99,7 +101,7 @@ class FolderScores(QWidget):
 
             def each(pair: Any) -> None:
                 evidence.add(pair)
-                tables.append(nuclei_table(pair))
+                tables.append(nuclei_table(pair).assign(counted_in=pair.nuclei))
 
             result = evaluate_folders(
                 collection.root, predictions, ambiguous=rule, include_training=training, each=each,
@@ -141,7 +143,7 @@ class StoredPrediction(QObject):
 
     Signals
     -------
-    shown() : its layers are there.
+    shown() : its layers are there, or there are none to be shown.
     """
 
     shown = Signal()
@@ -149,6 +151,9 @@ class StoredPrediction(QObject):
     def __init__(self, viewer: Any, model: Any, reading: Reading, progress: TaskRow) -> None:
         super().__init__(progress)
         self.viewer, self.model, self.reading, self.progress = viewer, model, reading, progress
+        #: what asks whether a prediction that does not say of which image it is may be used
+        self.asking = UnknownImage()
+        self.asking.trusted.connect(self.look)
         self._task: Task | None = None
         reading.predictions_changed.connect(self.look)
 
@@ -159,30 +164,98 @@ class StoredPrediction(QObject):
             return None
         if self._task is not None:
             self._task.stop()
-        shape = (image.data[0] if image.multiscale else image.data).shape[:2]
+        data, um_per_px = image.data[0] if image.multiscale else image.data, canvas.um_per_px(image)
+        whole = not any(image.metadata.get("monusac", {}).get("offset_px", (0, 0)))
+        trusted = self.asking.trusts(folder)
+        self.asking.hide()
 
         def work(_: Report) -> Any:
-            return read_stored(folder, crop, shape, canvas.um_per_px(image))
+            from napari_monusac.io.identity import ArrayPixels
+            from napari_monusac.io.slides import open_slide
+
+            shown = ArrayPixels(data, crop.image)
+            images = (shown,) if whole else (shown, open_slide(crop.image))
+            return read_stored(folder, crop, data.shape[:2], um_per_px, images, unknown=trusted)
 
         task = Task(work)
         self._task = task
-        task.done.connect(lambda found: self._show(task, image, found))
+        task.done.connect(lambda found: self._show(task, image, folder, found))
         return self.progress.follow(task, f"Reading the prediction of {crop.name}…")
 
-    def _show(self, task: Task, image: Any, found: Any) -> None:
+    def _show(self, task: Task, image: Any, folder: Path, found: Any) -> None:
         if self._task is not task or image not in self.viewer.layers:
             return
         self._task = None
-        if found is not None:
+        if isinstance(found, Path):
+            self.asking.ask(folder, found)
+        elif found is not None:
             add_prediction_layers(self.viewer, image, *found)
             self.model.last_prediction = found
             self.model.predicted.emit(found[0])
         self.shown.emit()
 
 
-def read_stored(folder: Any, crop: Any, shape: tuple[int, int], um_per_px: float | None) -> Any:
-    """Prediction and nuclei of a crop out of a folder, in any form; None where there is none (in a worker)."""
+class UnknownImage(QWidget):
+    """Asks whether predictions that do not say of which image they are may be used; hidden while nothing is asked.
+
+    Signals
+    -------
+    trusted() : those of the folder may be.
+    """
+
+    trusted = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder: Path | None = None
+        self._trusted: set[Path] = set()
+        self.words = Note(kind="warning")
+        self.button = QPushButton("They are of these crops: use them")
+        self.button.setToolTip(
+            "Predictions of this folder are then taken by the name of their crop, until napari is closed"
+        )
+        self.button.clicked.connect(self.trust)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.words, self.button):
+            box.addWidget(widget)
+        self.hide()
+
+    def trusts(self, folder: Path) -> bool:
+        """Whether the reader has said so of a folder."""
+        return folder in self._trusted
+
+    def ask(self, folder: Path, store: Path) -> None:
+        """Ask about a store of a folder."""
+        self._folder = folder
+        self.words.say(f"{store.name} does not say of which image it is: an earlier version wrote it.", "warning")
+        self.show()
+
+    def trust(self) -> None:
+        """Use what lies in the folder that was asked about."""
+        if self._folder is not None:
+            self._trusted.add(self._folder)
+            self.hide()
+            self.trusted.emit()
+
+
+def read_stored(
+    folder: Any, crop: Any, shape: tuple[int, int], um_per_px: float | None, images: Any = (), *, unknown: bool = True
+) -> Any:
+    """Read prediction and nuclei of a crop out of a folder, in any form (in a worker).
+
+    Returns
+    -------
+    (Prediction, Nuclei), Path or None
+        None where there is none; without `unknown`, the path of one that does not say of which image it is.
+
+    Raises
+    ------
+    MonusacError
+        A file is damaged, or the prediction is of another image.
+    """
     from napari_monusac.core.prediction import Prediction
+    from napari_monusac.io.identity import check_image
     from napari_monusac.io.store import read_prediction
     from napari_monusac.masks.instances import Nuclei
     from napari_monusac.scoring.folders import FolderPairs
@@ -194,11 +267,22 @@ def read_stored(folder: Any, crop: Any, shape: tuple[int, int], um_per_px: float
     if path is None:
         return None
     stored = predictions.read(path, shape)
+    if stored.info is not None and images and check_image(path, stored.info, *images).same is None and not unknown:
+        return path
+    _check_numbers(path, stored.instances)
     nuclei = Nuclei(stored.instances.astype(np.int32), _table(stored, um_per_px), um_per_px, stored.offset_px)
     if path.suffix == ".zarr":
         return read_prediction(path), nuclei
     semantic, ternary = _certain(stored)
     return Prediction(semantic, ternary, um_per_px, stored.offset_px, checkpoint=stored.checkpoint), nuclei
+
+
+def _check_numbers(path: Path, instances: Any) -> None:
+    """Refuse maps whose tables by number would fill the memory."""
+    highest = int(instances.max(initial=0))
+    if highest > 4 * instances.size + 1024:
+        problem = f"numbers a nucleus {highest} in a map of {instances.size} px"
+        raise FileProblem(path, problem, "number its nuclei 1, 2, 3 ... without large gaps")
 
 
 def _table(stored: Any, um_per_px: float | None) -> Any:

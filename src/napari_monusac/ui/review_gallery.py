@@ -42,6 +42,8 @@ class Place:
         Its numbers in the two maps.
     words : str
         Its classes.
+    counted_in : str
+        Hash of the instance map that `prediction_id` counts in; empty where that is not known.
     """
 
     crop: str
@@ -50,6 +52,7 @@ class Place:
     truth_id: int | None
     prediction_id: int | None
     words: str
+    counted_in: str = ""
 
 
 def places_of(nuclei: Any, most: int = MOST) -> list[Place]:
@@ -61,7 +64,8 @@ def places_of(nuclei: Any, most: int = MOST) -> list[Place]:
         words = names[0] if true == predicted else f"{names[0]} →\n{names[1]}"
         ids = [None if r[k] is None or r[k] != r[k] else int(r[k]) for k in ("truth_id", "prediction_id")]
         box = (int(r["y0"]), int(r["x0"]), int(r["y1"]), int(r["x1"]))
-        places.append(Place(str(r["crop"]), (float(r["y"]), float(r["x"])), box, ids[0], ids[1], words))
+        at = float(r["y"]), float(r["x"])
+        places.append(Place(str(r["crop"]), at, box, ids[0], ids[1], words, str(r.get("counted_in") or "")))
     return places
 
 
@@ -151,7 +155,10 @@ def pictures_of(places: list[Place], review: CropReview | None, collection: Any,
         crops.setdefault(place.crop, []).append(at)
     pairs = None
     for name, numbers in crops.items():
+        counted_in = {places[at].counted_in for at in numbers}
         pair = review.pair if review is not None and review.pair.crop == name else None
+        if pair is not None and counted_in != {pair.nuclei}:
+            pair = None  # another prediction is open than the one that was scored
         if pair is None and collection is not None and predictions is not None:
             pairs = pairs or FolderPairs(collection, PredictionFolder(predictions))
             crop = collection.crop(name)
@@ -179,7 +186,7 @@ def picture_of(place: Place, pixels: Any, pair: Any, palette: Any) -> Any:
         (place.truth_id, pair.truth, pair.truth_classes, "solid"),
         (place.prediction_id, pair.prediction, pair.prediction_classes, "dashed"),
     ):
-        if label is None:
+        if label is None or (style == "dashed" and place.counted_in != pair.nuclei):
             continue
         mask = (np.asarray(instances[part]) == label).astype(np.int32)
         number = int(classes.get(label, NucleusClass.UNCLASSIFIED))

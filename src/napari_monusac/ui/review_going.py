@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_monusac.core.errors import MonusacError
 from napari_monusac.scoring.finding import Finding
 from napari_monusac.ui import canvas
 from napari_monusac.ui.review_frames import Frames, zoom_for
+from napari_monusac.ui.work import error_line
 
 if TYPE_CHECKING:
     from napari_monusac.ui.review_data import CropReview
@@ -88,9 +90,18 @@ class Going(QObject):
         here, collection = self.model.crop, self.model.collection
         if not place.crop or here is None or place.crop == here.name or collection is None:
             return False
-        self.awaited = place
-        if not self.model.ask_for_crop(collection.crop(place.crop)):
-            self.awaited = None
+        try:
+            crop = collection.crop(place.crop)
+        except MonusacError as error:
+            self.model.tell(error_line(error), "warning")
+            return True
+
+        def go() -> None:
+            self.awaited = place
+            self.model.open_crop(crop)
+
+        self.awaited = None
+        self.model.leave_crop(go)
         return True
 
     def _finding_of(self, place: Any) -> Finding | None:
@@ -98,8 +109,12 @@ class Going(QObject):
         if isinstance(place, Finding):
             return place
         review = self._review()
-        for f in review.findings if review is not None else ():
-            if place.truth_id in f.truth_ids or (place.truth_id is None and place.prediction_id in f.prediction_ids):
+        if review is None:
+            return None
+        # numbers of another prediction say nothing about this one
+        predicted = place.prediction_id if place.counted_in == review.pair.nuclei else None
+        for f in review.findings:
+            if place.truth_id in f.truth_ids or (place.truth_id is None and predicted in f.prediction_ids):
                 return f
         return None
 

@@ -212,6 +212,10 @@ class Judging(QWidget):
         if not f.prediction_ids:
             self.message.say("The model found no nucleus here: there is nothing to accept.", "hint")
             return
+        other = self.reading.other_prediction(f)
+        if other:
+            self.message.say(other, "warning")
+            return
         if not self.controller.ready_prediction():
             self.message.say("Predict this crop first (Predict); then its nuclei can be accepted.", "hint")
             return

@@ -45,7 +45,7 @@ _WHY_NOTHING = "Nothing to show yet: needs a crop with labels and a prediction."
 #: After a threshold or an edit the scores follow this long after the last one.
 _SETTLE_MS = 150
 #: What stands above and below the lists and should be in sight with them, px.
-_AROUND_ERRORS_PX, _AROUND_QUEUE_PX = 500, 560
+_AROUND_ERRORS_PX, _AROUND_QUEUE_PX = 500, 594
 _CLASS_KEYS = ("1", "2", "3", "4")
 
 
@@ -111,7 +111,7 @@ class ReviewPanel(QWidget):
         self._build_pages()
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
-        for widget in (self.start, self.predictions, self.progress, self.looking_section, self.tabs,
+        for widget in (self.start, self.predictions, self.stored.asking, self.progress, self.looking_section, self.tabs,
                        *self.pages.values(), self.judging_part, Section("Keys", key_list(), opened=False)):  # fmt: skip
             box.addWidget(widget)
         box.addStretch(1)

@@ -90,6 +90,9 @@ class QueueView(QWidget):
             header.setSectionResizeMode(i, stretch)
             if width:
                 header.resizeSection(i, width)
+        self.anew = calm(QPushButton("Build the queue anew"))
+        self.anew.setToolTip("Look through the predictions again; what you looked at stays so where it is found again")
+        self.anew.clicked.connect(lambda: self.open(anew=True))
         self.previous, self.next = calm(QPushButton("◀ Previous (P)")), calm(QPushButton("Next (N) ▶"))
         self.after = column(
             self.bar,
@@ -99,6 +102,7 @@ class QueueView(QWidget):
             self.open_only,
             self.table,
             row(self.previous, self.next),
+            self.anew,
         )
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
@@ -165,13 +169,14 @@ class QueueView(QWidget):
             box.blockSignals(False)
         self._show_progress()
 
-    def open(self) -> Task | None:
-        """Open the queue in the background; it is built when there is none."""
-        task = self.reading.open_session()
+    def open(self, *, anew: bool = False) -> Task | None:
+        """Open the queue in the background; it is built when there is none, or `anew`."""
+        task = self.reading.open_session(anew=anew)
         if task is None:
             return None
-        self.start.setEnabled(False)
-        task.finished.connect(lambda: self.start.setEnabled(True))
+        for button in (self.start, self.anew):
+            button.setEnabled(False)
+        task.finished.connect(lambda: [button.setEnabled(True) for button in (self.start, self.anew)])
         return self.progress.follow(task, "Opening the queue…")
 
     def _filter(self) -> None:

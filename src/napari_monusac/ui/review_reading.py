@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 #: Where reviews go whose predictions lie in no folder, beside the folder of runs.
 REVIEWS = "napari-monusac-reviews"
+OTHER_PREDICTION = (
+    "This nucleus was found in another prediction than the one that is open. Choose the folder of predictions again, or "
+    "build the queue anew."
+)
 
 
 class Reading(QObject):
@@ -94,8 +98,8 @@ class Reading(QObject):
 
     # -- the queue
 
-    def open_session(self) -> Task | None:
-        """Return a task (not started) that opens the queue of the folder, and builds it if there is none yet."""
+    def open_session(self, *, anew: bool = False) -> Task | None:
+        """Return a task (not started) that opens the queue of the folder, and builds it if there is none or `anew`."""
         collection, predictions, reader = self.model.collection, self.predictions, self.reader
         if collection is None or predictions is None or not reader:
             return None
@@ -104,7 +108,7 @@ class Reading(QObject):
             from napari_monusac.session.review_session import ReviewSession
 
             return ReviewSession.open(
-                collection.root, predictions, reader,
+                collection.root, predictions, reader, anew=anew,
                 progress=lambda done, total, name: report(done / max(1, total), f"Looking through {name}"),
                 should_stop=lambda: report.stopping,
             )  # fmt: skip
@@ -114,6 +118,7 @@ class Reading(QObject):
                 self.session, self._log = session, session.log
                 self.session_changed.emit()
                 self.changed.emit()
+                self.said.emit(" ".join(session.notes), "hint")
 
         task = Task(work)
         task.done.connect(opened)
@@ -159,12 +164,16 @@ class Reading(QObject):
         if not self.reader:
             self.said.emit("Give your name first: it stands on every judgement.", "warning")
             return False
+        other = self.other_prediction(finding)
+        if other:
+            self.said.emit(other, "warning")
+            return False
         log = self.log()
         if log is None:
             return False
         try:
             log.judge(finding, verdict, chosen_class=chosen_class, note=note, truth_sha256=self._truth_hash(),
-                      fingerprint=self._fingerprint())  # fmt: skip
+                      fingerprint=finding.fingerprint)  # fmt: skip
             if self.session is not None and finding.key in self.session.queue.items:
                 self.session.queue.mark(finding.key)
         except MonusacError as error:
@@ -187,13 +196,17 @@ class Reading(QObject):
             self.changed.emit()
         return judgement
 
+    def other_prediction(self, finding: Finding) -> str:
+        """Why an error is not one of the prediction that is open: found in another one, or crop. Empty where it is."""
+        crop = self.model.crop
+        if crop is not None and finding.crop not in ("", crop.name):
+            return f"This nucleus lies in {finding.crop}, {crop.name} is open: go to it first."
+        here = self.model.counted_in()
+        return OTHER_PREDICTION if here and finding.counted_in not in ("", here) else ""
+
     def _truth_hash(self) -> str:
         from napari_monusac.session.workplace import content_of, sha256
 
         crop = self.model.crop
         there = crop is not None and crop.annotation is not None and crop.annotation.exists()
         return sha256(content_of(crop.annotation)) if there else ""
-
-    def _fingerprint(self) -> str:
-        latest = self.model.last_prediction
-        return str(latest[0].fingerprint) if latest is not None else ""

@@ -136,14 +136,21 @@ class SlidesPanel(QWidget):
 
         task = Task(read)
 
-        def done(collection: Collection) -> None:
+        def take(collection: Collection) -> None:
             same = collection.find(self.model.crop.image) if self.model.crop is not None else None
             if not then_first and same is not None:
                 self.model.crop = same  # the same layers, of another patient perhaps
             self.model.set_collection(collection)
             first = next((c for c in collection.crops if c.image is not None), None)
             if then_first and first is not None:
-                self.model.ask_for_crop(first)
+                self.model.open_crop(first)
+
+        def done(collection: Collection) -> None:
+            here = self.model.collection
+            if then_first and not self.model.leave_crop(lambda: take(collection)) and here is not None:
+                self.folder.set_path(here.root)  # still that one, until the reader has decided
+            elif not then_first:
+                take(collection)  # its crop is in the viewer already
 
         task.done.connect(done)
         return self.opening.follow(task, "Looking through the folder…")

@@ -72,6 +72,8 @@ class Studio(QWidget):
         self.viewer, self.model = napari_viewer, studio_model(napari_viewer)
         self.panels: dict[str, QWidget] = {}
         self._sized = False
+        #: layers of another image that were dropped while there are unsaved edits
+        self._held: list[Any] = []
         self._activity: Activity | None = None
         self._build()
         canvas.show_scale(napari_viewer)
@@ -206,8 +208,41 @@ class Studio(QWidget):
     def _inserted(self, event: Any) -> None:
         """A layer came in, perhaps by File > Open or a drop: list its collection, show its crop."""
         show_outlines(event.value)
-        self._take_layer(event.value)
+        if not self._hold(event.value):
+            self._take_layer(event.value)
         self._layers_changed()
+
+    def _hold(self, layer: Any) -> bool:
+        """Whether a layer that came in over a crop with unsaved edits waits until the reader has decided about them."""
+        controller, about = self.model.editing, layer.metadata.get("monusac", {})
+        session = controller.session if controller is not None else None
+        if session is None or controller.place is None or about.get("image") in (None, controller.place.image):
+            return False
+        if not self._held:
+            controller.adopt()
+            former = controller.layers is not None and controller.layers.get("nuclei") is not None
+            if about.get("role") != "image" or not session.unsaved or not former:
+                return False
+            self.model.holding = True
+            QTimer.singleShot(0, self._ask_about_held)  # once all of its layers are in
+        self._held.append(layer)
+        return True
+
+    def _ask_about_held(self) -> None:
+        held, self._held = self._held, []
+        for layer in held:
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        self.model.holding = False
+
+        def go() -> None:
+            for layer in canvas.our_layers(self.viewer):
+                self.viewer.layers.remove(layer)
+            for layer in held:
+                self.viewer.add_layer(layer)
+            self.viewer.reset_view()
+
+        self.model.leave_crop(go)
 
     def _take_layer(self, layer: Any) -> None:
         about = layer.metadata.get("monusac", {})

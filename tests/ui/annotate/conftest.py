@@ -212,7 +212,7 @@ def hand(bench, qtbot):
     if state.crop is first and canvas.find_layer(viewer, "nuclei") is not None:
         controller.open_again("discard")
     else:
-        kept, state.may_leave_crop = state.may_leave_crop, lambda: True
+        kept, state.may_leave_crop = state.may_leave_crop, lambda _: True
         state.ask_for_crop(first)
         state.may_leave_crop = kept
     until(lambda: controller.session is not None and controller.session is not old)

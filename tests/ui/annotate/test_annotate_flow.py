@@ -11,6 +11,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_monusac.ui import annotate_settings, canvas
+from napari_monusac.ui.review_gallery import Place
 
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
 
@@ -124,6 +125,65 @@ def test_leaving_asks_and_each_answer_does_what_it_says(hand, until, settle):
     path = first.annotation
     assert path.read_bytes() != before
     path.write_bytes(before)
+
+
+def test_every_way_to_another_crop_asks_and_opens_the_right_one(hand, viewer, until):
+    """The doctor's table, an item of Review, a folder: "Save and go on" opens what was asked for, and goes there."""
+    from types import SimpleNamespace
+
+    model, slides, review = hand.studio.model, hand.studio.panels["Slides"], hand.studio.panels["Review"]
+    first, second, third = model.collection.crops[:3]
+    path, before = first.annotation, first.annotation.read_bytes()
+    # what was asked for and not gone to before is of no matter
+    edit(hand)
+    model.ask_for_crop(second)
+    answer(hand, "Stay")
+    finding = SimpleNamespace(image=third.name, at=(20.0, 30.0), nuclei=())
+    slides.doctor._go_to_finding(SimpleNamespace(data=lambda _: finding))
+    assert model.crop is first
+    assert "unsaved edits" in hand.panel.question.text.text()
+    answer(hand, "Save and go on")
+    until(lambda: model.crop is third and hand.session is not None)
+    assert path.read_bytes() != before
+    image = canvas.find_layer(viewer, "image")
+    until(lambda: np.allclose(viewer.scene.camera.center[-2:], image.data_to_world((20.0, 30.0))[-2:], atol=1))
+    # Review: an item of another crop
+    edit(hand)
+    place = Place(second.name, (20.0, 20.0), (10, 10, 30, 30), None, None, "")
+    review.going.go_to(place)
+    assert model.crop is third
+    assert review.going.awaited is None, "nothing is waited for until the reader has decided"
+    answer(hand, "Leave")
+    until(lambda: model.crop is second and hand.session is not None)
+    # another folder: the list stays the old one until then
+    edit(hand)
+    kept = model.collection
+    task = slides.open_folder(second.image.parent)
+    done = []
+    task.finished.connect(lambda: done.append(True))
+    until(lambda: done)
+    assert model.collection is kept
+    answer(hand, "Stay")
+    assert model.crop is second
+    path.write_bytes(before)
+
+
+def test_a_dropped_image_waits_until_the_reader_has_decided(hand, viewer, until):
+    model = hand.studio.model
+    first, second = model.crop, model.collection.crops[1]
+    label = edit(hand)
+    session, layers = hand.session, set(canvas.our_layers(viewer))
+    for again in range(2):
+        viewer.open(str(second.image), plugin="napari-monusac")
+        until(lambda: hand.panel.question.buttons)
+        assert hand.session is session
+        assert set(canvas.our_layers(viewer)) == layers
+        assert model.crop is first
+        answer(hand, ("Stay", "Leave")[again])
+    until(lambda: model.crop is not first and hand.session not in (None, session))
+    assert hand.controller.place.image == str(second.image)
+    assert {x.metadata["monusac"]["image"] for x in canvas.our_layers(viewer)} == {str(second.image)}
+    assert label
 
 
 def test_closing_the_window_asks_and_nothing_is_lost(hand, until):
@@ -497,7 +557,7 @@ def test_a_crop_without_labels_is_begun_by_a_button(hand, viewer, until, tmp_pat
     try:
         bare = type(crop)(**{**{f: getattr(crop, f) for f in crop.__dataclass_fields__}, "annotation": None})
         hand.controller.leave()
-        model.may_leave_crop, kept = (lambda: True), model.may_leave_crop
+        model.may_leave_crop, kept = (lambda _: True), model.may_leave_crop
         model.ask_for_crop(bare)
         model.may_leave_crop = kept
         until(lambda: model.crop is bare and hand.session is None)

@@ -9,7 +9,8 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.io.store import write_prediction
+from napari_monusac.io.identity import ArrayPixels, ImageIdentity
+from napari_monusac.io.store import PredictionIdentity, write_prediction
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.ui import canvas
 
@@ -25,6 +26,15 @@ def maps_of(instances, classes):
     return semantic, np.stack([instances == 0, instances > 0, np.zeros(instances.shape, bool)]).astype(np.float32)
 
 
+def identity_of(hand, image):
+    """Of the open crop's pixels, or of those of another image of its size."""
+    pixels = canvas.find_layer(hand.viewer, "image").data
+    found = ImageIdentity.of(ArrayPixels(pixels if image == "this" else pixels[::-1]))
+    return PredictionIdentity(
+        image=found.sample, pixels=found.whole, weights="w", region=(0, 0, *pixels.shape[:2]), um_per_px=UM, flips=False
+    )
+
+
 @pytest.fixture
 def stored(hand, until):
     """Stores what the crop's truth would be as a prediction of twice the pixel size, and takes the nuclei away."""
@@ -34,12 +44,13 @@ def stored(hand, until):
     classes = {k: r.class_id for k, r in session.rows.items() if r.plane == "nuclei"}
     made = {}
 
-    def make(um=UM, step=1, name=None):
+    def make(um=UM, step=1, name=None, image="this"):
         instances = np.ascontiguousarray(truth[::step, ::step])
         prediction = Prediction(*maps_of(instances, classes), um, checkpoint="runs/run-8/best.safetensors")
         nuclei = instances_from_maps(prediction.semantic, prediction.ternary, um_per_px=um)
         path = folder / f"{name or hand.studio.model.crop.name}.zarr"
-        write_prediction(prediction, path, instances=nuclei.instances, table=nuclei.table)
+        identity = None if image is None else identity_of(hand, image)
+        write_prediction(prediction, path, instances=nuclei.instances, table=nuclei.table, identity=identity)
         made["nuclei"] = nuclei
         return path
 
@@ -104,6 +115,35 @@ def test_another_scale_lands_in_its_place(hand, viewer, stored, until):
     assert shown.data.shape == truth.shape
     assert ((shown.data > 0) == (truth > 0)).mean() > 0.95
     assert hand.controller.ready_prediction()
+
+
+def test_a_prediction_of_another_image_of_this_name_and_size_is_left_out_and_said(hand, stored, until):
+    make, _, _ = stored
+    path = make(image="another")
+    assert not offers(hand, until)
+    widget = hand.panel.accepting.stored
+    assert "of another image" in widget.others.text()
+    widget.open(path)
+    until(lambda: "other pixels" in widget.progress.label.text())
+    assert hand.studio.model.last_prediction is None
+
+
+def test_a_prediction_of_an_unknown_image_is_opened_once_the_reader_says_so(hand, stored, until):
+    make, _, made = stored
+    path = make(image=None)
+    (button,) = offers(hand, until)
+    button.click()
+    question = hand.panel.question
+    assert "does not say of which image" in question.text.text()
+    assert hand.studio.model.last_prediction is None
+    next(b for b in question.buttons if b.text() == "No").click()
+    widget = hand.panel.accepting.stored
+    widget.open(path)
+    until(lambda: "does not say of which image" in widget.progress.label.text())
+    button.click()
+    next(b for b in question.buttons if b.text() == "Yes, open it").click()
+    until(lambda: hand.studio.model.last_prediction is not None)
+    assert len(hand.studio.model.last_prediction[1]) == len(made["nuclei"])
 
 
 def test_one_that_does_not_fit_is_said_in_one_line(hand, stored, until):

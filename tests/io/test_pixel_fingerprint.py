@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_monusac.io.pixel_identity import image_identity, pixel_fingerprint
+from napari_monusac.io.identity import ArrayPixels, ImageIdentity, pixel_fingerprint
 
 
 def reader(image, read=None):
@@ -60,4 +60,4 @@ def test_the_identity_of_stored_predictions_is_what_it_was(tmp_path):
     for y, x in ((118, 0), (43, 0), (43, 0), (193, 0), (193, 0)):
         digest.update(image[y : y + 64, x : x + 50].tobytes())
     digest.update(b"77")
-    assert image_identity((300, 50), reader(image), path) == f"300x50-{digest.hexdigest()}"
+    assert ImageIdentity.of(ArrayPixels(image, path)).sample == f"300x50-{digest.hexdigest()}"
