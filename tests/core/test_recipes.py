@@ -141,3 +141,15 @@ def test_names_and_notes_do_not_count_in_the_fingerprint():
     r = load_recipe("run-8")
     assert r.with_values(name="mine", note="x", title="y").fingerprint() == r.fingerprint()
     assert r.with_values(lr=2e-4).fingerprint() != r.fingerprint()
+
+
+@pytest.mark.parametrize("word", ["um_per_px=median", "um_per_px=none", "um_per_px="])
+def test_a_scale_left_to_the_crops_is_spelled_out_in_the_file(tmp_path, word):
+    recipe = load_recipe("run-8").with_settings([word])
+    assert recipe.um_per_px is None
+    assert recipe.fingerprint() != load_recipe("run-8").fingerprint()
+    file = tmp_path / "mine.toml"
+    file.write_text(recipe.to_toml(), "utf-8")
+    assert 'um_per_px = "median"' in file.read_text("utf-8")
+    assert load_recipe(file) == recipe
+    assert all(load_recipe(n).um_per_px == 0.25 for n in recipe_names()), "MoNuSAC's 40x, as before"
