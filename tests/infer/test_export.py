@@ -35,8 +35,8 @@ def test_onnx_answers_as_torch_and_says_what_it_is(checkpoint: Path, tissue: np.
     np.testing.assert_allclose(
         json.loads(said["normalisation"])["mean"], 255 * np.array([0.485, 0.456, 0.406]), rtol=1e-4
     )
-    # raw pixels in, probabilities out, at a size that the exporter has not seen
-    image = tissue[:96, :160]
+    # raw pixels in, probabilities out, at a size that the exporter has not seen; a smaller one would be framed by predict
+    image = tissue[:288, :256]
     semantic, ternary = session.run(None, {"image": image.transpose(2, 0, 1)[None].astype(np.float32)})
     expected = predict(image, checkpoint, um_per_px=0.25, device="cpu", precision="float32")
     np.testing.assert_allclose(semantic[0], expected.semantic, atol=1e-4)
