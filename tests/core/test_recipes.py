@@ -183,3 +183,15 @@ def test_values_that_are_too_large_together_are_refused(settings, word):
     for one in settings:
         if one != "steps_per_epoch=1000000":
             assert load_recipe("run-8").with_settings([one, "batch_size=1"])
+
+
+@pytest.mark.parametrize("word", ["um_per_px=median", "um_per_px=none", "um_per_px="])
+def test_a_scale_left_to_the_crops_is_spelled_out_in_the_file(tmp_path, word):
+    recipe = load_recipe("run-8").with_settings([word])
+    assert recipe.um_per_px is None
+    assert recipe.fingerprint() != load_recipe("run-8").fingerprint()
+    file = tmp_path / "mine.toml"
+    file.write_text(recipe.to_toml(), "utf-8")
+    assert 'um_per_px = "median"' in file.read_text("utf-8")
+    assert load_recipe(file) == recipe
+    assert all(load_recipe(n).um_per_px == 0.25 for n in recipe_names()), "MoNuSAC's 40x, as before"

@@ -48,8 +48,8 @@ def test_onnx_answers_as_torch_and_says_what_it_is(checkpoint: Path, tissue: np.
         Path(napari_monusac.__file__).parent,
     ):
         assert str(local).encode() not in content, "nothing of this machine goes out with a model"
-    # raw pixels in, probabilities out, at a size that the exporter has not seen
-    image = tissue[:96, :160]
+    # raw pixels in, probabilities out, at a size that the exporter has not seen; a smaller one would be framed by predict
+    image = tissue[:288, :256]
     semantic, ternary = session.run(None, {"image": image.transpose(2, 0, 1)[None].astype(np.float32)})
     expected = predict(image, checkpoint, um_per_px=0.25, device="cpu", precision="float32")
     np.testing.assert_allclose(semantic[0], expected.semantic, atol=1e-4)

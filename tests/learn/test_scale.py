@@ -169,3 +169,37 @@ def test_a_checkpoint_of_before_still_loads_and_a_run_of_before_is_told(tmp_path
     before = {k: v for k, v in new.items() if k not in {"scale_source", "device", "precision"}}
     assert CheckpointMetadata.model_validate(before).um_per_px == 0.25
     assert CheckpointMetadata.model_validate(before).scale_source == ""
+
+
+def test_training_and_prediction_measure_the_stain_on_the_same_pixels(tmp_path):
+    """A crop that is largely glass with a blot of another colour: what is sampled decides what is measured."""
+    from napari_monusac.learn.engine import Engine
+    from napari_monusac.learn.plan import Expected, plan_tiles
+    from napari_monusac.learn.source import array_source
+
+    name = _write(tmp_path, "AA", 0.125)
+    file = next(tmp_path.rglob("*.tif"))
+    rng = np.random.default_rng(0)
+    big = np.full((1400, 1500, 3), 245, np.uint8)
+    amounts = rng.gamma(2.0, 0.4, (700, 800, 2))
+    from napari_monusac.learn.stain import REFERENCE_STAINS
+
+    big[:700, :800] = np.clip(240 * np.exp(-(amounts @ (0.7 * REFERENCE_STAINS))), 0, 255)
+    big[1000:1100, 1200:1300] = (90, 20, 30)
+    tifffile.imwrite(file, big, photometric="rgb")
+    seen: list[np.ndarray] = []
+
+    class Spy(Engine):
+        name, batch_size = "spy", 1
+
+        def run(self, tiles):
+            seen.append(tiles)
+            return np.zeros((len(tiles), 8, *tiles.shape[1:3]), np.float32)
+
+    crop = _store(tmp_path, 0.25, stain="normalise").get(name)
+    own = _store(tmp_path, 0.25, stain="normalise").own(name)
+    np.testing.assert_array_equal(own.image, big)
+    plan = plan_tiles(array_source(big, 0.125), Expected(0.25, 3, 256, normalise_stain=True), lambda _: Spy())
+    predicted = plan.source.read(0, 0, *plan.source.shape)
+    np.testing.assert_array_equal(crop.image, predicted)
+    assert np.abs(crop.image[:300, :300].astype(int) - big[:600:2, :600:2]).mean() > 5, "it was normalised"

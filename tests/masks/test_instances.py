@@ -168,8 +168,36 @@ def test_a_nucleus_that_only_the_ternary_head_sees() -> None:
     assert iou_of_each(instances, found.instances)[0] > 0.95
     assert found.table.loc[0, "class"] == "Neutrophil"  # never background
     assert found.table.loc[0, "disagreement"] > 0.8
+    assert found.table.loc[0, "p_semantic"] == pytest.approx(0.1)
     nothing = one_hot(np.zeros((60, 60), int), 5)
     assert instances_from_maps(nothing, one_hot(ternary_of(instances, 3), 3)).table.loc[0, "class"] == "Unclassified"
+
+
+@pytest.mark.parametrize(
+    ("background", "threshold", "name"),
+    [
+        (0.99, None, "Unclassified"),
+        (0.96, None, "Unclassified"),
+        (0.94, None, "Macrophage"),
+        (0.4, None, "Macrophage"),
+        (0.99, 0.0, "Macrophage"),
+        (0.4, 0.7, "Unclassified"),
+    ],
+)
+def test_a_nucleus_that_the_semantic_head_denies_is_unclassified(background, threshold, name) -> None:
+    instances = np.zeros((60, 60), np.int32)
+    instances[disk((30, 30), 12)] = 1
+    semantic = np.zeros((5, 60, 60), np.float32)
+    semantic[0], semantic[4] = background, 1 - background
+    more = {} if threshold is None else {"class_threshold": threshold}
+    found = instances_from_maps(semantic, one_hot(ternary_of(instances, 3), 3), **more)
+    (row,) = found.table.itertuples()
+    assert found.table.loc[0, "class"] == name
+    assert row.p_semantic == pytest.approx(1 - background, abs=1e-5)
+    assert row.p_macrophage == pytest.approx(1.0), "what the head would say is kept"
+    assert found.class_map[30, 30] == (255 if name == "Unclassified" else 4)
+    with pytest.raises(ShapeError, match="class_threshold"):
+        instances_from_maps(semantic, one_hot(ternary_of(instances, 3), 3), class_threshold=1.5)
 
 
 def soft_maps(instances: np.ndarray, kinds: np.ndarray, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -67,7 +67,7 @@ AMBIGUOUS = "Ambiguous"
 IGNORE_INDEX = 255
 #: A nucleus of which the semantic head sees less than this (mean probability of any class over it) is unclassified: what
 #: it would be called is read off the noise beside a certain background.
-CLASS_THRESHOLD = 0.1
+CLASS_THRESHOLD = 0.05
 
 #: The name of regions that the user wants left out of maps: kept in the file, neither a nucleus nor Ambiguous.
 IGNORED = "Ignored"
