@@ -73,6 +73,8 @@ def _nuclei(source: Path, to: str, out: Path, parent: bool) -> tuple[list[Path],
             if stopping():
                 raise Cancelled(f"{count} images are written to {out}")
             step(count, item.name)
+            for note in item.annotation.notes:
+                tell(f"{item.name}: {note}")
             if to == "coco":
                 held.append(item)
             else:

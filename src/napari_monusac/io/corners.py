@@ -78,7 +78,7 @@ def centre_outline(parts: Sequence[Part]) -> Outline:
             for part in parts:
                 found = filled(to_centres(bridged(part)) - low)[: size[0], : size[1]]
                 mask[: found.shape[0], : found.shape[1]] |= found
-            return _through_border(mask) + low
+            return np.asarray(_through_border(mask) + low, np.float64)
     return to_centres(united(parts))
 
 
