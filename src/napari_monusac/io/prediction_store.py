@@ -183,7 +183,10 @@ class PredictionStore:
         if labels is None:
             return None
         with self._damage_told("nuclei"):
-            return np.asarray(labels[y : y + height, x : x + width], np.int32)
+            values = np.asarray(labels[y : y + height, x : x + width], np.int32)
+            if values.min(initial=0) < 0:
+                raise ValueError(f"the number {values.min()}")
+            return values
 
     @contextmanager
     def _damage_told(self, what: str) -> Iterator[None]:

@@ -15,6 +15,7 @@ from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.identity import Pixels, check_image, match_image
 from napari_monusac.io.rescale import ImageFrame, maps_on_image, nuclei_on_image
 from napari_monusac.masks.instances import Nuclei, instances_from_maps
+from napari_monusac.scoring.lookup import paint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,20 +226,21 @@ def _nuclei(
     labels: NDArray[np.int32], table: pd.DataFrame, um_per_px: float | None, offset_px: tuple[int, int]
 ) -> Nuclei:
     """Number the nuclei that are there 1..n, and bring places and sizes of the table to the crop's px."""
-    areas = np.bincount(labels.ravel(), minlength=int(table["label"].max() if len(table) else 0) + 1)
-    table = table[[0 < int(k) < areas.size and areas[int(k)] > 0 for k in table["label"]]].reset_index(drop=True)
-    old = table["label"].to_numpy(np.intp)
-    numbers = np.zeros(areas.size, np.int32)
-    numbers[old] = np.arange(1, len(old) + 1)
-    instances = numbers[labels]
-    table = table.assign(label=np.arange(1, len(old) + 1), area_px=areas[old])
+    ids, sizes = np.unique(labels[labels > 0], return_counts=True)
+    table = table[np.isin(table["label"], ids)].reset_index(drop=True)
+    old = table["label"].to_numpy(np.int64)
+    order = np.argsort(old)
+    numbers = np.arange(1, len(old) + 1, dtype=np.int32)
+    instances = paint(labels, old[order], numbers[order])
+    areas = sizes[np.searchsorted(ids, old)]
+    table = table.assign(label=numbers, area_px=areas)
     if "area_um2" in table:
-        table["area_um2"] = areas[old] * um_per_px**2 if um_per_px else np.nan
+        table["area_um2"] = areas * um_per_px**2 if um_per_px else np.nan
     for axis, name in enumerate(("centroid_y", "centroid_x")):
         if name in table and len(old):
             places = np.broadcast_to(
                 np.arange(labels.shape[axis]).reshape((-1, 1) if axis == 0 else (1, -1)), labels.shape
             )
             sums = np.bincount(instances.ravel(), places.ravel(), len(old) + 1)
-            table[name] = sums[1:] / areas[old]
+            table[name] = sums[1:] / areas
     return Nuclei(instances, table, um_per_px, offset_px)
