@@ -28,7 +28,7 @@ import tifffile
 from skimage import draw
 from skimage.segmentation import find_boundaries
 
-from napari_monusac.io.annotations import read_annotation
+from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.ternary import ternary_map
 

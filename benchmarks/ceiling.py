@@ -20,8 +20,8 @@ import numpy as np
 from skimage.measure import label
 from skimage.segmentation import watershed
 
-from napari_monusac.io.annotations import read_annotation
-from napari_monusac.io.collection import open_collection
+from napari_monusac.io.annotations.files import read_annotation
+from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.ternary import ternary_map

@@ -32,13 +32,13 @@ import pandas as pd
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
-from napari_monusac.io.annotations import read_annotation
+from napari_monusac.editing.rows import NucleusRow
+from napari_monusac.editing.session import EditingSession
+from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.masks.polygons import polygons_from_instances
 from napari_monusac.masks.rasterize import label_maps
-from napari_monusac.scoring.matching import match_instances
-from napari_monusac.scoring.panoptic import panoptic_quality
-from napari_monusac.session.rows import NucleusRow
-from napari_monusac.session.session import EditingSession
+from napari_monusac.scoring.matching.matching import match_instances
+from napari_monusac.scoring.metrics.panoptic import panoptic_quality
 
 DECIDE, POINT, KEY, PRESS = 1.35, 1.1, 0.28, 0.1
 #: Where the reader may put the slider.
@@ -338,7 +338,7 @@ def load(given: argparse.Namespace) -> tuple[np.ndarray, dict[int, int], np.ndar
         maps = label_maps(annotation, shape)
         classes = {k: int(n.nucleus_class) for k, n in enumerate(annotation.nuclei, 1) if (maps.instances == k).any()}
         return maps.instances, classes, *spoilt(maps.instances, classes, given.seed), f"{name}, spoilt (a stand-in)"
-    from napari_monusac.io.store import read_stored_nuclei
+    from napari_monusac.io.predictions.store import read_stored_nuclei
 
     stored = read_stored_nuclei(given.prediction)
     if stored is None:

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from napari_monusac.io.channels import channel_verdict
-from napari_monusac.io.collection import open_collection
-from napari_monusac.io.doctor import examine
+from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.doctor.examine import examine
+from napari_monusac.io.slides.channels import channel_verdict
 
 DATA = Path(os.environ.get("MONUSAC_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

@@ -18,9 +18,9 @@ import numpy as np
 import stress_session
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.io.annotations import write_annotation
+from napari_monusac.editing.session import EditingSession
+from napari_monusac.io.annotations.files import write_annotation
 from napari_monusac.masks.ternary import ternary_map
-from napari_monusac.session.session import EditingSession
 
 TOOLS = ("draw", "brush", "extend", "erase", "split", "merge", "delete", "grow", "shrink", "smooth", "class", "paint")
 

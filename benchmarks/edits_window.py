@@ -23,7 +23,7 @@ import stress_session
 from _window import until
 from edits import TOOLS, one_edit
 
-from napari_monusac.io.annotations import write_annotation
+from napari_monusac.io.annotations.files import write_annotation
 
 
 def opened(folder: Path, side: int, nuclei: int):
@@ -75,7 +75,7 @@ def attaching(controller, times: int = 4) -> list[tuple[float, float]]:
 
 def filling(controller) -> list[tuple[float, float]]:
     """What filling all classes, or one, and taking that back holds the Qt thread for."""
-    from napari_monusac.ui.editing_colors import FILLABLE
+    from napari_monusac.ui.canvas.colors import FILLABLE
 
     return [held(lambda c=classes: controller.fill(c)) for classes in (FILLABLE, FILLABLE, [1], [1]) * 3]
 
@@ -83,7 +83,7 @@ def filling(controller) -> list[tuple[float, float]]:
 def measure(edits: int, side: int, nuclei: int) -> dict:
     from qtpy.QtWidgets import QApplication
 
-    from napari_monusac.ui import canvas
+    from napari_monusac.ui.canvas import canvas
 
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as folder:

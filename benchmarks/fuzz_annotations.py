@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.io.annotations import Bounds, read_annotation, write_annotation
-from napari_monusac.io.coco import read_coco
+from napari_monusac.io.annotations.coco import read_coco
+from napari_monusac.io.annotations.files import Bounds, read_annotation, write_annotation
 
 BOUNDS = Bounds(max_bytes=2**20, max_vertices=5000, max_regions=500, max_layers=50, max_depth=20)
 VERTEX = '<Vertex X="{}" Y="{}" Z="0"/>'

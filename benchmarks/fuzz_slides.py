@@ -21,7 +21,7 @@ import numpy as np
 import tifffile
 
 from napari_monusac.core.errors import SlideError
-from napari_monusac.io.slides import open_slide
+from napari_monusac.io.slides.slide import open_slide
 
 BATCH = 50
 HANG_S = 10.0

@@ -40,7 +40,7 @@ def real_crops(data: Path, count: int = 8) -> list[np.ndarray]:
     """The largest real crops, RGB; noise where there are none."""
     if not (data / "monusac").is_dir():
         return [np.random.default_rng(0).integers(0, 256, (900, 1100, 3), dtype=np.uint8)]
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
 
     collection = open_collection(data / "monusac")
     images = []
@@ -286,12 +286,12 @@ def memory(sides: list[int]) -> dict:
 def validation(run_folder: Path, data: Path | None) -> dict:
     """PQ of each class and detection F1 on a run's validation crops, with and without flips."""
     from napari_monusac.infer.predict import predict
-    from napari_monusac.io.collection import open_collection
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.learn.checkpoint import load_checkpoint
     from napari_monusac.masks.instances import instances_from_maps
     from napari_monusac.masks.rasterize import label_maps
-    from napari_monusac.scoring.panoptic import panoptic_quality
+    from napari_monusac.scoring.metrics.panoptic import panoptic_quality
 
     run = RunFolder.open(run_folder)
     collection, model = open_collection(data or run.data), load_checkpoint(run.best)

@@ -26,9 +26,9 @@ from skimage.segmentation import watershed
 
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.infer.blocks import read_nuclei, separate_store
-from napari_monusac.io.annotations import read_annotation
-from napari_monusac.io.collection import open_collection
-from napari_monusac.io.store import PredictionStore, write_prediction
+from napari_monusac.io.annotations.files import read_annotation
+from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.predictions.store import PredictionStore, write_prediction
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.ternary import ternary_map

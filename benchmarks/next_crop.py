@@ -89,7 +89,7 @@ def limit(folder: Path, crops: int) -> list[float]:
     import napari
     from napari.layers import Layer
 
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.plugin.layers import crop_layers
 
     collection = open_collection(folder)

@@ -38,10 +38,10 @@ def write_inputs(data: Path, folder: Path) -> tuple[Path, Path]:
     import tifffile
 
     from napari_monusac.core.prediction import Prediction
-    from napari_monusac.io.annotations import write_annotation
-    from napari_monusac.io.store import write_prediction
-    from napari_monusac.scoring.predictions import PredictedNuclei
-    from napari_monusac.ui.review_folder import _certain, _table
+    from napari_monusac.io.annotations.files import write_annotation
+    from napari_monusac.io.predictions.store import write_prediction
+    from napari_monusac.scoring.report.predictions import PredictedNuclei
+    from napari_monusac.ui.review.folder import _certain, _table
 
     truth, classes, real = scores.real_crop(data)
     patient = folder / "crops" / "TCGA-5P-A9K0-01Z-00-DX1"
@@ -123,7 +123,7 @@ class Frames:
 
 def whole_overlay(window, index: int) -> None:
     """The rival's step: the same, and the outlines of all nuclei are handed to the canvas anew."""
-    from napari_monusac.ui import canvas, comparing
+    from napari_monusac.ui.canvas import canvas, comparing
 
     window.panel.errors._select(index)
     for role in (comparing.TRUTH, comparing.PREDICTED):

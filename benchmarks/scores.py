@@ -22,13 +22,13 @@ from statistics import median
 
 import numpy as np
 
-from napari_monusac.io.annotations import read_annotation
-from napari_monusac.io.slides import open_slide
+from napari_monusac.io.annotations.files import read_annotation
+from napari_monusac.io.slides.slide import open_slide
 from napari_monusac.masks.rasterize import label_maps
-from napari_monusac.scoring.findings import find_errors
-from napari_monusac.scoring.pairs import CropPair
-from napari_monusac.scoring.panoptic import panoptic_quality
-from napari_monusac.scoring.report import evaluate
+from napari_monusac.scoring.errors.findings import find_errors
+from napari_monusac.scoring.matching.pairs import CropPair
+from napari_monusac.scoring.metrics.panoptic import panoptic_quality
+from napari_monusac.scoring.report.evaluate import evaluate
 
 CROP = "monusac/MoNuSAC_images_and_annotations/TCGA-5P-A9K0-01Z-00-DX1/TCGA-5P-A9K0-01Z-00-DX1_1"
 

@@ -23,8 +23,8 @@ import numpy as np
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation, Nucleus
-from napari_monusac.io.annotations import read_annotation, write_annotation
-from napari_monusac.session.session import EditingSession
+from napari_monusac.editing.session import EditingSession
+from napari_monusac.io.annotations.files import read_annotation, write_annotation
 
 LABELS = ("Epithelial", "Lymphocyte", "Neutrophil", "Macrophage")
 

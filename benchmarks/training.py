@@ -27,8 +27,8 @@ import torch
 from torch.nn import functional as F
 
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
-from napari_monusac.io.collection import open_collection
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.io.splits import make_split
 from napari_monusac.learn.augment import build_transforms
 from napari_monusac.learn.crops import CropStore

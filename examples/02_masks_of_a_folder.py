@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from napari_monusac import label_maps, open_collection, ternary_map
-from napari_monusac.io.maskfiles import write_masks
+from napari_monusac.io.predictions.maskfiles import write_masks
 from napari_monusac.synth import write_collection
 
 collection = open_collection(write_collection("tissue-for-masks", n_patients=2, crops_per_patient=1, seed=2))

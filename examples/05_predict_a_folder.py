@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from napari_monusac import instances_from_maps, open_collection, predict
-from napari_monusac.io.store import write_prediction
+from napari_monusac.io.predictions.store import write_prediction
 from napari_monusac.learn.checkpoint import load_checkpoint
 from napari_monusac.synth import write_collection
 

@@ -7,7 +7,7 @@ The prediction here is the truth with known mistakes, so that there is something
 import numpy as np
 
 from napari_monusac import evaluate, find_errors, panoptic_quality
-from napari_monusac.scoring.pairs import CropPair
+from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.synth import synthesize
 
 tissue = synthesize((512, 512), seed=6)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_monusac import open_collection
-from napari_monusac.io.geojson import write_geojson
+from napari_monusac.io.annotations.geojson import write_geojson
 from napari_monusac.synth import write_collection
 
 collection = open_collection(write_collection("tissue-for-qupath", n_patients=1, crops_per_patient=1, seed=7))

@@ -49,8 +49,8 @@ def example_run(example_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
         return Path(given)
     from napari_monusac.core.events import RunEnded
     from napari_monusac.core.recipe import load_recipe
-    from napari_monusac.io.collection import open_collection
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.io.splits import make_split
     from napari_monusac.learn.loop import train
 

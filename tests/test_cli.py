@@ -18,7 +18,7 @@ from napari_monusac.cli.shell import one_line, plain
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import RecipeError, SlideError
 from napari_monusac.core.recipe import load_recipe, recipe_names
-from napari_monusac.io.annotations import read_annotation
+from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.ternary import ternary_map
 from napari_monusac.synth import write_collection
@@ -170,7 +170,7 @@ def test_ctrl_c_ends_without_a_trace(tmp_path: Path) -> None:
         "import os, signal, sys\n"
         # a background shell starts its children with SIGINT ignored
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import napari_monusac.io.collection as c\n"
+        "import napari_monusac.io.collection.collection as c\n"
         "c.open_collection = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT) or signal.pause()\n"
         "from napari_monusac.cli import main\n"
         f"main(['masks', {str(tmp_path)!r}, '--out', {str(tmp_path)!r}])\n"

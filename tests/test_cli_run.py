@@ -21,14 +21,14 @@ from napari_monusac.cli import main
 from napari_monusac.core.events import BatchEnded, RunEnded
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.core.recipe import load_recipe
-from napari_monusac.io.annotations import read_annotation
-from napari_monusac.io.collection import open_collection
-from napari_monusac.io.runs import RunFolder
-from napari_monusac.io.store import read_prediction, read_stored_nuclei, write_prediction
+from napari_monusac.io.annotations.files import read_annotation
+from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.predictions.store import read_prediction, read_stored_nuclei, write_prediction
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.ternary import ternary_map
-from napari_monusac.scoring.panoptic import panoptic_quality
+from napari_monusac.scoring.metrics.panoptic import panoptic_quality
 
 pytestmark = pytest.mark.torch
 

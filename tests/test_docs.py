@@ -246,7 +246,7 @@ def test_the_nine_runs_are_told_with_their_values() -> None:
 
 
 def test_doctor_codes_are_told() -> None:
-    from napari_monusac.io.doctor_report import KINDS
+    from napari_monusac.io.doctor.report import KINDS
 
     text = (DOCS / "guide/mend.md").read_text("utf-8")
     assert not [code for code in KINDS if f"`{code}`" not in text]

@@ -77,7 +77,7 @@ def take(demo: Path, out: Path) -> None:
     """Walk through the panels and take a picture of each."""
     import napari
 
-    from napari_monusac.ui import work
+    from napari_monusac.ui.widgets import work
 
     viewer = napari.Viewer(show=True)
     viewer.window.resize(*_SIZE)

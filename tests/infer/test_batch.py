@@ -17,7 +17,7 @@ from PIL import Image
 from napari_monusac.core.errors import Cancelled, StoreError
 from napari_monusac.infer import batch
 from napari_monusac.infer.batch import SlideJob, SlideResult, cluster_workers, dask_executor, output_paths, predict_many
-from napari_monusac.io.store import PredictionStore
+from napari_monusac.io.predictions.store import PredictionStore
 
 pytestmark = pytest.mark.torch
 OPTIONS = {
@@ -206,7 +206,7 @@ def test_workers_take_the_channels_that_the_patient_has(
 ) -> None:
     """A crop too pale to tell goes with its patient's swapped ones, with workers as without."""
     from napari_monusac.cli.app import main
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.synth import synthesize
     from napari_monusac.synth.slides import write_swapped_tif
 
@@ -231,6 +231,6 @@ def test_workers_take_the_channels_that_the_patient_has(
     collection = open_collection(folder.parent)
     crop = next(c for c in collection.crops if c.name.endswith("_2"))
     assert collection.channels_swapped(crop)  # the majority's word ...
-    from napari_monusac.io.slides import open_slide
+    from napari_monusac.io.slides.slide import open_slide
 
     assert not open_slide(crop.image).channels_swapped  # ... against its own

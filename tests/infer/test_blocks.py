@@ -12,7 +12,7 @@ import pytest
 from napari_monusac.core.errors import Cancelled, ShapeError, StoreError
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.infer.blocks import read_nuclei, separate_store
-from napari_monusac.io.store import PredictionStore, write_prediction
+from napari_monusac.io.predictions.store import PredictionStore, write_prediction
 from napari_monusac.masks.instances import instances_from_maps
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.infer.engines import as_model, choose_engine
+from napari_monusac.infer.engines import choose_engine
+from napari_monusac.infer.model import as_model
 from napari_monusac.infer.predict import predict
 from napari_monusac.learn.engine import TorchEngine, _folded, _probabilities, mean_and_deviation, prepare
 

@@ -13,8 +13,9 @@ import pytest
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.infer import export, openvino_engine
 from napari_monusac.infer.deployed import normalisation
-from napari_monusac.infer.engines import as_model, choose_engine
+from napari_monusac.infer.engines import choose_engine
 from napari_monusac.infer.export import export_onnx
+from napari_monusac.infer.model import as_model
 from napari_monusac.infer.predict import predict
 
 pytestmark = pytest.mark.torch

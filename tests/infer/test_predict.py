@@ -216,7 +216,7 @@ def test_all_kinds_of_images_give_the_same(stand_in: Any, tissue: np.ndarray, tm
     import dask.array as da
     from PIL import Image
 
-    from napari_monusac.io.slides import open_slide
+    from napari_monusac.io.slides.slide import open_slide
 
     image = tissue[:100, :120]
     Image.fromarray(image).save(tmp_path / "a.png")

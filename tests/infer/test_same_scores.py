@@ -13,9 +13,9 @@ pytestmark = pytest.mark.torch
 def trained(tmp_path_factory):
     """A run of some steps on synthetic tissue of several sizes, one crop at half the scale, one without any."""
     from napari_monusac.core.recipe import load_recipe
-    from napari_monusac.io.collection import open_collection
-    from napari_monusac.io.runs import RunFolder
-    from napari_monusac.io.slides import open_slide
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.runs.run_folder import RunFolder
+    from napari_monusac.io.slides.slide import open_slide
     from napari_monusac.io.splits import make_split
     from napari_monusac.learn.loop import train
     from napari_monusac.synth.collection import write_collection
@@ -43,7 +43,7 @@ def trained(tmp_path_factory):
 
 
 def _validator(run, names):
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.learn.checkpoint import load_checkpoint
     from napari_monusac.learn.crops import CropStore
     from napari_monusac.learn.distributed import Ranks
@@ -58,11 +58,11 @@ def _validator(run, names):
 
 def test_validation_equals_evaluate_on_every_crop(trained, tmp_path):
     from napari_monusac.infer.batch import SlideJob, predict_one
-    from napari_monusac.io.collection import open_collection
-    from napari_monusac.io.store import crop_store, read_prediction
-    from napari_monusac.scoring.confusion import training_scores
-    from napari_monusac.scoring.folders import folder_pairs
-    from napari_monusac.scoring.pixels import count_pixels
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.predictions.store import crop_store, read_prediction
+    from napari_monusac.scoring.metrics.confusion import training_scores
+    from napari_monusac.scoring.metrics.pixels import count_pixels
+    from napari_monusac.scoring.report.folders import folder_pairs
 
     run, _ = trained
     collection = open_collection(run.data)

@@ -12,7 +12,7 @@ from napari_monusac.core.errors import Cancelled, StoreError
 from napari_monusac.infer import alone
 from napari_monusac.infer.predict import predict
 from napari_monusac.infer.slide import predict_slide
-from napari_monusac.io.store import PredictionStore, read_prediction
+from napari_monusac.io.predictions.store import PredictionStore, read_prediction
 
 pytestmark = pytest.mark.torch
 OPTIONS: dict[str, Any] = {"device": "cpu", "precision": "float32", "um_per_px": 0.25, "tile_px": 96, "overlap_px": 32}
@@ -230,8 +230,8 @@ def test_a_slide_of_another_scale_scores_as_predicted_in_memory(stand_in: Any, t
     from napari_monusac.infer.blocks import read_nuclei
     from napari_monusac.masks.instances import instances_from_maps
     from napari_monusac.masks.ternary import ternary_map
-    from napari_monusac.scoring.panoptic import panoptic_quality
-    from napari_monusac.scoring.predictions import read_store
+    from napari_monusac.scoring.metrics.panoptic import panoptic_quality
+    from napari_monusac.scoring.report.predictions import read_store
 
     class Colours(nn.Module):
         stride = 32

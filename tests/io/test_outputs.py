@@ -11,9 +11,9 @@ import tifffile
 from PIL import Image
 
 from napari_monusac.core.errors import CollectionError
-from napari_monusac.io.collection import open_collection
-from napari_monusac.io.maskfiles import write_labels, write_masks
+from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.outputs import MARK, marked_png, refuse_inside
+from napari_monusac.io.predictions.maskfiles import write_labels, write_masks
 
 RGB = np.full((20, 30, 3), 200, np.uint8)
 LABELS = np.arange(600, dtype=np.uint16).reshape(20, 30)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from napari_monusac.core.errors import CollectionError
-from napari_monusac.io.collection import open_collection
-from napari_monusac.io.patient_list import Listed, find_list, forget_list, kept_list, read_list, write_list
+from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.collection.patient_list import Listed, find_list, forget_list, kept_list, read_list, write_list
 from napari_monusac.io.splits import make_split
 
 
@@ -111,7 +111,7 @@ def test_a_table_of_another_hand_is_neither_replaced_nor_removed(folder: Path) -
 
 
 def test_a_folder_that_cannot_be_written_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import napari_monusac.io.patient_list as module
+    import napari_monusac.io.collection.patient_list as module
 
     write = module.atomic_write_text
 

@@ -6,7 +6,7 @@ import pytest
 
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import CollectionError
-from napari_monusac.io.collection import Collection, Crop, open_collection
+from napari_monusac.io.collection.collection import Collection, Crop, open_collection
 from napari_monusac.io.splits import Split, make_split
 
 

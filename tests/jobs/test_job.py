@@ -16,8 +16,8 @@ import pytest
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.events import BatchEnded, EpochEnded, RunEnded, Scores, Warned, parse_event
 from napari_monusac.core.recipe import load_recipe
-from napari_monusac.io.collection import open_collection
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.io.splits import make_split
 from napari_monusac.jobs.follow import follow_events
 from napari_monusac.jobs.job import attach_job, start_job
@@ -174,7 +174,7 @@ def test_a_thread_job_is_followed_stopped_and_resumed(run):
 def test_a_child_outlives_its_parent_and_is_found_stopped_and_resumed(run):
     # The parent (napari) starts the child and closes.
     code = (
-        "import sys\nfrom napari_monusac.io.runs import RunFolder\nfrom napari_monusac.jobs.job import start_job\n"
+        "import sys\nfrom napari_monusac.io.runs.run_folder import RunFolder\nfrom napari_monusac.jobs.job import start_job\n"
         "run = RunFolder.open(sys.argv[1])\n"
         "start_job(run, where='child', device='cpu', threads=1)\nprint(run.status)"
     )

@@ -11,8 +11,8 @@ import tifffile
 
 from napari_monusac.cli import main
 from napari_monusac.core.nuclei import Annotation, Nucleus
-from napari_monusac.io.annotations import write_annotation
-from napari_monusac.io.collection import open_collection
+from napari_monusac.io.annotations.files import write_annotation
+from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.jobs.maskfiles import write_crop_masks
 
 

@@ -99,8 +99,8 @@ def tiny_recipe():
 @pytest.fixture(scope="session")
 def new_run(collection_folder: Path):
     """Make a run folder: ``new_run(path, recipe, data=...)``."""
-    from napari_monusac.io.collection import open_collection
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.io.splits import make_split
 
     def make(path: Path, recipe, data: Path | None = None) -> RunFolder:

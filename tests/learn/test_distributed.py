@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 RANK = """
 import json, os, sys
 from pathlib import Path
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.loop import train
 rank, seen = int(os.environ["RANK"]), {}
 
@@ -67,7 +67,7 @@ def _seen(folder, rank: int):
 def test_two_ranks_equal_one_process_that_accumulates(folder, tiny_recipe, new_run, tmp_path):
     import torch
 
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.learn.checkpoint import read_tensors
     from napari_monusac.learn.loop import train
 
@@ -85,7 +85,7 @@ def test_two_ranks_equal_one_process_that_accumulates(folder, tiny_recipe, new_r
 
 
 def test_rank_0_alone_writes_and_tells(folder):
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
 
     first, second = _seen(folder, 0)["plain"], _seen(folder, 1)["plain"]
     assert first["kinds"].count("epoch-ended") == 2
@@ -97,7 +97,7 @@ def test_rank_0_alone_writes_and_tells(folder):
 
 
 def test_stop_reaches_all_ranks(folder):
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
 
     for rank in range(2):
         seen = _seen(folder, rank)["stopped"]
@@ -106,7 +106,7 @@ def test_stop_reaches_all_ranks(folder):
 
 
 def test_a_dead_rank_ends_the_run_with_a_resumable_checkpoint(folder):
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.learn.loop import train
 
     seen = _seen(folder, 0)["dying"]
@@ -126,7 +126,7 @@ FAILING = """
 import json, os, sys, time
 from pathlib import Path
 from napari_monusac.core.errors import TrainingError
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn import course, loop, setup, step
 rank, where = int(os.environ["RANK"]), sys.argv[2]
 failing = {"rank 0": 0}.get(where, 1)
@@ -171,7 +171,7 @@ def _two_ranks(run, where: str, ranks: int = 2) -> list[dict]:
 
 @pytest.mark.parametrize("where", ["before", "set-up", "step", "fault", "rank 0"])
 def test_a_rank_that_fails_ends_the_others_within_seconds(where, tiny_recipe, new_run, tmp_path):
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
 
     run = new_run(tmp_path / "run", tiny_recipe)
     first, second = _two_ranks(run, where)

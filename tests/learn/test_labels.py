@@ -36,7 +36,7 @@ def _crop(root: Path, patient: str, regions: list[tuple[str, list[tuple[int, int
 
 
 def _checked(tmp_path, training, validation):
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.io.splits import Split
     from napari_monusac.learn.labels import check_labels
 
@@ -91,8 +91,8 @@ def test_nuclei_without_a_class_are_learnt_and_told(tmp_path):
 @pytest.fixture
 def bare_run(tiny_recipe, tmp_path):
     """A run on two patients, neither with a nucleus."""
-    from napari_monusac.io.collection import open_collection
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.io.splits import make_split
 
     _crop(tmp_path / "bare", "AA", [])
@@ -116,8 +116,8 @@ def test_train_and_its_dry_run_refuse_before_a_network_is_made(bare_run, tiny_re
 
 
 def test_a_run_that_lacks_a_class_says_so_and_trains(tiny_recipe, tmp_path):
-    from napari_monusac.io.collection import open_collection
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.io.splits import make_split
     from napari_monusac.learn.dryrun import dry_run
     from napari_monusac.learn.loop import train

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.torch
 
 @pytest.fixture(scope="module")
 def store(collection_folder, tiny_recipe):
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.learn.crops import CropStore
 
     return CropStore(open_collection(collection_folder), tiny_recipe)
@@ -41,7 +41,7 @@ def test_targets_of_a_crop(store, names):
 
 
 def test_unclassified_nuclei_leave_the_semantic_target_only(tmp_path, tiny_recipe, make_collection):
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.learn.crops import CropStore
 
     data = make_collection(tmp_path / "d")
@@ -55,7 +55,7 @@ def test_unclassified_nuclei_leave_the_semantic_target_only(tmp_path, tiny_recip
 
 
 def test_the_budget_is_kept_and_reading_is_shared(collection_folder, tiny_recipe, monkeypatch, names):
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.learn import crops
 
     reads = []
@@ -318,7 +318,7 @@ def test_stain_augmentation_is_gentle_and_repeatable():
 def test_within_regions_the_rest_is_ignored_and_no_patch_looks_for_it(make_collection, tiny_recipe, tmp_path):
     import re
 
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.learn.crops import CropStore
 
     root = make_collection(tmp_path / "data")

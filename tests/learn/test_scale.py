@@ -47,7 +47,7 @@ def _write(folder: Path, patient: str, um: float | None, scale: int = 2) -> str:
 
 
 def _store(folder: Path, um: float | None, **values):
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.learn.crops import CropStore
 
     store = CropStore(open_collection(folder), load_recipe("run-8").with_values(**values))
@@ -124,7 +124,7 @@ def test_the_scale_of_a_run(recipe, scales, expected, source):
 
 
 def test_the_run_says_it_and_the_checkpoint_carries_it(tmp_path, tiny_recipe, make_run):
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.learn.checkpoint import read_metadata
     from napari_monusac.learn.dryrun import dry_run
     from napari_monusac.learn.loop import train

@@ -371,7 +371,7 @@ def test_a_disk_that_really_takes_no_more_loses_nothing(tiny_recipe, make_run, r
     run = make_run(tiny_recipe)
     code = (
         "import resource, sys\n"
-        "from napari_monusac.io.runs import RunFolder\nfrom napari_monusac.learn.loop import train\n"
+        "from napari_monusac.io.runs.run_folder import RunFolder\nfrom napari_monusac.learn.loop import train\n"
         "run = RunFolder.open(sys.argv[1])\n"
         "for event in train(run.recipe, run, loader_threads=1, threads=1, device='cpu'):\n"
         "    if event.kind == 'epoch-ended' and event.epoch == 1:\n"
@@ -556,7 +556,7 @@ def test_wrong_device_and_missing_weights_end_clearly(tiny_recipe, make_run, mon
 
 
 def test_the_time_lapse_has_a_frame_an_epoch(tiny_recipe, make_run):
-    from napari_monusac.io.timelapse import read_timelapse, timelapse_crops
+    from napari_monusac.io.runs.timelapse import read_timelapse, timelapse_crops
 
     run = make_run(tiny_recipe)
     _play(tiny_recipe, run)
@@ -618,7 +618,7 @@ def test_the_end_frees_memory_and_leaves_torch_as_it_was(tiny_recipe, make_run):
 
 
 def test_the_folder_keeps_the_recipe_that_was_really_trained(tiny_recipe, make_run):
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
 
     run = make_run(tiny_recipe)
     other = tiny_recipe.with_values(max_steps=1)

@@ -83,7 +83,7 @@ def test_wrong_maps_are_refused():
 
 
 def test_real_nuclei_come_back_exactly(shared_data):
-    from napari_monusac.io.aperio import read_aperio
+    from napari_monusac.io.annotations.aperio import read_aperio
     from napari_monusac.masks.rasterize import label_maps
 
     path = next(shared_data.rglob("*A9K0-01Z-00-DX1_2.xml"))

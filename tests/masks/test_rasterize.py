@@ -87,7 +87,7 @@ def test_working_in_chunks_and_strips_changes_nothing(outlines, chunk):
 
 
 def test_real_crops_equal_skimage(shared_data):
-    from napari_monusac.io.aperio import read_aperio
+    from napari_monusac.io.annotations.aperio import read_aperio
 
     files = sorted(shared_data.rglob("*.xml"))
     for path in files[::6]:

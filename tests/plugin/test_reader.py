@@ -11,8 +11,8 @@ import tifffile
 
 from napari_monusac.core.classes import class_colors
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.io.annotations import read_annotation
-from napari_monusac.io.slides import open_slide
+from napari_monusac.io.annotations.files import read_annotation
+from napari_monusac.io.slides.slide import open_slide
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.ternary import ternary_map
 from napari_monusac.plugin.layers import crop_layers
@@ -92,8 +92,8 @@ def test_the_manifest_offers_every_suffix_that_slides_takes() -> None:
 
     import yaml
 
-    from napari_monusac.io.pairing import ANNOTATION_SUFFIXES
-    from napari_monusac.io.slides import IMAGE_SUFFIXES
+    from napari_monusac.io.collection.pairing import ANNOTATION_SUFFIXES
+    from napari_monusac.io.slides.slide import IMAGE_SUFFIXES
 
     manifest = yaml.safe_load((files("napari_monusac") / "napari.yaml").read_text())
     patterns = manifest["contributions"]["readers"][0]["filename_patterns"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from npe2 import PluginManifest
 
-from napari_monusac.io.collection import open_collection
+from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.plugin import sample_data
 
 

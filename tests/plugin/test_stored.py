@@ -13,9 +13,15 @@ from napari.layers import Layer
 
 from napari_monusac.core.errors import StoreError
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.io.identity import ImageIdentity
-from napari_monusac.io.slides import open_slide
-from napari_monusac.io.store import ImageFrame, PredictionIdentity, PredictionStore, StoreInfo, write_prediction
+from napari_monusac.io.predictions.identity import ImageIdentity
+from napari_monusac.io.predictions.store import (
+    ImageFrame,
+    PredictionIdentity,
+    PredictionStore,
+    StoreInfo,
+    write_prediction,
+)
+from napari_monusac.io.slides.slide import open_slide
 from napari_monusac.jobs.exports import from_prediction
 from napari_monusac.masks.doubt import disagreement_map, entropy_map
 from napari_monusac.masks.instances import instances_from_maps

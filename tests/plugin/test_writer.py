@@ -13,7 +13,7 @@ from npe2 import PluginManifest
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import AnnotationError
-from napari_monusac.io.annotations import read_annotation
+from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.plugin.reader import read
 from napari_monusac.plugin.writer import write_csv, write_geojson, write_tif, write_xml

@@ -10,9 +10,9 @@ import pytest
 import tifffile
 
 from napari_monusac.core.errors import CollectionError
-from napari_monusac.io.annotations import read_annotation
-from napari_monusac.io.collection import open_collection
-from napari_monusac.io.slides import open_slide
+from napari_monusac.io.annotations.files import read_annotation
+from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.slides.slide import open_slide
 from napari_monusac.synth import synthesize, write_collection
 from napari_monusac.synth.collection import TESTING_ROOT, TRAINING_ROOT, write_crop
 from napari_monusac.synth.slides import write_svs, write_swapped_tif

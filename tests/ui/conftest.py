@@ -16,7 +16,7 @@ pytestmark = pytest.mark.gui
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder drives a window."""
     for item in items:
-        if Path(str(item.fspath)).parent == Path(__file__).parent:
+        if Path(str(item.fspath)).is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.gui)
 
 
@@ -58,7 +58,7 @@ def studio(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Any]:
     """The Studio in its dock, with an empty folder of runs."""
     from napari_monusac.ui import model
     from napari_monusac.ui.studio import Studio
-    from napari_monusac.ui.work import stop_all
+    from napari_monusac.ui.widgets.work import stop_all
 
     state = model.studio_model(viewer)
     state.runs_folder = tmp_path / "runs"
@@ -75,7 +75,7 @@ def studio(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Any]:
 
 def wait_for_tasks(qtbot: Any, timeout_s: float = 60) -> None:
     """Wait until no background task is running."""
-    from napari_monusac.ui import work
+    from napari_monusac.ui.widgets import work
 
     end = time.monotonic() + timeout_s
     while work._RUNNING and time.monotonic() < end:
@@ -112,8 +112,8 @@ def tiny_recipe() -> Any:
 @pytest.fixture(scope="session")
 def tiny_run(tissue_folder: Path, tiny_recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished small run."""
-    from napari_monusac.io.collection import open_collection
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.io.splits import make_split
     from napari_monusac.learn.loop import train
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from napari_monusac.io.runs import RunFolder, find_runs
+from napari_monusac.io.runs.run_folder import RunFolder, find_runs
 
 pytestmark = pytest.mark.torch
 

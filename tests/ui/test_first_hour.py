@@ -20,10 +20,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_monusac.core.classes import TernaryClass
-from napari_monusac.ui import canvas
-from napari_monusac.ui.accessible import spoken_name
-from napari_monusac.ui.task_row import TaskRow
-from napari_monusac.ui.work import Task
+from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.widgets.accessible import spoken_name
+from napari_monusac.ui.widgets.task_row import TaskRow
+from napari_monusac.ui.widgets.work import Task
 
 CONTROLS = (QAbstractButton, QAbstractItemView, QAbstractSpinBox, QComboBox, QLineEdit)
 
@@ -58,7 +58,7 @@ def test_a_wrong_folder_is_told_and_not_remembered(studio, settle, tmp_path):
 
 def test_the_last_folder_is_offered_not_opened(viewer, tissue_folder, qtbot, settle):
     from napari_monusac.ui import model
-    from napari_monusac.ui.remembered import settings
+    from napari_monusac.ui.widgets.path_picker import settings
 
     settings().setValue("paths/collection", [str(tissue_folder)])
     _, panel = viewer.window.add_plugin_dock_widget("napari-monusac", "Slides")

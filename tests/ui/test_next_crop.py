@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_monusac.ui import canvas
+from napari_monusac.ui.canvas import canvas
 
 ROLES = ["image", "semantic", "ternary", "ambiguous", "nuclei"]
 
@@ -29,7 +29,7 @@ def to_next(studio, qtbot, settle, step=1):
 def of_two_sizes(tissue_folder, tmp_path):
     """Three crops of one patient: the second is smaller, the third has no annotation."""
     from napari_monusac.core.nuclei import Annotation, Nucleus
-    from napari_monusac.io.annotations import write_annotation
+    from napari_monusac.io.annotations.files import write_annotation
 
     folder = tmp_path / "TCGA-AA-0001"
     folder.mkdir()
@@ -143,7 +143,7 @@ def test_a_turned_crop_does_not_turn_the_next(opened, viewer, qtbot, settle):
 
 
 def test_the_legend_counts_the_crop_that_is_open(opened, viewer, qtbot, settle):
-    from napari_monusac.ui.opening import class_counts
+    from napari_monusac.ui.canvas.opening import class_counts
 
     for _ in range(2):
         to_next(opened, qtbot, settle)

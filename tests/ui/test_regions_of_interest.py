@@ -5,8 +5,8 @@ import pytest
 from napari.layers import Labels, Shapes
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.ui import canvas
-from napari_monusac.ui.regions import RECTANGLE, chosen_region, last_outline
+from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.regions import RECTANGLE, chosen_region, last_outline
 
 ROI = (
     '<Annotation Id="77" Name="ROI" LineColor="0"><Attributes/><Regions><Region Id="1" Type="1"><Vertices>'

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from qtpy.QtWidgets import QAbstractButton, QLabel
 
-from napari_monusac.ui import canvas
+from napari_monusac.ui.canvas import canvas
 
 PANELS = {"Slides", "Annotate", "Masks", "Train", "Predict", "Review"}
 

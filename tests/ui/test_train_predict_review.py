@@ -11,10 +11,10 @@ import pytest
 
 from napari_monusac.core.events import BatchEnded, RunEnded
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.io.runs import RunFolder, find_runs
+from napari_monusac.io.runs.run_folder import RunFolder, find_runs
 from napari_monusac.masks.instances import instances_from_maps
-from napari_monusac.ui import canvas, comparing
-from napari_monusac.ui.predicted_layers import LivePrediction
+from napari_monusac.ui.canvas import canvas, comparing
+from napari_monusac.ui.canvas.predicted_layers import LivePrediction
 
 pytestmark = pytest.mark.torch
 
@@ -179,7 +179,7 @@ def test_thresholds_hold_for_the_next_prediction_too(opened, viewer, qtbot, tiny
 
 def test_a_dragged_threshold_leaves_the_window_alive(opened, viewer, qtbot, monkeypatch):
     """Separating takes its time in a thread; of the values dragged over only the last is shown in the end."""
-    from napari_monusac.ui import predict_panel
+    from napari_monusac.ui.predict import panel as predict_panel
 
     predict, image = opened.panels["Predict"], canvas.find_layer(viewer, "image")
     shape = image.data.shape[:2]

@@ -9,18 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from napari_monusac.cli import (
-    demo,
-    doctor,
-    evaluate,
-    export,
-    masks,
-    predict,
-    recipes,
-    review,
-    study,
-    train,
-)
+from napari_monusac.cli import demo, doctor, evaluate, export, masks, predict, recipes, review, study, train
 from napari_monusac.cli.class_names import with_class_names
 from napari_monusac.cli.shell import STOPPED, answer, fail, one_line
 from napari_monusac.core.errors import Cancelled, MonusacError

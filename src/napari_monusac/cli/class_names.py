@@ -25,7 +25,7 @@ def with_class_names(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(*args: Any, classes: Path | None = None, **options: Any) -> Any:
         if classes is not None:
-            from napari_monusac.io.classnames import take_class_names
+            from napari_monusac.io.annotations.class_names import take_class_names
 
             tell(f"{len(take_class_names(classes))} class names are taken from {classes}")
         return command(*args, **options)

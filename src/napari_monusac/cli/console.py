@@ -10,7 +10,7 @@ from napari_monusac.cli.shell import bar_on_stderr, tell
 from napari_monusac.core.events import BatchEnded, CheckpointSaved, EpochEnded, RunStarted, TrainEvent, Warned
 
 if TYPE_CHECKING:
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
 
 
 @contextmanager

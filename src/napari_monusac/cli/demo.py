@@ -14,8 +14,8 @@ from napari_monusac.core.errors import FileProblem, TrainingError
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 
 if TYPE_CHECKING:
-    from napari_monusac.io.collection import Collection, Crop
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.collection.collection import Collection, Crop
+    from napari_monusac.io.runs.run_folder import RunFolder
 
 #: Many short epochs: the schedule moves by epochs, and the first one only warms up.
 _EPOCHS, _FEWEST_EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 12, 2, 2, 50
@@ -41,9 +41,9 @@ def demo(
     more.
     """
     from napari_monusac.cli.scores import print_scores
-    from napari_monusac.io.collection import open_collection
-    from napari_monusac.scoring.folders import evaluate_folders
-    from napari_monusac.scoring.html import write_report
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.scoring.report.folders import evaluate_folders
+    from napari_monusac.scoring.report.html import write_report
 
     began = time.monotonic()
     root = out if out is not None else Path(tempfile.mkdtemp(prefix="monusac-demo-"))
@@ -144,7 +144,7 @@ def _predict(collection: Collection, crop: Crop, run: RunFolder, device: str, st
 def _draw(truth: Path, stored: Path, picture: Path) -> None:
     """Save truth and prediction side by side."""
     from napari_monusac.cli.overlay import overlay_picture, save_png
-    from napari_monusac.scoring.folders import folder_pairs
+    from napari_monusac.scoring.report.folders import folder_pairs
 
     pair = next(iter(folder_pairs(truth, stored)))
     if pair.pixels is None:

@@ -21,7 +21,7 @@ from napari_monusac.cli.shell import (
 from napari_monusac.core.errors import Cancelled
 
 if TYPE_CHECKING:
-    from napari_monusac.io.doctor import Report
+    from napari_monusac.io.doctor.examine import Report
 
 
 def doctor(
@@ -36,9 +36,9 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Examine every image and every nucleus of a folder. Exit code 0 with findings, too."""
-    from napari_monusac.io.collection import open_collection
-    from napari_monusac.io.doctor import examine
-    from napari_monusac.io.doctor import fix as write_mended
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.doctor.examine import examine
+    from napari_monusac.io.doctor.examine import fix as write_mended
 
     if fix != (out is not None):
         raise typer.BadParameter("--fix and --out DIR belong together", param_hint="--fix")

@@ -13,9 +13,9 @@ import typer
 from napari_monusac.cli.shell import Json, Patients, answer_json, existing_folder, plain, progress, stop_on_signal, tell
 
 if TYPE_CHECKING:
-    from napari_monusac.scoring.evaluation import Evaluation
-    from napari_monusac.scoring.guard import Guard
-    from napari_monusac.scoring.pictures import Evidence
+    from napari_monusac.scoring.metrics.evaluation import Evaluation
+    from napari_monusac.scoring.report.guard import Guard
+    from napari_monusac.scoring.report.pictures import Evidence
 
 
 def evaluate(
@@ -59,8 +59,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score predictions: PQ in four ways, per class, patient and organ, detection F1, combo, with 95 % intervals."""
-    from napari_monusac.scoring.folders import evaluate_folders
-    from napari_monusac.scoring.pictures import Evidence
+    from napari_monusac.scoring.report.folders import evaluate_folders
+    from napari_monusac.scoring.report.pictures import Evidence
 
     existing_folder(truth)
     evidence = Evidence(ambiguous=ambiguous)
@@ -122,10 +122,10 @@ def _command(
 
 def _write_report(result: Evaluation, path: Path, evidence: Evidence, predictions: Path) -> None:
     """Write the report, with the review log where the predictions have been reviewed."""
-    from napari_monusac.scoring.html import write_report
-    from napari_monusac.scoring.predictions import REVIEW_FOLDER
-    from napari_monusac.session.adjudication import readers_of
-    from napari_monusac.session.review_report import agreement_of, agreement_sentence, review_lines
+    from napari_monusac.review.judgements import readers_of
+    from napari_monusac.review.report import agreement_of, agreement_sentence, review_lines
+    from napari_monusac.scoring.report.html import write_report
+    from napari_monusac.scoring.report.predictions import REVIEW_FOLDER
 
     folder = predictions / REVIEW_FOLDER
     readers = readers_of(folder)
@@ -150,7 +150,7 @@ def _predictions(
 ) -> Path:
     """A folder of predictions; of a checkpoint, what it predicts now."""
     from napari_monusac.infer.predicted_folder import is_checkpoint, predictions_of
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
 
     if not is_checkpoint(path):
         return existing_folder(path)
@@ -171,7 +171,7 @@ def _compare(
 ) -> Guard | None:
     if len(folders) < 2:
         return None
-    from napari_monusac.scoring.guard import guard_folders
+    from napari_monusac.scoring.report.guard import guard_folders
 
     step(0.99, "comparing nucleus by nucleus")
     return guard_folders(

@@ -93,7 +93,7 @@ def _refuse_data_folder(source: Path, out: Path) -> None:
     CollectionError
         `out` lies in the folder of crops.
     """
-    from napari_monusac.io.folders import is_collection
+    from napari_monusac.io.collection.folders import is_collection
     from napari_monusac.io.outputs import refuse_inside
 
     if source.is_dir() and source.suffix != ".zarr" and is_collection(source):
@@ -106,7 +106,7 @@ def _write(item: Exportable, to: str, out: Path, parent: bool) -> list[Path]:
 
     path = out / f"{item.name}.{ {'geojson': 'geojson', 'aperio': 'xml', 'csv': 'csv'}.get(to, '') }"
     if to in {"geojson", "aperio"}:
-        from napari_monusac.io.annotations import write_annotation
+        from napari_monusac.io.annotations.files import write_annotation
 
         left_out = write_annotation(shifted(item) if parent else item.annotation, path)
         _tell_left_out(item, len(left_out), "fewer than three vertices")
@@ -121,10 +121,10 @@ def _write(item: Exportable, to: str, out: Path, parent: bool) -> list[Path]:
         write_table(table, path)
         return [path]
     if to == "tif":
-        from napari_monusac.io.maskfiles import write_masks
+        from napari_monusac.io.predictions.maskfiles import write_masks
 
         return list(write_masks(out, item.name, {"instances": item.instances, **item.maps}, item.um_per_px).values())
-    from napari_monusac.io.nary import nary_maps, write_nary
+    from napari_monusac.io.predictions.nary import nary_maps, write_nary
 
     maps, without = nary_maps(item.instances, item.classes, item.ignore)
     _tell_left_out(item, len(without), "no class")
@@ -132,7 +132,7 @@ def _write(item: Exportable, to: str, out: Path, parent: bool) -> list[Path]:
 
 
 def _write_coco(items: list[Exportable], path: Path) -> Path:
-    from napari_monusac.io.coco import CocoImage, write_coco
+    from napari_monusac.io.annotations.coco import CocoImage, write_coco
 
     images = [CocoImage(f"{i.name}.tif", i.shape, i.annotation) for i in items]
     left_out: Any = write_coco(images, path)

@@ -26,7 +26,7 @@ def masks(
     Says what is in no mask: nuclei outside the image, outlines of fewer than three vertices, regions of interest ... A
     crop that cannot be read is reported and the rest go on; the exit code is then 1.
     """
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.io.outputs import refuse_inside
     from napari_monusac.jobs.maskfiles import write_crop_masks
     from napari_monusac.masks.left_out import LeftOut

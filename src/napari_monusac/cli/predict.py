@@ -14,7 +14,7 @@ from napari_monusac.core.errors import Cancelled, FileProblem
 
 if TYPE_CHECKING:
     from napari_monusac.infer.batch import SlideResult
-    from napari_monusac.io.collection import Collection, Crop
+    from napari_monusac.io.collection.collection import Collection, Crop
 
 Step = Callable[[float, str], None]
 
@@ -90,7 +90,7 @@ def predict(
 
 
 def _write_counts(results: list[dict[str, Any]], path: Path) -> None:
-    from napari_monusac.scoring.stored_counts import count_store, write_counts
+    from napari_monusac.scoring.metrics.stored_counts import count_store, write_counts
 
     done = [r for r in results if r["status"] != "failed"]
     if done:
@@ -119,8 +119,8 @@ def _tasks(images: list[Path], out: Path) -> list[_Task]:
     FileProblem
         An argument does not exist, or two images would share a name.
     """
-    from napari_monusac.io.collection import open_collection
-    from napari_monusac.io.store import crop_store
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.predictions.store import crop_store
 
     collections: dict[Path, Collection] = {}
     tasks: dict[Path, _Task] = {}
@@ -213,7 +213,7 @@ def _result(task: _Task, result: SlideResult) -> dict[str, Any]:
 def _counts(store: Path) -> dict[str, int]:
     """Nuclei of each class in a finished store; empty where they were not separated."""
     from napari_monusac.core.classes import CLASSES
-    from napari_monusac.io.store import PredictionStore
+    from napari_monusac.io.predictions.store import PredictionStore
 
     if not store.exists():
         return {}

@@ -17,7 +17,7 @@ def review(
     pred: Annotated[Path | None, typer.Option("--pred", help="Folder that `predict --out` wrote.")] = None,
 ) -> None:
     """Open the Studio on a folder, to compare its predictions with the truth. Ends when napari closes."""
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
 
     open_collection(existing_folder(folder))
     if pred is not None:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari_monusac.cli.shell import table, tell
 from napari_monusac.core.classes import CLASSES
-from napari_monusac.scoring.evaluation import interval_words
+from napari_monusac.scoring.metrics.evaluation import interval_words
 
 if TYPE_CHECKING:
-    from napari_monusac.scoring.evaluation import Evaluation
-    from napari_monusac.scoring.guard import Guard
+    from napari_monusac.scoring.metrics.evaluation import Evaluation
+    from napari_monusac.scoring.report.guard import Guard
 
 
 def print_scores(evaluation: Evaluation, title: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_monusac.core.recipe import TrainingRecipe
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.io.splits import Split
 
 _DEFAULT = ["run-3", "run-4", "run-8"]
@@ -136,7 +136,7 @@ def _run(folder: Path, data: Path, split: Split, recipe: TrainingRecipe) -> RunF
     RunError
         It was made with another recipe or another split: the comparison would not be one.
     """
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
 
     if not (folder / "run.json").is_file():
         return RunFolder.create(folder, data=data, split=split, recipe=recipe)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_monusac.core.recipe import TrainingRecipe
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.io.splits import Split
 
 #: How long the other ranks wait for rank 0 to make the run folder, seconds.
@@ -210,7 +210,7 @@ def _is_run(folder: Path) -> bool:
 
 def _opened(folder: Path, data: Path | None, settings: list[str], patients: Path | None) -> RunFolder:
     """Open the run that is to be resumed; its own data, split and recipe hold, with the ``--set`` values over it."""
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
 
     run = RunFolder.open(folder)
     if patients is not None:
@@ -246,7 +246,7 @@ def make_run(
     recipe : TrainingRecipe
     split : {"patient", "official"}
     patients : Path, optional
-        A table (crop, patient); see `napari_monusac.io.collection.open_collection`.
+        A table (crop, patient); see `napari_monusac.io.collection.collection.open_collection`.
 
     Raises
     ------
@@ -255,7 +255,7 @@ def make_run(
     RunError
         The folder is not empty.
     """
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
 
     chosen = split_of(data, split, recipe.seed, patients)
     return RunFolder.create(folder, data=data, split=chosen, recipe=recipe)
@@ -269,7 +269,7 @@ def split_of(data: Path, kind: str, seed: int, patients: Path | None = None) -> 
     CollectionError
         The data cannot be split.
     """
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.io.splits import make_split
 
     collection = open_collection(data, patients=patients)
@@ -281,7 +281,7 @@ def split_of(data: Path, kind: str, seed: int, patients: Path | None = None) -> 
 
 
 def _made_by_first_rank(folder: Path) -> RunFolder:
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.runs.run_folder import RunFolder
 
     until = time.monotonic() + _WAIT_S
     while not _is_run(folder):

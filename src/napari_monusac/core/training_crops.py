@@ -60,7 +60,7 @@ class TrainingCrops(BaseModel):
         name, patient : str
             Of the crop.
         pixels : str
-            Its `napari_monusac.io.identity.pixel_fingerprint`; empty: names decide.
+            Its `napari_monusac.io.predictions.identity.pixel_fingerprint`; empty: names decide.
         """
         if self.training_crop(name, pixels) is not None:
             return SeenAs.TRAINING

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_monusac.core.errors import RunLockedError, StoreError
-from napari_monusac.io._locks import RunLock, is_of_this_machine, read_holder, this_process
+from napari_monusac.io.runs.lock import RunLock, is_of_this_machine, read_holder, this_process
 
 #: A lock of another machine that was not touched for so long is a dead worker's, s. It is touched with each tile.
 SILENT_S = 120.0

@@ -21,7 +21,7 @@ from napari_monusac.core.errors import Cancelled, MonusacError, SlideError, Stor
 from napari_monusac.infer.cluster import cluster_workers, dask_executor
 
 if TYPE_CHECKING:
-    from napari_monusac.io.collection import Collection, Crop
+    from napari_monusac.io.collection.collection import Collection, Crop
 
 __all__ = [
     "SlideJob",
@@ -281,7 +281,7 @@ def predict_one(
         It was told to stop.
     """
     from napari_monusac.infer.crop import predict_crop
-    from napari_monusac.io.slides import open_slide
+    from napari_monusac.io.slides.slide import open_slide
 
     start = time.perf_counter()
 
@@ -314,7 +314,7 @@ def _stamp(checkpoint: str) -> float:
 @lru_cache(maxsize=1)
 def _model(checkpoint: str, _: float) -> Any:
     """Load a checkpoint once in each process; again when its file has changed."""
-    from napari_monusac.infer.engines import as_model
+    from napari_monusac.infer.model import as_model
 
     return as_model(checkpoint)
 

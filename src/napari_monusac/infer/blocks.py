@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled, StoreError
 from napari_monusac.infer.alone import alone
-from napari_monusac.io.store import PredictionStore, read_stored_nuclei
+from napari_monusac.io.predictions.store import PredictionStore, read_stored_nuclei
 from napari_monusac.masks.instances import Nuclei, instances_from_maps
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_monusac.infer.engines import LoadedModel
+from napari_monusac.infer.model import LoadedModel
 from napari_monusac.learn.engine import mean_and_deviation
 
 

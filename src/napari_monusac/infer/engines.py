@@ -6,16 +6,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.core.training_crops import TrainingCrops
+from napari_monusac.infer.model import LoadedModel
 from napari_monusac.learn.engine import Engine, TorchEngine
 
 Precision = Literal["auto", "bfloat16", "float32"]
@@ -27,59 +25,7 @@ _ASKED: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
 _LOCK = threading.RLock()
 
 
-class LoadedModel(Protocol):
-    """What `learn.checkpoint.load_checkpoint` gives: a network, its recipe, and what the checkpoint says of itself."""
-
-    @property
-    def network(self) -> Any:
-        """A `torch.nn.Module` that gives the logits of both heads."""
-
-    @property
-    def recipe(self) -> TrainingRecipe:
-        """What it was trained with."""
-        ...
-
-    @property
-    def metadata(self) -> Any:
-        """What the checkpoint says about itself."""
-
-
 AnyEngine = TypeVar("AnyEngine", bound=Engine)
-
-
-def as_model(checkpoint: Any) -> LoadedModel:
-    """Load a checkpoint file or a run folder; a loaded model is handed through.
-
-    Raises
-    ------
-    CheckpointError
-        The file is missing, foreign or damaged.
-    """
-    if isinstance(checkpoint, str | Path):
-        from napari_monusac.learn.checkpoint import load_checkpoint
-
-        model: LoadedModel = load_checkpoint(checkpoint)
-        return model
-    if not hasattr(checkpoint, "network") or not hasattr(checkpoint, "recipe"):
-        raise MonusacError(
-            f"{type(checkpoint).__name__} is no checkpoint", "pass a file, a run folder or what load_checkpoint gives"
-        )
-    loaded: LoadedModel = checkpoint
-    return loaded
-
-
-def checkpoint_name(checkpoint: Any, model: LoadedModel) -> str:
-    """Where the weights came from, for a prediction's record; empty where it is unknown."""
-    if isinstance(checkpoint, str | Path):
-        return str(checkpoint)
-    metadata = model.metadata if hasattr(model, "metadata") else {}
-    return str(getattr(model, "path", None) or (metadata or {}).get("path", ""))
-
-
-def crops_seen_by_model(model: LoadedModel) -> TrainingCrops | None:
-    """The crops that a loaded model was trained on; None where it does not say."""
-    found = getattr(getattr(model, "metadata", None), "trained_on", None)
-    return found if isinstance(found, TrainingCrops) else None
 
 
 def state_of(network: nn.Module) -> int:

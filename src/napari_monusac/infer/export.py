@@ -19,7 +19,7 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.infer.deployed import DeployedNetwork, normalisation
-from napari_monusac.infer.engines import LoadedModel, as_model, checkpoint_name
+from napari_monusac.infer.model import LoadedModel, as_model, checkpoint_name
 from napari_monusac.infer.plan import expected_of
 from napari_monusac.learn.engine import tile_multiple
 

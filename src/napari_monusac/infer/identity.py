@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from napari_monusac.core.errors import StoreError
-from napari_monusac.infer.engines import LoadedModel, state_of
-from napari_monusac.io.identity import ImageIdentity
-from napari_monusac.io.store import PredictionIdentity, PredictionStore
+from napari_monusac.infer.engines import state_of
+from napari_monusac.infer.model import LoadedModel
+from napari_monusac.io.predictions.identity import ImageIdentity
+from napari_monusac.io.predictions.store import PredictionIdentity, PredictionStore
 from napari_monusac.learn.source import Source, cropped
 from napari_monusac.learn.tiles import Box
 
@@ -28,7 +29,7 @@ def identity_of(
     Parameters
     ----------
     source : Source
-        The image, whole; see `napari_monusac.io.identity.ImageIdentity`.
+        The image, whole; see `napari_monusac.io.predictions.identity.ImageIdentity`.
     model : LoadedModel
         Whose weights are compared.
     region : (y, x, height, width), optional

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_monusac.infer.deployed import DeployedNetwork
-from napari_monusac.infer.engines import LoadedModel
+from napari_monusac.infer.model import LoadedModel
 
 #: A graph of a fixed shape is up to a tenth faster and takes 0.3 s to compile: not worth it for a crop of a few tiles.
 FIXED_AFTER = 32

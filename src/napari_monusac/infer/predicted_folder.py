@@ -8,8 +8,8 @@ from pathlib import Path
 
 from napari_monusac.core.errors import Cancelled
 from napari_monusac.core.training_crops import SeenAs
-from napari_monusac.io.collection import Collection, Crop
-from napari_monusac.io.identity import match_image
+from napari_monusac.io.collection.collection import Collection, Crop
+from napari_monusac.io.predictions.identity import match_image
 
 #: Called with (fraction or None, what is being done).
 Report = Callable[[float | None, str], None]
@@ -60,10 +60,10 @@ def predictions_of(
     if not is_checkpoint(path) and path.is_dir():
         return path
     from napari_monusac.infer.crop import predict_crop
-    from napari_monusac.io.store import crop_store
+    from napari_monusac.io.predictions.store import crop_store
     from napari_monusac.learn.checkpoint import load_checkpoint, resolve_checkpoint
     from napari_monusac.learn.device import choose_device
-    from napari_monusac.scoring.predictions import sha256_of
+    from napari_monusac.scoring.report.predictions import sha256_of
 
     if report is not None:
         report(None, f"Loading {path.name}")
@@ -88,7 +88,7 @@ def _not_trained_on(weights: Path, collection: Collection, crops: list[Crop]) ->
     """The crops that a checkpoint was not trained on; all where that is not known."""
     from napari_monusac.io.training_crops import seen_as
     from napari_monusac.learn.checkpoint import crops_seen_by
-    from napari_monusac.scoring.training_use import TrainingCount
+    from napari_monusac.scoring.report.training_use import TrainingCount
 
     trained_on = crops_seen_by(weights)
     training = TrainingCount()
@@ -105,7 +105,7 @@ def _not_trained_on(weights: Path, collection: Collection, crops: list[Crop]) ->
 
 def _is_of(store: Path, collection: Collection, crop: Crop) -> bool:
     """Whether a kept prediction is there and of the crop's image as that is now."""
-    from napari_monusac.io.store import PredictionStore
+    from napari_monusac.io.predictions.store import PredictionStore
 
     if not store.exists():
         return False

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.core.errors import AnnotationError, CollectionError
-from napari_monusac.io.collection import Collection, Crop
-from napari_monusac.io.patients import GUESSES, MEND
+from napari_monusac.io.collection.collection import Collection, Crop
+from napari_monusac.io.collection.patients import GUESSES, MEND
 
 SplitKind = Literal["patient", "official"]
 _CANDIDATES = 400

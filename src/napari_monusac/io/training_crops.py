@@ -8,9 +8,9 @@ from pathlib import Path
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.training_crops import SeenAs, SeenCrop, TrainingCrops
-from napari_monusac.io.collection import Collection, Crop, open_collection
-from napari_monusac.io.identity import pixel_fingerprint
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.collection.collection import Collection, Crop, open_collection
+from napari_monusac.io.predictions.identity import pixel_fingerprint
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.io.splits import Split
 
 

@@ -15,8 +15,8 @@ from napari_monusac.core.errors import FileProblem
 from napari_monusac.core.nuclei import Annotation, Nucleus
 
 if TYPE_CHECKING:
-    from napari_monusac.io.collection import Collection, Crop
-    from napari_monusac.io.store_info import StoreInfo
+    from napari_monusac.io.collection.collection import Collection, Crop
+    from napari_monusac.io.predictions.store_info import StoreInfo
 
 Target = Literal["geojson", "aperio", "coco", "csv", "tif", "mat", "onnx"]
 TARGETS: tuple[str, ...] = get_args(Target)
@@ -85,7 +85,7 @@ def exportables(source: str | Path) -> Iterator[Exportable]:
     MonusacError
         A file is damaged.
     """
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
 
     source = Path(source)
     if not source.exists():
@@ -142,8 +142,8 @@ def from_annotation_file(path: Path) -> Exportable:
     AnnotationError
         The file is damaged.
     """
-    from napari_monusac.io.annotations import read_annotation
-    from napari_monusac.io.organs import patient_barcode
+    from napari_monusac.io.annotations.files import read_annotation
+    from napari_monusac.io.collection.organs import patient_barcode
     from napari_monusac.masks.rasterize import label_maps
 
     annotation = read_annotation(path)
@@ -165,9 +165,9 @@ def from_prediction(path: Path) -> Exportable:
     StoreError
         It is missing, foreign or damaged, or its image has become another one.
     """
-    from napari_monusac.io.organs import patient_barcode
-    from napari_monusac.io.store import PredictionStore
-    from napari_monusac.scoring.predictions import read_store
+    from napari_monusac.io.collection.organs import patient_barcode
+    from napari_monusac.io.predictions.store import PredictionStore
+    from napari_monusac.scoring.report.predictions import read_store
 
     found, info = read_store(path), PredictionStore.open(path).info
     image = _Image.of(info.image, path, info)
@@ -204,8 +204,8 @@ class _Image:
 
     @classmethod
     def of(cls, path: str, store: Path, info: StoreInfo) -> _Image:
-        from napari_monusac.io.collection import open_collection
-        from napari_monusac.io.identity import check_image
+        from napari_monusac.io.collection.collection import open_collection
+        from napari_monusac.io.predictions.identity import check_image
 
         if not path or not Path(path).is_file():
             return cls()

@@ -18,8 +18,8 @@ import psutil
 
 from napari_monusac.core.errors import RunError
 from napari_monusac.core.events import RunEnded, TrainEvent
-from napari_monusac.io._history import parse_lines, without_superseded
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.runs.history import parse_lines, without_superseded
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.jobs.follow import follow_events
 
 Where = Literal["thread", "child"]

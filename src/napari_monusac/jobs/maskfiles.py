@@ -13,7 +13,7 @@ from napari_monusac.core.classes import IGNORE_INDEX
 from napari_monusac.core.errors import CollectionError
 
 if TYPE_CHECKING:
-    from napari_monusac.io.collection import Collection, Crop
+    from napari_monusac.io.collection.collection import Collection, Crop
 
 
 def write_crop_masks(
@@ -51,7 +51,7 @@ def write_crop_masks(
     RecipeError
         The boundary width is not an odd number.
     """
-    from napari_monusac.io.maskfiles import write_masks
+    from napari_monusac.io.predictions.maskfiles import write_masks
     from napari_monusac.masks.left_out import drawn_nuclei, left_out
     from napari_monusac.masks.rasterize import label_maps
     from napari_monusac.masks.ternary import ternary_map

@@ -10,7 +10,7 @@ from typing import Any
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.events import BatchEnded, EpochEnded, TrainEvent
 from napari_monusac.core.files import atomic_write_text
-from napari_monusac.io._history import MetricsTable, metrics_csv
+from napari_monusac.io.runs.history import MetricsTable, metrics_csv
 
 Sink = Callable[[TrainEvent], None]
 

@@ -24,7 +24,7 @@ from napari_monusac.core.events import Scores
 from napari_monusac.core.files import atomic_write
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.core.training_crops import TrainingCrops
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.io.training_crops import crops_of_checkpoint
 from napari_monusac.learn.network import DualHeadUnet, memory_format_of
 
@@ -46,7 +46,7 @@ class CheckpointMetadata(BaseModel):
     um_per_px : float or None
         Scale that the network was trained at, and that images are brought to; None where its crops said none.
     scale_source : str
-        Whose word that is (`napari_monusac.io.runs.ScaleRecord.source`); empty in checkpoints of before crops were
+        Whose word that is (`napari_monusac.io.runs.run_folder.ScaleRecord.source`); empty in checkpoints of before crops were
         brought to one scale: then it is the recipe's, whatever the crops had.
     device, precision : str
         Kind of device, and precision, of the validation that chose it: `predict` prefers the same.

@@ -19,7 +19,7 @@ from napari_monusac.core.events import (
     Warned,
 )
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.checkpoint import CheckpointMetadata, save_checkpoint
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.loader import Batch

@@ -16,8 +16,8 @@ from napari_monusac.core.classes import CLASSES, IGNORE_INDEX
 from napari_monusac.core.errors import MonusacError, ShapeError, TrainingError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.io.collection import Collection, Crop
-from napari_monusac.io.interest import nuclei_within_regions
+from napari_monusac.io.annotations.interest import nuclei_within_regions
+from napari_monusac.io.collection.collection import Collection, Crop
 from napari_monusac.io.scale import check_enlargement
 from napari_monusac.learn.plan import width_on_image
 from napari_monusac.learn.scale import CropHeader, scaled_annotation, scaled_shape, training_factor

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from napari_monusac.core.errors import Cancelled, MonusacError, TrainingError
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.device import free_gpu_memory, memory_in_use, torch_kept
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.schedule import epochs_of_run, steps_of_run

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import MonusacError, TrainingError
 from napari_monusac.core.nuclei import Annotation, Nucleus
-from napari_monusac.io.collection import Collection
+from napari_monusac.io.collection.collection import Collection
 from napari_monusac.io.splits import Split
 from napari_monusac.masks.rasterize import label_maps
 

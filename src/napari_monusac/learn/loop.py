@@ -11,8 +11,8 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.events import EndReason, RunEnded, TrainEvent, Warned
 from napari_monusac.core.files import atomic_write_text
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.io._history import Recorder
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.runs.history import Recorder
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.caught import caught_warnings
 from napari_monusac.learn.course import Course
 from napari_monusac.learn.device import free_gpu_memory, torch_kept

@@ -15,7 +15,7 @@ import torch
 
 from napari_monusac.core.errors import CheckpointError
 from napari_monusac.core.files import atomic_write
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.checkpoint import CheckpointMetadata, read_metadata, save_checkpoint, unwritable
 from napari_monusac.learn.network import DualHeadUnet
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.io.runs import ScaleRecord
+from napari_monusac.io.runs.run_folder import ScaleRecord
 
 #: A crop whose um/px differs from the run's by no more than this part is left as it is: 0.25 and 0.252 are one scanner,
 #: written down twice, and interpolation would blur more than 2 % of size matter (the affine augmentation varies 10 %).

@@ -13,9 +13,9 @@ from napari_monusac.core.errors import CheckpointError, MonusacError, TrainingEr
 from napari_monusac.core.events import Scores
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.core.training_crops import TrainingCrops
-from napari_monusac.io._fingerprint import data_fingerprint
-from napari_monusac.io.collection import open_collection
-from napari_monusac.io.runs import RunFolder, ScaleRecord
+from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.runs.fingerprint import data_fingerprint
+from napari_monusac.io.runs.run_folder import RunFolder, ScaleRecord
 from napari_monusac.io.training_crops import crops_of_split
 from napari_monusac.learn.checkpoint import (
     CheckpointMetadata,
@@ -25,12 +25,7 @@ from napari_monusac.learn.checkpoint import (
     resolve_checkpoint,
 )
 from napari_monusac.learn.crops import CropStore
-from napari_monusac.learn.device import (
-    choose_device,
-    choose_precision,
-    use_deterministic_algorithms,
-    wrong_gradients,
-)
+from napari_monusac.learn.device import choose_device, choose_precision, use_deterministic_algorithms, wrong_gradients
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.labels import check_labels
 from napari_monusac.learn.loader import PatchLoader

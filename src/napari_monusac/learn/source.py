@@ -81,7 +81,7 @@ def as_source(image: Any, um_per_px: float | None = None) -> Source:
     if isinstance(image, Source):
         return image if um_per_px is None else replace(image, um_per_px=um_per_px)
     if isinstance(image, str | Path):
-        from napari_monusac.io.slides import open_slide
+        from napari_monusac.io.slides.slide import open_slide
 
         image = open_slide(image)
     if hasattr(image, "read") and hasattr(image, "levels"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from napari_monusac.core.files import atomic_write
-from napari_monusac.io.runs import RunFolder
+from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.validate import Maps
 
 #: Crops that are pinned when the run names none, and the largest side that is kept of each.

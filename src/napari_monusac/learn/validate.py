@@ -27,7 +27,7 @@ from napari_monusac.learn.plan import Expected, plan_tiles
 from napari_monusac.learn.source import array_source
 from napari_monusac.learn.step import StepLosses, Stepper, is_out_of_memory
 from napari_monusac.learn.tiled import whole_maps
-from napari_monusac.scoring.confusion import PixelConfusion, training_scores
+from napari_monusac.scoring.metrics.confusion import PixelConfusion, training_scores
 
 #: Losses are computed over parts of this many px a side, so that the largest crop needs no more memory.
 LOSS_PART_PX = 1024

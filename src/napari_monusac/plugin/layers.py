@@ -9,20 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.core.classes import (
-    AMBIGUOUS_COLOR,
-    TERNARY_COLORS,
-    NucleusClass,
-    PaletteName,
-    class_colors,
-)
+from napari_monusac.core.classes import AMBIGUOUS_COLOR, TERNARY_COLORS, NucleusClass, PaletteName, class_colors
 from napari_monusac.core.nuclei import Annotation
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_monusac.io.collection import Crop
-    from napari_monusac.io.slides import Slide
+    from napari_monusac.io.collection.collection import Crop
+    from napari_monusac.io.slides.slide import Slide
 
 LayerData = tuple[Any, dict[str, Any], str]
 Colors = dict[int | None, tuple[float, float, float, float]]

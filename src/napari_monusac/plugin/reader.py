@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_monusac.io.folders import is_collection, partners
-from napari_monusac.io.pairing import ANNOTATION_SUFFIXES
-from napari_monusac.io.slides import IMAGE_SUFFIXES
+from napari_monusac.io.collection.folders import is_collection, partners
+from napari_monusac.io.collection.pairing import ANNOTATION_SUFFIXES
+from napari_monusac.io.slides.slide import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
-    from napari_monusac.io.collection import Collection, Crop
+    from napari_monusac.io.collection.collection import Collection, Crop
     from napari_monusac.plugin.layers import LayerData
 
 PathOrPaths = str | Sequence[str]
@@ -97,7 +97,7 @@ def _is_annotation(path: Path) -> bool:
 
 def _collection_and_crop(path: Path) -> tuple[Collection, Crop]:
     from napari_monusac.core.errors import CollectionError
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
 
     if path.is_dir():
         collection = open_collection(path)

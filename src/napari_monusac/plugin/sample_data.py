@@ -62,7 +62,7 @@ def sample_collection(folder: str | Path | None = None) -> Path:
 
 
 def _layers_of(patient: int) -> list[LayerData]:
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.plugin.layers import crop_layers
 
     root = sample_collection()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_monusac.core.classes import CLASSES, NucleusClass, class_colors
 
 if TYPE_CHECKING:
-    from napari_monusac.io.prediction_store import PredictionStore
+    from napari_monusac.io.predictions.prediction_store import PredictionStore
     from napari_monusac.plugin.layers import LayerData
 
 #: napari's table of a layer is slow beyond this; the classes are a layer of their own.
@@ -46,7 +46,7 @@ def stored_layers(path: str | Path) -> list[LayerData]:
     StoreError
         It is damaged.
     """
-    from napari_monusac.io.prediction_store import PredictionStore
+    from napari_monusac.io.predictions.prediction_store import PredictionStore
     from napari_monusac.plugin.layers import ternary_colors
 
     store = PredictionStore.open(path)
@@ -139,8 +139,8 @@ def _features(store: PredictionStore) -> dict[str, Any]:
 def _image(store: PredictionStore) -> list[LayerData]:
     """The image that was predicted, where its file is still there and has the scale that it had then."""
     from napari_monusac.core.errors import SlideError
-    from napari_monusac.io.identity import match_image
-    from napari_monusac.io.slides import open_slide
+    from napari_monusac.io.predictions.identity import match_image
+    from napari_monusac.io.slides.slide import open_slide
     from napari_monusac.plugin.layers import crop_layers
 
     if not store.info.image or not Path(store.info.image).is_file():

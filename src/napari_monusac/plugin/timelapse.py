@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from napari_monusac.core.classes import TERNARY_COLORS, PaletteName, class_colors
 from napari_monusac.core.errors import MonusacError, RunError
 from napari_monusac.core.events import Scores
-from napari_monusac.io.timelapse import Timelapse, read_timelapse, timelapse_crops
+from napari_monusac.io.runs.timelapse import Timelapse, read_timelapse, timelapse_crops
 
 if TYPE_CHECKING:
-    from napari_monusac.io.collection import Collection
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.collection.collection import Collection
+    from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.plugin.layers import Colors, LayerData
 
 #: Glass between two crops, px.
@@ -96,7 +96,7 @@ def _tissue_and_truth(
     run: RunFolder, lapses: list[Timelapse]
 ) -> tuple[list[tuple[str, NDArray[Any], dict[str, Any], str]], str, float | None]:
     """Tissue and nuclei of the crops' parts that were pinned, the note, and the scale in um/px."""
-    from napari_monusac.io.collection import open_collection
+    from napari_monusac.io.collection.collection import open_collection
 
     try:
         collection = open_collection(run.data)

@@ -80,7 +80,7 @@ def write_tif(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     AnnotationError
         The layer has more than two dimensions or is too large, or the disk refuses.
     """
-    from napari_monusac.io.maskfiles import write_labels
+    from napari_monusac.io.predictions.maskfiles import write_labels
 
     write_labels(_plane(path, data, attributes), path, _um_per_px(path, attributes))
     return [path]
@@ -150,7 +150,7 @@ def _with_what_lies_outside(
     region: Nucleus, outline: NDArray[np.float64], seen: NDArray[np.bool_], offset: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The outline of a nucleus that goes on outside a layer of a part of the image: there as it was."""
-    from napari_monusac.session.frame import Frame, outline_beyond
+    from napari_monusac.editing.frame import Frame, outline_beyond
 
     y, x = (int(v) for v in offset)
     frame = Frame((y, x), (int(seen.shape[0]), int(seen.shape[1])))
@@ -171,7 +171,7 @@ def layer_classes(attributes: Mapping[str, Any]) -> dict[int, NucleusClass]:
 
 
 def _write_annotation(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    from napari_monusac.io.annotations import write_annotation
+    from napari_monusac.io.annotations.files import write_annotation
 
     write_annotation(layer_annotation(path, data, attributes), path)
     return [path]
@@ -246,7 +246,7 @@ def _column(attributes: Mapping[str, Any], name: str, number: bool = True) -> di
 
 def _image(about: Mapping[str, Any], shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     """The crop's pixels, for stain; None where they are gone or of another size."""
-    from napari_monusac.io.slides import open_slide
+    from napari_monusac.io.slides.slide import open_slide
 
     try:
         with open_slide(about["image"], channel_order="bgr" if about.get("channels_swapped") else "rgb") as slide:
@@ -258,7 +258,7 @@ def _image(about: Mapping[str, Any], shape: tuple[int, ...]) -> NDArray[np.uint8
 
 def _original(about: Mapping[str, Any]) -> Annotation:
     """The annotation that the layer was made from; an empty one for predictions, and where the file is gone."""
-    from napari_monusac.io.annotations import read_annotation
+    from napari_monusac.io.annotations.files import read_annotation
 
     source = about.get("annotation")
     if about.get("role") != "nuclei" or not source or not Path(source).is_file():

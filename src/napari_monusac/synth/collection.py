@@ -122,7 +122,7 @@ def write_crop(
     Path
         The image.
     """
-    from napari_monusac.io.annotations import write_annotation
+    from napari_monusac.io.annotations.files import write_annotation
 
     image = stem.with_name(stem.name + (".tif" if swapped_tif else ".svs"))
     if swapped_tif:

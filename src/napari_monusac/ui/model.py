@@ -13,8 +13,8 @@ from psygnal import Signal
 
 if TYPE_CHECKING:
     from napari_monusac.core.classes import PaletteName
-    from napari_monusac.io.collection import Collection, Crop
-    from napari_monusac.io.runs import RunFolder
+    from napari_monusac.io.collection.collection import Collection, Crop
+    from napari_monusac.io.runs.run_folder import RunFolder
 
 
 class StudioModel:
@@ -120,7 +120,7 @@ class StudioModel:
         if nuclei is None:
             return ""
         if self._counted[0] is not nuclei:
-            from napari_monusac.io.identity import nuclei_digest
+            from napari_monusac.io.predictions.identity import nuclei_digest
 
             self._counted = nuclei, nuclei_digest(nuclei.instances)
         return self._counted[1]

@@ -22,24 +22,24 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_monusac.ui import canvas
-from napari_monusac.ui.accessible import name_widgets
-from napari_monusac.ui.activity import Activity
-from napari_monusac.ui.annotate_panel import AnnotatePanel
-from napari_monusac.ui.masks_panel import MasksPanel
+from napari_monusac.ui.annotate.panel import AnnotatePanel
+from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.opening import class_counts, show_outlines
+from napari_monusac.ui.canvas.zoom_bar import ZoomBar
+from napari_monusac.ui.masks.panel import MasksPanel
 from napari_monusac.ui.model import studio_model
-from napari_monusac.ui.opening import class_counts, show_outlines
-from napari_monusac.ui.predict_panel import PredictPanel
-from napari_monusac.ui.review_panel import ReviewPanel
-from napari_monusac.ui.slides_panel import SlidesPanel
-from napari_monusac.ui.train_panel import TrainPanel
-from napari_monusac.ui.training import RunProgress
-from napari_monusac.ui.widgets import Note, scrolling
-from napari_monusac.ui.work import spoken_duration, stop_all
-from napari_monusac.ui.zoom_bar import ZoomBar
+from napari_monusac.ui.predict.panel import PredictPanel
+from napari_monusac.ui.review.panel import ReviewPanel
+from napari_monusac.ui.slides.panel import SlidesPanel
+from napari_monusac.ui.train.panel import TrainPanel
+from napari_monusac.ui.train.training import RunProgress
+from napari_monusac.ui.widgets.accessible import name_widgets
+from napari_monusac.ui.widgets.activity import Activity
+from napari_monusac.ui.widgets.basic import Note, scrolling
+from napari_monusac.ui.widgets.work import spoken_duration, stop_all
 
 if TYPE_CHECKING:
-    from napari_monusac.io.collection import Collection, Crop
+    from napari_monusac.io.collection.collection import Collection, Crop
 
 _WIDTH_PX = 410
 #: napari's themes do not show which control has the keyboard.

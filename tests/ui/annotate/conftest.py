@@ -14,7 +14,8 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_monusac.ui import annotate_settings, canvas
+from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.widgets import settings as annotate_settings
 
 LEFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
 
@@ -22,7 +23,7 @@ LEFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
 def pytest_collection_modifyitems(items):
     """Everything in this folder drives a window."""
     for item in items:
-        if Path(str(item.fspath)).parent == Path(__file__).parent:
+        if Path(str(item.fspath)).is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.gui)
 
 
@@ -126,8 +127,9 @@ def bench(tissue_folder, tmp_path_factory):
     from napari import Viewer
     from qtpy.QtCore import QCoreApplication
 
-    from napari_monusac.ui import model, work
+    from napari_monusac.ui import model
     from napari_monusac.ui.studio import Studio
+    from napari_monusac.ui.widgets import work
 
     folder = tmp_path_factory.mktemp("annotate") / "Gewebe"
     shutil.copytree(tissue_folder, folder)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
-from napari_monusac.ui.editing_colors import INNER, ClassColormap, Look
-from napari_monusac.ui.editing_drawing import OUTLINE_PX, Drawing
+from napari_monusac.ui.canvas.colors import INNER, ClassColormap, Look
+from napari_monusac.ui.canvas.drawing import OUTLINE_PX, Drawing
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from qtpy.QtGui import QCloseEvent, QShortcut
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-from napari_monusac.ui import annotate_settings, canvas
-from napari_monusac.ui.review_gallery import Place
+from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.review.gallery import Place
+from napari_monusac.ui.widgets import settings as annotate_settings
 
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
 
@@ -204,7 +205,7 @@ def test_closing_the_window_asks_and_nothing_is_lost(hand, until):
 
 
 def test_done_saves_marks_and_goes_on(hand, until):
-    from napari_monusac.session.progress import Progress
+    from napari_monusac.editing.progress import Progress
 
     model = hand.studio.model
     first = model.crop
@@ -363,7 +364,7 @@ def test_outline_or_filled_for_one_class_by_key_and_by_mouse(hand, viewer):
 
 
 def test_what_a_model_found_is_dashed(hand, viewer, until):
-    from napari_monusac.ui.editing_drawing import Drawing
+    from napari_monusac.ui.canvas.drawing import Drawing
 
     labels = np.zeros((60, 60), np.int32)
     labels[10:50, 10:50] = 1
@@ -484,7 +485,7 @@ def test_space_moves_the_slide_with_any_tool(hand, viewer):
 
 
 def test_the_key_map_opens_and_closes(hand, qtbot):
-    from napari_monusac.ui.keymap import GROUPS
+    from napari_monusac.ui.annotate.keymap import GROUPS
 
     hand.studio.show_panel("Slides")
     (shortcut,) = (s for s in hand.studio.findChildren(QShortcut) if s.key().toString() == "?")
@@ -580,7 +581,7 @@ def test_a_crop_without_labels_is_begun_by_a_button(hand, viewer, until, tmp_pat
 
 
 def test_a_folder_that_cannot_be_written(hand, until, tmp_path, monkeypatch):
-    from napari_monusac.ui import editing_opening
+    from napari_monusac.ui.editing import opening as editing_opening
 
     monkeypatch.setenv("MONUSAC_WORK", str(tmp_path / "work"))
     monkeypatch.setattr(editing_opening, "writable", lambda folder: tmp_path in (folder, *folder.parents))
@@ -635,7 +636,7 @@ def test_close_events_of_other_kinds_pass(hand):
 
 
 def test_a_suggested_cut_is_one_line_along_the_border():
-    from napari_monusac.ui.editing_marks import boundary_of, dashes
+    from napari_monusac.ui.canvas.marks import boundary_of, dashes
 
     labels = np.zeros((12, 20), int)
     labels[1:11, 1:10], labels[1:11, 10:19] = 3, 7

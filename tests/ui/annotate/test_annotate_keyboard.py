@@ -7,8 +7,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QPushButton, QScrollArea
 
-from napari_monusac.ui import canvas
-from napari_monusac.ui.editing_help import ANNOTATE_HELP, REVIEW_HELP
+from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.help import ANNOTATE_HELP, REVIEW_HELP
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_monusac.io.annotations import read_annotation
-from napari_monusac.ui import annotate_region, canvas, editing_opening
+from napari_monusac.io.annotations.files import read_annotation
+from napari_monusac.ui.annotate import region as annotate_region
+from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.editing import opening as editing_opening
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def test_a_region_is_edited_in_its_place_and_saved_among_the_rest(hand, large, v
 
 
 def test_another_region_waits_until_edits_are_saved(hand, large, viewer, until):
-    from napari_monusac.session.frame import Frame
+    from napari_monusac.editing.frame import Frame
 
     hand.controller.edit_region(Frame((0, 0), (60, 60)))
     until(lambda: hand.session is not None)
@@ -92,7 +94,7 @@ def test_another_region_waits_until_edits_are_saved(hand, large, viewer, until):
 
 
 def test_edits_of_another_region_are_not_forgotten(hand, large, until):
-    from napari_monusac.session.frame import Frame
+    from napari_monusac.editing.frame import Frame
 
     hand.controller.edit_region(Frame((0, 0), (60, 60)))
     until(lambda: hand.session is not None)

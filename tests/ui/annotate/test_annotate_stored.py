@@ -9,10 +9,10 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.io.identity import ArrayPixels, ImageIdentity
-from napari_monusac.io.store import PredictionIdentity, write_prediction
+from napari_monusac.io.predictions.identity import ArrayPixels, ImageIdentity
+from napari_monusac.io.predictions.store import PredictionIdentity, write_prediction
 from napari_monusac.masks.instances import instances_from_maps
-from napari_monusac.ui import canvas
+from napari_monusac.ui.canvas import canvas
 
 UM = 0.25
 

@@ -1,0 +1,161 @@
+"""The loop closes: corrected crops as a folder to train on, in the layout of MoNuSAC."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from napari_monusac.core.errors import SessionError
+from napari_monusac.core.files import atomic_write
+from napari_monusac.editing.progress import Progress
+from napari_monusac.editing.provenance import sidecar_of
+from napari_monusac.io.annotations.files import read_annotation, write_annotation
+from napari_monusac.io.collection.collection import Crop, open_collection
+from napari_monusac.io.collection.patient_list import FILE_NAME, Listed, read_list, write_list
+from napari_monusac.io.outputs import refuse_inside
+
+Which = Literal["corrected", "done", "labelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedCollection:
+    """A folder to train on.
+
+    Attributes
+    ----------
+    folder : Path
+        What `open_collection` and ``train --data`` take.
+    crops : tuple of str
+        Names of the crops in it.
+    left_out : tuple of (str, str)
+        Crops that were left out, each with the reason.
+    copied : int
+        Number of images that had to be copied, where the disk knows no links.
+    """
+
+    folder: Path
+    crops: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+    copied: int = 0
+
+
+def corrected_path(crop: Crop, work: Path | None = None) -> Path:
+    """Return where a crop's corrected annotation lies: beside its image, or in a work folder, by patient folder."""
+    if work is None:
+        return crop.annotation or crop.image.with_suffix(".xml")
+    return work / crop.image.resolve().parent.name / f"{crop.image.stem}.xml"
+
+
+def corrected_collection(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    which: Which = "corrected",
+    work: str | Path | None = None,
+    progress: Progress | None = None,
+) -> CorrectedCollection:
+    """Gather corrected crops in a folder of MoNuSAC layout: ``out/<folder>/<crop>.xml`` and a link to the image.
+
+    ``patients.csv`` in it keeps whose crop is whose.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The collection that was corrected.
+    out : str or Path
+        The folder to make. It may exist: crops in it are brought up to date.
+    which : {"corrected", "done", "labelled"}
+        Crops that a session saved (they have a provenance sidecar, or lie in `work`), crops marked reviewed or done, or
+        all with an annotation.
+    work : str or Path, optional
+        Where corrected annotations were saved when the collection cannot be written (see `corrected_path`).
+    progress : Progress, optional
+        Marks; by default those beside the collection.
+
+    Raises
+    ------
+    CollectionError
+        The folder holds no crop, or `out` lies in it.
+    AnnotationError
+        An annotation is damaged.
+    SessionError
+        No crop qualifies, or the folder cannot be written.
+    """
+    refuse_inside(out, folder, "corrected crops")
+    collection, target = open_collection(folder), Path(out)
+    marks = progress or Progress(collection.root)
+    place = None if work is None else Path(work)
+    taken, left_out, copied = [], [], 0
+    patients = _patients_of(target)
+    for crop in collection.crops:
+        source, reason = _source(crop, which, place, marks)
+        if source is None:
+            left_out.append((crop.name, reason))
+            continue
+        try:
+            copied += _put(crop, source, target / crop.image.resolve().parent.name)
+        except OSError as error:
+            raise SessionError(f"{target}: cannot be written ({error.strerror})", "choose another folder") from error
+        taken.append(crop.name)
+        place_in = f"{crop.image.resolve().parent.name}/{crop.image.name}"
+        patients[place_in] = Listed(crop.patient, crop.patient_source)
+    if not taken:
+        raise SessionError(f"{folder}: no crop is {which}", "correct and save one first")
+    write_list(target, patients)
+    return CorrectedCollection(target, tuple(taken), tuple(left_out), copied)
+
+
+def _patients_of(target: Path) -> dict[str, Listed]:
+    """The patients of crops that an earlier gathering has put there."""
+    known = target / FILE_NAME
+    return read_list(known) if known.is_file() else {}
+
+
+def _source(crop: Crop, which: Which, work: Path | None, marks: Progress) -> tuple[Path | None, str]:
+    """Return the annotation to take, or the reason to leave the crop out."""
+    own = corrected_path(crop, work)
+    source = own if own.exists() else crop.annotation
+    if source is None or not source.exists():
+        return None, "it has no annotation"
+    if which == "corrected" and not sidecar_of(source).exists():
+        return None, "nobody has corrected it"
+    if which == "done" and marks.mark_of(crop.name) is None:
+        return None, "it is not marked reviewed or done"
+    return source, ""
+
+
+def _put(crop: Crop, source: Path, folder: Path) -> bool:
+    """Put a crop into the folder; return whether the image had to be copied."""
+    folder.mkdir(parents=True, exist_ok=True)
+    xml = folder / f"{crop.image.stem}.xml"
+    if source.suffix.lower() == ".xml":
+        with atomic_write(xml) as temporary:
+            shutil.copyfile(source, temporary)
+    else:
+        write_annotation(read_annotation(source), xml)
+    sidecar = sidecar_of(source)
+    if sidecar.exists():
+        with atomic_write(sidecar_of(xml)) as temporary:
+            shutil.copyfile(sidecar, temporary)
+    return _linked(crop.image.resolve(), folder / crop.image.name)
+
+
+def _linked(image: Path, target: Path) -> bool:
+    """Make `target` the image: a symbolic link, else a hard link, else a copy (then True)."""
+    if target.exists() and target.samefile(image):
+        return False
+    target.unlink(missing_ok=True)
+    ways: Iterable[Callable[[Path, Path], object]] = (os.symlink, os.link)
+    for way in ways:
+        try:
+            way(image, target)
+        except OSError:
+            continue  # no right to (Windows), or another disk: the next way
+        return False
+    with atomic_write(target) as temporary:
+        shutil.copyfile(image, temporary)
+    return True

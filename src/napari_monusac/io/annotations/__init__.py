@@ -1,0 +1,1 @@
+"""Annotation files in and out: Aperio ImageScope XML, QuPath GeoJSON, COCO."""

@@ -1,0 +1,133 @@
+"""Annotation files in and out, whatever their format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_monusac.core.errors import AnnotationError
+from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.io.annotations.aperio import read_aperio
+from napari_monusac.io.annotations.aperio_write import write_aperio
+from napari_monusac.io.annotations.bounds import DEFAULT_BOUNDS, Bounds
+from napari_monusac.io.annotations.class_names import take_inherited_names
+from napari_monusac.io.annotations.coco import is_coco, is_of_coco, parse_coco, write_coco_annotation
+from napari_monusac.io.annotations.geojson import parse_geojson, write_geojson
+from napari_monusac.io.annotations.interest import with_regions_of_interest
+from napari_monusac.io.annotations.jsonfile import load_json
+
+__all__ = ["DEFAULT_BOUNDS", "SUFFIXES", "Bounds", "read_annotation", "write_annotation"]
+
+#: Suffixes of files that `read_annotation` reads and `write_annotation` writes.
+SUFFIXES = (".xml", ".annotations", ".geojson", ".json")
+_XML = (".xml", ".annotations")
+_MEND = "use .xml (Aperio ImageScope) or .geojson (QuPath)"
+
+
+def read_annotation(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annotation:
+    """Read the annotation of one image.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.xml`` (Aperio ImageScope), ``.annotations`` (HALO), ``.geojson`` or ``.json`` (QuPath's GeoJSON, or COCO of
+        a single image).
+    bounds : Bounds
+        What the file may ask for before it is refused.
+
+    Returns
+    -------
+    Annotation
+        All regions in file order, as (y, x) level-0 pixels. An outline around nuclei that is none itself has the role
+        of a region of interest (`io.interest`), whatever the format.
+
+    Raises
+    ------
+    AnnotationError
+        The suffix is unknown, or the file is missing, malformed or of another kind.
+    HostileFileError
+        It declares entities or goes beyond `bounds`.
+    """
+    path = Path(path)
+    take_inherited_names()
+    suffix = path.suffix.lower()
+    if suffix in _XML:
+        return with_regions_of_interest(read_aperio(path, bounds))
+    if suffix in (".geojson", ".json"):
+        return with_regions_of_interest(_from_json(load_json(path, bounds), path, bounds))
+    raise AnnotationError(path, f"{suffix or 'no suffix'} is no annotation format", _MEND)
+
+
+def _from_json(content: Any, path: Path, bounds: Bounds) -> Annotation:
+    program, mend = _other_program(content)
+    if program:
+        raise AnnotationError(path, f"is a file of {program}, which is not read", mend)
+    if not is_coco(content):
+        return parse_geojson(content, path, bounds=bounds)
+    images = parse_coco(content, path, bounds)
+    if len(images) != 1:
+        raise AnnotationError(
+            path, f"a COCO file of {len(images)} images", "read it with napari_monusac.io.annotations.coco.read_coco"
+        )
+    return images[0].annotation
+
+
+def _write_json(annotation: Annotation, path: Path) -> tuple[Nucleus, ...]:
+    """COCO stays COCO; anything else is QuPath's."""
+    return write_coco_annotation(annotation, path) if is_of_coco(annotation) else write_geojson(annotation, path)
+
+
+def _other_program(content: Any) -> tuple[str, str]:
+    """Which other program's JSON this is, and what to do; empty where it is none that is known."""
+    if not isinstance(content, dict):
+        return "", ""
+    nuclei = content.get("nuc", content)
+    first = next(iter(nuclei.values()), None) if isinstance(nuclei, dict) else None
+    if isinstance(first, dict) and "contour" in first:
+        return "HoVer-Net", 'write each "contour" as a GeoJSON Polygon, its "type" by name as the classification'
+    if "nuc" in content and nuclei == {}:
+        return "HoVer-Net", "it holds no nucleus"
+    if "shapes" in content and "imagePath" in content:
+        return "labelme", "export it as COCO"
+    return "", ""
+
+
+def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: bool = True) -> tuple[Nucleus, ...]:
+    """Write the annotation of one image, whole or not at all.
+
+    Parameters
+    ----------
+    annotation : Annotation
+        What to write. Regions that were read from XML and not edited keep vertices, ids and attributes to the letter.
+    path : str or Path
+        ``.xml`` for Aperio ImageScope, ``.annotations`` for HALO, ``.geojson`` or ``.json`` for QuPath; ``.json`` of what
+        was read from COCO is COCO.
+    overwrite : bool
+        Replace the file if it exists.
+
+    Returns
+    -------
+    tuple of Nucleus
+        Regions that the format cannot hold and that were left out (GeoJSON: fewer than three vertices, marks).
+
+    Raises
+    ------
+    AnnotationError
+        The suffix is unknown, the file exists and must stay, or it cannot be written.
+    """
+    path = Path(path)
+    writers: dict[str, Callable[[Annotation, Path], tuple[Nucleus, ...] | None]] = {
+        **dict.fromkeys(_XML, write_aperio), ".geojson": write_geojson, ".json": _write_json,
+    }  # fmt: skip
+    writer = writers.get(path.suffix.lower())
+    if writer is None:
+        raise AnnotationError(path, f"{path.suffix or 'no suffix'} is no annotation format", _MEND)
+    if path.exists() and not overwrite:
+        raise AnnotationError(path, "exists already", "choose another name, or allow overwriting")
+    if writer is write_aperio:
+        return writer(annotation, path) or ()
+    # a format of areas: the line of a ruler would come back as one
+    areas = replace(annotation, regions=tuple(r for r in annotation.regions if r.role != "mark"))
+    return (*(writer(areas, path) or ()), *annotation.marks)

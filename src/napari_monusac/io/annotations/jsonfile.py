@@ -1,0 +1,112 @@
+"""Reading JSON that strangers wrote: bounded, and refusing what is no JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_monusac.core.errors import AnnotationError, HostileFileError
+from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.geometry import Outline
+from napari_monusac.io.annotations.bounds import Bounds, read_bounded
+
+#: Names of a probability in files of this program, of StarDist (in QuPath), CellViT, tiatoolbox and COCO.
+_CONFIDENCES = (
+    "confidence", "detection probability", "probability", "prob", "type_prob", "type probability", "class probability", "score",
+)  # fmt: skip
+
+
+def load_json(path: Path, bounds: Bounds) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    AnnotationError
+        It cannot be read or is no JSON. NaN and Infinity, which QuPath writes for measurements, are numbers here: whoever
+        takes a number looks whether it is finite.
+    HostileFileError
+        It is too large or nested too deeply.
+    """
+    content = read_bounded(path, bounds)
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise HostileFileError(path, "nested too deeply", "open it only if you trust it") from error
+    except ValueError as error:
+        raise AnnotationError(path, f"no JSON: {error}", "export it again") from error
+
+
+def save_json(path: Path, content: Any, *, allow_nan: bool = False) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file; replaced if it exists.
+    content : Any
+        What to write.
+    allow_nan : bool
+        Write NaN and Infinity as QuPath does, for measurements that were read.
+
+    Raises
+    ------
+    AnnotationError
+        A number is not finite, or the disk refuses.
+    """
+    try:
+        text = json.dumps(content, allow_nan=allow_nan, ensure_ascii=False, separators=(",", ":"))
+        atomic_write_text(path, text)
+    except OSError as error:
+        raise AnnotationError(path, f"cannot be written: {error.strerror}", "choose another folder") from error
+    except ValueError as error:
+        raise AnnotationError(path, f"not written: {error}", "correct the coordinates or the names") from error
+
+
+def numbers(values: Any, path: Path, where: str, bounds: Bounds) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A JSON list (or list of lists) of numbers as an array.
+
+    Raises
+    ------
+    AnnotationError
+        It is ragged, or holds anything but finite numbers within `bounds`.
+    """
+    try:
+        array = np.array(values)
+    except (ValueError, OverflowError) as error:
+        raise AnnotationError(path, f"{where}: the coordinates are ragged", "export it again") from error
+    if array.size and array.dtype.kind not in "iuf":
+        raise AnnotationError(path, f"{where}: a coordinate is no number", "export it again")
+    array = array.astype(np.float64)
+    if not (np.abs(array) <= bounds.max_coordinate_px).all():
+        raise AnnotationError(path, f"{where}: a coordinate is beyond {bounds.max_coordinate_px:.0f} px", "correct it")
+    return array
+
+
+def xy_pairs(outline: Outline) -> list[list[float]]:
+    """An outline (y, x) as JSON's [[x, y], ...], whole numbers without a point."""
+    return [[int(x) if x.is_integer() else x, int(y) if y.is_integer() else y] for y, x in outline.tolist()]
+
+
+def confidence_in(properties: Mapping[str, Any]) -> float | None:
+    """How sure a program was of an object (0 to 1): our ``confidence``, StarDist's, CellViT's or tiatoolbox's probability.
+
+    Parameters
+    ----------
+    properties : mapping
+        Of a Feature or a COCO annotation; its ``measurements`` (an object, or QuPath's older list of name and value) are
+        looked at first, then its own members.
+    """
+    measurements = properties.get("measurements")
+    if isinstance(measurements, list):
+        measurements = {str(m.get("name")): m.get("value") for m in measurements if isinstance(m, dict)}
+    for holder in (measurements, properties):
+        known = {k.strip().casefold(): v for k, v in holder.items()} if isinstance(holder, Mapping) else {}
+        for name in _CONFIDENCES:
+            value = known.get(name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+                return float(value)
+    return None

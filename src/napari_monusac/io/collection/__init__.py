@@ -1,0 +1,1 @@
+"""A folder of crops: patients, pairs of image and annotation."""

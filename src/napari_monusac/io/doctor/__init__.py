@@ -1,0 +1,1 @@
+"""The data doctor: examine a folder, report what is wrong, write mended copies."""

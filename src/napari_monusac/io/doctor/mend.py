@@ -1,0 +1,224 @@
+"""The mend: copies of what the doctor found, put right. No original is ever written to."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import shapely
+
+from napari_monusac.core.errors import CollectionError, SlideError
+from napari_monusac.core.files import atomic_write, atomic_write_text
+from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.io.collection.collection import Collection, Crop, open_collection
+from napari_monusac.io.doctor.nuclei import polygons_of
+from napari_monusac.io.doctor.report import KINDS, Report
+from napari_monusac.io.slides.slide_copy import copy_without_label, write_plain_tif
+
+_DROPPED = {"degenerate-region", "zero-area", "outside-the-image"}
+_CUT = {"self-crossing", "out-of-bounds"}
+_REDRAWN = _CUT | {"boxed-shape"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """One file that was written.
+
+    Attributes
+    ----------
+    source, target : Path
+        The original, and the copy.
+    changes : tuple of str
+        What was put right; empty for a plain copy that completes a pair.
+    """
+
+    source: Path
+    target: Path
+    changes: tuple[str, ...] = ()
+
+
+def fix(
+    report: Report,
+    out: str | Path,
+    *,
+    everything: bool = False,
+    progress: Callable[[float, str], object] | None = None,
+) -> tuple[Mended, ...]:
+    """Write mended copies of the crops that a report found fault with.
+
+    Red and blue are put right (a plain RGB .tif with its scale); outlines that cross themselves keep their largest
+    part; outlines over the edge are cut; regions that draw nothing, lie outside or repeat a nucleus of the same class
+    are left out; ellipses and rectangles that are two corners become outlines; a scale that only the image knows is written into the XML. Image and annotation are always written as
+    a pair; an .svs is copied without its label and macro pages.
+
+    Parameters
+    ----------
+    report : Report
+        What `examine` found.
+    out : str or Path
+        An empty or new folder, outside of the examined one. The layout of folders is kept.
+    everything : bool
+        Copy the crops without a fault too, so that `out` is a whole collection.
+    progress : callable, optional
+        Called with a fraction (0 to 1) and a line of text.
+
+    Returns
+    -------
+    tuple of Mended
+        The files written; ``mended.tsv`` in `out` lists them.
+
+    Raises
+    ------
+    CollectionError
+        `out` holds files, or lies inside of the examined folder.
+    SlideError, AnnotationError
+        A file changed since it was examined and cannot be read any more, or the disk is full.
+    """
+    root, out = Path(report.folder), Path(out)
+    _refuse_target(root, out)
+    collection = open_collection(root)
+    by_crop: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    unreadable = set()
+    for f in report.findings:
+        if f.image is not None and KINDS[f.code].fixable:
+            by_crop[f.image][f.code].update(f.nuclei[-1:] if f.code == "duplicate-nucleus" else f.nuclei)
+        if f.code.startswith("unreadable") and f.severity == "error":
+            unreadable.add(f.image)
+    crops = [c for c in collection if (everything or c.name in by_crop) and c.name not in unreadable]
+    written: list[Mended] = []
+    for number, crop in enumerate(crops, start=1):
+        written += _mend_crop(collection, crop, by_crop.get(crop.name, {}), out)
+        if progress is not None:
+            progress(number / len(crops), f"{number} of {len(crops)}: {crop.name}")
+    out.mkdir(parents=True, exist_ok=True)
+    lines = [f"{m.source}\t{m.target}\t{'; '.join(m.changes) or 'copied'}" for m in written]
+    atomic_write_text(out / "mended.tsv", "\n".join(["source\tcopy\tchanges", *lines, ""]))
+    return tuple(written)
+
+
+def _refuse_target(root: Path, out: Path) -> None:
+    if out.resolve() == root.resolve() or root.resolve() in out.resolve().parents:
+        raise CollectionError(out, f"lies inside of {root}", "choose a folder beside it: originals are never touched")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CollectionError(out, "is not empty", "choose a new folder")
+
+
+def _mend_crop(collection: Collection, crop: Crop, faults: dict[str, set[int]], out: Path) -> list[Mended]:
+    image = out / crop.image.relative_to(collection.root)
+    image.parent.mkdir(parents=True, exist_ok=True)
+    with collection.open(crop) as slide:
+        shape, scale = slide.shape, slide.um_per_px
+        if "swapped-channels" in faults:
+            image = image.with_suffix(".tif")
+            write_plain_tif(slide, image, f"napari-monusac: red and blue of {crop.image.name} put right")
+            written = [Mended(crop.image, image, ("red and blue put right",))]
+        else:
+            changes = _copy_image(crop.image, image)
+            written = [Mended(crop.image, image, changes)]
+    if crop.annotation is not None:
+        annotation = out / crop.annotation.relative_to(collection.root)
+        changes = _mend_annotation(collection, crop, annotation, faults, shape, scale)
+        written.append(Mended(crop.annotation, annotation, changes))
+    return written
+
+
+def _copy_image(source: Path, target: Path) -> tuple[str, ...]:
+    if source.suffix.lower() != ".svs":
+        _copy(source, target)
+        return ()
+    copy_without_label(source, target)
+    return ("label and macro pages left out",)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        with atomic_write(target) as temporary:
+            shutil.copyfile(source, temporary)
+    except OSError as error:
+        raise SlideError(target, f"cannot be written ({error.strerror})", "check space and rights") from error
+
+
+def _mend_annotation(
+    collection: Collection,
+    crop: Crop,
+    target: Path,
+    faults: dict[str, set[int]],
+    shape: tuple[int, int],
+    scale: float | None,
+) -> tuple[str, ...]:
+    from napari_monusac.io.annotations.files import write_annotation
+
+    original = collection.annotation(crop)
+    mended, changes = mend_regions(original, faults, shape)
+    if "missing-scale-in-xml" in faults and scale is not None:
+        root = tuple((k, v) for k, v in mended.attributes if k != "MicronsPerPixel")
+        mended = replace(mended, um_per_px=scale, attributes=(("MicronsPerPixel", f"{scale:g}"), *root))
+        changes = (*changes, f"MicronsPerPixel {scale:g} written")
+    if changes:
+        write_annotation(mended, target)
+    elif crop.annotation is not None:
+        _copy(crop.annotation, target)
+    return changes
+
+
+def mend_regions(
+    annotation: Annotation, faults: dict[str, set[int]], shape: tuple[int, int]
+) -> tuple[Annotation, tuple[str, ...]]:
+    """Mend single regions; all others stay as they are, to the letter.
+
+    Parameters
+    ----------
+    annotation : Annotation
+        The original.
+    faults : dict of str to set of int
+        Positions of regions by code of the finding.
+    shape : tuple of int
+        Height and width of the image in px.
+    """
+    regions, changes = [], []
+    for k, region in enumerate(annotation.regions):
+        codes = {code for code, numbers in faults.items() if k in numbers}
+        name = f"{region.label or 'unclassified'} {region.region_id or k + 1}"
+        if codes & _DROPPED or ("duplicate-nucleus" in codes and _repeats_same_class(annotation, k)):
+            changes.append(f"{name} left out ({', '.join(sorted(codes))})")
+            continue
+        mended = _mended_region(region, codes, shape)
+        if mended is not region:
+            changes.append(f"{name} mended ({', '.join(sorted(codes & _REDRAWN))})")
+        regions.append(mended)
+    return (replace(annotation, regions=tuple(regions)), tuple(changes)) if changes else (annotation, ())
+
+
+def _repeats_same_class(annotation: Annotation, k: int) -> bool:
+    """Whether an earlier nucleus of the same class lies on the same spot."""
+    later = annotation.regions[k]
+    shape = shapely.make_valid(polygons_of([later])[0])
+    for region in annotation.regions[:k]:
+        if region.label == later.label and region.is_drawn:
+            low, high = region.vertices.min(0), region.vertices.max(0)
+            if (low > later.vertices.max(0)).any() or (high < later.vertices.min(0)).any():
+                continue
+            other = shapely.make_valid(polygons_of([region])[0])
+            shared = shape.intersection(other).area
+            if shared > 0.5 * shape.union(other).area:
+                return True
+    return False
+
+
+def _mended_region(region: Nucleus, codes: set[str], shape: tuple[int, int]) -> Nucleus:
+    if not codes & _CUT:
+        # without the file's own spelling the outline is written
+        return replace(region, source=None) if "boxed-shape" in codes else region
+    mended = shapely.make_valid(polygons_of([region])[0])
+    if "out-of-bounds" in codes:
+        mended = mended.intersection(shapely.box(0, 0, shape[1] - 1, shape[0] - 1))
+    parts = [p for p in shapely.get_parts(mended) if p.geom_type == "Polygon"]
+    if not parts:
+        return region
+    outline = np.asarray(max(parts, key=lambda p: p.area).exterior.coords, np.float64)[:, ::-1]
+    whole = bool((outline == np.rint(outline)).all())
+    return replace(region, vertices=np.ascontiguousarray(outline), source=None, z=None, integral=whole)

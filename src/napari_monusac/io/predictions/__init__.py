@@ -1,0 +1,1 @@
+"""Stored predictions and label maps: OME-Zarr stores, label .tif, n-ary .mat."""

@@ -1,0 +1,374 @@
+"""Run folders: everything about one training run in one folder. Its status is derived from the folder alone.
+
+::
+
+    recipe.toml  split.json  run.json  environment.json      what was asked for, where, with what
+    events.jsonl  metrics.csv                                what happened
+    best.safetensors  last.safetensors  last-<step>.state    checkpoints
+    timelapse/epoch-0001.npz                                 the pinned crops, as predicted after each epoch
+    lock                                                     pid and start time of the process that writes here
+    stop  pause                                              control files, polled before each batch
+    child.json  child.log  error.txt                         a child process, what it printed, the last fault
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_monusac.core.errors import RecipeError, RunError
+from napari_monusac.core.events import EpochEnded, RunEnded, TrainEvent
+from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.recipe import TrainingRecipe, load_recipe
+from napari_monusac.io.runs.environment import describe_environment
+from napari_monusac.io.runs.history import Recorder, event_recorder, last_event, read_events
+from napari_monusac.io.runs.lock import RunLock, is_of_this_machine, process_is_alive, process_record, read_holder
+from napari_monusac.io.splits import Split
+
+RunStatus = Literal["new", "starting", "running", "paused", "stopped", "completed", "failed", "interrupted"]
+
+
+class ScaleRecord(BaseModel):
+    """At which scale a run sees its training crops, and what that meant for each.
+
+    Attributes
+    ----------
+    um_per_px : float or None
+        Micrometres per pixel; None where neither the recipe nor a crop says one.
+    source : str
+        Whose word that is: the recipe's, the median of the training crops (by area), or nobody's.
+    resampled : dict
+        Crops that were brought to it, with their own um/px.
+    unknown : tuple of str
+        Crops that say no scale: taken as they are.
+    crops : int
+        Training crops in all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    um_per_px: float | None = None
+    source: Literal["recipe", "median", "none"] = "none"
+    resampled: dict[str, float] = {}
+    unknown: tuple[str, ...] = ()
+    crops: int = 0
+
+    def sentence(self) -> str:
+        """What was done, for people, on one line."""
+        if self.um_per_px is None:
+            return "no crop says its scale and the recipe names none: all are taken as they are"
+        whose = "the recipe's" if self.source == "recipe" else "the median of the training crops by area"
+        parts = [f"trained at {self.um_per_px:.4g} um/px ({whose})"]
+        if self.resampled:
+            scales = sorted({f"{um:.4g}" for um in self.resampled.values()})
+            parts.append(
+                f"{len(self.resampled)} of {self.crops} crops are resampled to it from {_listed(scales)} um/px"
+            )
+        if self.unknown:
+            parts.append(f"{len(self.unknown)} without a scale are taken as they are: {_listed(self.unknown)}")
+        return "; ".join(parts)
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+class RunInfo(BaseModel):
+    """What ``run.json`` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    data: str = Field(description="Folder of the collection")
+    created: float = Field(default_factory=time.time, description="Unix time, seconds")
+    name: str = ""
+    data_fingerprint: str = Field("", description="Of the crops of the split, when the run first started")
+    pinned: tuple[str, ...] = Field((), description="Crops of the learning time-lapse; empty = chosen at the start")
+    scale: ScaleRecord | None = Field(None, description="The scale that it trains at; None before the first start")
+
+
+class RunFolder:
+    """One training run on disk.
+
+    Use `create` for a new one and `open` for an existing one.
+
+    Attributes
+    ----------
+    path : Path
+    recipe : TrainingRecipe
+    split : Split
+    info : RunInfo
+    """
+
+    def __init__(self, path: Path, recipe: TrainingRecipe, split: Split, info: RunInfo) -> None:
+        self.path, self.recipe, self.split, self.info = path, recipe, split, info
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r}, {self.recipe.name}, {self.status})"
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        data: str | Path,
+        split: Split,
+        recipe: TrainingRecipe,
+        name: str = "",
+        pinned: tuple[str, ...] = (),
+    ) -> RunFolder:
+        """Make a new run folder.
+
+        Parameters
+        ----------
+        path : str or Path
+            Must not exist, or be empty.
+        data : str or Path
+            The folder of the collection.
+        split : Split
+            Which crops train and which validate.
+        recipe : TrainingRecipe
+        name : str
+            For people; the folder's name when empty.
+        pinned : tuple of str
+            Crops of the learning time-lapse; the first validation crops when empty.
+
+        Raises
+        ------
+        RunError
+            The folder is not empty, or cannot be made.
+        """
+        path = Path(path).expanduser().absolute()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise RunError(path, "is not empty", "choose a new folder, or resume the run in it")
+            info = RunInfo(data=str(Path(data).expanduser().absolute()), name=name or path.name, pinned=pinned)
+            run = cls(path, recipe, split, info)
+            atomic_write_text(path / "recipe.toml", recipe.to_toml())
+            atomic_write_text(path / "split.json", split.model_dump_json(indent=1))
+            run.record_environment()
+            # run.json is written last: a folder that has it is whole.
+            atomic_write_text(path / "run.json", info.model_dump_json(indent=1))
+        except OSError as error:
+            raise RunError(path, f"cannot be made ({error.strerror})", "choose another folder") from error
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Open an existing run folder.
+
+        Raises
+        ------
+        RunError
+            It is no run folder, or one of its files is damaged.
+        """
+        path = Path(path).expanduser().absolute()
+        if not (path / "run.json").is_file():
+            raise RunError(path, "is no run folder (there is no run.json)", "choose the folder of a training run")
+        try:
+            info = RunInfo.model_validate_json((path / "run.json").read_bytes())
+            split = Split.model_validate_json((path / "split.json").read_bytes())
+            recipe = load_recipe(path / "recipe.toml")
+        except (ValidationError, RecipeError, OSError) as error:
+            problem = str(error).splitlines()[0]
+            raise RunError(path, f"a file of this run is damaged ({problem})", "start a new run") from error
+        return cls(path, recipe, split, info)
+
+    # ------------------------------------------------------------------ files
+
+    @property
+    def name(self) -> str:
+        """The run's name for people."""
+        return self.info.name or self.path.name
+
+    @property
+    def data(self) -> Path:
+        """Folder of the collection."""
+        return Path(self.info.data)
+
+    @property
+    def best(self) -> Path:
+        """Weights with the highest combo (may not exist yet)."""
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """Weights of the last saved moment, to resume from (may not exist yet)."""
+        return self.path / "last.safetensors"
+
+    @property
+    def events_file(self) -> Path:
+        """One JSON line an event."""
+        return self.path / "events.jsonl"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def timelapse(self) -> Path:
+        """Folder of the learning time-lapse (`napari_monusac.io.runs.timelapse` reads it)."""
+        return self.path / "timelapse"
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, machine, device, threads, commit of the last process that wrote here."""
+        with suppress(OSError, ValueError):
+            return dict(json.loads((self.path / "environment.json").read_text("utf-8")))
+        return {}
+
+    def update_info(self, **values: Any) -> None:
+        """Change values of ``run.json``."""
+        self.info = RunInfo.model_validate({**self.info.model_dump(), **values})
+        atomic_write_text(self.path / "run.json", self.info.model_dump_json(indent=1))
+
+    def update_recipe(self, recipe: TrainingRecipe) -> None:
+        """Write the recipe that is really trained, where it is not the one the folder was made with."""
+        if recipe != load_recipe(self.path / "recipe.toml"):
+            atomic_write_text(self.path / "recipe.toml", recipe.to_toml())
+        self.recipe = recipe
+
+    def record_environment(self, **more: Any) -> None:
+        """Write versions, machine and commit, with `more` (device, threads, precision) beside them."""
+        values = {**self.environment, **describe_environment(), **more}
+        atomic_write_text(self.path / "environment.json", json.dumps(values, indent=1, default=str))
+
+    # ------------------------------------------------------------------ events
+
+    def recorder(self) -> AbstractContextManager[Recorder]:
+        """Return a context manager; it gives a function that appends to ``events.jsonl`` and keeps ``metrics.csv``.
+
+        The function returns what must be told besides: that ``metrics.csv`` cannot be written, for example.
+        """
+        return event_recorder(self.events_file, self.metrics_file)
+
+    def read_events(self, *, superseded: bool = False) -> list[TrainEvent]:
+        """Read all events.
+
+        Parameters
+        ----------
+        superseded : bool
+            Keep batches and epochs that a resumed process ran again (after a crash). Torn lines are left out.
+        """
+        return read_events(self.events_file, superseded=superseded)
+
+    def epochs(self) -> list[EpochEnded]:
+        """Every finished epoch once, in order."""
+        return [e for e in read_events(self.events_file, batches=False) if isinstance(e, EpochEnded)]
+
+    # ------------------------------------------------------------------ status and control
+
+    @property
+    def status(self) -> RunStatus:
+        """What the folder says: new, starting, running, paused, stopped, completed, failed or interrupted."""
+        if self.is_alive:
+            return "paused" if self.is_paused() else "running"
+        event = last_event(self.events_file)
+        child = read_holder(self.path / "child.json")
+        if child is not None and process_is_alive(child):
+            # a child that has said its end needs a moment to go: what it said is the status
+            ended = isinstance(event, RunEnded) and event.time > float(child.get("started", 0))
+            if not ended:
+                return "starting"
+        if isinstance(event, RunEnded):
+            return event.reason
+        return "new" if event is None and not (self.path / "lock").exists() else "interrupted"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a live process holds the lock."""
+        return _is_held(self.path / "lock")
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether there is something to go on from and nobody is at it."""
+        return self.last.is_file() and self.status in {"stopped", "failed", "interrupted"}
+
+    def lock(self) -> RunLock:
+        """Return a context manager that holds the lock; entering it raises `RunLockedError` if another process does."""
+        return RunLock(self.path / "lock")
+
+    def record_child(self, pid: int) -> None:
+        """Note a child process that was started to train here; it counts as starting until it holds the lock."""
+        atomic_write_text(self.path / "child.json", json.dumps(process_record(pid)))
+
+    def writer_pid(self) -> int | None:
+        """Pid of the live process of this machine that trains here or is about to; None when there is none."""
+        for name in ("lock", "child.json"):
+            holder = read_holder(self.path / name)
+            if holder is not None and process_is_alive(holder) and is_of_this_machine(holder):
+                return int(holder["pid"])
+        return None
+
+    def request_stop(self) -> None:
+        """Ask the process that trains here to save and stop; it looks before each batch."""
+        self._touch("stop")
+
+    def request_pause(self) -> None:
+        """Ask the process that trains here to save and wait."""
+        self._touch("pause")
+
+    def request_resume(self) -> None:
+        """Let a paused process go on."""
+        self._remove("pause")
+
+    def should_stop(self) -> bool:
+        """Whether somebody asked to stop."""
+        return (self.path / "stop").exists()
+
+    def is_paused(self) -> bool:
+        """Whether somebody asked to pause."""
+        return (self.path / "pause").exists()
+
+    def clear_requests(self) -> None:
+        """Forget requests to stop or pause (done when a run starts)."""
+        self._remove("stop")
+        self._remove("pause")
+
+    def _touch(self, name: str) -> None:
+        try:
+            (self.path / name).touch()
+        except OSError as error:
+            raise RunError(
+                self.path, f"cannot be written ({error.strerror})", "check the disk and its rights"
+            ) from error
+
+    def _remove(self, name: str) -> None:
+        with suppress(OSError):
+            (self.path / name).unlink(missing_ok=True)
+
+
+def find_runs(folder: str | Path) -> list[RunFolder]:
+    """All run folders in a folder (itself and up to two levels below), newest first. Damaged ones are left out.
+
+    Parameters
+    ----------
+    folder : str or Path
+        A folder that need not exist.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        return []
+    runs = []
+    for file in {p for pattern in ("run.json", "*/run.json", "*/*/run.json") for p in root.glob(pattern)}:
+        with suppress(RunError):
+            runs.append(RunFolder.open(file.parent))
+    return sorted(runs, key=lambda r: (-r.info.created, str(r.path)))
+
+
+def _is_held(lock: Path) -> bool:
+    holder = read_holder(lock)
+    return holder is not None and process_is_alive(holder)
+
+
+def progress_of(run: RunFolder) -> tuple[int, float | None]:
+    """Return the finished epochs of a run and its best combo (reads the run's events: not for the Qt thread)."""
+    epochs = run.epochs()
+    return len(epochs), max((e.scores.combo for e in epochs), default=None)

@@ -1,0 +1,1 @@
+"""Slides and crops as lazy pyramids of RGB pixels: backends, scale, channels, thumbnails."""

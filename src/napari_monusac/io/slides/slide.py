@@ -1,0 +1,323 @@
+"""Slides and crops: any .svs, TIFF, PNG or JPEG as a lazy RGB pyramid with its scale, origin and channels put right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_monusac.core.errors import SlideError
+from napari_monusac.io.scale import PLAUSIBLE_UM_PER_PX, Scale, plausible, scale_of
+from napari_monusac.io.slides.annotation_scale import scale_beside
+from napari_monusac.io.slides.channels import ChannelOrder, channel_verdict
+from napari_monusac.io.slides.segments import SegmentFile, check_budget
+from napari_monusac.io.slides.tags import SlideTags, aperio_tags
+from napari_monusac.io.slides.tiff import TiffContent, open_tiff
+from napari_monusac.io.slides.whole_image import WholeImage
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+#: Suffixes of images, the preferred one first.
+IMAGE_SUFFIXES = (".svs", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
+_CHUNK_PX = 1024
+_SAMPLE_PX = 1024
+
+
+class _Level(Protocol):
+    shape: tuple[int, int]
+    segment_shape: tuple[int, int]
+
+    def read(self, y: int, x: int, height: int, width: int) -> NDArray[np.uint8]: ...
+
+
+class _ArrayLike:
+    """What dask needs to cut chunks out of a level."""
+
+    ndim = 3
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, slide: Slide, level: int) -> None:
+        self._slide, self._level = slide, level
+        self.shape = (*slide.level_shapes[level], 3)
+
+    def __getitem__(self, key: Any) -> NDArray[np.uint8]:
+        rows, columns, channels = (*key, slice(None))[:3] if isinstance(key, tuple) else (key, slice(None), slice(None))
+        (y0, y1, ys), (x0, x1, xs) = rows.indices(self.shape[0]), columns.indices(self.shape[1])
+        return self._slide.read(y0, x0, y1 - y0, x1 - x0, self._level)[::ys, ::xs, channels]
+
+
+class Slide:
+    """An open image. Pixels are read when they are asked for, from any thread. Use `open_slide` to get one.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    um_per_px : float or None
+        Micrometres per level-0 pixel.
+    um_per_px_source : str
+        ``"given"``, ``"tiff"`` or ``"png"`` (the image states it), ``"xml"`` or ``"geojson"`` (its annotation does),
+        ``"magnification"`` (about right), or ``""`` when it is unknown.
+    scale : Scale
+        Both axes, and how they were found.
+    channel_order : {"rgb", "bgr"}
+        Order of the channels in the file.
+    notes : tuple of str
+        What the user should be told.
+    """
+
+    def __init__(
+        self, path: Path, levels: tuple[_Level, ...], file: SegmentFile | None = None, tags: SlideTags | None = None
+    ) -> None:
+        self.path = path
+        self._levels = levels
+        self._file = file
+        self.tags = tags or SlideTags()
+        self.scale = Scale()
+        self.um_per_px: float | None = None
+        self.um_per_px_source = ""
+        self.channel_order: ChannelOrder = "rgb"
+        self.channel_score = 0.0
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return self.path.stem
+
+    @property
+    def magnification(self) -> float | None:
+        """Magnification of the objective (Aperio's ``AppMag``)."""
+        return self.tags.magnification
+
+    @property
+    def origin_px(self) -> tuple[int, int] | None:
+        """(y, x) of the first pixel in the slide that this crop was cut from."""
+        return self.tags.origin_px
+
+    @property
+    def parent_shape(self) -> tuple[int, int] | None:
+        """(height, width) of that slide in px."""
+        return self.tags.parent_shape
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of level 0, in px."""
+        return self._levels[0].shape
+
+    @property
+    def level_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of every level, largest first."""
+        return tuple(level.shape for level in self._levels)
+
+    @property
+    def channels_swapped(self) -> bool:
+        """Whether red and blue stand the wrong way round in the file (they are put right in what is read)."""
+        return self.channel_order == "bgr"
+
+    @cached_property
+    def levels(self) -> list[da.Array]:
+        """The pyramid as lazy dask arrays of uint8 (y, x, 3), RGB, largest first; chunks are whole tiles."""
+        import dask.array as da
+
+        arrays = []
+        for k, level in enumerate(self._levels):
+            chunk = [min(n, s * max(1, _CHUNK_PX // s)) for n, s in zip(level.shape, level.segment_shape, strict=True)]
+            source = _ArrayLike(self, k)
+            array = da.from_array(source, chunks=(*chunk, 3), name=False, asarray=False, inline_array=True)
+            arrays.append(array)
+        return arrays
+
+    def read(self, y: int, x: int, height: int, width: int, level: int = 0) -> NDArray[np.uint8]:
+        """Read a region.
+
+        Parameters
+        ----------
+        y, x : int
+            First pixel, in pixels of `level`.
+        height, width : int
+            Size in pixels of `level`. What lies outside of the image comes back white.
+        level : int
+            0 is the largest.
+
+        Returns
+        -------
+        uint8 (height, width, 3)
+            RGB, put right.
+
+        Raises
+        ------
+        SlideError
+            The region does not fit into memory, the level does not exist, or the file is damaged.
+        """
+        if not 0 <= level < len(self._levels):
+            raise SlideError(self.path, f"has no level {level}", f"use 0 to {len(self._levels) - 1}")
+        if height < 0 or width < 0:
+            raise SlideError(self.path, f"cannot read {width} x {height} px", "ask for a positive size")
+        check_budget(self.path, height, width, "the region")
+        source = self._levels[level]
+        y0, x0 = max(0, y), max(0, x)
+        y1, x1 = min(source.shape[0], y + height), min(source.shape[1], x + width)
+        if (y0, x0, y1, x1) == (y, x, y + height, x + width) and height and width:
+            return self._in_order(source.read(y, x, height, width))
+        out = np.full((height, width, 3), 255, np.uint8)
+        if y1 > y0 and x1 > x0:
+            out[y0 - y : y1 - y, x0 - x : x1 - x] = self._in_order(source.read(y0, x0, y1 - y0, x1 - x0))
+        return out
+
+    def _in_order(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(pixels[..., ::-1]) if self.channels_swapped else pixels
+
+    def take_scale(self, um_per_px: float) -> None:
+        """Take the user's word on the scale, where neither the image nor its annotation states it."""
+        if self.um_per_px is None or self.scale.guessed:
+            self.notes = tuple(n for n in self.notes if n not in self.scale.notes)
+            self.scale, self.um_per_px_source = Scale(um_per_px, um_per_px, "given"), "given"
+            self.um_per_px = um_per_px
+
+    def close(self) -> None:
+        """Close the file; arrays in `levels` cannot be read any more."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        height, width = self.shape
+        scale = f"{self.um_per_px:g} um/px" if self.um_per_px else "scale unknown"
+        return f"<Slide {self.path.name}: {width} x {height} px, {scale}, {len(self._levels)} levels>"
+
+
+def open_slide(
+    path: str | Path,
+    *,
+    channel_order: ChannelOrder = "auto",
+    um_per_px: float | None = None,
+    annotation: Path | None = None,
+) -> Slide:
+    """Open an image: .svs (one level or a pyramid), TIFF (tiled, striped, RGB, RGBA), PNG or JPEG.
+
+    Only the tags are read, and for ``channel_order="auto"`` of a file that Aperio did not write a sample of at most
+    1024 x 1024 px; where the tags do not tell levels, bits or transparency, some tiles. Label, macro and thumbnail pages
+    are never read, wherever they stand in the file: they may identify a patient.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    channel_order : {"auto", "rgb", "bgr"}
+        Order of the channels in the file; ``"auto"`` looks at the stain (see `io.channels`).
+    um_per_px : float, optional
+        Micrometres per pixel, where the user knows better than the file.
+    annotation : Path, optional
+        The annotation to ask where the image does not state its scale; else those of its name beside it are asked.
+
+    Returns
+    -------
+    Slide
+        Also a context manager.
+
+    Raises
+    ------
+    SlideError
+        The file is missing, damaged, cut off or of a form that cannot be read.
+    """
+    path = Path(path)
+    if channel_order not in ("auto", "rgb", "bgr"):
+        raise SlideError(path, f"channel order {channel_order!r}", "use auto, rgb or bgr")
+    if _kind(path) == "tiff":
+        content = open_tiff(path)
+        slide = Slide(path, content.levels, content.file, _tags(content))
+        scale, source, slide.notes = content.scale, "tiff", content.notes
+    else:
+        whole = WholeImage(path)
+        slide = Slide(path, (whole,))
+        scale, source, slide.notes = scale_of("", whole.shape, whole.resolution), "png", whole.notes
+    try:
+        _set_scale(slide, um_per_px, scale, source, annotation)
+        _set_channels(slide, channel_order)
+    except SlideError:
+        slide.close()
+        raise
+    return slide
+
+
+def _kind(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise SlideError(path, "is a folder", "use open_collection for folders")
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise SlideError(path, f"cannot be opened ({error.strerror})", "check the path") from error
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "tiff"
+    if head[:8] == b"\x89PNG\r\n\x1a\n" or head[:3] == b"\xff\xd8\xff":
+        return "image"
+    raise SlideError(path, f"starts with {head!r}: no TIFF, PNG or JPEG", f"use one of {', '.join(IMAGE_SUFFIXES)}")
+
+
+def _tags(content: TiffContent) -> SlideTags:
+    tags = aperio_tags(content.description, content.levels[0].shape)
+    return tags if tags.magnification is not None else replace(tags, magnification=content.magnification)
+
+
+def _set_scale(slide: Slide, given: float | None, scale: Scale, source: str, annotation: Path | None) -> None:
+    """Take the user's word, else what the image states, else its annotation, else a guess from the magnification."""
+    if given is not None:
+        if plausible(given) is None:
+            low, high = PLAUSIBLE_UM_PER_PX
+            raise SlideError(slide.path, f"um_per_px {given:g}", f"give a value of {low:g} to {high:g}")
+        slide.scale, slide.um_per_px_source = Scale(given, given, "given"), "given"
+    elif scale.um_per_px is not None and not scale.guessed:
+        slide.scale, slide.um_per_px_source = scale, source
+    else:
+        beside = scale_beside(slide.path, annotation)
+        if beside is not None:
+            um_per_px, kind = beside
+            slide.scale, slide.um_per_px_source = Scale(um_per_px, um_per_px, kind), kind
+        else:
+            slide.scale, slide.um_per_px_source = scale, "magnification" if scale.guessed else ""
+    slide.um_per_px = slide.scale.um_per_px
+    slide.notes = (*slide.notes, *slide.scale.notes)
+
+
+def _set_channels(slide: Slide, order: ChannelOrder) -> None:
+    """Take the order that the user gives; else an Aperio file is right, and the pixels of other files are asked."""
+    if order != "auto":
+        slide.channel_order = order
+        return
+    slide.channel_order = "rgb"
+    if slide.tags.is_aperio:
+        return
+    verdict = channel_verdict(channel_sample(slide))
+    slide.channel_score = verdict.score
+    if verdict.swapped:
+        slide.channel_order = "bgr"
+        slide.notes = (*slide.notes, "red and blue are swapped in the file: put right")
+
+
+def channel_sample(slide: Slide) -> NDArray[np.uint8]:
+    """Pixels that tell the channel order, in the file's order: the middle of the smallest level, 1024 px at most."""
+    level = slide._levels[-1]
+    rows, columns = (_middle(n) for n in level.shape)
+    return level.read(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+
+
+def middle(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cut out the part of a whole image that `channel_sample` would read."""
+    return pixels[_middle(pixels.shape[0]), _middle(pixels.shape[1])]
+
+
+def _middle(length: int) -> slice:
+    size = min(length, _SAMPLE_PX)
+    return slice((length - size) // 2, (length - size) // 2 + size)

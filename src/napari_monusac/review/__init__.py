@@ -1,0 +1,1 @@
+"""Reviewing predictions against the truth, without Qt: queue, judgements, readers, corrected truth."""

@@ -1,0 +1,244 @@
+"""Building a review queue: from the errors of a comparison, or from predicted nuclei alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_monusac.core.classes import CLASSES, NucleusClass
+from napari_monusac.core.errors import Cancelled
+from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.predictions.identity import nuclei_digest
+from napari_monusac.masks.rasterize import label_maps
+from napari_monusac.review.queue import UNKNOWN_DOUBT, ReviewItem, ReviewQueue
+from napari_monusac.scoring.errors.finding import Finding, FindingType
+from napari_monusac.scoring.errors.findings import find_errors
+from napari_monusac.scoring.matching.matching import match_instances
+from napari_monusac.scoring.report.folders import FolderPairs, left_open
+from napari_monusac.scoring.report.predictions import PredictionFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PROBABILITIES = [f"p_{c.label.lower()}" for c in CLASSES]
+#: Doubt from which a predicted nucleus without truth is worth a look.
+LEAST_DOUBT = 0.3
+Progress = Callable[[int, int, str], None]
+
+
+class NucleusDoubts:
+    """What a network's table says about each of its nuclei.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame or None
+        One row a nucleus: ``label``, and where it has them ``doubt``, ``confidence`` and the class probabilities
+        ``p_epithelial, p_lymphocyte, p_neutrophil, p_macrophage``.
+    """
+
+    def __init__(self, table: pd.DataFrame | None) -> None:
+        self._rows: dict[int, tuple[float, NucleusClass | None, float | None]] = {}
+        if table is None or not len(table) or "label" not in table:
+            return
+        labels = table["label"].to_numpy(np.int64).tolist()
+        doubts = _doubts(table)
+        seconds = _second_choices(table)
+        for label, doubt, second in zip(labels, doubts, seconds, strict=True):
+            self._rows[label] = (doubt, *second)
+
+    def item(self, finding: Finding, kind: Any = "error") -> ReviewItem:
+        """A finding with the doubt of its prediction; that of the most doubtful one where there are several."""
+        known = [self._rows[p] for p in finding.prediction_ids if p in self._rows]
+        if not known:
+            doubt = UNKNOWN_DOUBT if finding.confidence is None else 1 - finding.confidence
+            return ReviewItem(kind=kind, finding=finding, doubt=doubt)
+        doubt, second, probability = max(known, key=lambda row: row[0])
+        return ReviewItem(kind=kind, finding=finding, doubt=doubt, second_class=second, second_probability=probability)
+
+
+def _doubts(table: pd.DataFrame) -> list[float]:
+    """The larger of the heads' doubt and what is missing to full confidence."""
+    columns = [np.zeros(len(table))]
+    if "doubt" in table:
+        columns.append(table["doubt"].to_numpy(np.float64))
+    if "confidence" in table:
+        columns.append(1 - table["confidence"].to_numpy(np.float64))
+    if len(columns) == 1:
+        return [UNKNOWN_DOUBT] * len(table)
+    values: list[float] = np.clip(np.nanmax(columns, axis=0), 0, 1).tolist()
+    return values
+
+
+def _second_choices(table: pd.DataFrame) -> list[tuple[NucleusClass | None, float | None]]:
+    if not set(_PROBABILITIES) <= set(table):
+        return [(None, None)] * len(table)
+    probabilities = table[_PROBABILITIES].to_numpy(np.float64)
+    second = np.argsort(-probabilities, axis=1, kind="stable")[:, 1]
+    values = probabilities[np.arange(len(table)), second]
+    return [(CLASSES[k], v) if v > 0 else (None, None) for k, v in zip(second.tolist(), values.tolist(), strict=True)]
+
+
+def error_items(findings: Iterable[Finding], table: pd.DataFrame | None = None) -> list[ReviewItem]:
+    """Review items of errors, with the network's doubt where its table is at hand."""
+    doubts = NucleusDoubts(table)
+    return [doubts.item(f) for f in findings]
+
+
+def doubtful_items(
+    instances: NDArray[Any],
+    table: pd.DataFrame,
+    *,
+    crop: str = "",
+    patient: str = "",
+    counted_in: str = "",
+    fingerprint: str = "",
+    um_per_px: float | None = None,
+    least_doubt: float = LEAST_DOUBT,
+    leave_out: Iterable[int] = (),
+) -> list[ReviewItem]:
+    """Review items of predicted nuclei without looking at any truth.
+
+    A nucleus is taken for its doubt, or because a rare class is its second choice.
+
+    Parameters
+    ----------
+    instances : integers (y, x)
+        Predicted nuclei.
+    table : pandas.DataFrame
+        One row a nucleus: ``label, class_id, confidence, doubt`` and class probabilities.
+    crop, patient, counted_in, fingerprint : str
+        Written into the items; see `napari_monusac.scoring.errors.findings.find_errors`.
+    um_per_px : float, optional
+        Scale of the maps.
+    least_doubt : float
+        Doubt, 0 to 1, from which a nucleus is taken.
+    leave_out : iterable of int
+        Labels that stand in the queue already.
+    """
+    doubts = NucleusDoubts(table)
+    objects = match_instances(np.zeros_like(instances), instances).prediction
+    place = {label: k for k, label in enumerate(objects.ids.tolist())}
+    known = set(leave_out)
+    confidence = table["confidence"].tolist() if "confidence" in table else [None] * len(table)
+    items = []
+    for label, class_id, sure in zip(table["label"].tolist(), table["class_id"].tolist(), confidence, strict=True):
+        if label in known or label not in place:
+            continue
+        k = place[label]
+        y0, x0, y1, x1 = objects.boxes[k].tolist()
+        area = float(objects.areas[k])
+        finding = Finding(
+            type=FindingType.SPURIOUS,
+            prediction_id=int(label),
+            prediction_ids=(int(label),),
+            predicted_class=NucleusClass(int(class_id)),
+            confidence=sure,
+            size_px=area,
+            size_um2=None if um_per_px is None else area * um_per_px**2,
+            centre=((y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2),
+            box=(y0, x0, y1, x1),
+            crop=crop,
+            patient=patient,
+            counted_in=counted_in,
+            fingerprint=fingerprint,
+        )
+        item = doubts.item(finding, "doubtful")
+        if item.doubt >= least_doubt or item.rare_second_choice:
+            items.append(item)
+    return items
+
+
+def build_queue(
+    collection: str | Path,
+    predictions: str | Path,
+    *,
+    folder: str | Path | None = None,
+    reader: str = "",
+    least_doubt: float = LEAST_DOUBT,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> ReviewQueue:
+    """Build the queue of a whole folder: the errors of crops with truth, and doubtful nuclei of all crops.
+
+    Parameters
+    ----------
+    collection : str or Path
+        The folder of crops; truth is used where there is some.
+    predictions : str or Path
+        The folder of predictions, in any form that `napari_monusac.scoring.report.predictions` knows.
+    folder : str or Path, optional
+        The review folder; the queue is saved there.
+    reader : str
+        Whose progress it keeps.
+    least_doubt : float
+        Doubt, 0 to 1, from which a nucleus that is no error is taken.
+    progress : callable, optional
+        Called with (done, total, crop) before each crop, and once at the end.
+    should_stop : callable, optional
+        Asked before each crop.
+
+    Raises
+    ------
+    CollectionError, FileProblem
+        A folder is missing.
+    Cancelled
+        `should_stop` said so.
+    """
+    pairs = FolderPairs(open_collection(collection), PredictionFolder(predictions))
+    found = [(c, path) for c in pairs.collection.crops if (path := pairs.prediction_of(c)) is not None]
+    items: list[ReviewItem] = []
+    for done, (crop, path) in enumerate(found):
+        if should_stop is not None and should_stop():
+            raise Cancelled("building the queue was stopped", "start it again")
+        if progress is not None:
+            progress(done, len(found), crop.name)
+        items += _items_of(pairs, crop, path, least_doubt)
+    if progress is not None:
+        progress(len(found), len(found), "")
+    queue = ReviewQueue(items, folder, reader)
+    queue.notes = left_open(pairs)
+    if folder is not None:
+        queue.save_items()
+    return queue
+
+
+def _items_of(pairs: FolderPairs, crop: Any, path: Path, least_doubt: float) -> Iterator[ReviewItem]:
+    predicted, shape, um_per_px = pairs.predicted(crop, path)
+    counted_in = nuclei_digest(predicted.instances)
+    known: set[int] = set()
+    if crop.annotation is not None:
+        annotation = pairs.collection.annotation(crop)
+        maps = label_maps(annotation, shape)
+        (y, x), (height, width) = predicted.offset_px, predicted.instances.shape
+        part = slice(y, y + height), slice(x, x + width)
+        findings = find_errors(
+            maps.instances[part],
+            predicted.instances,
+            {k: int(n.nucleus_class) for k, n in enumerate(annotation.nuclei, 1)},
+            predicted.classes,
+            ignore=maps.ignore[part],
+            confidence=predicted.confidence,
+            um_per_px=um_per_px or annotation.um_per_px,
+            crop=crop.name,
+            patient=crop.patient,
+            counted_in=counted_in,
+            fingerprint=predicted.fingerprint,
+        )
+        known = {p for f in findings for p in f.prediction_ids}
+        yield from error_items(findings, predicted.table)
+    if predicted.table is not None:
+        yield from doubtful_items(
+            predicted.instances,
+            predicted.table,
+            crop=crop.name,
+            patient=crop.patient,
+            counted_in=counted_in,
+            fingerprint=predicted.fingerprint,
+            um_per_px=um_per_px,
+            least_doubt=least_doubt,
+            leave_out=known,
+        )

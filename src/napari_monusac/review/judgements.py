@@ -1,0 +1,299 @@
+"""Who is right, truth or model: judgements of a reader, in an append-only log that survives everything.
+
+Each reader has a log of their own, ``judgements-<reader>.jsonl`` in the review folder, so a second reader who opens
+theirs never sees the first one's answers. A line is a record; undo appends one that withdraws, nothing is rewritten.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote, unquote
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from napari_monusac.core.classes import NucleusClass
+from napari_monusac.core.errors import SessionError
+from napari_monusac.scoring.errors.finding import Finding
+from napari_monusac.scoring.report.predictions import REVIEW_FOLDER
+
+__all__ = [
+    "REVIEW_FOLDER",
+    "Judgement",
+    "JudgementLog",
+    "Verdict",
+    "Withdrawn",
+    "latest",
+    "log_path",
+    "read_log",
+    "readers_of",
+    "standing",
+]
+
+_PREFIX, _SUFFIX = "judgements-", ".jsonl"
+
+
+class Verdict(StrEnum):
+    """A reader's answer to a disagreement."""
+
+    TRUTH_RIGHT = "truth right"
+    MODEL_RIGHT = "model right"
+    BOTH_WRONG = "both wrong"
+    AMBIGUOUS = "ambiguous"
+    SKIP = "skip"
+
+
+class Judgement(BaseModel):
+    """One answer of one reader."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["judged"] = "judged"
+    id: str
+    finding: Finding
+    verdict: Verdict
+    chosen_class: NucleusClass | None = Field(None, description="The class that the reader gave the nucleus, if any")
+    note: str = ""
+    reader: str
+    time: str = Field(description="ISO 8601, UTC")
+    truth_sha256: str = Field("", description="Of the annotation file that the finding's truth ids count in")
+    fingerprint: str = Field("", description="Of the recipe of the prediction")
+
+    @property
+    def key(self) -> str:
+        """The finding that it answers."""
+        return self.finding.key
+
+
+class Withdrawn(BaseModel):
+    """A judgement was undone, or put back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["withdrawn", "restored"]
+    id: str
+    time: str
+
+
+LogRecord = Annotated[Judgement | Withdrawn, Field(discriminator="kind")]
+_RECORD: TypeAdapter[LogRecord] = TypeAdapter(LogRecord)
+
+
+def log_path(folder: str | Path, reader: str) -> Path:
+    """Where a reader's log lies; the reader's name is part of the file name."""
+    return Path(folder) / f"{_PREFIX}{quote(reader, safe=' ')}{_SUFFIX}"
+
+
+def readers_of(folder: str | Path) -> tuple[str, ...]:
+    """Names of the readers who have a log in a review folder, sorted."""
+    names = (p.name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for p in Path(folder).glob(f"{_PREFIX}*{_SUFFIX}"))
+    return tuple(sorted(unquote(n) for n in names))
+
+
+def read_log(path: str | Path) -> tuple[list[Judgement | Withdrawn], int]:
+    """Read a log.
+
+    Parameters
+    ----------
+    path : str or Path
+        The ``.jsonl`` file.
+
+    Returns
+    -------
+    records, size
+        Every whole record, and the bytes that they take: a last line that a crash tore lies behind.
+
+    Raises
+    ------
+    SessionError
+        The file cannot be read, or a line before the last is damaged.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise SessionError(f"{path}: the judgements cannot be read ({error.strerror})", "check the folder") from error
+    records: list[Judgement | Withdrawn] = []
+    size = 0
+    lines = content.splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            record = _RECORD.validate_json(line)
+        except ValidationError as error:
+            if number == len(lines) and not line.endswith(b"\n"):
+                break
+            raise SessionError(
+                f"{path}: line {number} of {len(lines)} is no judgement ({error.errors()[0]['msg']})",
+                "mend this line, or move the file away",
+            ) from error
+        if not line.endswith(b"\n"):  # whole, but its line end is missing: the next record must not join it
+            break
+        records.append(record)
+        size += len(line)
+    return records, size
+
+
+def standing(records: Iterable[Judgement | Withdrawn]) -> list[Judgement]:
+    """The judgements that were not withdrawn, oldest first."""
+    judged: dict[str, Judgement] = {}
+    gone: set[str] = set()
+    for record in records:
+        if isinstance(record, Judgement):
+            judged[record.id] = record
+        elif record.kind == "withdrawn":
+            gone.add(record.id)
+        else:
+            gone.discard(record.id)
+    return [j for i, j in judged.items() if i not in gone]
+
+
+def latest(judgements: Iterable[Judgement]) -> dict[str, Judgement]:
+    """The last word on each finding, by its key."""
+    return {j.key: j for j in judgements}
+
+
+class JudgementLog:
+    """The judgements of one reader, with undo and redo without limit. Use `open`.
+
+    Attributes
+    ----------
+    path : Path
+        The ``.jsonl`` file.
+    reader : str
+        Whose it is.
+    notes : tuple of str
+        What was found when it was opened, for the user.
+    """
+
+    def __init__(self, path: Path, reader: str) -> None:
+        self.path, self.reader = path, reader
+        self.notes: tuple[str, ...] = ()
+        self._records: list[Judgement | Withdrawn] = []
+        self._undone: list[str] = []
+        self._listeners: list[Callable[[str], None]] = []
+
+    @classmethod
+    def open(cls, folder: str | Path, reader: str) -> JudgementLog:
+        """Open a reader's log in a review folder; both are made when they are missing.
+
+        Raises
+        ------
+        SessionError
+            The reader has no name, the folder cannot be written, or the log is damaged.
+        """
+        if not reader.strip():
+            raise SessionError(
+                "the reader has no name", "enter your name in the settings: it stands on every judgement"
+            )
+        log = cls(log_path(folder, reader.strip()), reader.strip())
+        try:
+            log.path.parent.mkdir(parents=True, exist_ok=True)
+            if log.path.exists():
+                log._records, size = read_log(log.path)
+                if size < log.path.stat().st_size:
+                    with log.path.open("rb+") as file:
+                        file.truncate(size)
+                    log.notes = ("the last judgement was cut off by a crash: judge it again",)
+        except OSError as error:
+            raise SessionError(f"{log.path}: cannot be used ({error.strerror})", "choose another folder") from error
+        return log
+
+    @property
+    def judgements(self) -> Mapping[str, Judgement]:
+        """The last word on each finding, by its key."""
+        return latest(standing(self._records))
+
+    @property
+    def records(self) -> tuple[Judgement | Withdrawn, ...]:
+        """Everything that was ever written, oldest first: the review log of a report."""
+        return tuple(self._records)
+
+    def of_crop(self, crop: str) -> list[Judgement]:
+        """The last words on the findings of one crop, oldest first."""
+        return [j for j in self.judgements.values() if j.finding.crop == crop]
+
+    def judge(
+        self,
+        finding: Finding,
+        verdict: Verdict | str,
+        *,
+        chosen_class: NucleusClass | int | None = None,
+        note: str = "",
+        truth_sha256: str = "",
+        fingerprint: str = "",
+    ) -> Judgement:
+        """Write a judgement down; it is on disk when this returns.
+
+        `chosen_class` is the class that the reader gives the nucleus (keys 1 to 4), `truth_sha256` that of the
+        annotation file, `fingerprint` that of the prediction's recipe.
+
+        Raises
+        ------
+        SessionError
+            The disk refuses.
+        """
+        judgement = Judgement(
+            id=uuid.uuid4().hex,
+            finding=finding,
+            verdict=Verdict(verdict),
+            chosen_class=None if chosen_class is None else NucleusClass(chosen_class),
+            note=note,
+            reader=self.reader,
+            time=now(),
+            truth_sha256=truth_sha256,
+            fingerprint=fingerprint,
+        )
+        self._append(judgement)
+        self._undone.clear()
+        self._tell(judgement.key)
+        return judgement
+
+    def undo(self) -> Judgement | None:
+        """Withdraw the last judgement that stands; None where there is none."""
+        stands = standing(self._records)
+        if not stands:
+            return None
+        self._append(Withdrawn(kind="withdrawn", id=stands[-1].id, time=now()))
+        self._undone.append(stands[-1].id)
+        self._tell(stands[-1].key)
+        return stands[-1]
+
+    def redo(self) -> Judgement | None:
+        """Put the judgement back that was withdrawn last; None where there is none."""
+        if not self._undone:
+            return None
+        name = self._undone.pop()
+        self._append(Withdrawn(kind="restored", id=name, time=now()))
+        judgement = next(r for r in self._records if isinstance(r, Judgement) and r.id == name)
+        self._tell(judgement.key)
+        return judgement
+
+    def listen(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Call `callback` with the key of a finding whenever its judgement changes; returns what ends it."""
+        self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback) if callback in self._listeners else None
+
+    def _tell(self, key: str) -> None:
+        for callback in tuple(self._listeners):
+            callback(key)
+
+    def _append(self, record: Judgement | Withdrawn) -> None:
+        try:
+            with self.path.open("ab") as file:
+                file.write(record.model_dump_json().encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise SessionError(
+                f"{self.path}: the judgement cannot be written ({error.strerror})", "make room or check the folder"
+            ) from error
+        self._records.append(record)
+
+
+def now() -> str:
+    """The time as ISO 8601, UTC, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

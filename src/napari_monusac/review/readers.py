@@ -1,0 +1,180 @@
+"""Two readers: how far they agree (Cohen's kappa, PQ between their truths), and where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_monusac.core.errors import ShapeError
+from napari_monusac.core.training_crops import SeenAs
+from napari_monusac.review.judgements import Judgement, Verdict
+from napari_monusac.review.truth import CorrectedTruth, correct_truth
+from napari_monusac.scoring.matching.pairs import CropPair
+from napari_monusac.scoring.metrics.evaluation import Evaluation
+from napari_monusac.scoring.report.evaluate import BOOTSTRAP, evaluate
+
+
+class ReaderDifference(BaseModel):
+    """A finding that the two readers answered differently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    first: Judgement
+    second: Judgement
+
+
+class ReaderAgreement(BaseModel):
+    """How two readers compare on what both judged; what either skipped is left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: str
+    second: str
+    both: int = Field(description="Findings that both judged")
+    agreed: int = 0
+    kappa: float | None = Field(None, description="Cohen's kappa of the verdicts; None where it is undefined")
+    verdicts: tuple[str, ...] = ()
+    table: tuple[tuple[int, ...], ...] = Field((), description="Counts, first reader's verdict by second's")
+    differences: tuple[ReaderDifference, ...] = ()
+    only_first: tuple[str, ...] = Field((), description="Keys that the first alone judged")
+    only_second: tuple[str, ...] = ()
+
+
+def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
+    """Cohen's kappa of two raters: agreement beyond what their habits alone would give.
+
+    Parameters
+    ----------
+    first, second : sequence
+        Their answers to the same questions.
+
+    Returns
+    -------
+    float
+        1 = always agreed, 0 = as by chance; nan where there is no answer or both always gave the same single one.
+
+    Raises
+    ------
+    ShapeError
+        The two differ in length.
+
+    Notes
+    -----
+    Cohen, "A coefficient of agreement for nominal scales", 1960: (p_o - p_e) / (1 - p_e).
+    """
+    table, _ = _crossed(first, second)
+    n = table.sum()
+    if n == 0:
+        return float("nan")
+    expected = float((table.sum(1) * table.sum(0)).sum()) / float(n) ** 2
+    observed = float(np.trace(table)) / float(n)
+    return (observed - expected) / (1 - expected) if expected < 1 else float("nan")
+
+
+def _crossed(first: Sequence[Hashable], second: Sequence[Hashable]) -> tuple[NDArray[np.int64], list[Hashable]]:
+    """Counts of answers, first by second, and the answers in the order in which they first occur."""
+    if len(first) != len(second):
+        raise ShapeError(f"{len(first)} answers stand against {len(second)}", "compare answers to the same questions")
+    names = list(dict.fromkeys([*first, *second]))
+    place = {name: k for k, name in enumerate(names)}
+    table = np.zeros((len(names), len(names)), np.int64)
+    for a, b in zip(first, second, strict=True):
+        table[place[a], place[b]] += 1
+    return table, names
+
+
+def compare_readers(
+    first: Mapping[str, Judgement], second: Mapping[str, Judgement], *, names: tuple[str, str] = ("", "")
+) -> ReaderAgreement:
+    """Compare the last words of two readers.
+
+    Parameters
+    ----------
+    first, second : mapping
+        Judgements by the key of the finding (`JudgementLog.judgements`).
+    names : (str, str)
+        The readers; taken from the judgements where not given.
+    """
+    first = {k: j for k, j in first.items() if j.verdict is not Verdict.SKIP}
+    second = {k: j for k, j in second.items() if j.verdict is not Verdict.SKIP}
+    shared = [k for k in first if k in second]
+    one, other = [first[k].verdict.value for k in shared], [second[k].verdict.value for k in shared]
+    table, verdicts = _crossed(one, other)
+    kappa = cohen_kappa(one, other)
+    differing = [k for k in shared if _answer(first[k]) != _answer(second[k])]
+    found = [next((j.reader for j in side.values()), "") for side in (first, second)]
+    return ReaderAgreement(
+        first=names[0] or found[0],
+        second=names[1] or found[1],
+        both=len(shared),
+        agreed=int(np.trace(table)),
+        kappa=None if np.isnan(kappa) else kappa,
+        verdicts=tuple(str(v) for v in verdicts),
+        table=tuple(tuple(row) for row in table.tolist()),
+        differences=tuple(ReaderDifference(key=k, first=first[k], second=second[k]) for k in differing),
+        only_first=tuple(k for k in first if k not in second),
+        only_second=tuple(k for k in second if k not in first),
+    )
+
+
+def _answer(judgement: Judgement) -> tuple[Verdict, object]:
+    return judgement.verdict, judgement.chosen_class
+
+
+def reader_pair(pair: CropPair, first: CorrectedTruth, second: CorrectedTruth) -> CropPair:
+    """One reader's truth of a crop against the other's, Ambiguous regions of either left out."""
+    ignore = first.ignore | second.ignore
+    return replace(
+        pair,
+        truth=first.instances,
+        truth_classes=first.classes,
+        prediction=second.instances,
+        prediction_classes=second.classes,
+        ignore=ignore if ignore.any() else None,
+        confidence={},
+        semantic=None,
+        ternary=None,
+        seen_as=SeenAs.NOT_ASKED,  # readers, not models
+    )
+
+
+def inter_reader_evaluation(
+    pairs: Iterable[CropPair],
+    first: Mapping[str, Judgement],
+    second: Mapping[str, Judgement],
+    *,
+    bootstrap: int = BOOTSTRAP,
+    seed: int = 0,
+) -> Evaluation:
+    """Score the second reader's truth against the first's: the ceiling that a model can be held to.
+
+    Parameters
+    ----------
+    pairs : iterable of CropPair
+        The crops that were judged, with the original truth and the judged prediction.
+    first, second : mapping
+        Judgements by key.
+    bootstrap, seed : int
+        See `napari_monusac.scoring.report.evaluate.evaluate`.
+
+    Raises
+    ------
+    SessionError
+        Truth or prediction changed since they were judged.
+    """
+    crops = (
+        reader_pair(
+            pair,
+            *(
+                correct_truth(pair, [j for j in side.values() if j.finding.crop == pair.crop])
+                for side in (first, second)
+            ),
+        )
+        for pair in pairs
+    )
+    return evaluate(crops, bootstrap=bootstrap, seed=seed)

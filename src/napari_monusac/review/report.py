@@ -1,0 +1,77 @@
+"""What a report says about the review: the log of all readers, and how far two of them agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_monusac.core.errors import SessionError
+from napari_monusac.review.judgements import Judgement, latest, log_path, read_log, readers_of, standing
+from napari_monusac.review.readers import ReaderAgreement, compare_readers
+from napari_monusac.scoring.report.html import ReviewLine
+
+
+def judgements_of(folder: str | Path, reader: str) -> dict[str, Judgement]:
+    """The last words of a reader, by the key of the finding, without opening the log for writing.
+
+    Raises
+    ------
+    SessionError
+        The log is missing or damaged.
+    """
+    return latest(standing(read_log(log_path(folder, reader))[0]))
+
+
+def review_lines(folder: str | Path) -> list[ReviewLine]:
+    """The judgements of all readers of a review folder that stand, oldest first.
+
+    Raises
+    ------
+    SessionError
+        A log is damaged.
+    """
+    judgements = [j for reader in readers_of(folder) for j in judgements_of(folder, reader).values()]
+    return [review_line(j) for j in sorted(judgements, key=lambda j: (j.time, j.reader))]
+
+
+def review_line(judgement: Judgement) -> ReviewLine:
+    """One judgement in words."""
+    f = judgement.finding
+    classes = dict.fromkeys(c.label for c in (f.truth_class, f.predicted_class) if c is not None)
+    verdict = judgement.verdict.value
+    if judgement.chosen_class is not None:
+        verdict += f": {judgement.chosen_class.label}"
+    return ReviewLine(
+        time=judgement.time.replace("T", " ").rstrip("Z"),
+        reader=judgement.reader,
+        crop=f.crop,
+        what=f"{f.type.value}, {' → '.join(classes)}" if classes else f.type.value,
+        verdict=verdict,
+        note=judgement.note,
+    )
+
+
+def agreement_of(folder: str | Path, first: str = "", second: str = "") -> ReaderAgreement:
+    """Compare two readers of a review folder; the first two by name where none are given.
+
+    Raises
+    ------
+    SessionError
+        There are not two readers, or a log is damaged.
+    """
+    readers = readers_of(folder)
+    names = (first, second) if first and second else readers[:2]
+    if len(names) < 2:
+        raise SessionError(f"{folder}: {len(readers)} reader(s), two are needed", "let a second reader judge")
+    return compare_readers(*(judgements_of(folder, n) for n in names), names=(names[0], names[1]))
+
+
+def agreement_sentence(agreement: ReaderAgreement, inter_reader_pq: float | None = None) -> str:
+    """How far two readers agree, as a sentence for the report."""
+    a = agreement
+    if not a.both:
+        return f"{a.first} and {a.second} judged nothing in common."
+    kappa = "undefined (both always gave the same answer)" if a.kappa is None else f"{a.kappa:.2f}"
+    words = f"{a.first} and {a.second} both judged {a.both} findings and agreed on {a.agreed}: Cohen's kappa {kappa}."
+    if inter_reader_pq is not None:
+        words += f" PQ of one reader's truth against the other's: {inter_reader_pq:.2f}, the ceiling for a model."
+    return words

@@ -1,0 +1,1 @@
+"""Typed errors of a prediction, nucleus by nucleus."""

@@ -1,0 +1,1 @@
+"""Which nucleus of the truth is which of the prediction."""

@@ -1,0 +1,1 @@
+"""Scores from matched nuclei and from pixels."""

@@ -1,0 +1,1 @@
+"""Scores of folders, the guard, and the HTML report."""

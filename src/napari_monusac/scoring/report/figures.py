@@ -1,0 +1,197 @@
+"""Figures of a report as inline SVG. Text is escaped; class colours are darkened where white would swallow them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+
+from napari_monusac.core.classes import PALETTES, NucleusClass, Rgb
+from napari_monusac.scoring.metrics.evaluation import Evaluation, GroupScore, PrecisionRecall, Scoring
+
+INK, MUTED, LINE, ACCENT = "#1d2433", "#5b6472", "#e3e7ee", "#2f5bd0"
+#: Darkest relative luminance that still tells a line from white paper (contrast 3:1, WCAG 2).
+_HIGHEST_LUMINANCE = 0.3
+_MARKS = ("", "5 3", "2 3", "8 3 2 3")
+
+
+def class_color(name: str) -> str:
+    """Colour of a class on white, as CSS; the text colour for any other name."""
+    cls = NucleusClass.from_label(name)
+    if not name or cls is None:
+        return INK
+    return _on_white(PALETTES["colour-blind"][cls])
+
+
+def _on_white(rgb: Rgb) -> str:
+    while _luminance(rgb) > _HIGHEST_LUMINANCE:
+        rgb = (int(rgb[0] * 0.95), int(rgb[1] * 0.95), int(rgb[2] * 0.95))
+    return "#{:02x}{:02x}{:02x}".format(*rgb)
+
+
+def _luminance(rgb: Rgb) -> float:
+    linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A score with the precision that it has; a dash where it is undefined."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _text(x: float, y: float, words: str, anchor: str = "start", css: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{css}">{escape(words)}</text>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, color: str = LINE, width: float = 1, dash: str = "") -> str:
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
+    return (
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}" '
+        f'stroke-width="{width}"{dashed}/>'
+    )
+
+
+def _polyline(points: Sequence[tuple[float, float]], color: str, dash: str) -> str:
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2" stroke-dasharray="{dash}"/>'
+
+
+def _svg(width: float, height: float, parts: Sequence[str], title: str) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
+        f'height="{height:.0f}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
+    )
+
+
+def _axis(left: float, right: float, top: float, bottom: float) -> tuple[list[str], Callable[[float], float]]:
+    """Vertical grid lines for 0 to 1, and where a value lies."""
+
+    def place(value: float) -> float:
+        return left + (right - left) * value
+
+    parts = []
+    for k in range(6):
+        x = place(k / 5)
+        parts += [_line(x, top, x, bottom), _text(x, bottom + 16, f"{k / 5:.1f}", "middle", "tick")]
+    return parts, place
+
+
+def forest_plot(scorings: Sequence[Scoring], headline: str) -> str:
+    """The scorings as dots with their intervals."""
+    width, row, left = 640.0, 34.0, 132.0
+    bottom = 8 + row * len(scorings)
+    parts, place = _axis(left, width - 110, 0, bottom)
+    for k, scoring in enumerate(scorings):
+        y = 8 + row * (k + 0.5)
+        color = ACCENT if scoring.key == headline else MUTED
+        parts.append(_text(left - 14, y + 4, scoring.label, "end", "strong" if scoring.key == headline else ""))
+        if scoring.interval is not None:
+            parts.append(_line(place(scoring.interval.low), y, place(scoring.interval.high), y, color, 3))
+        if scoring.pq is not None:
+            parts.append(f'<circle cx="{place(scoring.pq):.1f}" cy="{y:.1f}" r="6" fill="{color}"/>')
+        n = f"n = {scoring.patients}" if scoring.patients else ""
+        parts.append(_text(width - 94, y + 4, number(scoring.pq), "start", "strong"))
+        parts.append(_text(width - 50, y + 4, n, "start", "tick"))
+    return _svg(width, bottom + 24, parts, "PQ of the four scorings with 95 % intervals over n patients")
+
+
+def tolerance_plot(evaluation: Evaluation) -> str:
+    """PQ of each scoring as edges are forgiven by 0, 1, 2, 3 px."""
+    levels = [(0, evaluation.scorings), *((t.tolerance_px, t.scorings) for t in evaluation.tolerance)]
+    width, height, left, right, top, bottom = 470.0, 310.0, 34.0, 370.0, 10.0, 260.0
+    values = [s.pq for _, scorings in levels for s in scorings if s.pq is not None]
+    if not values:
+        return ""
+    first, last = int(min(values) * 10), min(10, int(max(values) * 10) + 1)
+    low, high, steps = first / 10, last / 10, [k / 10 for k in range(first, last + 1)]
+    span = max(t for t, _ in levels) or 1
+
+    def x_of(tolerance: float) -> float:
+        return left + 14 + (right - left - 28) * tolerance / span
+
+    def y_of(value: float) -> float:
+        return bottom - (bottom - top) * (value - low) / (high - low)
+
+    parts = [
+        _line(left, y_of(v), right, y_of(v)) + _text(left - 6, y_of(v) + 4, f"{v:.1f}", "end", "tick") for v in steps
+    ]
+    parts += [_text(x_of(t), bottom + 18, f"{t} px", "middle", "tick") for t, _ in levels]
+    ends: list[tuple[float, str, str]] = []
+    for k, rule in enumerate(evaluation.scorings):
+        points = [(t, s.pq) for t, scorings in levels for s in scorings if s.key == rule.key and s.pq is not None]
+        if not points:
+            continue
+        color = ACCENT if rule.key == evaluation.headline else MUTED
+        parts.append(_polyline([(x_of(t), y_of(v)) for t, v in points], color, _MARKS[k % 4]))
+        parts += [f'<circle cx="{x_of(t):.1f}" cy="{y_of(v):.1f}" r="3.5" fill="{color}"/>' for t, v in points]
+        ends.append((y_of(points[-1][1]), rule.label, color))
+    return _svg(width, height, [*parts, *_end_labels(ends, right + 2)], "PQ as edges are forgiven by some px")
+
+
+def _end_labels(ends: list[tuple[float, str, str]], x: float) -> list[str]:
+    """Names at the ends of lines, moved apart so that none covers another."""
+    parts, last = [], -1e9
+    for y, label, color in sorted(ends):
+        last = max(y, last + 15)
+        parts.append(f'<text x="{x:.1f}" y="{last + 4:.1f}" style="fill:{color}" class="label">{escape(label)}</text>')
+    return parts
+
+
+def patient_plot(patients: Sequence[GroupScore]) -> str:
+    """Each patient's PQ: mean over classes, and each class."""
+    rows = sorted(patients, key=lambda p: (p.organ, -(p.pq if p.pq is not None else -1)))
+    organs = list(dict.fromkeys(p.organ for p in rows))
+    width, row, gap, left = 820.0, 20.0, 26.0, 250.0
+    height = 10 + row * len(rows) + gap * len(organs)
+    parts, place = _axis(left, width - 140, 6, height)
+    y, organ = 6.0, None
+    for patient in rows:
+        if patient.organ != organ:
+            organ, y = patient.organ, y + gap
+            parts.append(_text(4, y - 7, organ, "start", "strong"))
+        nuclei = patient.instances.tp + patient.instances.fn
+        middle = y + row / 2
+        parts.append(_text(left - 12, middle + 4, _short(patient.name), "end"))
+        parts.append(_text(width - 128, middle + 4, number(patient.pq)))
+        parts.append(_text(width - 12, middle + 4, f"{nuclei} nuclei", "end", "tick"))
+        for name, quality in patient.by_class.items():
+            if quality.pq is not None:
+                parts.append(
+                    f'<circle cx="{place(quality.pq):.1f}" cy="{middle:.1f}" r="4" fill="{class_color(name)}" '
+                    f'fill-opacity="0.85"><title>{escape(name)} {number(quality.pq)}</title></circle>'
+                )
+        if patient.pq is not None:
+            x = place(patient.pq)
+            parts.append(_line(x, middle - 7, x, middle + 7, INK, 3))
+        y += row
+    return _svg(width, height + 22, parts, "PQ of each patient, mean of classes and each class")
+
+
+def _short(name: str, longest: int = 30) -> str:
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def precision_recall_plot(curves: Sequence[PrecisionRecall]) -> str:
+    """Precision over recall as the confidence that a nucleus needs falls from 1 to 0."""
+    if not curves:
+        return ""
+    width, height, left, right, top, bottom = 470.0, 310.0, 40.0, 300.0, 10.0, 260.0
+    parts, x_of = _axis(left, right, top, bottom)
+
+    def y_of(value: float) -> float:
+        return bottom - (bottom - top) * value
+
+    for k in range(6):
+        parts.append(_line(left, y_of(k / 5), right, y_of(k / 5)))
+        parts.append(_text(left - 6, y_of(k / 5) + 4, f"{k / 5:.1f}", "end", "tick"))
+    parts += [_text((left + right) / 2, bottom + 38, "recall", "middle", "tick")]
+    name = _text(0, 0, "precision", "middle", "tick")
+    parts.append(f'<g transform="translate(10 {(top + bottom) / 2:.0f}) rotate(-90)">{name}</g>')
+    for k, curve in enumerate(curves):
+        color = class_color(curve.name)
+        points = [(x_of(r), y_of(p)) for r, p in zip(curve.recall, curve.precision, strict=True)]
+        dash = "" if curve.name == "All" else _MARKS[k % 4]
+        parts.append(_polyline(points, color, dash))
+        y = top + 16 + 20 * k
+        parts.append(_line(right + 14, y - 4, right + 34, y - 4, color, 3, dash))
+        parts.append(_text(right + 40, y, f"{curve.name} {number(curve.average_precision)}"))
+    return _svg(width, height, parts, "Precision and recall by confidence")

@@ -1,0 +1,274 @@
+"""Annotate: outline and classify nuclei with keys and clicks; nothing is ever lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from napari_monusac.ui.annotate.accepting import Accepting
+from napari_monusac.ui.annotate.keymap import KeyMap
+from napari_monusac.ui.annotate.keys import Keys
+from napari_monusac.ui.annotate.parts import ClassButtons, QuestionBar, ToolButtons
+from napari_monusac.ui.annotate.region import RegionChoice
+from napari_monusac.ui.annotate.saving import Saving, WindowWatch
+from napari_monusac.ui.annotate.seeing import Seeing
+from napari_monusac.ui.annotate.stepping import Stepping
+from napari_monusac.ui.annotate.tools import Toolbox
+from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.editing.commands import Commands
+from napari_monusac.ui.editing.controller import controller_of
+from napari_monusac.ui.widgets import settings as annotate_settings
+from napari_monusac.ui.widgets.basic import Note, Section, calm, column, row
+from napari_monusac.ui.widgets.settings import ReaderName
+
+_SHAPES = (
+    ("Delete", "X", "delete"), ("Grow", "", "grow"), ("Shrink", "", "shrink"), ("Smooth", "", "smooth"),
+    ("Fill holes", "", "fill_holes"),
+)  # fmt: skip
+_NOTHING = "Open a crop (Slides): its nuclei can then be outlined, classified and mended here."
+_POINT = "Point at a nucleus."
+_BARE = "Nobody has outlined nuclei in this crop yet."
+
+
+class AnnotatePanel(QWidget):
+    """Outline, classify and mend the nuclei of the open crop.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer that shows the crop.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.controller = controller_of(napari_viewer)
+        self.model = self.controller.model
+        self.commands = Commands(self.controller)
+        self.toolbox = Toolbox(self.controller, self.commands, self)
+        self.keys = Keys(self.commands, self.toolbox)
+        self.saving = Saving(self.controller, self)
+        self._keymap: KeyMap | None = None
+        self.watch = WindowWatch(self, self.saving)
+        self._has_key = False
+        self._build()
+        self._connect()
+        self._session_changed()
+
+    # -- the form
+
+    def _build(self) -> None:
+        self.reader = ReaderName()
+        self.reader.setVisible(not annotate_settings.reader())
+        self.hint = Note()
+        self.begin = calm(QPushButton("Start outlining nuclei"))
+        self.show_again = calm(QPushButton("Show the layers of nuclei again"))
+        self.question = QuestionBar()
+        self.message = Note()
+        self.pointer = Note(_POINT)
+        # two lines, always: the buttons below must not move while the pointer does
+        self.pointer.setFixedHeight(2 * self.pointer.fontMetrics().lineSpacing() + 10)
+        self.classes = ClassButtons()
+        self.tools = ToolButtons()
+        self.shapes: dict[str, QPushButton] = {}
+        for words, key, name in _SHAPES:
+            button = calm(QPushButton(f"{words} ({key})" if key else words))
+            button.setToolTip(f"{words}: the selected nuclei, or the one that was pointed at last")
+            self.shapes[name] = button
+        self.undo, self.redo = calm(QPushButton("Undo")), calm(QPushButton("Redo"))
+        self.save = calm(QPushButton("Save (Ctrl+S)"))
+        self.save.setToolTip(
+            "Write the annotation, whole or not at all; the version before is kept in .monusac/history. Ctrl+S works "
+            "from each panel while there are unsaved edits"
+        )
+        self.done = calm(QPushButton("Done (D)"))
+        self.done.setToolTip("Save, mark this crop as done, and open the next one that nobody has reviewed")
+        self.train = calm(QPushButton("Train on what I corrected"))
+        self.train.setToolTip("Gather the crops that were corrected and saved, and train the last model on them")
+        self.help = calm(QPushButton("Keys (?)"))
+        self.progress = Note()
+        self.accepting = Accepting(self.controller, self.commands)
+        self.seeing = Seeing(self.controller)
+        self.stepping = Stepping(self.controller, self.commands)
+        self.region = RegionChoice(self.controller, self.saving)
+        self.form = column(
+            self.pointer, self.classes, self.tools,
+            row(*self.shapes.values()), row(self.undo, self.redo, self.save, self.done), spacing=5,
+        )  # fmt: skip
+        self.more = column(
+            Section("From the prediction", self.accepting),
+            Section("Step through", self.stepping), Section("Seeing", self.seeing),
+            row(self.train, self.help), self.progress, spacing=5,
+        )  # fmt: skip
+        box = QVBoxLayout(self)
+        box.setContentsMargins(4, 4, 4, 4)
+        # messages stand below the buttons: what is being clicked must not move
+        for widget in (
+            self.reader, self.hint, self.begin, self.region, self.show_again, self.question, self.form, self.message, self.more,
+        ):  # fmt: skip
+            box.addWidget(widget)
+        box.addStretch(1)
+
+    def _connect(self) -> None:
+        controller, commands = self.controller, self.commands
+        self.reader.given.connect(self._reader_given)
+        self.begin.clicked.connect(controller.begin)
+        self.show_again.clicked.connect(self._show_again)
+        self.classes.chosen.connect(self._class_chosen)
+        self.tools.chosen.connect(self.toolbox.set_tool)
+        self.tools.size_changed.connect(self.toolbox.set_brush_size)
+        self.tools.over_changed.connect(self.toolbox.set_over)
+        self.toolbox.tool_changed.connect(self.tools.set_current)
+        self.toolbox.described.connect(self._describe)
+        for name, button in self.shapes.items():
+            button.clicked.connect(lambda _=False, n=name: commands.delete() if n == "delete" else commands.shape(n))
+        self.undo.clicked.connect(commands.undo)
+        self.redo.clicked.connect(commands.redo)
+        self.save.clicked.connect(lambda: self.saving.save())
+        self.done.clicked.connect(self.saving.done)
+        self.train.clicked.connect(self.saving.train)
+        self.help.clicked.connect(self.show_keymap)
+        self.stepping.stepped.connect(self._describe)
+        self.saving.progressed.connect(self.progress.say)
+        self.saving.shown = self.isVisible
+        self.keys.step, self.keys.mend = self.stepping.step, self.stepping.mend
+        self.keys.toggle_fill, self.keys.done = self.seeing.toggle_fill, self.saving.done
+        self.keys.toggle_fill_of = lambda: self.seeing.toggle_fill_of(commands.class_meant())
+        self.classes.fill_asked.connect(self.seeing.toggle_fill_of)
+        controller.look_changed.connect(self._show_look)
+        controller.session_changed.connect(self._session_changed)
+        self.model.crop_asked.connect(self._crop_asked)
+        controller.class_changed.connect(self._show_class)
+        controller.settled.connect(self._settled)
+        controller.changed.connect(lambda _: self._buttons())
+        controller.said.connect(self.message.say)
+        controller.asked.connect(self.question.ask)
+        controller.busy_changed.connect(lambda _: self._buttons())
+        self.model.palette_changed.connect(self.classes.set_palette)
+        self.viewer.layers.events.inserted.connect(self._layers_changed)
+        controller.users += 1
+        self.destroyed.connect(controller.release)
+        self.classes.set_palette(self.model.palette)
+        self._show_look()
+
+    def _show_look(self) -> None:
+        self.classes.set_filled(self.controller.look.filled)
+
+    # -- shown and hidden
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Mouse and keys are ours while the panel is shown."""
+        super().showEvent(event)
+        self.toolbox.open()
+        self.keys.bind(shown=True)
+        self.watch.watch()
+        if not self._has_key:
+            self.open_keymap_from(self)  # a panel of its own, not in the Studio
+        self._layers_changed()
+
+    def open_keymap_from(self, widget: QWidget) -> None:
+        """Let `?` open the key map wherever in the window the keyboard is, while `widget` is shown."""
+        self._has_key = True
+        shortcut = QShortcut(QKeySequence("?"), widget)
+        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+        # the Studio and a panel of its own in one window both hear the key
+        for heard in (shortcut.activated, shortcut.activatedAmbiguously):
+            heard.connect(self.show_keymap)
+
+    def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Give napari its mouse and keys back; undo stays ours."""
+        super().hideEvent(event)
+        self.toolbox.close()
+        self.keys.bind(shown=False)
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Keys work while the dock has the focus, too."""
+        if event.isAutoRepeat() or not self.keys.pressed(event):
+            super().keyPressEvent(event)
+
+    def show_keymap(self) -> None:
+        """Open or close the key map."""
+        if self._keymap is None:
+            self._keymap = KeyMap(self)
+        self._keymap.toggle()
+
+    def _layers_changed(self, _: object = None) -> None:
+        self.keys.bind(shown=self.isVisible())
+
+    # -- the session
+
+    def _session_changed(self) -> None:
+        session, layers = self.controller.session, self.controller.layers
+        deleted = session is not None and layers is not None and layers.get("nuclei") is None
+        self.form.setVisible(session is not None)
+        self.more.setVisible(session is not None)
+        place = self.controller.place
+        large = place is not None and place.large
+        bare = session is None and place is not None and not self.controller.opening and not large
+        opening = place is not None and self.controller.opening
+        self.hint.say(
+            ""
+            if session is not None or large
+            else f"Opening the nuclei of {place.name}…"
+            if opening and place is not None
+            else _BARE
+            if bare
+            else _NOTHING
+        )
+        self.begin.setVisible(bare and not self.question.buttons)
+        self.show_again.setVisible(deleted)
+        if self.controller.place is None:
+            self.question.ask(None)
+            self.message.say("")
+        self.keys.bind(shown=self.isVisible())
+        self.watch.watch()
+        self._show_class()
+        self._settled()
+        self._buttons()
+
+    def _crop_asked(self, crop: Any) -> None:
+        """Another crop is being read; its layers, and then its session, come in a moment."""
+        if self.controller.session is None:
+            self.hint.say(f"Opening {crop.name}…")
+
+    def _show_class(self) -> None:
+        if self.controller.session is not None:
+            self.classes.set_current(self.controller.session.current_class)
+
+    def _show_again(self) -> None:
+        image = canvas.find_layer(self.viewer, "image")
+        if self.controller.layers is not None:
+            self.controller.layers.show_missing(image)
+            self.controller.watch_layers()
+
+    def _settled(self) -> None:
+        session = self.controller.session
+        self.classes.set_counts(session.counts() if session is not None else {})
+
+    def _buttons(self) -> None:
+        session, busy = self.controller.session, self.controller.busy
+        self.undo.setEnabled(session is not None and session.can_undo and not busy)
+        self.redo.setEnabled(session is not None and session.can_redo and not busy)
+        self.save.setEnabled(session is not None and session.unsaved and not busy)
+        self.done.setEnabled(session is not None and not busy)
+        if session is not None:
+            self.undo.setToolTip(f"Take back: {session.undo_name} (Ctrl+Z)" if session.can_undo else "Nothing to undo")
+            self.redo.setToolTip(f"Bring back: {session.redo_name} (Ctrl+Shift+Z)" if session.can_redo else "Nothing")
+
+    def _reader_given(self, name: str) -> None:
+        annotate_settings.set_reader(name)
+        if self.controller.session is not None:
+            self.controller.session.author = name
+        self.reader.hide()
+        self.model.tell(f"{name} stands on every edit from now on.", "good")
+
+    def _class_chosen(self, key: int) -> None:
+        session = self.controller.session
+        if session is not None:
+            self.commands.set_class(key, sorted(session.selected))
+
+    def _describe(self, words: str) -> None:
+        self.pointer.say(words or _POINT)

@@ -1,0 +1,321 @@
+"""Saving, leaving, done, and back into training: what the buttons at the end of the Annotate panel do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, Signal
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QWidget
+
+from napari_monusac.editing.workplace import work_folder, writable
+from napari_monusac.ui.editing.controller import EditingController
+from napari_monusac.ui.editing.running import Question
+from napari_monusac.ui.widgets.work import Report, Task, error_line
+
+if TYPE_CHECKING:
+    from napari_monusac.editing.session import EditingSession
+
+
+class WindowWatch(QObject):
+    """Saves at Ctrl+S, and asks about unsaved edits when the window is closed.
+
+    Parameters
+    ----------
+    panel : QWidget
+        The Annotate panel.
+    saving : Saving
+        What saves.
+    """
+
+    def __init__(self, panel: QWidget, saving: Saving) -> None:
+        super().__init__(panel)
+        self.panel, self.saving, self.controller = panel, saving, saving.controller
+        self._watched = 0  # the window by its number: a reference would keep it alive
+        self._closing = False
+
+    def watch(self) -> None:
+        """Listen to the window that the panel is in now."""
+        window = self.panel.window()
+        if window is not self.panel and id(window) != self._watched:
+            self._watched = id(window)
+            window.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Nothing is lost either way."""
+        kind = event.type()
+        if kind == QEvent.Type.ShortcutOverride and self._is_save(event):
+            # accepted: napari's own Ctrl+S (it saves layers) does not hear of it
+            event.accept()
+            if not event.isAutoRepeat():
+                self.saving.save_now()
+            return True
+        if kind == QEvent.Type.Close and event.spontaneous() and watched is self.panel.window() and self._must_ask():
+            event.ignore()
+            return True
+        return bool(super().eventFilter(watched, event))
+
+    def _is_save(self, event: Any) -> bool:
+        """Whether this is Ctrl+S, and ours: the crop is edited here, or has edits that no file has."""
+        session = self.controller.session
+        return bool(
+            event.matches(QKeySequence.StandardKey.Save)
+            and session is not None
+            and (self.panel.isVisible() or session.unsaved)
+        )
+
+    def _must_ask(self) -> bool:
+        session = self.controller.session
+        if self._closing or session is None or not self.panel.isVisible():
+            return False
+        self.controller.adopt()
+        if not session.unsaved:
+            return False
+        answers = (
+            ("Save and close", lambda: self.saving.save(self._close)),
+            ("Close, keep them for later", self._close),
+            ("Stay", lambda: None),
+        )
+        self.controller.asked.emit(
+            Question("There are unsaved edits. They are kept and come back when the crop is opened.", answers)
+        )
+        return True
+
+    def _close(self) -> None:
+        self._closing = True
+        self.panel.window().close()
+
+
+class Saving(QObject):
+    """Flows that end the work on a crop. Nothing here asks in a window of its own.
+
+    Parameters
+    ----------
+    controller : EditingController
+        Whose session is meant.
+
+    Signals
+    -------
+    progressed(str) : how many crops are done, in words.
+    """
+
+    progressed = Signal(str)
+
+    def __init__(self, controller: EditingController, parent: QObject) -> None:
+        super().__init__(parent)
+        self.controller = controller
+        self.model = controller.model
+        #: whether the panel with our messages is shown; Ctrl+S works from the others, too
+        self.shown: Callable[[], bool] = lambda: True
+        self.model.may_leave_crop = self.may_leave
+        controller.session_changed.connect(self.count)
+
+    # -- saving
+
+    def save(self, then: Callable[[], object] | None = None, *, overwrite: bool = False) -> Task | None:
+        """Save in the background; the version before is kept. `then` is called once it is on disk."""
+
+        def work(session: EditingSession) -> Any:
+            return session.save(on_conflict="overwrite" if overwrite else "raise")
+
+        task = self.controller.exclusively(work)
+        if task is None:
+            return None
+        self.controller.said.emit("Saving…", "hint")
+        outcome: list[Any] = []
+        task.done.connect(outcome.append)
+        task.failed.connect(lambda error: self._not_saved(error, then))
+        # after the controller has let edits go on again
+        task.finished.connect(lambda: self._saved(outcome[0], then) if outcome else None)
+        return task.start()
+
+    def save_now(self) -> None:
+        """Save (Ctrl+S); says so where there is nothing to save."""
+        session = self.controller.session
+        if session is None or self.controller.busy:
+            return
+        self.controller.adopt()
+        if session.unsaved:
+            self.save()
+        else:
+            self.controller.said.emit("Everything is saved.", "hint")
+
+    def _saved(self, report: Any, then: Callable[[], object] | None) -> None:
+        kept = f"; the version before is kept as {report.backup.name}" if report.backup is not None else ""
+        nuclei = f"{report.regions} outlines, {report.untouched} of them untouched"
+        self.controller.settle()
+        words = f"Saved as {report.path.name}: {nuclei}{kept}."
+        self.controller.said.emit(words, "good")
+        if not self.shown():
+            self.model.tell(words, "good")
+        if then is not None:
+            then()
+
+    def _not_saved(self, error: Exception, then: Callable[[], object] | None) -> None:
+        from napari_monusac.editing.saving import SaveConflict
+
+        if not isinstance(error, SaveConflict):
+            self.controller.said.emit(error_line(error), "error")
+            if not self.shown():
+                self.model.tell(error_line(error), "error")
+            return
+        self.controller.said.emit("", "hint")
+        self.model.panel_asked.emit("Annotate")  # the question stands there
+        who = f" by {error.other_author}" if error.other_author else ""
+        when = f" ({error.other_time})" if error.other_time else ""
+        answers = (
+            (f"Save mine as {error.suggested.name}", lambda: self._save_beside(error.suggested)),
+            ("Take mine, keep theirs in the history", lambda: self.save(then, overwrite=True)),
+            ("Not now", lambda: None),
+        )
+        text = f"{error.path.name} was saved{who}{when} since you opened it. Nothing was overwritten."
+        self.controller.asked.emit(Question(text, answers))
+
+    def _save_beside(self, path: Path) -> None:
+        task = self.controller.exclusively(lambda s: s.save(path))
+        if task is not None:
+            task.done.connect(
+                lambda report: self.controller.said.emit(f"Yours is {report.path.name}; compare the two.", "good")
+            )
+            task.failed.connect(self._failed)
+            task.start()
+
+    # -- leaving
+
+    def may_leave(self, go: Callable[[], object]) -> bool:
+        """Whether another crop may be opened now; else the panel asks, and calls `go` once that is decided."""
+        controller, session = self.controller, self.controller.session
+        if session is None:
+            return True
+        controller.adopt()
+        if controller.busy:
+            controller.said.emit("Saving… then open the crop again.", "hint")
+            return False
+        if not session.unsaved:
+            return True
+        name = controller.place.name if controller.place is not None else "this crop"
+        answers: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("Save and go on", lambda: self.save(go)),
+            ("Leave, keep them for later", go),
+            ("Stay", lambda: None),
+        )
+        number = len(session.edits())
+        edits = f"{number} edits" if number != 1 else "one edit"
+        controller.asked.emit(
+            Question(f"{name} has unsaved edits ({edits} since it was opened). None is lost either way.", answers)
+        )
+        self.model.panel_asked.emit("Annotate")
+        return False
+
+    # -- done
+
+    def _marks(self) -> Any:
+        """The marks of the open collection (read from disk); None without one."""
+        from napari_monusac.editing.progress import Progress
+
+        collection = self.model.collection
+        if collection is None:
+            return None
+        root = Path(collection.root)
+        return Progress(root) if writable(root) else Progress(work_folder(root), work=True)
+
+    def done(self) -> None:
+        """Save, mark the crop as done, and go to the next one that nobody has reviewed."""
+        session, crop = self.controller.session, self.model.crop
+        if session is None or crop is None or self.model.collection is None:
+            self.controller.said.emit("Open a folder of crops first (Slides); then crops can be done.", "hint")
+            return
+        self.controller.adopt()
+        if session.unsaved:
+            self.save(self._mark_done)
+        else:
+            self._mark_done()
+
+    def _mark_done(self) -> Task | None:
+        crop, collection = self.model.crop, self.model.collection
+        if crop is None or collection is None:
+            return None
+        author = self.controller.session.author if self.controller.session is not None else ""
+        names = [c.name for c in collection.crops if c.image is not None]
+
+        def work(_: Report) -> tuple[Any, str | None, str]:
+            marks = self._marks()
+            marks.set_mark(crop.name, "done", author=author)
+            return crop, marks.next_open(names, after=crop.name), _share_done(marks, names)
+
+        task = Task(work)
+        task.done.connect(self._marked)
+        task.failed.connect(self._failed)
+        return task.start()
+
+    def _failed(self, error: Exception) -> None:
+        self.controller.said.emit(error_line(error), "error")
+
+    def _marked(self, answer: tuple[Any, str | None, str]) -> None:
+        crop, following, share = answer
+        self.progressed.emit(share)
+        self.model.tell(f"{crop.name} is done.", "good")
+        collection = self.model.collection
+        if following is None or collection is None:
+            self.controller.said.emit("Every crop of this folder is done.", "good")
+            return
+        self.model.ask_for_crop(collection.crop(following))
+
+    def count(self) -> None:
+        """Say how many crops are done."""
+        collection = self.model.collection
+        if collection is None or self.controller.session is None:
+            return
+        names = [c.name for c in collection.crops if c.image is not None]
+        task = Task(lambda _: _share_done(self._marks(), names))
+        task.done.connect(self._tell)
+        task.start()
+
+    def _tell(self, share: str) -> None:
+        # a method of this object, not a lambda: Qt drops the connection when the panel goes
+        self.progressed.emit(share)
+
+    # -- the loop closes
+
+    def train(self) -> Task | None:
+        """Gather the corrected crops and ask Train to go on from the last model with them."""
+        collection = self.model.collection
+        if collection is None:
+            self.controller.said.emit("Open a folder of crops first (Slides).", "hint")
+            return None
+        session = self.controller.session
+        if session is not None and session.unsaved:
+            return self.save(self.train)
+        root, runs = Path(collection.root), self.model.runs_folder
+        work_in = None if writable(root) else work_folder(root)
+
+        def work(_: Report) -> tuple[Any, Path | None]:
+            from napari_monusac.editing.corrected import corrected_collection
+
+            made = corrected_collection(root, runs / "corrected" / root.name, work=work_in)
+            return made, last_checkpoint(runs)
+
+        task = Task(work)
+        task.done.connect(self._gathered)
+        task.failed.connect(self._failed)
+        return task.start()
+
+    def _gathered(self, answer: tuple[Any, Path | None]) -> None:
+        made, checkpoint = answer
+        number = f"{len(made.crops)} corrected crops" if len(made.crops) != 1 else "One corrected crop"
+        self.controller.said.emit(f"{number} in {made.folder}.", "good")
+        self.model.train_asked.emit(made.folder, checkpoint)
+        self.model.panel_asked.emit("Train")
+
+
+def _share_done(marks: Any, names: list[str]) -> str:
+    return f"{sum(marks.mark_of(n) is not None for n in names)} of {len(names)} crops done"
+
+
+def last_checkpoint(runs: Path) -> Path | None:
+    """Return the best checkpoint of the newest run that has one; None where there is none."""
+    from napari_monusac.io.runs.run_folder import find_runs
+
+    return next((run.best for run in find_runs(runs) if run.best.is_file()), None)

@@ -1,0 +1,357 @@
+"""Tools on the canvas: what a press, a drag and a release of the mouse do while Annotate is open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+from qtpy.QtCore import QObject, Signal
+
+from napari_monusac.editing.rows import AMBIGUOUS_ID
+from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.editing.commands import Commands, Point
+from napari_monusac.ui.editing.controller import EditingController
+from napari_monusac.ui.widgets import settings as annotate_settings
+
+
+class Strokes:
+    """Clicks and strokes (y, x), px, by tool; modifiers are napari's names ("Shift", "Control").
+
+    Parameters
+    ----------
+    controller : EditingController
+        Whose session they act on.
+    commands : Commands
+        What they are turned into.
+    """
+
+    def __init__(self, controller: EditingController, commands: Commands) -> None:
+        self.controller, self.commands = controller, commands
+
+    def show(self, tool: str, path: list[Point], modifiers: frozenset[str]) -> None:
+        """Draw the stroke as far as it is."""
+        marks = self.controller.marks
+        if marks is None or (tool == "pick" and not modifiers):
+            return
+        if tool == "pick" and "Control" in modifiers:
+            path = _corners(path[0], path[-1])
+        closed = tool in ("lasso", "accept", "pick")
+        marks.show("stroke", [[*path, path[0]] if closed else path])
+
+    def clicked(self, tool: str, point: Point, modifiers: frozenset[str]) -> None:
+        """Act on a click."""
+        commands, session = self.commands, self.controller.session
+        if session is None:
+            return
+        label = commands.under(point)
+        if tool == "accept":
+            commands.accept(point, replace="Shift" in modifiers)
+        elif tool == "split" and label:
+            self.controller.run(lambda s: s.split_as_suggested(label))
+            commands.show_cut(0)
+        elif tool == "merge" and label and len(session.selected) == 1 and label not in session.selected:
+            ids = [*session.selected, label]
+            self.controller.run(lambda s: s.merge(ids=ids))
+        else:
+            many = bool(modifiers & {"Shift", "Control"})
+            self.controller.run(lambda s: s.select([label] if label else [], "toggle" if many else "replace"))
+
+    def stroked(self, tool: str, path: list[Point], modifiers: frozenset[str], *, over: bool) -> None:
+        """Act on a finished stroke; `over`: what is drawn wins over nuclei that are there."""
+        run = self.controller.run
+        if tool == "lasso":
+            self._draw(path, modifiers, over)
+        elif tool == "split":
+            run(lambda s: s.split(path))
+            self.commands.show_cut(0)
+        elif tool == "merge":
+            run(lambda s: s.merge(path))
+        elif tool == "accept":
+            self.commands.accept_all(path)
+        elif tool == "pick" and "Control" in modifiers:
+            run(lambda s: s.select_lasso(_corners(path[0], path[-1])))
+        elif tool == "pick" and "Shift" in modifiers:
+            run(lambda s: s.select_lasso(path))
+
+    def _draw(self, path: list[Point], modifiers: frozenset[str], over: bool) -> None:
+        """Draw a nucleus around; with Shift, add to the selected one."""
+        session = self.controller.session
+        chosen = sorted(session.selected) if session is not None else []
+        into = chosen[0] if len(chosen) == 1 and "Shift" in modifiers else None
+        way = "all" if over else "free"
+
+        def draw(s: Any) -> None:
+            change = s.draw_polygon(path, into=into, over=way)
+            if change is not None and change.created:
+                s.select(change.created[:1])
+
+        self.controller.run(draw)
+
+
+def _corners(first: Point, last: Point) -> list[Point]:
+    return [first, (first[0], last[1]), last, (last[0], first[1])]
+
+
+#: Tools that napari's Labels layer has itself, and its name for them. What they paint becomes a command.
+NATIVE = {"brush": "paint", "erase": "erase", "polygon": "polygon"}
+TOOLS = ("pick", "brush", "lasso", "polygon", "split", "merge", "erase", "accept")
+_CURSORS = {"pick": "pointing", "lasso": "cross", "split": "cross", "merge": "cross", "accept": "pointing"}
+#: A stroke is redrawn no more often than this.
+_REDRAW_S = 0.03
+
+
+class Toolbox(QObject):
+    """The tools of one viewer.
+
+    Signals
+    -------
+    tool_changed(str) : another tool is in hand; empty while one of napari's own is that we have no name for.
+    described(str) : what is under the pointer.
+    """
+
+    tool_changed = Signal(str)
+    described = Signal(str)
+
+    def __init__(self, controller: EditingController, commands: Commands, parent: QObject) -> None:
+        super().__init__(parent)
+        self.controller, self.commands = controller, commands
+        self.viewer = controller.viewer
+        self.strokes = Strokes(controller, commands)
+        self.tool = "pick"
+        self.active = False
+        self.over = False
+        self.brush_size = 10
+        self._setting = False
+        self._zoomers: list[Callable[..., Any]] = []
+        self._watched: list[Labels] = []
+        commands.choose_tool = self.set_tool
+        controller.session_changed.connect(self._session_changed)
+        controller.class_changed.connect(self._apply)
+        controller.changed.connect(lambda _: self._describe())
+
+    # -- in hand
+
+    def open(self) -> None:
+        """Annotate is shown: the mouse is ours."""
+        if self.active:
+            return
+        if self.controller.toolbox is not None:
+            self.controller.toolbox.close()  # of another panel on the same session: one hand on the mouse is enough
+        self.controller.toolbox = self
+        self.active = True
+        self.viewer.mouse_drag_callbacks.append(self._drag)
+        self.viewer.mouse_move_callbacks.append(self._move)
+        self.viewer.events.mouse_over_canvas.connect(self._over_canvas)
+        # napari zooms on a double click: two quick clicks are two clicks here
+        double = self.viewer.mouse_double_click_callbacks
+        self._zoomers = [f for f in double if getattr(f, "__name__", "") == "double_click_to_zoom"]
+        for zoomer in self._zoomers:
+            double.remove(zoomer)
+        double.append(self._double)
+        self._session_changed()
+
+    def close(self) -> None:
+        """Annotate is hidden: napari's mouse comes back."""
+        if not self.active:
+            return
+        self.active = False
+        self.controller.toolbox = None
+        self.viewer.mouse_drag_callbacks.remove(self._drag)
+        self.viewer.mouse_move_callbacks.remove(self._move)
+        self.viewer.events.mouse_over_canvas.disconnect(self._over_canvas)
+        double = self.viewer.mouse_double_click_callbacks
+        double.remove(self._double)
+        double.extend(self._zoomers)
+        self._zoomers = []
+        self._let_go()
+        self._unwatch()
+        for layer in canvas.our_layers(self.viewer):
+            if getattr(layer, "mode", "") == "pan_zoom":
+                layer.mouse_pan = True
+                layer.cursor = "standard"
+            elif isinstance(layer, Labels):
+                layer.mode = "pan_zoom"
+
+    def _over_canvas(self, event: Any) -> None:
+        if not event.value:
+            self.commands.left()
+
+    def _session_changed(self) -> None:
+        self._unwatch()
+        self.commands.left()
+        layers = self.controller.layers
+        if not self.active or layers is None:
+            return
+        for name in ("nuclei", "ambiguous"):
+            layer = layers.get(name)
+            if layer is not None:
+                layer.events.mode.connect(self._mode_changed)
+                self._watched.append(layer)
+        self._apply()
+
+    def _unwatch(self) -> None:
+        for layer in self._watched:
+            layer.events.mode.disconnect(self._mode_changed)
+        self._watched.clear()
+
+    def set_tool(self, tool: str) -> None:
+        """Take a tool in hand (one of `TOOLS`)."""
+        self._let_go()
+        self.tool = tool
+        self._apply()
+        self.tool_changed.emit(tool)
+
+    def _let_go(self) -> None:
+        """Put the tool in hand down: no stroke is left on the canvas, and napari's bucket may fill nuclei again."""
+        self.clear_marks()
+        if self.tool in ("brush", "polygon"):
+            for layer in self._watched:
+                layer.preserve_labels = False
+
+    def target(self) -> Labels | None:
+        """The layer that is painted on: the nuclei, or the Ambiguous regions when that is what new ones are."""
+        layers, session = self.controller.layers, self.controller.session
+        if layers is None or session is None:
+            return None
+        return layers.get("ambiguous" if session.current_class == AMBIGUOUS_ID else "nuclei") or layers.get("nuclei")
+
+    def _apply(self) -> None:
+        layer = self.target()
+        if not self.active or layer is None or self.controller.busy:
+            return
+        self._setting = True
+        try:
+            if self.viewer.layers.selection.active != layer:
+                self.viewer.layers.selection.active = layer
+            mode = NATIVE.get(self.tool, "pan_zoom")
+            if layer.mode != mode:
+                layer.mode = mode
+            if self.tool in ("brush", "erase"):
+                layer.brush_size = self.brush_size
+            if self.tool not in NATIVE:
+                for each in canvas.our_layers(self.viewer):
+                    each.mouse_pan = self.tool == "pick"
+                    each.cursor = _CURSORS.get(self.tool, "standard")
+        finally:
+            self._setting = False
+
+    def set_brush_size(self, size: int) -> None:
+        """Set the brush's width in image px."""
+        self.brush_size = size
+        layer = self.target()
+        if layer is not None and self.active:
+            layer.brush_size = size
+
+    def set_over(self, over: bool) -> None:
+        """Whether what is drawn wins over nuclei that are there already."""
+        self.over = over
+        layer = self.target()
+        if layer is not None and self.tool in ("brush", "polygon"):
+            layer.preserve_labels = not over
+
+    def _mode_changed(self, event: Any) -> None:
+        """The reader took a tool in napari's own controls."""
+        if self._setting or not self.active or self.controller.busy:
+            return
+        names = {mode: tool for tool, mode in NATIVE.items()}
+        mode = str(event.mode)
+        tool = names.get(mode, "pick" if mode == "pan_zoom" else "")
+        if tool != self.tool:
+            self._let_go()
+            self.tool = tool
+            if tool:
+                self._apply()
+            self.tool_changed.emit(tool)
+
+    def clear_marks(self) -> None:
+        """Take strokes and suggestions off the canvas."""
+        marks = self.controller.marks
+        if marks is not None:
+            marks.show("stroke", [])
+            marks.show("cut", [])
+
+    # -- the mouse
+
+    def _ours(self) -> bool:
+        layer = self.viewer.layers.selection.active
+        return (
+            self.controller.session is not None
+            and not self.controller.busy
+            and self.viewer.dims.ndisplay == 2
+            and (layer is None or bool(canvas.role(layer)))
+        )
+
+    def point_of(self, event: Any) -> Point:
+        """Where an event is, (y, x) in px of the nuclei."""
+        layer = self.target()
+        position = event.position if layer is None else layer.world_to_data(event.position)
+        return float(position[-2]), float(position[-1])
+
+    def _move(self, _viewer: Any, event: Any) -> None:
+        if not self._ours():
+            return
+        self.commands.moved(self.point_of(event))
+        self._describe()
+        if self.tool == "accept":
+            label = self.commands.predicted_under()
+            self.commands.show_predicted(label)
+            if label:
+                self.described.emit(self.commands.words_predicted(label))
+
+    def _describe(self) -> None:
+        words = self.commands.describe() if self.active else None
+        if words is not None:
+            self.described.emit(words)
+            if self.tool == "split":
+                self.commands.show_cut(self.commands.under())
+
+    def _double(self, _viewer: Any, event: Any) -> None:
+        # Qt sends a double click in place of the second press
+        if self._ours() and event.button == 1 and self.tool not in NATIVE and self.tool:
+            self.strokes.clicked(self.tool, self.point_of(event), frozenset(event.modifiers))
+
+    def _drag(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
+        if not self._ours() or event.button != 1 or not self.tool:
+            return
+        start = self.point_of(event)
+        self.commands.moved(start)
+        layer = self.viewer.layers.selection.active
+        if self.tool in NATIVE:
+            if isinstance(layer, Labels) and layer.mode == NATIVE[self.tool]:
+                self._prepare(layer, None if self.tool == "polygon" else start)
+            return
+        modifiers = frozenset(event.modifiers)
+        pressed = np.asarray(event.pos, float)
+        path, slipped, drawn = [start], 0.0, 0.0
+        yield
+        while event.type == "mouse_move":
+            path.append(self.point_of(event))
+            slipped = max(slipped, float(np.abs(np.asarray(event.pos, float) - pressed).max()))
+            if slipped > annotate_settings.tolerance_px() and time.monotonic() - drawn > _REDRAW_S:
+                drawn = time.monotonic()
+                self.strokes.show(self.tool, path, modifiers)
+            yield
+        if self.controller.marks is not None:
+            self.controller.marks.show("stroke", [])
+        if slipped <= annotate_settings.tolerance_px():
+            self.strokes.clicked(self.tool, start, modifiers)
+        else:
+            path.append(self.point_of(event))
+            self.strokes.stroked(self.tool, path, modifiers, over=self.over)
+
+    def _prepare(self, layer: Labels, start: Point | None) -> None:
+        """Tell napari's own tool which nucleus it draws: the one where the stroke begins, or a new one."""
+        session = self.controller.session
+        if session is None:
+            return
+        if self.tool == "erase":
+            layer.preserve_labels = False
+            return
+        here = self.commands.under(start) if start is not None else 0
+        plane = "ambiguous" if canvas.role(layer) == "ambiguous" else "nuclei"
+        into = here if here and session.rows[here].plane == plane else 0
+        layer.selected_label = into or session.next_id
+        layer.preserve_labels = not self.over

@@ -1,0 +1,1 @@
+"""What lies on napari's canvas: layers by role, placing, colours, legend, marks."""

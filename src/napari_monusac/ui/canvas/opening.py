@@ -1,0 +1,152 @@
+"""Opening crops in the viewer: read in the background, shown in one go, in the layers of the former crop."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
+
+from napari_monusac.core.classes import NucleusClass
+from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.drawing import undress
+from napari_monusac.ui.model import StudioModel
+from napari_monusac.ui.widgets.work import Report, Task
+
+if TYPE_CHECKING:
+    from napari_monusac.io.collection.collection import Collection, Crop
+
+
+def opening_task(collection: Collection, crop: Crop) -> Task:
+    """Return a task (not started) that reads a crop; its result is a list of LayerData."""
+
+    def read(report: Report) -> list[Any]:
+        from napari_monusac.plugin.layers import crop_layers
+
+        report(None, f"Opening {crop.name}")
+        slide = collection.open(crop)
+        annotation = collection.annotation(crop) if crop.annotation is not None else None
+        return list(crop_layers(slide, annotation, crop, collection_root=collection.root))
+
+    return Task(read)
+
+
+def replace_crop(viewer: Any, model: StudioModel, crop: Crop, layer_data: list[Any]) -> None:
+    """Show a crop in the layers of the former one; what that one had besides is put away, layers of other plugins stay.
+
+    A layer that is removed and made anew costs napari half a second, one that gets other data some milliseconds.
+    """
+    model.tell_leaving()
+    wanted = {attributes["metadata"]["monusac"]["role"]: (data, attributes) for data, attributes, _ in layer_data}
+    kept: dict[str, Layer] = {}
+    for layer in reversed(canvas.our_layers(viewer)):  # the topmost of a role is the one in use
+        name = canvas.role(layer)
+        if name in wanted and name not in kept and _can_show(layer, *wanted[name]):
+            kept[name] = layer
+        else:
+            viewer.layers.remove(layer)
+    for data, attributes, kind in layer_data:
+        name = attributes["metadata"]["monusac"]["role"]
+        if name in kept:
+            _show_in(kept[name], data, attributes)
+        else:
+            show_outlines(viewer.add_layer(Layer.create(data, attributes, kind)))
+    if 0 < len(kept) < len(wanted):
+        _put_in_order(viewer, list(wanted))
+    viewer.reset_view()
+    nuclei = canvas.find_layer(viewer, "nuclei")
+    if nuclei is not None:
+        viewer.layers.selection.active = nuclei
+    model.set_crop(crop)
+    model.crop_shown(crop)
+
+
+def _can_show(layer: Layer, data: Any, attributes: dict[str, Any]) -> bool:
+    """Whether a layer of the former crop can take this one's data: both are one array, and of the same kind."""
+    if not isinstance(data, np.ndarray) or layer.multiscale or not isinstance(layer.data, np.ndarray):
+        return False
+    if isinstance(layer, Image):
+        return bool(attributes.get("rgb")) and layer.rgb and layer.data.dtype == data.dtype
+    return isinstance(layer, Labels) and layer.ndim == data.ndim == 2
+
+
+def _show_in(layer: Layer, data: NDArray[Any], attributes: dict[str, Any]) -> None:
+    """Give a layer that is there the data, place, colours and table of another crop; it is drawn once."""
+    with canvas.undrawn(layer):
+        if isinstance(layer, Labels):
+            undress(layer)
+            if "colormap" in attributes:
+                _recolour(layer, attributes["colormap"])
+            layer.features = attributes.get("features")
+            layer.show_selected_label = False
+            if attributes.get("visible", True) and not layer.visible:
+                layer.visible = True  # outlines hidden for a look at the former crop come back: edits are seen by them
+        layer.data = data
+        canvas.lay(layer, _upright(attributes))
+        layer.units = attributes["units"]
+        layer.metadata = attributes["metadata"]
+    if isinstance(layer, Labels):
+        show_outlines(layer)
+    layer.refresh()
+
+
+def _recolour(layer: Labels, colors: dict[int | None, Any]) -> None:
+    """Give a layer its colours by label; napari builds its shaders anew for others, not for the same."""
+    new = DirectLabelColormap(color_dict=colors)
+    old = layer.colormap
+    same = isinstance(old, DirectLabelColormap) and old.color_dict.keys() == new.color_dict.keys()
+    if not (same and all(np.array_equal(old.color_dict[k], v) for k, v in new.color_dict.items())):
+        layer.colormap = new
+
+
+def _upright(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The whole of how a layer lies: a file says scale and place, what somebody turned by hand was another crop."""
+    return {
+        "scale": attributes["scale"],
+        "rotate": np.eye(2),
+        "shear": np.zeros(1),
+        "translate": attributes["translate"],
+        "affine": np.eye(3),
+    }
+
+
+def _put_in_order(viewer: Any, names: list[str]) -> None:
+    """See that the layers of a crop lie on each other as always, where some were there and some are new."""
+    for lower, upper in pairwise(names):
+        below, above = canvas.find_layer(viewer, lower), canvas.find_layer(viewer, upper)
+        if below is not None and above is not None and viewer.layers.index(above) < viewer.layers.index(below):
+            viewer.layers.move(viewer.layers.index(above), viewer.layers.index(below) + 1)
+
+
+def show_outlines(layer: Layer) -> None:
+    """Draw a nuclei layer as outlines, as its metadata ask (a reader cannot: LayerData has no `contour`)."""
+    width = layer.metadata.get("monusac", {}).get("contour")
+    if width and isinstance(layer, Labels):
+        layer.contour = width
+        layer.opacity = 0.9
+
+
+def class_counts(viewer: Any) -> dict[int, int]:
+    """Nuclei by class number, from the table of the layer *nuclei*; ambiguous regions as -1."""
+    layer = canvas.find_layer(viewer, "nuclei")
+    if not isinstance(layer, Labels) or "class" not in layer.features:
+        return {}
+    counts: dict[int, int] = {}
+    for name, number in layer.features["class"].value_counts().items():
+        member = NucleusClass.from_label(str(name))
+        if member is not None and member is not NucleusClass.BACKGROUND and number:
+            counts[int(member)] = counts.get(int(member), 0) + int(number)
+    background = int((layer.features["index"] == 0).sum()) if "index" in layer.features else 0
+    unclassified = int(NucleusClass.UNCLASSIFIED)
+    if background and counts.get(unclassified):
+        # the table's row for label 0 has no class
+        blank = layer.features.loc[layer.features["index"] == 0, "class"].astype(str)
+        counts[unclassified] -= int(sum(NucleusClass.from_label(b) is NucleusClass.UNCLASSIFIED for b in blank))
+    ambiguous = canvas.find_layer(viewer, "ambiguous")
+    regions = (
+        0 if ambiguous is None else int(ambiguous.metadata["monusac"].get("regions", bool(np.any(ambiguous.data))))
+    )
+    return counts | ({-1: regions} if regions else {})

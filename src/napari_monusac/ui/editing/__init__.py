@@ -1,0 +1,1 @@
+"""The editing session on the canvas: its controller and its layers."""

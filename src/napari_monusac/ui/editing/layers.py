@@ -1,0 +1,263 @@
+"""The layers of an editing session: views on its arrays, refreshed where an edit was and nowhere else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from numpy.typing import NDArray
+
+from napari_monusac.editing.rows import AMBIGUOUS_ID
+from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.canvas import plain
+from napari_monusac.ui.canvas.colormaps import ternary_colormap
+from napari_monusac.ui.canvas.colors import ClassColormap, Look, semantic_colormap
+from napari_monusac.ui.canvas.drawing import OUTLINE_PX, Drawing
+from napari_monusac.ui.canvas.help import plain_status
+from napari_monusac.ui.editing.ready import PAINTED, VIEWS, Ready, places_of
+
+if TYPE_CHECKING:
+    from napari_monusac.masks.strokes import Box
+
+
+#: Opacity that the reader gives a region that is only filled; of outlines, over which fillings are weaker.
+_FILLED_OPACITY, _OUTLINE_OPACITY = 0.5, 0.9
+
+
+class SessionLayers:
+    """The four layers of a session. Any of them may be missing: the user may have deleted it.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where they are.
+    made : Ready
+        The session, and what was made for its layers.
+    look : Look
+        Colours, and which classes are filled.
+    """
+
+    def __init__(self, viewer: Any, made: Ready, look: Look) -> None:
+        self.viewer, self.session, self.look = viewer, made.session, look
+        self.colormap, self._known, self._drawn = made.colormap, made.known, dict(made.drawn)
+        self.colormap.set_look(look)
+        self._regions = ClassColormap.of({})
+        self._regions.set_new_class(AMBIGUOUS_ID)
+        self._regions.set_look(look)
+        self._layers: dict[str, Labels] = {}
+        self._drawings: dict[str, Drawing] = {}
+        for name in VIEWS:
+            found = canvas.find_layer(viewer, name)
+            if isinstance(found, Labels) and tuple(found.data.shape) == self.session.shape:
+                self._layers[name] = found
+                self._attach(name, found)
+        if look.palette != "imagescope" and (semantic := self.get("semantic")) is not None:
+            semantic.colormap = semantic_colormap(look.palette)
+        nuclei = self.get("nuclei")
+        if nuclei is not None:
+            nuclei.features = made.table
+        self._count_regions()
+
+    def _array(self, name: str) -> NDArray[Any]:
+        array: NDArray[Any] = getattr(self.session.maps, VIEWS[name])
+        return array
+
+    def get(self, name: str) -> Labels | None:
+        """Return a layer, or None where the user has deleted it."""
+        layer = self._layers.get(name)
+        return layer if layer is not None and layer in self.viewer.layers else None
+
+    # -- taking layers over
+
+    def _attach(self, name: str, layer: Labels) -> None:
+        """Make a layer a view on its map; it is drawn once, and not at all if it shows the same already."""
+        redraw = layer.data is not self._array(name) or name in PAINTED
+        with canvas.undrawn(layer):
+            if layer.data is not self._array(name):
+                layer.data = self._array(name)
+            if name in PAINTED:
+                self._draw(name, layer)
+            layer.editable = name in PAINTED
+        if redraw:
+            layer.refresh(extent=False)
+        if name in self._drawings:
+            self._drawings[name].first = None  # a hidden layer was not drawn: later it has changed
+
+    def _draw(self, name: str, layer: Labels) -> None:
+        """Draw nuclei or regions with our outlines and fillings."""
+        first = self._drawn.pop(name, None)
+        self._drawings[name] = Drawing(layer, lambda cut: places_of(self.session, name, cut), first)
+        layer.colormap = self.colormap if name == "nuclei" else self._regions
+        plain_status(layer, self._area_px)
+        if layer.contour != OUTLINE_PX:
+            layer.contour = OUTLINE_PX
+        if name == "ambiguous" and layer.opacity == _FILLED_OPACITY:
+            layer.opacity = _OUTLINE_OPACITY  # an outline that faint is lost on tissue; the filling is weaker by itself
+
+    def restore_array(self, name: str) -> None:
+        """Give a layer its map back after somebody put another array in; what that one held can be had from it before.
+
+        The layer then shows the map again.
+        """
+        layer = self.get(name)
+        if layer is not None and layer.data is not self._array(name):
+            layer.data = self._array(name)
+
+    def show_missing(self, image: Image | None) -> None:
+        """Add the layers that are not there (a crop that nobody has labelled, or the user deleted them)."""
+        active = self.viewer.layers.selection.active
+        for name in VIEWS:
+            if self.get(name) is None:
+                self._layers[name] = plain(self._add(name, image))
+        self.update_tables()
+        top = self.get("nuclei")
+        if active is None or canvas.role(active) in ("image", ""):
+            self.viewer.layers.selection.active = top
+        else:
+            self.viewer.layers.selection.active = active
+
+    def _add(self, name: str, image: Image | None) -> Labels:
+        about = dict(image.metadata.get("monusac", {})) if image is not None else {}
+        first = about.get("offset_px", (0, 0))
+        offset = self.session.frame.offset_px
+        about |= {
+            "role": name, "annotation": str(self.session.path) if self.session.path else None, "offset_px": offset,
+        }  # fmt: skip
+        placing = {}
+        if image is not None:
+            placing = canvas.placing(image, np.subtract(offset, first).tolist())
+        colormap = {
+            "nuclei": self.colormap,
+            "semantic": semantic_colormap(self.look.palette),
+            "ternary": ternary_colormap(),
+            "ambiguous": self._regions,
+        }[name]
+        layer: Labels = self.viewer.add_labels(
+            self._array(name),
+            name=name,
+            colormap=colormap,
+            opacity=_OUTLINE_OPACITY if name in PAINTED else _FILLED_OPACITY,
+            visible=name in PAINTED,
+            metadata={"monusac": about},
+            **placing,
+        )
+        if name in PAINTED:
+            self._draw(name, plain(layer))
+            self._drawings[name].first = None
+        layer.editable = name in PAINTED
+        return layer
+
+    def _area_px(self, label: int) -> int:
+        """Pixels of a nucleus now; the table has none, because edits change them."""
+        top, left, bottom, right = self.session.maps.boxes.get(label, (0, 0, 0, 0))
+        return int(np.count_nonzero(self.session.maps.instances[top:bottom, left:right] == label))
+
+    # -- following the session
+
+    def follow(self, box: Box | None, ids: frozenset[int] = frozenset()) -> None:
+        """Show what changed: colours of `ids`, pixels of `box` (top, left, bottom, right in px)."""
+        rows = self.session.rows
+        if ids:
+            self.colormap.set_classes(
+                {k: rows[k].class_id if k in rows and rows[k].plane == "nuclei" else None for k in ids}
+            )
+        if box is None or box[0] >= box[2] or box[1] >= box[3]:
+            return
+        cut = np.s_[box[0] : box[2], box[1] : box[3]]
+        for name in PAINTED:
+            self._known[name][cut] = self._array(name)[cut]
+        for name in VIEWS:
+            layer = self.get(name)
+            # an invisible layer is read anew when it is shown; the preview of Masks follows the nuclei in any case
+            if layer is not None and (layer.visible or name == "nuclei"):
+                refresh_box(layer, box)
+
+    def painted(self, name: str) -> tuple[Box, NDArray[Any], NDArray[Any]] | None:
+        """Return what napari's own tools have painted since the session last knew: (box, before, after), or None."""
+        layer = self.get(name)
+        if layer is None:
+            return None
+        known, now = self._known[name], np.asarray(layer.data)
+        if now.shape != known.shape:
+            return None
+        differs = now != known
+        rows = np.flatnonzero(differs.any(axis=1))
+        if not rows.size:
+            return None
+        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        columns = np.flatnonzero(differs[top:bottom].any(axis=0))
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        cut = np.s_[top:bottom, left:right]
+        return (top, left, bottom, right), known[cut].copy(), np.array(now[cut])
+
+    def take_back(self, name: str, box: Box) -> None:
+        """Show what the session knows in a box (paint that it could not take over)."""
+        cut = np.s_[box[0] : box[2], box[1] : box[3]]
+        self._array(name)[cut] = self._known[name][cut]
+        layer = self.get(name)
+        if layer is not None:
+            refresh_box(layer, box)
+
+    def set_new_class(self, number: int) -> None:
+        """Show labels that the brush is drawing in the colour of this class."""
+        self.colormap.set_new_class(number, self.session.rows)
+        layer = self.get("nuclei")
+        if layer is not None:
+            layer.events.selected_label()  # the little square in napari's controls
+
+    def set_look(self, look: Look) -> None:
+        """Take other colours, hide classes, fill some. No pixel is computed again."""
+        recoloured, self.look = look.palette != self.look.palette, look
+        for name, colormap in (("nuclei", self.colormap), ("ambiguous", self._regions)):
+            colormap.set_look(look)
+            layer = self.get(name)
+            if layer is not None:
+                layer.events.colormap()
+        semantic = self.get("semantic")
+        if semantic is not None and recoloured:
+            semantic.colormap = semantic_colormap(look.palette)
+
+    def update_tables(self) -> None:
+        """Bring the table of each nucleus up to date, for the status bar, Review and the legend."""
+        nuclei = self.get("nuclei")
+        if nuclei is not None:
+            nuclei.features = self.session.features("nuclei")
+        self._count_regions()
+
+    def _count_regions(self) -> None:
+        ambiguous = self.get("ambiguous")
+        if ambiguous is not None:
+            regions = sum(row.class_id == AMBIGUOUS_ID for row in self.session.rows.values())
+            ambiguous.metadata.setdefault("monusac", {})["regions"] = regions
+
+    def set_editable(self, editable: bool) -> None:
+        """Let napari's tools paint, or not (the session is being saved)."""
+        for name in PAINTED:
+            layer = self.get(name)
+            if layer is not None:
+                layer.editable = editable
+
+
+def refresh_box(layer: Labels, box: Box) -> None:
+    """Redraw a box of a labels layer whose array was changed in place.
+
+    napari has no public call for this; its brush uses the two private ones below. Should they go, all of the layer is
+    redrawn, which is right but slow.
+    """
+    accumulate = getattr(layer, "_accumulate_updated_slice", None)
+    redraw = getattr(layer, "_partial_labels_refresh", None)
+    if accumulate is None or redraw is None or tuple(layer.data.shape) != _shown_shape(layer):
+        layer.refresh()
+        return
+    cut = (slice(box[0], box[2]), slice(box[1], box[3]))
+    view, raw = layer._slice.image.view, layer._slice.image.raw
+    if layer.contour == 0 and not np.shares_memory(view, raw):
+        view[cut] = layer.colormap._data_to_texture(raw[cut])
+    accumulate(cut)
+    redraw()
+
+
+def _shown_shape(layer: Labels) -> tuple[int, ...]:
+    image = getattr(getattr(layer, "_slice", None), "image", None)
+    return tuple(image.raw.shape) if image is not None else ()

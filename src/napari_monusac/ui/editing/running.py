@@ -1,0 +1,115 @@
+"""Running commands on a session: at once, or after something long in the background that needs the session whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QThread, Signal
+
+from napari_monusac.core.errors import MonusacError
+from napari_monusac.ui.widgets.work import Report, Task, error_line
+
+if TYPE_CHECKING:
+    from napari_monusac.editing.history import SessionChange
+    from napari_monusac.editing.session import EditingSession
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something the reader must decide, shown in the panel with one button an answer; nothing waits for it."""
+
+    text: str
+    answers: tuple[tuple[str, Callable[[], object]], ...]
+    kind: str = "warning"
+
+
+class Running(QObject):
+    """What runs commands. `EditingController` is one.
+
+    Signals
+    -------
+    said(str, str) : a line for the reader, and its kind.
+    busy_changed(bool) : edits wait while the session is being saved.
+    """
+
+    said = Signal(str, str)
+    busy_changed = Signal(bool)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.session: EditingSession | None = None
+        self.busy = False
+        self._waiting: list[Callable[[], object]] = []
+        self._late: list[SessionChange] = []
+
+    def adopt(self, *, only_if_told: bool = False) -> None:
+        """Make commands of what napari's own tools have painted."""
+        raise NotImplementedError
+
+    def heard(self, change: SessionChange) -> None:
+        """Show a change of the session."""
+        raise NotImplementedError
+
+    def freed(self) -> None:
+        """Let napari's tools paint, or not, as `busy` says."""
+        raise NotImplementedError
+
+    def run(self, command: Callable[[EditingSession], object]) -> bool:
+        """Run a command on the session now, or after the saving that is under way; False where it could not be done."""
+        if self.session is None:
+            self.said.emit("Open a crop first (Slides).", "hint")
+            return False
+        if self.busy:
+            session = self.session
+            self._waiting.append(lambda: self.run(command) if self.session is session else None)
+            return True
+        self.adopt(only_if_told=True)
+        try:
+            command(self.session)
+        except MonusacError as error:
+            self.said.emit(error_line(error), "warning")
+            return False
+        self.said.emit("", "hint")
+        return True
+
+    def exclusively(self, work: Callable[[EditingSession], Any]) -> Task | None:
+        """Run something long on the session in the background; edits wait until it is through. Not started yet."""
+        session = self.session
+        if session is None or self.busy:
+            return None
+        self.adopt()
+        self._set_busy(True)
+
+        def in_thread(_: Report) -> Any:
+            return work(session)
+
+        task = Task(in_thread)
+        task.finished.connect(self._free)
+        return task
+
+    def put_off(self, change: SessionChange) -> bool:
+        """Keep a change that a worker told of for later; False on the Qt thread, where it can be shown."""
+        elsewhere = QThread.currentThread() is not self.thread()
+        if elsewhere:
+            self._late.append(change)
+        return elsewhere
+
+    def forget_waiting(self) -> None:
+        """Drop commands that wait for a session that is left."""
+        self._waiting.clear()
+
+    def _free(self) -> None:
+        self._set_busy(False)
+        late, self._late = self._late, []
+        for change in late:
+            self.heard(change)
+        waiting, self._waiting = self._waiting, []
+        for command in waiting:
+            command()
+
+    def _set_busy(self, busy: bool) -> None:
+        self.busy = busy
+        self.freed()
+        self.busy_changed.emit(busy)

@@ -1,0 +1,201 @@
+"""The table of runs: status, epochs, best combo; resume, watch, compare, show the folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, QUrl, Signal
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt.utils import qthrottled
+
+from napari_monusac.io.runs.run_folder import progress_of
+from napari_monusac.ui.model import StudioModel
+from napari_monusac.ui.widgets.basic import Note, row
+from napari_monusac.ui.widgets.note import short_path
+from napari_monusac.ui.widgets.work import Report, Task
+
+if TYPE_CHECKING:
+    from napari_monusac.io.runs.run_folder import RunFolder
+
+
+_HEADERS = (
+    "Name of the run's folder: when it was started, and its recipe",
+    "Whether it is being trained, was stopped, or is complete",
+    "Epochs that are done, of how many",
+    "Best combo so far, 0 to 1: 0.7 x Dice of the insides + 0.3 x Dice of the boundaries, on crops kept apart",
+)
+_FIRST = "Select a run first"
+#: Rows that are seen without scrolling.
+_ROWS = 8
+_RUN = int(Qt.ItemDataRole.UserRole)
+
+
+class RunsTable(QWidget):
+    """All runs of the runs folder, newest first.
+
+    Signals
+    -------
+    resume_asked(RunFolder), watch_asked(RunFolder), timelapse_asked(RunFolder or None), compare_asked(list of RunFolder)
+    """
+
+    resume_asked = Signal(object)
+    watch_asked = Signal(object)
+    compare_asked = Signal(object)
+    timelapse_asked = Signal(object)
+
+    def __init__(self, model: StudioModel) -> None:
+        super().__init__()
+        self.model = model
+        self._lapse_shown = self.busy = False
+        self.table = QTableWidget(0, 4)
+        self.table.setHorizontalHeaderLabels(["Run", "Status", "Epoch", "Combo"])
+        for column, text in enumerate(_HEADERS):
+            self.table.horizontalHeaderItem(column).setToolTip(text)
+        self.table.setToolTip("Runs of the folder, the newest first. Ctrl+click selects several.")
+        self.table.verticalHeader().hide()
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column, width in ((1, 80), (2, 62), (3, 56)):
+            self.table.setColumnWidth(column, width)
+        self.resume, self.watch = QPushButton("Resume"), QPushButton("Watch")
+        self.compare, self.timelapse = QPushButton("Compare"), QPushButton("Time-lapse")
+        self.folder = QPushButton("Folder")
+        self.note = Note()
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        for widget in (
+            self.table,
+            row(self.resume, self.watch, self.compare),
+            row(self.timelapse, self.folder),
+            self.note,
+        ):
+            box.addWidget(widget)
+        self.table.itemSelectionChanged.connect(self._selected)
+        self.resume.clicked.connect(lambda: self._emit(self.resume_asked))
+        self.watch.clicked.connect(lambda: self._emit(self.watch_asked))
+        self.timelapse.clicked.connect(self._timelapse_clicked)
+        self.compare.clicked.connect(lambda: self.compare_asked.emit(self.selected()))
+        self.folder.clicked.connect(self._show_folder)
+        self._selected()
+
+    def timelapse_shown(self, shown: bool) -> None:
+        """Say on the button what it does now."""
+        self._lapse_shown = shown
+        self.timelapse.setText("Close time-lapse" if shown else "Time-lapse")
+        if not shown:
+            self.note.say("")
+        self._selected()
+
+    def selected(self) -> list[RunFolder]:
+        """The selected runs."""
+        rows = sorted({i.row() for i in self.table.selectedItems()})
+        return [self.table.item(r, 0).data(_RUN) for r in rows]
+
+    def refresh(self) -> None:
+        """Read the runs folder again, in the background."""
+        folder = self.model.runs_folder
+
+        def read(_: Report) -> list[Any]:
+            from napari_monusac.io.runs.run_folder import find_runs
+
+            return [(r, r.status, *progress_of(r)) for r in find_runs(folder)]
+
+        task = Task(read)
+        task.done.connect(self._show)
+        task.start()
+
+    @qthrottled(timeout=2000)
+    def refresh_soon(self) -> None:
+        """Refresh, at most every two seconds."""
+        self.refresh()
+
+    def _show(self, runs: list[Any]) -> None:
+        chosen = {r.path for r in self.selected()}
+        self.table.setRowCount(len(runs))
+        for i, (run, status, done, combo) in enumerate(runs):
+            texts = (run.path.name, status, f"{done}/{run.recipe.epochs}", "–" if combo is None else f"{combo:.3f}")
+            for column, text in enumerate(texts):
+                item = QTableWidgetItem(text)
+                item.setData(_RUN, run)
+                item.setToolTip(f"{run.path}\nrecipe {run.recipe.name}, data {run.data}")
+                self.table.setItem(i, column, item)
+                item.setSelected(run.path in chosen)
+        shown = min(max(len(runs), 2), _ROWS)
+        header = self.table.horizontalHeader().sizeHint().height()
+        self.table.setFixedHeight(header + shown * self.table.verticalHeader().defaultSectionSize() + 4)
+        self._selected()
+        self._say_what_trains(runs)
+
+    def _say_what_trains(self, runs: list[Any]) -> None:
+        """Point at a run that another process trains: napari may have been closed and opened again since it started."""
+        alive = [i for i, (_, status, *_) in enumerate(runs) if status in ("starting", "running", "paused")]
+        followed = self.model.run.path if self.model.run is not None else None
+        alive = [i for i in alive if runs[i][0].path != followed]
+        if not runs:
+            folder = self.model.runs_folder
+            self.note.say(f"No run yet in {short_path(folder, 60)}.", whole=str(folder))
+            return
+        if not self.selected() and (alive or len(runs) == 1):
+            # the one that is meant most likely
+            self.table.selectRow(alive[0] if alive else 0)
+        chosen = {r.path for r in self.selected()}
+        names = [runs[i][0].path.name for i in alive if runs[i][0].path in chosen]
+        if names:
+            self.note.say(f"{names[0]} is being trained by another process: Watch shows and stops it.")
+        elif not self._lapse_shown:
+            self.note.say("")
+
+    def set_busy(self, busy: bool) -> None:
+        """Say whether a run is being trained or opened here: no other can be meanwhile."""
+        if busy != self.busy:
+            self.busy = busy
+            self._selected()
+
+    def _selected(self) -> None:
+        """Offer what can be done with the selected runs; a button that rests says why on hover."""
+        runs = self.selected()
+        one = runs[0] if len(runs) == 1 else None
+        status = one.status if one is not None else ""
+        first = _FIRST if not runs else "Select one run only" if one is None else ""
+        busy = "A run is being trained here: one at a time" if self.busy else ""
+        stopped = status in ("stopped", "interrupted", "failed", "new")
+        alive = status in ("running", "paused")
+        for button, why, what in (
+            (self.resume, first or busy or ("" if stopped else f"This run is {status}: nothing to go on with"),
+             "Go on with a stopped or interrupted run from its last checkpoint"),
+            (self.watch, first or busy or ("" if alive else f"This run is {status}: nobody trains it"),
+             "Follow a run that another process is training, and stop it from here"),
+            (self.compare, _FIRST if not runs else "" if len(runs) > 1 else "Select two runs or more (Ctrl+click)",
+             "Lay the curves of the selected runs over each other, and see where their recipes differ"),
+            (self.timelapse, "" if self._lapse_shown else first,
+             "Take the time-lapse off the canvas" if self._lapse_shown
+             else "See how the pinned crops were predicted after each epoch, with napari's slider"),
+            (self.folder, first, "Show the run's folder in the file manager"),
+        ):  # fmt: skip
+            button.setEnabled(not why)
+            button.setToolTip(why or what)
+
+    def _emit(self, signal: Any) -> None:
+        runs = self.selected()
+        if len(runs) == 1:
+            signal.emit(runs[0])
+
+    def _timelapse_clicked(self) -> None:
+        runs = self.selected()
+        if runs or self._lapse_shown:
+            self.timelapse_asked.emit(runs[0] if runs else None)
+
+    def _show_folder(self) -> None:
+        for run in self.selected():
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(run.path)))

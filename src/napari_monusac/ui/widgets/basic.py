@@ -1,0 +1,158 @@
+"""Small widgets that the panels share. No science, no file formats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QPainter
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QFrame,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QScrollArea,
+    QTableWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_monusac.core.classes import Rgb
+from napari_monusac.ui.widgets.note import Note, short_path
+from napari_monusac.ui.widgets.path_picker import PathPicker, settings
+from napari_monusac.ui.widgets.task_row import TaskRow
+
+if TYPE_CHECKING:
+    from napari_monusac.io.collection.patients import Grouping
+
+
+__all__ = [
+    "ClassSwatch", "Heading", "Note", "PathPicker", "Section", "TaskRow", "column", "plain_table", "row", "scrolling",
+    "settings",
+]  # fmt: skip
+
+
+class Heading(QLabel):
+    """A section's title."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        font = self.font()
+        font.setBold(True)
+        self.setFont(font)
+        self.setContentsMargins(0, 6, 0, 0)
+
+
+class ClassSwatch(QLabel):
+    """A small square in a class's colour."""
+
+    def __init__(self, rgb: Rgb, size: int = 12) -> None:
+        super().__init__()
+        self._color = QColor(*rgb)
+        self.setFixedSize(size, size)
+
+    def paintEvent(self, event: object) -> None:  # noqa: N802, ARG002 - Qt's name and signature
+        """Draw the square with an outline that shows on light and on dark."""
+        painter = QPainter(self)
+        painter.setBrush(self._color)
+        painter.setPen(QColor(110, 110, 110))
+        painter.drawRect(0, 0, self.width() - 1, self.height() - 1)
+
+
+class Section(QWidget):
+    """A titled part of a panel that folds away; how the user left it is remembered under its title."""
+
+    def __init__(self, title: str, content: QWidget, *, opened: bool = True) -> None:
+        super().__init__()
+        self._key = f"sections/{title}"
+        opened = settings().value(self._key, opened, type=bool)
+        self.toggle = QToolButton()
+        self.toggle.setText(title)
+        self.toggle.setCheckable(True)
+        self.toggle.setChecked(opened)
+        self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.toggle.setStyleSheet(
+            "QToolButton { border: none; font-weight: bold; } QToolButton:focus { text-decoration: underline; }"
+        )
+        self.toggle.setToolTip("Show or hide this part")
+        self.content = content
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.setSpacing(2)
+        box.addWidget(self.toggle)
+        box.addWidget(content)
+        self.toggle.toggled.connect(self._toggled)
+        # clicked: what a panel unfolds by itself is no wish of the user's
+        self.toggle.clicked.connect(lambda on: settings().setValue(self._key, on))
+        self._toggled(opened)
+
+    def _toggled(self, opened: bool) -> None:
+        self.toggle.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
+        self.content.setVisible(opened)
+
+
+def scrolling(widget: QWidget) -> QScrollArea:
+    """Put a panel into an area that scrolls up and down, never sideways."""
+    area = QScrollArea()
+    area.setWidget(widget)
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # else Tab stops where nothing is seen
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    return area
+
+
+def column(*items: QWidget, margin: int = 0, spacing: int = 6, stretch: bool = False) -> QWidget:
+    """Stack widgets in a column."""
+    widget = QWidget()
+    box = QVBoxLayout(widget)
+    box.setContentsMargins(margin, margin, margin, margin)
+    box.setSpacing(spacing)
+    for item in items:
+        box.addWidget(item)
+    if stretch:
+        box.addStretch(1)
+    return widget
+
+
+def row(*items: QWidget, stretch_first: bool = False) -> QWidget:
+    """Put widgets side by side."""
+    widget = QWidget()
+    box = QHBoxLayout(widget)
+    box.setContentsMargins(0, 0, 0, 0)
+    for i, item in enumerate(items):
+        box.addWidget(item, 1 if stretch_first and i == 0 else 0)
+    return widget
+
+
+def plain_table(headers: list[str], stretch: int) -> QTableWidget:
+    """Make a table to read and to select rows in; the column `stretch` takes the room that is left."""
+    table = QTableWidget(0, len(headers))
+    table.setHorizontalHeaderLabels(headers)
+    table.verticalHeader().hide()
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+    header = table.horizontalHeader()
+    for i in range(len(headers)):
+        stretching = i == stretch
+        header.setSectionResizeMode(
+            i, QHeaderView.ResizeMode.Stretch if stretching else QHeaderView.ResizeMode.ResizeToContents
+        )
+    return table
+
+
+def calm(button: Any) -> Any:
+    """Let a button take the keyboard by Tab, not by a click: after a click keys go on to the canvas."""
+    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    return button
+
+
+def grouping_words(grouping: Grouping) -> str:
+    """Say how many crops of how many patients, and what told them."""
+    guess = " Look whether they are right: no patient may train and validate." if grouping.guessed else ""
+    where = f" ({short_path(grouping.file, 60)})" if grouping.file is not None else ""
+    notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in grouping.notes)
+    return f"{str(grouping)[:1].upper()}{str(grouping)[1:]}{where}.{guess}{notes}"

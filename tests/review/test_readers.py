@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
+
+from napari_monusac.core.errors import ShapeError
+from napari_monusac.review.judgements import JudgementLog, Verdict
+from napari_monusac.review.readers import cohen_kappa, compare_readers, inter_reader_evaluation
+from napari_monusac.scoring.errors.findings import find_errors
+from napari_monusac.scoring.matching.pairs import CropPair
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_kappa_equals_scikit_learn(answers):
+    first, second = zip(*answers, strict=True)
+    if len(set(first) | set(second)) == 1:
+        assert math.isnan(cohen_kappa(first, second))
+    else:
+        assert cohen_kappa(first, second) == pytest.approx(cohen_kappa_score(first, second), abs=1e-12)
+
+
+def test_kappa_of_nothing_is_undefined():
+    assert math.isnan(cohen_kappa([], []))
+    with pytest.raises(ShapeError):
+        cohen_kappa("ab", "a")
+
+
+def blocks(n):
+    maps = np.zeros((20, 20 * n), np.int32)
+    for k in range(n):
+        maps[4:14, 20 * k + 4 : 20 * k + 14] = k + 1
+    return maps
+
+
+@pytest.fixture
+def judged(tmp_path):
+    truth = blocks(6)
+    pair = CropPair(
+        "c", "p", truth, dict.fromkeys(range(1, 7), 1), np.where(truth > 4, 0, truth), {1: 2, 2: 2, 3: 1, 4: 1}
+    )
+    found = find_errors(pair.truth, pair.prediction, pair.truth_classes, pair.prediction_classes, crop="c", patient="p")
+    assert len(found) == 4
+    one, two = JudgementLog.open(tmp_path, "Anna"), JudgementLog.open(tmp_path, "Bert")
+    answers = [
+        (Verdict.MODEL_RIGHT, Verdict.MODEL_RIGHT),
+        (Verdict.MODEL_RIGHT, Verdict.TRUTH_RIGHT),
+        (Verdict.TRUTH_RIGHT, Verdict.TRUTH_RIGHT),
+        (Verdict.SKIP, Verdict.TRUTH_RIGHT),
+    ]
+    for f, (a, b) in zip(found, answers, strict=True):
+        one.judge(f, a)
+        two.judge(f, b)
+    return pair, found, one, two
+
+
+def test_readers_compared_without_what_either_skipped(judged):
+    _, found, one, two = judged
+    agreement = compare_readers(one.judgements, two.judgements)
+    assert (agreement.first, agreement.second, agreement.both, agreement.agreed) == ("Anna", "Bert", 3, 2)
+    expected = cohen_kappa_score(["m", "m", "t"], ["m", "t", "t"])
+    assert agreement.kappa == pytest.approx(expected)
+    assert [d.key for d in agreement.differences] == [found[1].key]
+    assert agreement.only_second == (found[3].key,)
+    assert agreement.only_first == ()
+    assert agreement.verdicts == ("model right", "truth right")
+    assert agreement.table == ((1, 1), (0, 1))
+
+
+def test_two_readers_without_anything_in_common_have_no_kappa(judged):
+    _, _, one, _ = judged
+    agreement = compare_readers(one.judgements, {})
+    assert (agreement.both, agreement.kappa) == (0, None)
+    assert len(agreement.only_first) == 3
+
+
+def test_a_class_chosen_differently_is_a_difference(judged):
+    _, found, one, two = judged
+    one.judge(found[0], Verdict.BOTH_WRONG, chosen_class=3)
+    two.judge(found[0], Verdict.BOTH_WRONG, chosen_class=4)
+    agreement = compare_readers(one.judgements, two.judgements)
+    assert found[0].key in {d.key for d in agreement.differences}
+    assert agreement.agreed == 2
+
+
+def test_inter_reader_pq_is_the_score_of_one_truth_against_the_other(judged):
+    pair, found, one, two = judged
+    same = inter_reader_evaluation([pair], one.judgements, one.judgements, bootstrap=0)
+    assert same.pq == 1.0
+    result = inter_reader_evaluation([pair], one.judgements, two.judgements, bootstrap=0)
+    # Anna: the first two missed/wrong went the model's way, Bert: the first only; they differ in one nucleus
+    assert result.instances.tp + result.instances.fn == len(set(np.unique(pair.truth)) - {0}) - sum(
+        f.type.value == "missed" for f in found[:2]
+    )
+    assert result.pq < 1.0
