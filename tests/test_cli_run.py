@@ -303,7 +303,10 @@ def test_predict_without_what_it_needs(run, example_run: Path, example_data: Pat
 
 
 def test_evaluate_agrees_with_the_library(run, predictions: Path, example_data: Path, tmp_path: Path) -> None:
-    result = run("evaluate", "--truth", example_data, "--pred", predictions, "--json", "--report", tmp_path / "r.html")
+    result = run(
+        "evaluate", "--truth", example_data, "--pred", predictions, "--include-training", "--json",
+        "--report", tmp_path / "r.html",
+    )  # fmt: skip
     assert result.code == 0, result.err
     counts = np.zeros(3, int)
     for xml in example_data.rglob("*.xml"):
@@ -316,7 +319,7 @@ def test_evaluate_agrees_with_the_library(run, predictions: Path, example_data: 
     assert len(result.json["crops"]) == 4
     assert "research use" in (tmp_path / "r.html").read_text("utf-8")
     assert (tmp_path / "r.csv").is_file()
-    table = run("evaluate", "--truth", example_data, "--pred", predictions)
+    table = run("evaluate", "--truth", example_data, "--pred", predictions, "--include-training")
     assert "Per patient" in table.out
     assert "Macrophage" in table.out
 

@@ -58,9 +58,13 @@ def test_round_trip(tmp_path: Path, quantise: bool) -> None:
         settings={"inside_threshold": 0.5},
     )
     back = read_prediction(path)
-    tolerance = 0.5 / 255 + 1e-6 if quantise else 5e-4
+    # to the next 255th; the winner of a tie that rounding made keeps its lead by one more
+    tolerance = 1.5 / 255 + 1e-6 if quantise else 5e-4
     assert np.abs(back.semantic - prediction.semantic).max() <= tolerance
     assert np.abs(back.ternary - prediction.ternary).max() <= tolerance
+    assert np.mean(np.abs(back.semantic - prediction.semantic) > 0.5 / 255 + 1e-6) < (0.01 if quantise else 1)
+    for head in ("semantic", "ternary") if quantise else ():
+        np.testing.assert_array_equal(getattr(back, head).argmax(0), getattr(prediction, head).argmax(0))
     for field in ("um_per_px", "offset_px", "boundary_width", "fingerprint", "checkpoint", "notes"):
         assert getattr(back, field) == getattr(prediction, field)
     labels, again = read_stored_nuclei(path)
@@ -109,7 +113,7 @@ def test_napari_itself_reads_it(tmp_path: Path, npe2pm: Any) -> None:
     data = layers[0][0]
     data = data[0] if isinstance(data, list) else data
     assert data.shape == (8, 70, 90)
-    assert np.abs(np.asarray(data[5:]) / 255 - prediction.ternary).max() < 0.003
+    assert np.abs(np.asarray(data[5:]) / 255 - prediction.ternary).max() <= 1.5 / 255 + 1e-6
 
 
 def test_large_maps_get_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +136,12 @@ def test_parts(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((8, 52, 66)).astype(np.float32)
     store.write_maps((48, 64, 52, 66), values)
     again = PredictionStore.open(tmp_path / "s.zarr")
-    np.testing.assert_array_equal(again.read_maps((48, 64, 52, 66)), np.rint(values * 255).astype(np.uint8))
+    stored = again.read_maps((48, 64, 52, 66))
+    off = np.abs(stored.astype(int) - np.rint(values * 255))
+    assert off.max() <= 1, "a winner by less than 1/255 keeps its lead"
+    assert (off > 0).mean() < 0.01
+    for head in (slice(0, 5), slice(5, 8)):
+        np.testing.assert_array_equal(stored[head].argmax(0), values[head].argmax(0))
     assert not again.read_maps((0, 0, 48, 64)).any()
     assert again.labels("instances") is None
     assert again.read_table() is None

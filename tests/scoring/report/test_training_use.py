@@ -19,7 +19,9 @@ from napari_monusac.core.prediction import Prediction
 from napari_monusac.core.recipe import load_recipe
 from napari_monusac.core.training_crops import SeenAs, SeenCrop, TrainingCrops
 from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.predictions.identity import ImageIdentity
 from napari_monusac.io.predictions.store import PredictionStore, write_prediction
+from napari_monusac.io.predictions.store_info import PredictionIdentity
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.io.splits import make_split
 from napari_monusac.io.training_crops import crop_fingerprint, crops_of_checkpoint, crops_of_split
@@ -65,7 +67,12 @@ def perfect(collection, crop, path, trained_on=None, checkpoint="", width=3):
     prediction = Prediction(
         semantic, ternary, 0.25, boundary_width=width, checkpoint=checkpoint, trained_on=trained_on
     )  # fmt: skip
-    write_prediction(prediction, path)
+    with collection.open(crop) as slide:
+        image = ImageIdentity.of(slide)
+    identity = PredictionIdentity(
+        image=image.sample, weights="", region=(0, 0, *SHAPE), um_per_px=0.25, flips=False, pixels=image.whole
+    )
+    write_prediction(prediction, path, identity=identity)
 
 
 def predict_all(data, out, trained_on=None, checkpoint=""):
