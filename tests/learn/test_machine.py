@@ -258,8 +258,10 @@ def test_a_dry_run_names_what_is_wrong(tiny_recipe, make_run, make_collection, t
     next(data.rglob(f"{name}.tif")).write_bytes(b"II*\0broken")
     report = dry_run(tiny_recipe, run, device="cpu")
     assert report.crops_opened == 4
-    assert len(report.problems) == 1
-    assert name in report.problems[0]
+    assert report.problems == (), "the run goes on without it"
+    assert len(report.left_out) == 1
+    assert name in report.left_out[0]
+    assert f"Left out: crop {name}: " in report.summary()
     lost = tiny_recipe.with_values(encoder_weights="/nowhere.pth")
     assert "no such weights file" in dry_run(lost, run, device="cpu").problems[0]
     with pytest.raises(Cancelled):

@@ -30,7 +30,7 @@ class DryRunReport:
     crops_opened : int
         Of `crops`.
     problems : tuple of str
-        Crops that cannot be read and steps that failed; empty = the run can start.
+        Steps that failed; empty = the run can start.
     device, precision : str
     steps_per_epoch, epochs, steps : int
         Of an epoch, and of the whole run (`steps` is 0 where it was not counted: all epochs in full).
@@ -44,6 +44,8 @@ class DryRunReport:
         Micro-batches a step needs to fit into memory.
     notes : tuple of str
         What happened on the way.
+    left_out : tuple of str
+        Crops that cannot be read, and why: a run goes on without them.
     """
 
     crops: int
@@ -61,6 +63,7 @@ class DryRunReport:
     crops_mib: float = 0.0
     accumulate: int = 1
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def seconds_per_epoch(self) -> float | None:
@@ -91,6 +94,7 @@ class DryRunReport:
             gpu = "" if self.gpu_memory_mib is None else f", GPU memory {self.gpu_memory_mib:.0f} MiB"
             lines.append(f"Memory {self.memory_mib:.0f} MiB{gpu}.")
         lines += [f"Note: {n}" for n in self.notes]
+        lines += [f"Left out: {c}" for c in self.left_out]
         lines += [f"Problem: {p}" for p in self.problems]
         return "\n".join(lines)
 
@@ -160,7 +164,8 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
         left_out.append(crop.left_out)
         size += crop.nbytes
         area[name] = crop.shape[0] * crop.shape[1]
-    problems = [f"crop {name}: {reason}" for name, reason in t.store.failures.items()]
+    unreadable = tuple(f"crop {name}: {reason}" for name, reason in t.store.failures.items())
+    problems = []
     tell(0.6, "Training steps")
     step_s = validation_s = None
     try:
@@ -172,7 +177,8 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
     except (MonusacError, RuntimeError) as error:
         problems.append(str(error).splitlines()[0])
     memory, gpu = memory_in_use(t.progress.device)
-    notes = [t.scale.sentence(), *(w for w in t.take_warnings() if w != t.scale.sentence())]
+    said = {t.scale.sentence(), *(f"crop {n} is left out: {reason}" for n, reason in t.store.failures.items())}
+    notes = [t.scale.sentence(), *(w for w in t.take_warnings() if w not in said)]
     if size > t.store.budget_bytes:
         budget = t.store.budget_bytes / 2**20
         notes.append(f"the crops do not all fit into {budget:.0f} MiB of memory: some are read again and again")
@@ -184,6 +190,7 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
         crops=len(names),
         crops_opened=opened,
         problems=tuple(dict.fromkeys(problems)),
+        left_out=unreadable,
         device=t.progress.device,
         precision=t.progress.precision,
         steps_per_epoch=t.sampler.steps,

@@ -87,6 +87,8 @@ def _canonical(key: str) -> str:
 
 
 def _from_file(path: Path) -> dict[str, Tensor]:
+    if path == Path():
+        raise WeightsError("encoder_weights is empty", _OFFLINE_MEND)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such weights file", "check encoder_weights in the recipe")
     try:

@@ -85,6 +85,7 @@ def check_words(report: Any) -> str:
             f"{place_of(report.device)}, with {report.memory_mib / 1024:.1f} GiB of memory."
         )
     lines += [f"Note: {n}." for n in report.notes]
+    lines += [f"Left out: {c}." for c in report.left_out]
     lines += [f"Problem: {p}" for p in report.problems]
     return "\n".join(lines)
 

@@ -284,7 +284,9 @@ class TrainPanel(QWidget):
     def _checked(self, task: Task, outcome: Any) -> None:
         if task.stopping or self.training.running:
             return  # of values that have changed since
-        self.checking.label.say(check_words(outcome), "warning" if outcome.problems else "good", outcome.summary())
+        self.checking.label.say(
+            check_words(outcome), "warning" if outcome.problems or outcome.left_out else "good", outcome.summary()
+        )
         self.buttons.say_estimate(long_start(outcome))
 
     def start_training(self) -> Task | None:
