@@ -33,6 +33,7 @@ QUICK: dict[str, list[str]] = {
     "stress_kill": ["--kills", "2"],
     "stress_session": ["--rounds", "3", "--edits", "30"],
     "edits_window": ["--edits", "20", "--side", "800"],
+    "next_crop": ["--crops", "3", "--rounds", "1", "--side", "300"],
     "review_window": ["--steps", "10"],
     "training_window": ["--seconds", "5"],
     "training": ["--encoder", "resnet18", "--batch", "2", "--steps", "2"],
@@ -124,6 +125,13 @@ def fuzz_slides(r: dict[str, Any]) -> Iterator[Line]:
     """Mutated images."""
     yield _none("mutated images that crash or hang", len(r["crashes"]) + len(r["bad"]), str(r["files"]))
     yield _below("the slowest of them", r["slowest_s"], "s", 10)
+
+
+def next_crop(r: dict[str, Any]) -> Iterator[Line]:
+    """The next crop of a folder in a real window: processor time of the Qt thread."""
+    yield _below("the next crop's image on the canvas, median", r["image_ms"]["p50"], "ms", 150)
+    yield _below("the next crop with all that belongs to it, median", r["everything_ms"]["p50"], "ms", 400)
+    yield _below("memory that a crop leaves behind", r["memory_mib_a_crop"], "MiB", 2)
 
 
 def review_window(r: dict[str, Any]) -> Iterator[Line]:
@@ -232,7 +240,8 @@ def _name_of(item: Any, k: int) -> str:
 
 READERS: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
     f.__name__: f
-    for f in (annotations, correction, doctor, edits, edits_window, fuzz_annotations, fuzz_slides, review_window,
+    for f in (annotations, correction, doctor, edits, edits_window, fuzz_annotations, fuzz_slides, next_crop,
+              review_window,
               scores, slides, startup, stress_kill, stress_session, training,
               training_window)
 }  # fmt: skip
