@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -71,9 +73,11 @@ def test_a_stop_keeps_what_is_done(panel, settle, tmp_path, qtbot, monkeypatch):
 
 def test_what_should_be_known_of_the_crops_is_said(panel, settle, tmp_path, monkeypatch):
     from napari_monusac.infer import plan
+    from napari_monusac.learn import plan as tiles
 
-    monkeypatch.setattr(plan, "stain_note", lambda *_: "the stain is unusual")
-    monkeypatch.setattr(plan, "training_stain", lambda _: {"a": 1})
+    expected = plan.expected_of
+    monkeypatch.setattr(plan, "expected_of", lambda model: replace(expected(model), stain={"a": 1}))
+    monkeypatch.setattr(tiles, "stain_note", lambda *_: "the stain is unusual")
     panel.out.set_path(tmp_path / "out")
     panel.predict()
     settle()
