@@ -227,7 +227,7 @@ def _trained_on(recipe: TrainingRecipe, run: RunFolder, store: CropStore) -> Tra
 
 def _seen_before(crops: TrainingCrops) -> list[str]:
     """What must be told of validation crops that the weights have been trained on."""
-    seen = [c.name for c in crops.validation if crops.training_crop(c.name, c.pixels) is not None]
+    seen = [c.name for c in crops.validation if crops.training_crop(c.name, c.pixels, c.patient) is not None]
     if not seen:
         return []
     shown = ", ".join(seen[:5]) + (" ..." if len(seen) > 5 else "")
