@@ -48,8 +48,9 @@ def test_a_name_without_what_numbers_or_places_crops(name: str, patient: str) ->
     assert found(name) == [(patient, "name")]
 
 
-@pytest.mark.parametrize("name", ["roi1", "tile_1", "Crop1", "HE", "image 3", "12", "1024_2048", "train_1", "tumour", "Snap-123",
-    "Bild 3"])
+@pytest.mark.parametrize(
+    "name", ["roi1", "tile_1", "Crop1", "HE", "image 3", "12", "1024_2048", "train_1", "tumour", "Snap-123", "Bild 3"]
+)
 def test_a_name_that_tells_no_patient_leaves_it_to_the_folder(name: str) -> None:
     assert found(name) == [("Kohorte 7", "folder")]
     assert found(f"P001/{name}") == [("P001", "folder")]
