@@ -15,10 +15,12 @@ pytestmark = pytest.mark.torch
 ALL = ("Epithelial", "Lymphocyte", "Neutrophil", "Macrophage")
 SQUARE = [(20, 20), (20, 40), (40, 40), (40, 20)]
 BEYOND = [(x + 500, y) for x, y in SQUARE]
+SPECK = [(20.2, 20.2), (20.4, 20.2), (20.4, 20.4), (20.2, 20.4)]
+BESIDE = [(-6, 4), (4, -6), (-6, -6)]  # its box meets the image, itself it does not
 WHOLE = [(-1, -1), (-1, 64), (64, 64), (64, -1)]
 
 
-def _crop(root: Path, patient: str, regions: list[tuple[str, list[tuple[int, int]]]]) -> None:
+def _crop(root: Path, patient: str, regions: list[tuple[str, list[tuple[float, float]]]]) -> None:
     """One crop of 64 px with regions of a name and (x, y) vertices."""
     name = f"TCGA-{patient}-0001-01Z-00-DX1"
     folder = root / name
@@ -35,7 +37,7 @@ def _crop(root: Path, patient: str, regions: list[tuple[str, list[tuple[int, int
     (folder / f"{name}_1.xml").write_text(f'<Annotations MicronsPerPixel="0.25">{layers}</Annotations>')
 
 
-def _checked(tmp_path, training, validation):
+def _checked(tmp_path, training, validation, **options):
     from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.io.splits import Split
     from napari_monusac.learn.labels import check_labels
@@ -45,7 +47,7 @@ def _checked(tmp_path, training, validation):
     collection = open_collection(tmp_path / "data")
     names = [c.name for c in collection.crops]
     split = Split(kind="patient", training=(names[0],), validation=(names[1],))
-    return check_labels(collection, split)
+    return check_labels(collection, split, **options)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +58,9 @@ def _checked(tmp_path, training, validation):
         ([("Epithelial", BEYOND), ("Lymphocyte", BEYOND)], " (but 2 outlines beyond the image)"),
         ([("Epithelial", SQUARE), ("Ambiguous", WHOLE)], " (but 1 Ambiguous region)"),
         ([("Epithelial", SQUARE[:2])], ""),
+        ([("Epithelial", SPECK), ("Epithelial", BESIDE)], " (but 2 outlines too small for a pixel)"),
     ],
-    ids=["nothing", "Ambiguous alone", "beyond the image", "under Ambiguous", "two vertices"],
+    ids=["nothing", "Ambiguous alone", "beyond the image", "under Ambiguous", "two vertices", "no pixel"],
 )
 def test_training_without_a_nucleus_is_refused(tmp_path, regions, instead):
     with pytest.raises(TrainingError) as found:
@@ -132,3 +135,11 @@ def test_a_run_that_lacks_a_class_says_so_and_trains(tiny_recipe, tmp_path):
     events = list(train(recipe, run, device="cpu", loader_threads=1, threads=1))
     assert events[-1].reason == "completed", events[-1].message
     assert said in [e.message for e in events if e.kind == "warned"]
+
+
+def test_nuclei_beyond_the_regions_of_interest_are_none_where_those_are_the_border(tmp_path):
+    aside = [(x + 40, y + 40) for x, y in [(0, 0), (0, 20), (20, 20), (20, 0)]]
+    regions = [("Region of interest", aside), ("Epithelial", [(4, 4), (4, 12), (12, 12), (12, 4)])]
+    assert _checked(tmp_path, regions, regions)  # scored everywhere: one nucleus each
+    with pytest.raises(TrainingError, match=r"\(but 1 outline beyond the regions of interest\)"):
+        _checked(tmp_path / "border", regions, regions, within_regions=True)

@@ -15,10 +15,19 @@ class SeenCrop(NamedTuple):
     patient: str = ""
     pixels: str = ""
 
-    def is_crop(self, name: str, pixels: str) -> bool:
-        """Whether this is that crop: by its pixels where both are known, else by its name."""
+    def is_crop(self, name: str, pixels: str, patient: str = "") -> bool:
+        """Whether this is that crop: by its pixels where both are known, else by its name.
+
+        Where the pixels differ, the name decides all the same if it names the patient (``TCGA-5P-A9K0-01Z-00-DX1_1``,
+        ``S23-1000_tile2``): it is the crop, written anew as JPEG, or with red and blue exchanged. ``roi1`` is not.
+        """
         if self.pixels and pixels:
-            return self.pixels == pixels
+            whose = self.patient.casefold()
+            named = whose != "" and whose == patient.casefold() and whose in self.name.rpartition("/")[2].casefold()
+            return self.pixels == pixels or (named and self._is_named(name))
+        return self._is_named(name)
+
+    def _is_named(self, name: str) -> bool:
         return self.name == name or self.name.endswith(f"/{name}") or name.endswith(f"/{self.name}")
 
 
@@ -62,17 +71,17 @@ class TrainingCrops(BaseModel):
         pixels : str
             Its `napari_monusac.io.predictions.identity.pixel_fingerprint`; empty: names decide.
         """
-        if self.training_crop(name, pixels) is not None:
+        if self.training_crop(name, pixels, patient) is not None:
             return SeenAs.TRAINING
-        if any(c.is_crop(name, pixels) for c in self.validation):
+        if any(c.is_crop(name, pixels, patient) for c in self.validation):
             return SeenAs.VALIDATION
         if patient and patient in {*self.patients, *(c.patient for c in self.training)}:
             return SeenAs.SAME_PATIENT
         return SeenAs.UNSEEN if self.complete else SeenAs.UNKNOWN
 
-    def training_crop(self, name: str, pixels: str = "") -> SeenCrop | None:
+    def training_crop(self, name: str, pixels: str = "", patient: str = "") -> SeenCrop | None:
         """Return the training crop that this crop is, under whatever name; None where it is none."""
-        return next((c for c in self.training if c.is_crop(name, pixels)), None)
+        return next((c for c in self.training if c.is_crop(name, pixels, patient)), None)
 
     def going_on_from(self, earlier: TrainingCrops | None) -> Self:
         """Return these crops with those of the model whose weights the training began with (None: not known)."""

@@ -178,7 +178,7 @@ def _put_together(
     began = read_metadata(run.last) if state else None
     scale, warned = _scale(recipe, run, store, began)
     sampler = _sampler(recipe, run, store, warned)
-    warned += check_labels(store.collection, run.split)
+    warned += check_labels(store.collection, run.split, within_regions=recipe.within_regions)
     if chosen.startswith("mps") and options.device != "auto" and (fault := wrong_gradients(chosen, recipe)):
         warned.append(f"{fault}: what is learnt on it cannot be trusted, use device cpu")
     network = _network(recipe, run, device, resumed=state is not None)
@@ -227,7 +227,7 @@ def _trained_on(recipe: TrainingRecipe, run: RunFolder, store: CropStore) -> Tra
 
 def _seen_before(crops: TrainingCrops) -> list[str]:
     """What must be told of validation crops that the weights have been trained on."""
-    seen = [c.name for c in crops.validation if crops.training_crop(c.name, c.pixels) is not None]
+    seen = [c.name for c in crops.validation if crops.training_crop(c.name, c.pixels, c.patient) is not None]
     if not seen:
         return []
     shown = ", ".join(seen[:5]) + (" ..." if len(seen) > 5 else "")

@@ -32,13 +32,25 @@ def found(*paths: str, root: Path = ROOT) -> list[tuple[str, str]]:
     ("H22-7_tile1", "H22-7"), ("20-12345", "20-12345"), ("20-12345_1", "20-12345"), ("SP-22-123456 A2", "SP-22-123456"),
     ("S23_1000_1", "S23_1000"), ("P22-1000", "P22-1000"), ("P001-1", "P001"), ("P001_edge", "P001"), ("case 7-001", "case 7"),
     ("patient_001_node_2", "patient_001"), ("case_1_2", "case_1"), ("MSK_012_3", "MSK_012"), ("1_2", "1"),
+    ("2023:H1234-A", "2023:H1234"), ("2023-S-01234-A1", "2023-S-01234"), ("23-H-1234 B1", "23-H-1234"),
+    ("19S-004512_2", "19S-004512"), ("S2023.1234.B", "S2023.1234"), ("B2023.12345_2", "B2023.12345"),
+    ("H23.1234.2", "H23.1234"), ("2021_1234_B", "2021_1234"), ("Slide_2_Patient_3", "Patient_3"),
+    ("ROI_2_P001", "P001"), ("tile_0_1_P001", "P001"), ("HE_Meier_2", "Meier"), ("2_Meier", "Meier"),
+    ("2023-11-02 Meier 2", "Meier"), ("Meier 2", "Meier"), ("Meier_A1", "Meier"), ("Meier_b", "Meier"),
+    ("Meier_N0", "Meier"), ("Smith_John_LN2", "Smith_John"), ("UKB12345_b", "UKB12345"), ("sub-01_sample-B_1", "sub-01"),
+    ("Meier_r_3_c_4", "Meier"), ("患者一_2", "患者一"), ("tile_3_患者一", "患者一"),
+    ("550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4-a716-446655440000"), ("2020_HE", "2020"),
+    ("case-01b", "case-01"), ("pt1b_2", "pt1"), ("CaseID 17 ROI 4", "CaseID 17"), ("Fall 3 Bild 2", "Fall 3"),
+    ("患者1_2", "患者1"), ("症例3-2", "症例3"), ("Patientin_3_1", "Patientin_3"),
     ("GTEX-1117F-0126_2", "GTEX-1117F"), ("20231207", "20231207"), ("case0", "case0"), ("C0", "C0"), ("a", "a"),
 ])  # fmt: skip
 def test_a_name_without_what_numbers_or_places_crops(name: str, patient: str) -> None:
     assert found(name) == [(patient, "name")]
 
 
-@pytest.mark.parametrize("name", ["roi1", "tile_1", "Crop1", "HE", "image 3", "12", "1024_2048", "train_1", "tumour"])
+@pytest.mark.parametrize(
+    "name", ["roi1", "tile_1", "Crop1", "HE", "image 3", "12", "1024_2048", "train_1", "tumour", "Snap-123", "Bild 3"]
+)
 def test_a_name_that_tells_no_patient_leaves_it_to_the_folder(name: str) -> None:
     assert found(name) == [("Kohorte 7", "folder")]
     assert found(f"P001/{name}") == [("P001", "folder")]
@@ -67,6 +79,10 @@ def test_a_name_that_tells_no_patient_leaves_it_to_the_folder(name: str) -> None
     (["roi1/HE", "roi2/HE"], ["Kohorte 7", "Kohorte 7"]), (["P001/roi1/a", "P002/roi1/a"], ["P001", "P002"]),
     (["S23-1000A_1", "S23-1000B2_1", "S23-1001_1"], ["S23-1000", "S23-1000", "S23-1001"]),
     (["Meier_1", "meier_2", "MEIER/x"], ["Meier", "Meier", "Meier"]),
+    (["Meier_biopsy_1", "Meier_2", "Meierhofer_1"], ["Meier", "Meier", "Meierhofer"]),
+    (["BC_001_T_1", "BC_001_N_1", "BC_002_T_1"], ["BC", "BC", "BC"]),
+    (["BRACS_17_DCIS_1", "BRACS_17_N_2"], ["BRACS", "BRACS"]),
+    (["2000-512", "2048-512", "2000-1024"], ["Kohorte 7"] * 3), (["20-12345", "21-00017"], ["20-12345", "21-00017"]),
 ])  # fmt: skip
 def test_layouts_of_folders(paths: list[str], expected: list[str]) -> None:
     assert patients(*paths) == expected
@@ -75,6 +91,10 @@ def test_layouts_of_folders(paths: list[str], expected: list[str]) -> None:
 def test_a_barcode_goes_before_folder_and_name() -> None:
     told = found("TCGA-EJ-5495-01Z-00-DX1-1", "x/tcga-ej-5495-01Z/y", "P001/TCGA-A2-A0ES-01Z_1")
     assert told == [("TCGA-EJ-5495", "barcode")] * 2 + [("TCGA-A2-A0ES", "barcode")]
+    for name in ("TCGA_A2_A0ES_01Z_00_DX2_1", "tcga.a2.a0es.1", "TCGA A2 A0ES (1)"):
+        assert found(name) == [("TCGA-A2-A0ES", "barcode")]
+    assert found("Meier_1", root=Path("/data/TCGA_v2_data")) == [("Meier", "name")]
+    assert found("Meier_1", root=Path("/data/TCGA_HE_2020")) == [("Meier", "name")]
     assert found("1", root=Path("/data/TCGA-5P-A9K0-01Z-00-DX1")) == [("TCGA-5P-A9K0", "barcode")]
 
 

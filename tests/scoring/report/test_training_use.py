@@ -125,8 +125,8 @@ def test_asked_for_they_are_scored_and_said(data, tmp_path):
     assert "4 of 8 scored crops were used to train the model: the scores on them are too good" in result.notes[0]
 
 
-def test_a_copy_under_another_name_is_recognised_and_another_image_of_the_name_is_not(data, tmp_path):
-    """A PNG with red and blue exchanged, in another patient's folder; and other pixels under a training crop's name."""
+def test_a_copy_is_recognised_under_another_name_and_written_anew_under_its_own(data, tmp_path):
+    """A PNG with red and blue exchanged, in another patient's folder; other pixels under a name that tells the patient."""
     from PIL import Image
 
     trained_on = trained_on_patients(data, "AA")
@@ -139,11 +139,22 @@ def test_a_copy_under_another_name_is_recognised_and_another_image_of_the_name_i
     shutil.copy(source.with_suffix(".xml"), copy / "renamed.xml")
     namesake = write_crop(other, "AA", 1, seed=99)
     assert namesake == first
+    fellow = write_crop(other, "AA", 7, seed=98)
     out = predict_all(other, tmp_path / "pred", trained_on)
     result = evaluate_folders(other, out)
-    assert result.training.left_out == ("renamed",)
-    assert result.training.same_patient == (namesake,)
+    assert set(result.training.left_out) == {"renamed", namesake}
+    assert result.training.same_patient == (fellow,)
     assert "are of patients that the model was trained on (TCGA-AA-0001" in result.notes[1]
+
+
+def test_a_name_that_many_crops_have_is_no_evidence_against_their_pixels():
+    seen = TrainingCrops(training=(SeenCrop("P1/roi1", "P1", "a1"), SeenCrop("S23-1000_2", "S23-1000", "b2")))
+    assert seen.seen_as("P1/roi1", "P1", "c3") is SeenAs.SAME_PATIENT  # another roi1 of another P1, or of this one
+    assert seen.seen_as("roi1", "P7", "c3") is SeenAs.UNSEEN
+    assert seen.seen_as("roi1", "P7", "a1") is SeenAs.TRAINING
+    assert seen.seen_as("S23-1000_2", "S23-1000", "c3") is SeenAs.TRAINING  # as JPEG, say
+    assert seen.seen_as("S23-1000_1", "S23-1000", "c3") is SeenAs.SAME_PATIENT
+    assert seen.seen_as("S23-1000_2", "other", "c3") is SeenAs.UNSEEN
 
 
 def test_nothing_left_is_a_clear_error(data, tmp_path):

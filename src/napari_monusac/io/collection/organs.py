@@ -22,11 +22,18 @@ _SITES = {
 #: Organ of each known tissue source site.
 ORGANS: Mapping[str, str] = MappingProxyType({site: organ for organ, sites in _SITES.items() for site in sites.split()})
 
-_BARCODE = re.compile(r"(?<![A-Za-z0-9])TCGA-([A-Za-z0-9]{2})-([A-Za-z0-9]{4})(?![A-Za-z0-9])", re.IGNORECASE)
+# with other signs for its hyphens only where a digit that is no year stands in the patient's part: TCGA_v2_data is none
+_BARCODE = re.compile(
+    r"(?<![A-Za-z0-9])TCGA(?:-|(?P<gap>[_. ]))([A-Za-z0-9]{2})(?(gap)(?P=gap)(?=[A-Za-z]{0,3}\d)(?!(?:19|20)\d\d)|-)"
+    r"([A-Za-z0-9]{4})(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
 
 
 def patient_barcode(name: str) -> str | None:
     """Return ``TCGA-XX-XXXX``, the patient, from a file's or folder's name; None where there is no barcode.
+
+    Programs that take no hyphens write underscores, dots or blanks in their place: the patient is the same.
 
     Parameters
     ----------
@@ -34,10 +41,10 @@ def patient_barcode(name: str) -> str | None:
         For example ``TCGA-5P-A9K0-01Z-00-DX1_1``.
     """
     match = _BARCODE.search(name)
-    return match.group(0).upper() if match else None
+    return f"TCGA-{match.group(2)}-{match.group(3)}".upper() if match else None
 
 
 def organ_of(name: str) -> str | None:
     """Return breast, kidney, lung or prostate for a TCGA name; None where it is not known."""
     match = _BARCODE.search(name)
-    return ORGANS.get(match.group(1).upper()) if match else None
+    return ORGANS.get(match.group(2).upper()) if match else None

@@ -37,7 +37,7 @@ _END = rf"(?=$|{_GAP}|[\[({{;,])"
 #: What an image shows of a slide, not whose it is.
 _PIECE = (
     r"tiles?|patch(?:es)?|rois?|regions?|crops?|fields?|fovs?|hpfs?|areas?|parts?|pieces?|blocks?|sections?|scenes?|"
-    r"series|images?|imgs?|pics?|photos?|pictures?|views?|nodes?|levels?|pages?|frames?|spots?|positions?|pos|thumbs?"
+    r"series|images?|imgs?|pics?|photos?|pictures?|bild(?:er)?|snaps?|snapshots?|screenshots?|captures?|views?|nodes?|levels?|pages?|frames?|spots?|positions?|pos|thumbs?"
 )
 _STATE = (
     r"he|h&e|h\+e|hne|ihc|norm|normali[sz]ed|annotated|copy|kopie|orig(?:inal)?|rgb|final|tumou?rs?|edges?|margins?|"
@@ -50,17 +50,19 @@ _SHELF = (
     r"(?:folds?|sets?|batch|sites?|cent(?:er|re)s?|hospitals?|cohorts?|groups?|scanners?|splits?|class)[ _\-]?(?:\d+|[a-z])?|"
     r"breast|kidney|lung|prostate|epithelial|lymphocytes?|neutrophils?|macrophages?|.*monusac.*"
 )
+_YEAR = r"(?:19[89]\d|20[0-3]\d)"
 _PERSON = re.compile(
-    rf"(?:(?:patients?|pat|pt|p|cases?|subjects?|subj|donor|specimen)[ _\-]?(?:\d+[a-z]?|[a-z])|GTEX-[a-z0-9]+|"
-    rf"C3[LN]-\d{{5}}){_END}",
+    rf"(?:patient(?:in|s|id)?|pat|pt|p|case(?:s|id)?|fall|subjects?|subj|sub|donor|specimen|患者|病例|症例|환자)"
+    rf"[ _\-]?(?:\d+(?=[a-z]?{_END})|[a-z]{_END})|(?:GTEX-[a-z0-9]+|C3[LN]-\d{{5}}){_END}",
     re.IGNORECASE,
 )
 _SLIDE = re.compile(rf"(?:slide|wsi|sample|core)[ _\-]?(?:\d+[a-z]?|[a-z]){_END}", re.IGNORECASE)
-# S23-1000 (its blocks S23-1000A1, S23-1000-B), SP-22-123456, 20-12345, 23S-1000; with few digits (H22-7) it may be a
-# crop's number: see _counts_crops
+# S23-1000 (its blocks S23-1000A1, S23-1000-B), SP-22-123456, 20-12345, 23S-1000, 2023:H1234, 23-H-1234, B2023.12345,
+# 2021_1234; with few digits (H22-7) it may be a crop's number, and two numbers may be a place: see _counts_crops
 _ACCESSION = re.compile(
-    rf"(?!(?:{_PIECE})\d)(?:(?P<prefix>[a-z]{{1,4}}[ \-]?(?:19|20)?\d{{2}})-(?P<number>\d{{1,7}})|(?:19|20)?\d{{2}}-\d{{3,7}}|"
-    rf"\d{{2}}[a-z]{{1,3}}-?\d{{3,7}}|[a-z]{{1,4}}\d{{2}}_\d{{4,7}}(?!{_GAP}\d{{2,}}))(?=(?:[a-z]\d{{0,2}})?{_END})",
+    rf"(?!(?:{_PIECE})\d)(?:(?P<prefix>[a-z]{{1,4}}[ \-]?(?:19|20)?\d{{2}})-(?P<number>\d{{1,7}})|(?P<bare>(?:{_YEAR}|\d{{2}})-\d{{3,7}}|{_YEAR}_\d{{3,7}})|"
+    rf"(?:{_YEAR}|\d{{2}})[\-:.]?(?![xy]\d)[a-z]{{1,3}}[\-.]?\d{{3,7}}|[a-z]{{1,4}}(?:{_YEAR}|\d{{2}})\.\d{{3,7}}|"
+    rf"[a-z]{{1,4}}\d{{2}}_\d{{4,7}}(?!{_GAP}\d{{2,}}))(?=(?:[a-z]\d{{0,2}})?{_END})",
     re.IGNORECASE,
 )
 #: What ends a crop's name without telling the patient; the first that fits is taken off, again and again.
@@ -68,14 +70,26 @@ _TAILS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"{_GAP}*(?:\[[^\[\]]*\]|\([^()]*\)|\{{[^{{}}]*\}})$",
-        rf"(?:(?:{_GAP}|,)+(?:xy?|y|w|h|d|z|t|r|c|row|col|column|level|mag|size|ds)[=_]?\d+(?:\.\d+)?)+$",
+        rf"(?:(?:{_GAP}|,)+(?:(?:xy?|y|row|col|column|level|mag|size|ds)[=_]?|[whdztrc]=?)\d+(?:\.\d+)?)+$",
+        rf"{_GAP}+r_\d+_c_\d+$",
         rf"{_GAP}+(?:\d+(?:\.\d+)?x|x\d+|\d+x\d+|\d+(?:um|µm|mpp|px))$",
         rf"{_GAP}+(?:(?:{_PIECE})(?:{_GAP}|#)*(?:\d+|[a-z])?|slides?(?:{_GAP}|#)*(?:\d+|[a-z]))$",
         rf"{_GAP}+(?:{_STATE})$",
     )
 )
 _PAIR = re.compile(r"[\s]?[_\-](\d+)[_\-,](\d+)$")
-_NUMBER = re.compile(r"(?:[\s]?[_.]\d+|[\s]?#\d+|[\s]?-\d{1,3})$")
+_NUMBER = re.compile(r"(?:[\s]?[_.]\d+|[\s]?#\d+|[\s]?-\d{1,3}|\s\d{1,3})$")
+#: A block, a lymph node, a tumour or its border: Meier_A1, Meier_LN2, Meier_a, Meier_2B.
+_BLOCK = re.compile(rf"{_GAP}+(?:[a-z]{{1,2}}\d{{1,2}}|\d{{0,2}}[a-z])$", re.IGNORECASE)
+#: What may stand before the patient; a slide's number only before a person's or an accession number.
+_SLIDE_HEAD = re.compile(rf"(?:slides?|wsis?|samples?|cores?)[ _\-]?(?:\d+|[a-z]){_GAP}+", re.IGNORECASE)
+_HEAD = re.compile(
+    rf"(?:{_YEAR}[\-_.]?\d\d[\-_.]?\d\d|(?:{_PIECE})(?:{_GAP}|#)*\d+(?:{_GAP}+\d+)*|{_PIECE}|{_STATE}|"
+    rf"train(?:ing)?|test(?:ing)?|val(?:id)?(?:ation)?|\d{{1,3}}|\d{{1,2}}x){_GAP}+",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W\d_]{3}|[^\x00-\x7f]")
+_TWO_NUMBERS = re.compile(r"\d+[_\-]\d+")
 _NO_NAME = re.compile(
     rf"(?:(?:{_PIECE}|{_STATE}|{_SHELF})(?:{_GAP}|#)*(?:\d+|[a-z])?|\d{{1,4}}|\d{{3,}}[_\-]\d{{3,}}|x=?_?\d+{_GAP}*y=?_?\d+.*|\W*)",
     re.IGNORECASE,
@@ -164,7 +178,8 @@ def find_patients(root: Path, crops: Sequence[tuple[tuple[str, ...], str]]) -> l
     Returns
     -------
     list of (str, PatientSource)
-        The patient of each crop and what told it. Spellings that differ by case alone are one patient.
+        The patient of each crop and what told it. Spellings that differ by case alone are one patient, and so are names
+        of which one goes on where the other ends (``Meier``, ``Meier_biopsy``).
     """
     names = [unicodedata.normalize("NFC", stem) for _, stem in crops]
     counting = _counts_crops(names)
@@ -184,7 +199,7 @@ def find_patients(root: Path, crops: Sequence[tuple[tuple[str, ...], str]]) -> l
             found.append((name, "name"))
         else:
             found.append((_person(above) or above, "folder"))
-    return _one_spelling(found)
+    return _one_spelling(_one_beginning(found))
 
 
 def folder_says_nothing(name: str) -> bool:
@@ -216,23 +231,36 @@ def _is_long(accession: re.Match[str]) -> bool:
 
 
 def _counts_crops(names: Sequence[str]) -> set[str]:
-    """Prefixes like ``A12-`` whose numbers run 1, 2, 3 ...: they count crops, and are no accession numbers."""
+    """Prefixes like ``A12-`` whose numbers run 1, 2, 3 ...: they count crops, and are no accession numbers.
+
+    Among them the empty one, where some names are two numbers that can be no accession number (``512-1024``): then all
+    such names are places.
+    """
     numbers: dict[str, set[int]] = defaultdict(set)
     for name in names:
         match = _ACCESSION.fullmatch(name)
         if match and match["prefix"] and not _is_long(match):
             numbers[match["prefix"].casefold()].add(int(match["number"]))
     runs = {p: sorted(n) for p, n in numbers.items() if len(n) > 1}
-    return {p for p, n in runs.items() if n[0] in (0, 1) and n == list(range(n[0], n[0] + len(n)))}
+    counting = {p for p, n in runs.items() if n[0] in (0, 1) and n == list(range(n[0], n[0] + len(n)))}
+    two = [n for n in names if _TWO_NUMBERS.fullmatch(n)]
+    return counting | {""} if any(not _ACCESSION.fullmatch(n) for n in two) else counting
 
 
 def _told_by_name(name: str, counting: set[str]) -> tuple[str, bool]:
     """The patient that a crop's name tells (empty: none), and whether it names a person or an accession number."""
     match = _ACCESSION.match(name)
+    if match and match["bare"] and "" in counting:
+        match = None
     if match and (_is_long(match) or not (_PERSON.match(name) or (match["prefix"] or "").casefold() in counting)):
         return match.group(0), True
     if person := _PERSON.match(name):
         return person.group(0), True
+    for head in (_SLIDE_HEAD, _HEAD):
+        if before := head.match(name):
+            told, sure = _told_by_name(name[before.end() :], counting)
+            if sure or (head is _HEAD and _WORD.search(told)):
+                return told, sure
     if slide := _SLIDE.match(name):
         return slide.group(0), False
     rest = _without_tails(name)
@@ -250,7 +278,7 @@ def _without_tails(name: str, *, numbers: bool = True) -> str:
         if not shorter or shorter == rest:
             return rest
         if ended:
-            return shorter
+            return _BLOCK.sub("", shorter) or shorter
         rest = shorter
 
 
@@ -266,7 +294,7 @@ def _shorter(name: str, *, numbers: bool) -> tuple[str, bool]:
         # MSK_012_3 is a patient's number and a crop's; slide_3_4, slide_0001_0002 and slide_10240_512 are a place
         whose = len(first) > len(second) and first.startswith("0") and not second.startswith("0")
         return (name[: pair.start(2) - 1], True) if whose else (name[: pair.start()], False)
-    match = _NUMBER.search(name)
+    match = _NUMBER.search(name) or _BLOCK.search(name)
     return (name[: match.start()], False) if match and match.start() else (name, True)
 
 
@@ -311,6 +339,17 @@ def _root_name(root: Path) -> str:
     resolved = root.resolve()
     own, above = resolved.name, resolved.parent.name
     return unicodedata.normalize("NFC", above if folder_says_nothing(own) and above else own) or "the folder"
+
+
+def _one_beginning(found: list[tuple[str, PatientSource]]) -> list[tuple[str, PatientSource]]:
+    """Take a name that goes on where another one ends as that one: some words on crops are in no list of ours."""
+    known = {name.casefold() for name, source in found if source == "name"}
+
+    def shortest(name: str) -> str:
+        ends = (m.start() for m in re.finditer(_GAP, name))
+        return next((name[:end] for end in ends if name[:end].casefold() in known), name)
+
+    return [(shortest(name) if source == "name" else name, source) for name, source in found]
 
 
 def _one_spelling(found: list[tuple[str, PatientSource]]) -> list[tuple[str, PatientSource]]:
