@@ -104,6 +104,8 @@ def test_any_values_come_back_exactly(tmp_path_factory, images):
     for one, other in zip(found, wanted, strict=True):
         for a, b in zip(one.annotation, other.annotation, strict=True):
             assert (a.label, a.confidence) == (b.label, b.confidence)
+            if np.ptp(b.vertices, axis=0).max() < 1e-9:
+                continue  # one point, however often: COCO has its rings open
             if not (b.vertices == np.rint(b.vertices)).all():  # else its pixels are meant
                 np.testing.assert_allclose(a.vertices[: len(b.vertices)], b.vertices, rtol=0, atol=1e-9)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +109,9 @@ def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: boo
     Returns
     -------
     tuple of Nucleus
-        Regions that the format cannot hold and that were left out (GeoJSON: fewer than three vertices, marks).
+        Regions that the format cannot hold and that were left out: GeoJSON and COCO have no arrows, rulers and outlines
+        of fewer than three vertices of an ImageScope file, ImageScope no objects without an outline of a JSON file. What
+        was read from the format itself is never left out.
 
     Raises
     ------
@@ -118,7 +119,7 @@ def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: boo
         The suffix is unknown, the file exists and must stay, or it cannot be written.
     """
     path = Path(path)
-    writers: dict[str, Callable[[Annotation, Path], tuple[Nucleus, ...] | None]] = {
+    writers: dict[str, Callable[[Annotation, Path], tuple[Nucleus, ...]]] = {
         **dict.fromkeys(_XML, write_aperio), ".geojson": write_geojson, ".json": _write_json,
     }  # fmt: skip
     writer = writers.get(path.suffix.lower())
@@ -126,8 +127,4 @@ def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: boo
         raise AnnotationError(path, f"{path.suffix or 'no suffix'} is no annotation format", _MEND)
     if path.exists() and not overwrite:
         raise AnnotationError(path, "exists already", "choose another name, or allow overwriting")
-    if writer is write_aperio:
-        return writer(annotation, path) or ()
-    # a format of areas: the line of a ruler would come back as one
-    areas = replace(annotation, regions=tuple(r for r in annotation.regions if r.role != "mark"))
-    return (*(writer(areas, path) or ()), *annotation.marks)
+    return writer(annotation, path)
