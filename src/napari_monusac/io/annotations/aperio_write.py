@@ -189,6 +189,10 @@ def _layer(group: _Group, number: int, form: _Form) -> Iterator[bytes]:
         layer = _new_layer(layer.label, number, form)
     lines = ["\t" + element_start("Annotation", layer.attributes)]
     naming = ([layer.class_attributes] if layer.class_attributes is not None else []) + [*layer.more_attributes]
+    if layer.label and not layer.label_of() and not form.halo:
+        # a class that the line colours hinted at: with a new layer beside it the hint would be gone
+        first = dict(naming[0]) if naming else {"Name": "", "Id": "0", "Value": ""}
+        naming = [tuple((first | {"Name": layer.label}).items()), *naming[1:]]
     if naming:
         lines += ["\t\t<Attributes>", *("\t\t\t" + element("Attribute", a) for a in naming), "\t\t</Attributes>"]
     elif not form.halo:

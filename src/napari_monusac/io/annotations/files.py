@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from napari_monusac.io.annotations.geojson import parse_geojson, write_geojson
 from napari_monusac.io.annotations.interest import with_regions_of_interest
 from napari_monusac.io.annotations.jsonfile import load_json
 
-__all__ = ["DEFAULT_BOUNDS", "SUFFIXES", "Bounds", "read_annotation", "write_annotation"]
+__all__ = ["DEFAULT_BOUNDS", "SUFFIXES", "Bounds", "read_annotation", "what_is_left_out", "write_annotation"]
 
 #: Suffixes of files that `read_annotation` reads and `write_annotation` writes.
 SUFFIXES = (".xml", ".annotations", ".geojson", ".json")
@@ -91,6 +91,24 @@ def _other_program(content: Any) -> tuple[str, str]:
     if "shapes" in content and "imagePath" in content:
         return "labelme", "export it as COCO"
     return "", ""
+
+
+def what_is_left_out(regions: Sequence[Nucleus]) -> str:
+    """Say in words what `write_annotation` left out.
+
+    Parameters
+    ----------
+    regions : sequence of Nucleus
+        What it returned.
+    """
+    shapes = sum(r.role == "mark" for r in regions)
+    outlines = len(regions) - shapes
+    said = []
+    if shapes:
+        said.append(f"{shapes} shape{'' if shapes == 1 else 's'} without an area (ruler, arrow, point, box alone)")
+    if outlines:
+        said.append(f"{outlines} outline{'' if outlines == 1 else 's'} of fewer than three vertices")
+    return ", ".join(said)
 
 
 def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: bool = True) -> tuple[Nucleus, ...]:
