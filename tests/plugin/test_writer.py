@@ -232,3 +232,44 @@ def test_the_manifest_has_what_we_think_it_has() -> None:
         module, _, name = str(command.python_name).partition(":")
         if ".plugin." in module:
             assert callable(getattr(importlib.import_module(module), name))
+
+
+@pytest.mark.parametrize("um_per_px", [0.25, None])
+def test_a_part_of_an_image_keeps_its_place_in_a_tif(tmp_path: Path, um_per_px: float | None) -> None:
+    data = np.zeros((20, 30), np.int32)
+    data[3:9, 4:11] = 1
+    about = {"role": "nuclei", "um_per_px": um_per_px, "offset_px": (100, 2007)}
+    with pytest.warns(UserWarning, match=r"begins at \(2007, 100\) px"):
+        write_tif(str(tmp_path / "o.tif"), data, {"metadata": {"monusac": about}})
+    with tifffile.TiffFile(tmp_path / "o.tif") as file:
+        tags = file.pages[0].tags
+        assert json.loads(tags["ImageDescription"].value)["offset_px"] == [100, 2007]
+        unit = 1e4 / um_per_px if um_per_px else 1  # px in a cm, or px
+        found = [tags[name].value[0] / tags[name].value[1] * unit for name in ("YPosition", "XPosition")]
+        assert found == pytest.approx([100, 2007])
+        assert np.array_equal(file.asarray(), data)
+
+
+def test_a_whole_image_has_no_place_and_none_left_of_the_origin_is_lost(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    data = np.ones((4, 5), np.uint8)
+    write_tif(str(tmp_path / "a.tif"), data, {})
+    assert not recwarn
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert "XPosition" not in file.pages[0].tags
+    with pytest.warns(UserWarning, match=r"begins at \(-3, 2\) px"):
+        write_tif(str(tmp_path / "b.tif"), data, {"metadata": {"monusac": {"offset_px": (2, -3)}}})
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert json.loads(file.pages[0].tags["ImageDescription"].value)["offset_px"] == [2, -3]
+
+
+def test_what_a_format_cannot_hold_is_said(crop: Path, tmp_path: Path) -> None:
+    xml = crop.with_suffix(".xml")
+    ruler = '<Region Id="9" Type="4"><Vertices><Vertex X="1" Y="1"/><Vertex X="9" Y="9"/></Vertices></Region></Regions>'
+    xml.write_text(xml.read_text().replace("</Regions>", ruler, 1))
+    layer = nuclei_layer(crop)
+    with pytest.warns(UserWarning, match="1 shape without an area .* left out"):
+        write_geojson(str(tmp_path / "o.geojson"), *layer)
+    write_xml(str(tmp_path / "o.xml"), *layer)
+    assert len(read_annotation(tmp_path / "o.xml").marks) == 1

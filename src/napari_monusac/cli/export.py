@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -106,10 +106,11 @@ def _write(item: Exportable, to: str, out: Path, parent: bool) -> list[Path]:
 
     path = out / f"{item.name}.{ {'geojson': 'geojson', 'aperio': 'xml', 'csv': 'csv'}.get(to, '') }"
     if to in {"geojson", "aperio"}:
-        from napari_monusac.io.annotations.files import write_annotation
+        from napari_monusac.io.annotations.files import what_is_left_out, write_annotation
 
         left_out = write_annotation(shifted(item) if parent else item.annotation, path)
-        _tell_left_out(item, len(left_out), "fewer than three vertices")
+        if left_out:
+            tell(f"{item.name}: left out: {what_is_left_out(left_out)}")
         return [path]
     if to == "csv":
         from napari_monusac.io.tables import nuclei_table, write_table
@@ -127,20 +128,17 @@ def _write(item: Exportable, to: str, out: Path, parent: bool) -> list[Path]:
     from napari_monusac.io.predictions.nary import nary_maps, write_nary
 
     maps, without = nary_maps(item.instances, item.classes, item.ignore)
-    _tell_left_out(item, len(without), "no class")
+    if without:
+        tell(f"{item.name}: {len(without)} regions left out (no class)")
     return list(write_nary(out, item.patient, item.name, maps))
 
 
 def _write_coco(items: list[Exportable], path: Path) -> Path:
     from napari_monusac.io.annotations.coco import CocoImage, write_coco
+    from napari_monusac.io.annotations.files import what_is_left_out
 
     images = [CocoImage(f"{i.name}.tif", i.shape, i.annotation) for i in items]
-    left_out: Any = write_coco(images, path)
+    left_out = write_coco(images, path)
     if left_out:
-        tell(f"left out: {len(left_out)} regions with fewer than three vertices")
+        tell(f"left out: {what_is_left_out(left_out)}")
     return path
-
-
-def _tell_left_out(item: Exportable, number: int, why: str) -> None:
-    if number:
-        tell(f"{item.name}: {number} regions left out ({why})")

@@ -52,6 +52,8 @@ def masks(
                         collection, crop, out, boundary_width=boundary_width, within_regions=within_regions
                     )
                 )
+                for note in written[-1]["notes"]:
+                    tell(f"{crop.name}: {note}")
             except MonusacError as error:
                 problems.append({"crop": crop.name, "message": str(error)})
                 tell(f"skipped: {error}")

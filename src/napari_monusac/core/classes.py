@@ -108,7 +108,7 @@ def meaning_of(label: str) -> Meaning | None:
     label : str
         As the file spells it.
     """
-    return _given.get(_plain(label)) or _known(label)
+    return _given.get(plain_name(label)) or _known(label)
 
 
 def use_class_names(names: Mapping[str, Meaning]) -> None:
@@ -121,7 +121,7 @@ def use_class_names(names: Mapping[str, Meaning]) -> None:
     """
     _given.clear()
     _known.cache_clear()
-    _given.update({_plain(name): meaning for name, meaning in names.items()})
+    _given.update({plain_name(name): meaning for name, meaning in names.items()})
 
 
 def class_names_given() -> dict[str, Meaning]:
@@ -148,12 +148,13 @@ def _known(label: str) -> Meaning | None:
     return found
 
 
-def _plain(label: str) -> str:
+def plain_name(label: str) -> str:
+    """Return a class name as names are compared: lower case, blanks for hyphens and underscores."""
     return " ".join(label.replace("_", " ").replace("-", " ").casefold().split())
 
 
 def _singular(label: str) -> str:
-    words = _plain(label).split()
+    words = plain_name(label).split()
     if len(words) > 1 and words[-1].removesuffix("s") in _OF_NUCLEI:
         words.pop()
     return " ".join([*words[:-1], words[-1].removesuffix("s")]) if words else ""

@@ -23,6 +23,11 @@ Role = Literal["nucleus", "region", "mark"]
 _NUMBERED = re.compile(r"(?:(?:layer|annotation|region)\s*)?\d*", re.IGNORECASE)
 
 
+def is_numbered(name: str) -> bool:
+    """Whether a name is empty or one that programs give to what nobody named ("Layer 2")."""
+    return _NUMBERED.fullmatch(name.strip()) is not None
+
+
 def label_of_region(names: Sequence[str]) -> str:
     """Choose the class name among all that a file says of a region.
 
@@ -40,7 +45,7 @@ def label_of_region(names: Sequence[str]) -> str:
     for name in names:
         if meaning_of(name) not in (None, NucleusClass.UNCLASSIFIED):
             return name
-    said = (n for n in names if not _NUMBERED.fullmatch(n.strip()) and NucleusClass.from_label(n) is None)
+    said = (n for n in names if not is_numbered(n) and NucleusClass.from_label(n) is None)
     return next(said, names[0] if names else "")
 
 

@@ -52,6 +52,8 @@ class TrainingCrops(BaseModel):
         Patients of training crops, where the crops themselves do not say.
     complete : bool
         False where the model went on from another one that does not say what it was trained on.
+    class_names : tuple of (name, meaning)
+        The user's own names of classes in the annotations, and what they were taken for.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -60,6 +62,7 @@ class TrainingCrops(BaseModel):
     validation: tuple[SeenCrop, ...] = ()
     patients: tuple[str, ...] = ()
     complete: bool = True
+    class_names: tuple[tuple[str, str], ...] = ()
 
     def seen_as(self, name: str, patient: str, pixels: str = "") -> SeenAs:
         """Say what a crop is to the model: the first of training, validation, same patient, unseen that holds.

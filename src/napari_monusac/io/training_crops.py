@@ -55,7 +55,8 @@ def crops_of_run(run: RunFolder) -> TrainingCrops:
         collection = open_collection(run.data)
     except (MonusacError, OSError):
         collection = Collection(run.data, ())
-    return crops_of_split(collection, run.split)
+    crops = crops_of_split(collection, run.split)
+    return crops.model_copy(update={"class_names": tuple(sorted(run.info.class_names.items()))})
 
 
 def crops_of_checkpoint(checkpoint: str | Path) -> TrainingCrops | None:

@@ -38,7 +38,7 @@ def write_crop_masks(
     -------
     dict
         ``crop``, ``patient``, ``files`` (what -> path), ``nuclei`` (number in the masks by class name), ``left_out``
-        (number that is not, by reason), ``overlap_px``, ``shape``. instances: numbered in file order. semantic: 255 for
+        (number that is not, by reason), ``notes`` (what the reader of the annotation says), ``overlap_px``, ``shape``. instances: numbered in file order. semantic: 255 for
         nuclei without a class. ternary: 0 background, 1 inside, 2 boundary. ambiguous: 255 in Ambiguous regions and
         where `within_regions` leaves out; written only where there is any.
 
@@ -78,6 +78,7 @@ def write_crop_masks(
         "files": files,
         "nuclei": dict(nuclei),
         "left_out": left_out(annotation, maps).counts(),
+        "notes": list(annotation.notes),
         "overlap_px": maps.overlap_px,
         "shape": shape,
     }

@@ -53,6 +53,8 @@ class TrainingCrop:
         Scale of these pixels, where the crop is as its file has it.
     left_out : LeftOut
         What its annotation holds that the targets do not.
+    notes : tuple of str
+        What the reader of its annotation says of the file.
     """
 
     name: str
@@ -62,6 +64,7 @@ class TrainingCrop:
     stain: NDArray[np.float64] | None = None
     um_per_px: float | None = None
     left_out: LeftOut = field(default_factory=LeftOut)
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -107,7 +110,9 @@ def load_crop(
         source, annotation = resampled(source, factor), scaled_annotation(annotation, factor)
     image = source.read(0, 0, *source.shape)
     semantic, ternary, missing = _targets(annotation, source.shape, recipe.boundary_width, recipe.within_regions)
-    return TrainingCrop(name, image, semantic, ternary, stain_strength(sample), left_out=missing)
+    return TrainingCrop(
+        name, image, semantic, ternary, stain_strength(sample), left_out=missing, notes=annotation.notes
+    )
 
 
 def load_own(collection: Collection, name: str, recipe: TrainingRecipe, um_per_px: float | None = None) -> TrainingCrop:
@@ -126,7 +131,9 @@ def load_own(collection: Collection, name: str, recipe: TrainingRecipe, um_per_p
     width = width_on_image(recipe.boundary_width, scale_factor(source.um_per_px, um_per_px))
     image = source.read(0, 0, *source.shape)
     semantic, ternary, missing = _targets(annotation, source.shape, width, recipe.within_regions)
-    return TrainingCrop(name, image, semantic, ternary, um_per_px=source.um_per_px, left_out=missing)
+    return TrainingCrop(
+        name, image, semantic, ternary, um_per_px=source.um_per_px, left_out=missing, notes=annotation.notes
+    )
 
 
 def _whole(collection: Collection, crop: Crop, annotation: Annotation) -> Source:

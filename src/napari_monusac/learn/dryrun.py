@@ -17,6 +17,8 @@ from napari_monusac.learn.validate import Validator
 from napari_monusac.masks.left_out import LeftOut
 
 _STEPS = 2
+#: Notes on annotations that are told one by one.
+_SAID = 5
 
 Told = Callable[[float, str], object]
 
@@ -152,6 +154,7 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
     names = run.split.training + run.split.validation
     area, opened, size = {}, 0, 0
     left_out: list[LeftOut] = []
+    said: list[str] = []
     for k, name in enumerate(names):
         if stop():
             raise Cancelled("dry run stopped")
@@ -162,6 +165,7 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
             continue  # the store keeps the reason, told below
         opened += 1
         left_out.append(crop.left_out)
+        said += [f"annotation of {name}: {note}" for note in crop.notes]
         size += crop.nbytes
         area[name] = crop.shape[0] * crop.shape[1]
     unreadable = tuple(f"crop {name}: {reason}" for name, reason in t.store.failures.items())
@@ -185,6 +189,7 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
     if LeftOut.sum(left_out).total:
         crops_with = sum(bool(each.total) for each in left_out)
         notes.append(f"in the annotations of {crops_with} crops, {LeftOut.sum(left_out)}")
+    notes += said[:_SAID] + ([f"and {len(said) - _SAID} notes more like these"] if len(said) > _SAID else [])
     tell(1.0, "Done")
     return DryRunReport(
         crops=len(names),

@@ -13,6 +13,7 @@ from napari_monusac.core.errors import CheckpointError, MonusacError, TrainingEr
 from napari_monusac.core.events import Scores
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.core.training_crops import TrainingCrops
+from napari_monusac.io.annotations.class_names import names_in_words
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.runs.fingerprint import data_fingerprint
 from napari_monusac.io.runs.run_folder import RunFolder, ScaleRecord
@@ -159,7 +160,10 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
             training.warnings += _seen_before(training.trained_on)
             run.record_environment(device=p.device, device_reason=reason, precision=p.precision, threads=p.threads)
             fingerprint = data_fingerprint(training.store.collection, _names(run))
-            run.update_info(data_fingerprint=fingerprint, scale=training.scale)
+            names = names_in_words()
+            if state and names != run.info.class_names:
+                training.warnings.append("class names have other meanings than when the run began: see --classes")
+            run.update_info(data_fingerprint=fingerprint, scale=training.scale, class_names=names)
             run.update_recipe(recipe)
     except BaseException:
         ranks.leave()  # the others must not wait for this process
@@ -222,6 +226,7 @@ def _names(run: RunFolder) -> tuple[str, ...]:
 def _trained_on(recipe: TrainingRecipe, run: RunFolder, store: CropStore) -> TrainingCrops:
     """The crops of the split; and where the run goes on from another model, those of that one."""
     crops = crops_of_split(store.collection, run.split)
+    crops = crops.model_copy(update={"class_names": tuple(names_in_words().items())})
     return crops.going_on_from(crops_seen_by(recipe.start_from)) if recipe.start_from else crops
 
 

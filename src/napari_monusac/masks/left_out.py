@@ -18,6 +18,7 @@ _WORDS = {
     "degenerate": "of fewer than three vertices",
     "regions": "regions of interest",
     "marks": "shapes without an area",
+    "ignored": "ignored by their name",
 }
 
 
@@ -31,6 +32,8 @@ class LeftOut:
         Nuclei outside the image; covered by later nuclei; between all pixel centres; of fewer than three vertices.
     regions, marks : int
         What is no nucleus: regions of interest; arrows, rulers, points and shapes that cannot be read.
+    ignored : int
+        Outlines whose class name the user wants ignored.
     """
 
     outside: int = 0
@@ -39,6 +42,7 @@ class LeftOut:
     degenerate: int = 0
     regions: int = 0
     marks: int = 0
+    ignored: int = 0
 
     @property
     def total(self) -> int:
@@ -83,9 +87,10 @@ def left_out(annotation: Annotation, maps: LabelMaps) -> LeftOut:
             outside += 1
         else:
             too_small += 1
-    degenerate = sum(r.role == "nucleus" and not r.is_drawn for r in annotation.regions)
+    degenerate = sum(r.role == "nucleus" and len(r.vertices) < 3 for r in annotation.regions)
+    ignored = sum(r.role == "nucleus" and len(r.vertices) >= 3 and not r.is_drawn for r in annotation.regions)
     regions, marks = len(annotation.regions_of_interest), len(annotation.marks)
-    return LeftOut(outside, hidden, too_small, degenerate, regions, marks)
+    return LeftOut(outside, hidden, too_small, degenerate, regions, marks, ignored)
 
 
 def drawn_nuclei(maps: LabelMaps, count: int) -> NDArray[np.bool_]:

@@ -121,7 +121,7 @@ def _common(slide: Slide, annotation: Annotation | None, crop: Crop | None, root
         "um_per_px_guessed": slide.scale.guessed,
         "origin_px": slide.origin_px,
         "channels_swapped": slide.channels_swapped,
-        "notes": slide.notes,
+        "notes": (*slide.notes, *(annotation.notes if annotation is not None else ())),
     }
     unit = "um" if slide.um_per_px else "pixel"
     return {"scale": (scale, scale), "units": (unit, unit), "axis_labels": ("y", "x"), "about": about}
@@ -150,7 +150,7 @@ def _image_layer(slide: Slide, common: dict[str, Any]) -> LayerData:
     # napari would read all of it to draw one screen: show the middle
     rows, columns = (slice(max(0, (n - _PART_PX) // 2), max(0, (n - _PART_PX) // 2) + _PART_PX) for n in slide.shape)
     note = f"only the middle {_PART_PX} px are shown: the file has no smaller levels (save it as a pyramid to see all)"
-    about = {"notes": (*slide.notes, note)}
+    about = {"notes": (*common["about"]["notes"], note)}
     part = slide.levels[0][rows, columns]
     offset = (rows.start, columns.start)
     return part, _attributes(common, "image", offset, rgb=True, multiscale=False, about=about), "image"

@@ -73,7 +73,7 @@ def write_csv(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
 
 def write_tif(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Save any labels layer as a label map, with its scale in the resolution tags.
+    """Save any labels layer as a label map, with its scale in the resolution tags, its place in the position tags.
 
     Raises
     ------
@@ -82,7 +82,14 @@ def write_tif(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """
     from napari_monusac.io.predictions.maskfiles import write_labels
 
-    write_labels(_plane(path, data, attributes), path, _um_per_px(path, attributes))
+    y, x = _offset_px(attributes).tolist()
+    write_labels(_plane(path, data, attributes), path, _um_per_px(path, attributes), (y, x))
+    if y or x:
+        warnings.warn(
+            f"{path}: is a part of the image that begins at ({x:g}, {y:g}) px; the file's tags say so, but most programs "
+            "show it at (0, 0)",
+            stacklevel=2,
+        )
     return [path]
 
 
@@ -171,9 +178,11 @@ def layer_classes(attributes: Mapping[str, Any]) -> dict[int, NucleusClass]:
 
 
 def _write_annotation(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    from napari_monusac.io.annotations.files import write_annotation
+    from napari_monusac.io.annotations.files import what_is_left_out, write_annotation
 
-    write_annotation(layer_annotation(path, data, attributes), path)
+    left_out = write_annotation(layer_annotation(path, data, attributes), path)
+    if left_out:
+        warnings.warn(f"{path}: {what_is_left_out(left_out)}, which this format cannot hold, left out", stacklevel=3)
     return [path]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import time
 import xml.etree.ElementTree as ET
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import AnnotationError, HostileFileError
+from napari_monusac.core.nuclei import Nucleus
 from napari_monusac.io.annotations import aperio
-from napari_monusac.io.annotations.files import Bounds, read_annotation
+from napari_monusac.io.annotations.files import Bounds, read_annotation, write_annotation
 from napari_monusac.io.annotations.vertex_blocks import CutFile, cut_vertices
 
 HEADERS = '<RegionAttributeHeaders><AttributeHeader Id="9999" Name="Region" ColumnWidth="-1"/></RegionAttributeHeaders>'
@@ -299,3 +301,54 @@ def test_fuzzing_300_mutants():
     assert result["failed"] == 0
     assert result["read"] > 30
     assert result["slowest_s"] < 10
+
+
+def colored(name, color, *regions):
+    return layer(name, *regions).replace('LineColor="255"', f'LineColor="{color}"', 1)
+
+
+SQUARE = ((0, 0), (0, 9), (9, 9), (9, 0))
+MONUSAC = {"Epithelial": 255, "Lymphocyte": 65535, "Neutrophil": 16711680, "Macrophage": 65280}
+
+
+def test_line_colors_are_the_last_hint_at_classes(tmp_path):
+    text = document(*(colored("", color, region(*SQUARE)) for color in MONUSAC.values()))
+    found = read(tmp_path, text)
+    assert [n.nucleus_class.label for n in found.nuclei] == list(MONUSAC)
+    assert found.notes == (
+        "no layer has a name: classes are taken from MoNuSAC's line colours (Epithelial, Lymphocyte, Neutrophil, "
+        "Macrophage)",
+    )
+    # once saved the classes stand there by name: a layer that is added does not take the hint away
+    new = dataclasses.replace(found, regions=(*found.regions, Nucleus(np.array(SQUARE, float), "Ambiguous", -1)))
+    write_annotation(new, tmp_path / "b.xml")
+    back = read_annotation(tmp_path / "b.xml")
+    assert [n.nucleus_class.label for n in back.nuclei] == list(MONUSAC)
+    assert len(back.ambiguous) == 1
+    assert back.notes == ()
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [("", 65280)],  # what ImageScope draws with unless told otherwise
+        [("", 65280), ("", 65280)],
+        [("", 255), ("", 12345)],
+        [("Description", 255), ("", 65280)],  # MoNuSeg says: no class
+        [("Epithelial", 65280), ("", 255)],  # names say more than colours
+        [("Stroma", 65280), ("", 255)],
+        [("", "red"), ("", 255)],
+    ],
+)
+def test_line_colors_say_nothing_beside_names_or_alone(tmp_path, layers):
+    found = read(tmp_path, document(*(colored(n, c, region(*SQUARE)) for n, c in layers)))
+    named = {n for n, _ in layers} & set(MONUSAC)
+    assert {n.nucleus_class.label for n in found.nuclei} <= {"Unclassified", *named}
+    assert found.notes == ()
+
+
+def test_real_monuseg_files_stay_unclassified(shared_data):
+    for path in sorted((shared_data / "monuseg").glob("*.xml")):
+        found = read_annotation(path)
+        assert {n.nucleus_class.label for n in found.nuclei} == {"Unclassified"}
+        assert found.notes == ()

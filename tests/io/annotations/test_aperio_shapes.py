@@ -221,7 +221,9 @@ def test_an_outline_in_a_form_of_its_own_is_kept_as_a_mark(there_and_back) -> No
     ('<Attribute Name="Description" Id="0" Value=""/>', "Macrophage", "Macrophage"),
     ('<Attribute Name="Epithelial" Id="0" Value=""/>', "Macrophage", "Epithelial"),
     ('<Attribute Name="Cells" Id="0" Value=""/>', "Ambiguous", "Ambiguous"),
-    ('<Attribute Name="Cells" Id="0" Value=""/>', "nice", "Cells"),
+    # a layer of "cells" names no class: what stands at the region is reported as the unknown name that it is
+    ('<Attribute Name="Cells" Id="0" Value=""/>', "Neoplastic", "Neoplastic"),
+    ('<Attribute Name="Stroma" Id="0" Value=""/>', "nice", "Stroma"),
     ('<Attribute Name="Description" Id="0" Value="nest"/>', "12", "nest"),
     ('<Attribute Name="Description" Id="0" Value=""/>', "12", "Description"),
 ])  # fmt: skip

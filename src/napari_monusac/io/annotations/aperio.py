@@ -12,8 +12,17 @@ from xml.parsers import expat
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.classes import NucleusClass, classes_of_line_colors
 from napari_monusac.core.errors import AnnotationError, HostileFileError
-from napari_monusac.core.nuclei import Annotation, Attributes, Layer, Nucleus, SourceText, label_of_region
+from napari_monusac.core.nuclei import (
+    Annotation,
+    Attributes,
+    Layer,
+    Nucleus,
+    SourceText,
+    is_numbered,
+    label_of_region,
+)
 from napari_monusac.io.annotations.aperio_shapes import shape_of
 from napari_monusac.io.annotations.bounds import DEFAULT_BOUNDS, Bounds, read_bounded, too_many
 from napari_monusac.io.annotations.markup import confidence_of, element_start
@@ -149,10 +158,13 @@ class _Handler:
     def annotation(self) -> Annotation:
         """What was read, once the file has ended."""
         layers = tuple(layer.finished() for layer in self.layers)
+        notes: tuple[str, ...] = ()
+        if not any(_named(layer) for layer in layers) and not any(_text_of(r) for r in self.regions):
+            layers, notes = _classes_by_color(layers)
         root = self.root or ()
         size = next((v for n, v in root if n == "MicronsPerPixel"), "")
         regions = tuple(_nucleus(r, layers[r.layer]) for r in self.regions)
-        return Annotation(regions, layers, scale_number(size), root, "".join(self.markup), self.path)
+        return Annotation(regions, layers, scale_number(size), root, "".join(self.markup), self.path, notes=notes)
 
     def check_cut_vertices(self) -> None:
         """Hold the cut blocks against the bounds; `_vertex` does so for all other vertices."""
@@ -272,6 +284,34 @@ class _Handler:
 
 def _pairs(attributes: Sequence[str]) -> Attributes:
     return tuple(zip(attributes[::2], attributes[1::2], strict=True))
+
+
+def _text_of(region: _Region) -> str:
+    return next((value.strip() for name, value in region.attributes if name == "Text"), "")
+
+
+def _named(layer: Layer) -> bool:
+    """Whether anything names a layer; MoNuSeg's "Description" is a name too, one that says "no class"."""
+    own = dict(layer.attributes)
+    naming = [dict(a) for a in (layer.class_attributes, *layer.more_attributes) if a is not None]
+    said = (own.get("Name", ""), own.get("Description", ""), *(a.get(n, "") for a in naming for n in ("Name", "Value")))
+    return not all(is_numbered(name) for name in said)
+
+
+def _classes_by_color(layers: tuple[Layer, ...]) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+    """Take MoNuSAC's line colours as the last hint at the classes of layers of which none has a name."""
+    colors = [dict(layer.attributes).get("LineColor", "").strip() for layer in layers]
+    hints = classes_of_line_colors([int(c) if c.isascii() and c.isdecimal() and len(c) < 19 else -1 for c in colors])
+    found = [kind for kind in hints if kind is not None]
+    if not found:
+        return layers, ()
+    names = ", ".join(kind.label for kind in dict.fromkeys(found))
+    note = f"no layer has a name: classes are taken from MoNuSAC's line colours ({names})"
+    return tuple(_called(layer, kind) for layer, kind in zip(layers, hints, strict=True)), (note,)
+
+
+def _called(layer: Layer, kind: NucleusClass | None) -> Layer:
+    return layer if kind is None else replace(layer, label=kind.label)
 
 
 def _nucleus(region: _Region, layer: Layer) -> Nucleus:

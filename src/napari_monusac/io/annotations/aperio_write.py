@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,7 @@ class _Form:
         return cls(path, annotation.um_per_px, first is None or b" Z=" in first, halo)
 
 
-def write_aperio(annotation: Annotation, path: str | Path) -> None:
+def write_aperio(annotation: Annotation, path: str | Path) -> tuple[Nucleus, ...]:
     """Write an Aperio ImageScope XML file, whole or not at all.
 
     Parameters
@@ -81,6 +81,11 @@ def write_aperio(annotation: Annotation, path: str | Path) -> None:
     path : str or Path
         The file; replaced if it exists.
 
+    Returns
+    -------
+    tuple of Nucleus
+        Objects of a JSON file that have no outline (a Point, a box alone): left out, ImageScope has no form for them.
+
     Raises
     ------
     AnnotationError
@@ -92,6 +97,10 @@ def write_aperio(annotation: Annotation, path: str | Path) -> None:
     in mixed order (from GeoJSON), the later layer lies on top.
     """
     path = Path(path)
+    left_out = tuple(r for r in annotation.regions if r.source_object is not None and not len(r.vertices))
+    if left_out:
+        without = {id(r) for r in left_out}
+        annotation = replace(annotation, regions=tuple(r for r in annotation.regions if id(r) not in without))
     content = b"".join(_file(annotation, path))
     try:
         atomic_write_bytes(path, content)
@@ -99,6 +108,7 @@ def write_aperio(annotation: Annotation, path: str | Path) -> None:
         raise AnnotationError(
             path, f"cannot be written: {error.strerror}", "choose a folder you may write to"
         ) from error
+    return left_out
 
 
 def _file(annotation: Annotation, path: Path) -> Iterator[bytes]:
@@ -179,6 +189,10 @@ def _layer(group: _Group, number: int, form: _Form) -> Iterator[bytes]:
         layer = _new_layer(layer.label, number, form)
     lines = ["\t" + element_start("Annotation", layer.attributes)]
     naming = ([layer.class_attributes] if layer.class_attributes is not None else []) + [*layer.more_attributes]
+    if layer.label and not layer.label_of() and not form.halo:
+        # a class that the line colours hinted at: with a new layer beside it the hint would be gone
+        first = dict(naming[0]) if naming else {"Name": "", "Id": "0", "Value": ""}
+        naming = [tuple((first | {"Name": layer.label}).items()), *naming[1:]]
     if naming:
         lines += ["\t\t<Attributes>", *("\t\t\t" + element("Attribute", a) for a in naming), "\t\t</Attributes>"]
     elif not form.halo:

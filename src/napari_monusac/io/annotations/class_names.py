@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_monusac.core.classes import AMBIGUOUS, CLASSES, IGNORED, Meaning, NucleusClass, meaning_of, use_class_names
+from napari_monusac.core.classes import (
+    AMBIGUOUS,
+    CLASSES,
+    IGNORED,
+    Meaning,
+    NucleusClass,
+    class_names_given,
+    meaning_of,
+    plain_name,
+    use_class_names,
+)
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.core.files import atomic_write_text
 
@@ -23,6 +33,7 @@ MEANINGS: Mapping[str, Meaning] = {
     AMBIGUOUS: "Ambiguous",
     IGNORED: "Ignored",
 }
+_WORDS: Mapping[Meaning, str] = {meaning: word for word, meaning in MEANINGS.items()}
 _MEND = f"write lines of name,class; classes are {', '.join(MEANINGS)}"
 _MAX_BYTES = 1 << 20
 _taken = ""
@@ -70,11 +81,10 @@ def write_class_names(names: Mapping[str, Meaning], path: str | Path) -> None:
         The disk refuses.
     """
     path = Path(path)
-    said = {meaning: word for word, meaning in MEANINGS.items()}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("name", "class"))
-    writer.writerows((name, said[meaning]) for name, meaning in sorted(names.items()))
+    writer.writerows((name, _WORDS[meaning]) for name, meaning in sorted(names.items()))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(path, text.getvalue())
@@ -98,6 +108,57 @@ def take_class_names(path: str | Path) -> dict[str, Meaning]:
     return names
 
 
+def kept_names_file() -> Path:
+    """Return where the names that were given in the window are kept: in ``MONUSAC_WORK``, else the user's data."""
+    import platformdirs
+
+    given = os.environ.get("MONUSAC_WORK")
+    base = Path(given) if given else Path(platformdirs.user_data_path("napari-monusac", appauthor=False))
+    return base / "class_names.csv"
+
+
+def take_kept_names() -> None:
+    """Take the names that were given in the window before, unless the environment names another file.
+
+    Raises
+    ------
+    FileProblem
+        As `read_class_names`.
+    """
+    if not os.environ.get(VARIABLE) and kept_names_file().is_file():
+        take_class_names(kept_names_file())
+
+
+def keep_class_names(changes: Mapping[str, Meaning | None]) -> Path:
+    """Keep what names mean beside the names that hold already, and take them for this process.
+
+    Parameters
+    ----------
+    changes : mapping of str to meaning
+        None takes a name's meaning back.
+
+    Returns
+    -------
+    Path
+        Where they are: the CSV file that the environment names, else `kept_names_file`.
+
+    Raises
+    ------
+    FileProblem
+        A file cannot be read or written.
+    """
+    take_inherited_names()
+    in_force = os.environ.get(VARIABLE, "")
+    names = read_class_names(in_force) if in_force else {}
+    changed = {plain_name(name) for name in changes}
+    names = {name: meaning for name, meaning in names.items() if plain_name(name) not in changed}
+    names |= {name: meaning for name, meaning in changes.items() if meaning is not None}
+    file = Path(in_force) if in_force.lower().endswith(".csv") else kept_names_file()
+    write_class_names(names, file)
+    take_class_names(file)
+    return file
+
+
 def take_inherited_names() -> None:
     """Take the class names of the file that the environment names, once: a child process, a worker, a notebook.
 
@@ -108,6 +169,12 @@ def take_inherited_names() -> None:
     """
     if os.environ.get(VARIABLE, "") not in ("", _taken):
         take_class_names(os.environ[VARIABLE])
+
+
+def names_in_words() -> dict[str, str]:
+    """Return the user's own names that hold in this process and the classes that they mean, both as text, sorted."""
+    take_inherited_names()
+    return {name: _WORDS[meaning] for name, meaning in sorted(class_names_given().items())}
 
 
 def _meaning(said: Any) -> Meaning | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
@@ -20,7 +20,9 @@ from napari_monusac.core.errors import AnnotationError, HostileFileError, ShapeE
 from napari_monusac.core.geometry import Outline, bridged, outline_area
 from napari_monusac.core.nuclei import Annotation, Nucleus, SourceObject
 from napari_monusac.io.annotations.bounds import DEFAULT_BOUNDS, Bounds, too_many
+from napari_monusac.io.annotations.class_names import take_inherited_names
 from napari_monusac.io.annotations.corners import centre_outline, corner_parts, filled
+from napari_monusac.io.annotations.interest import with_regions_of_interest
 from napari_monusac.io.annotations.jsonfile import confidence_in, load_json, numbers, save_json, xy_pairs
 
 #: Categories that every file of ours has, so that numbers mean the same in all of them.
@@ -173,10 +175,12 @@ class _Writer:
 
     def _entry(self, region: Nucleus, old: dict[str, Any], image: CocoImage, path: Path) -> dict[str, Any]:
         entry = old | {"id": self._number(old.get("id"))}
+        # the numbers of categories are those of the file: in one of several images they are ours
+        if len(region.vertices) >= 3 or not self.keep_numbers:
+            entry["category_id"] = self.categories.number(region)
         if len(region.vertices) < 3:
             return entry
         source = _source(region)
-        entry["category_id"] = self.categories.number(region)
         if source is None or source.of is not region.vertices:
             if not np.isfinite(region.vertices).all():
                 raise AnnotationError(
@@ -234,7 +238,8 @@ def read_coco(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> tuple[CocoIm
     tuple of CocoImage
         In the order of the file, pixel centres. The polygons of one object, and holes of its mask, are joined to one
         outline. Objects without a mask (a box alone, an empty one, a line) and of categories that are not there are kept
-        as marks; `Annotation.notes` counts them, and those of images that are not there.
+        as marks; `Annotation.notes` counts them, and those of images that are not there. Outlines around nuclei that are
+        none themselves have the role of a region of interest (`io.annotations.interest`).
 
     Raises
     ------
@@ -244,7 +249,9 @@ def read_coco(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> tuple[CocoIm
         It goes beyond `bounds`, or an image name leads out of its folder.
     """
     path = Path(path)
-    return parse_coco(load_json(path, bounds), path, bounds)
+    take_inherited_names()
+    images = parse_coco(load_json(path, bounds), path, bounds)
+    return tuple(replace(i, annotation=with_regions_of_interest(i.annotation)) for i in images)
 
 
 def is_coco(content: Any) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from napari_monusac.io.annotations.geojson import parse_geojson, write_geojson
 from napari_monusac.io.annotations.interest import with_regions_of_interest
 from napari_monusac.io.annotations.jsonfile import load_json
 
-__all__ = ["DEFAULT_BOUNDS", "SUFFIXES", "Bounds", "read_annotation", "write_annotation"]
+__all__ = ["DEFAULT_BOUNDS", "SUFFIXES", "Bounds", "read_annotation", "what_is_left_out", "write_annotation"]
 
 #: Suffixes of files that `read_annotation` reads and `write_annotation` writes.
 SUFFIXES = (".xml", ".annotations", ".geojson", ".json")
@@ -94,6 +93,24 @@ def _other_program(content: Any) -> tuple[str, str]:
     return "", ""
 
 
+def what_is_left_out(regions: Sequence[Nucleus]) -> str:
+    """Say in words what `write_annotation` left out.
+
+    Parameters
+    ----------
+    regions : sequence of Nucleus
+        What it returned.
+    """
+    shapes = sum(r.role == "mark" for r in regions)
+    outlines = len(regions) - shapes
+    said = []
+    if shapes:
+        said.append(f"{shapes} shape{'' if shapes == 1 else 's'} without an area (ruler, arrow, point, box alone)")
+    if outlines:
+        said.append(f"{outlines} outline{'' if outlines == 1 else 's'} of fewer than three vertices")
+    return ", ".join(said)
+
+
 def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: bool = True) -> tuple[Nucleus, ...]:
     """Write the annotation of one image, whole or not at all.
 
@@ -110,7 +127,9 @@ def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: boo
     Returns
     -------
     tuple of Nucleus
-        Regions that the format cannot hold and that were left out (GeoJSON: fewer than three vertices, marks).
+        Regions that the format cannot hold and that were left out: GeoJSON and COCO have no arrows, rulers and outlines
+        of fewer than three vertices of an ImageScope file, ImageScope no objects without an outline of a JSON file. What
+        was read from the format itself is never left out.
 
     Raises
     ------
@@ -118,7 +137,7 @@ def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: boo
         The suffix is unknown, the file exists and must stay, or it cannot be written.
     """
     path = Path(path)
-    writers: dict[str, Callable[[Annotation, Path], tuple[Nucleus, ...] | None]] = {
+    writers: dict[str, Callable[[Annotation, Path], tuple[Nucleus, ...]]] = {
         **dict.fromkeys(_XML, write_aperio), ".geojson": write_geojson, ".json": _write_json,
     }  # fmt: skip
     writer = writers.get(path.suffix.lower())
@@ -126,8 +145,4 @@ def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: boo
         raise AnnotationError(path, f"{path.suffix or 'no suffix'} is no annotation format", _MEND)
     if path.exists() and not overwrite:
         raise AnnotationError(path, "exists already", "choose another name, or allow overwriting")
-    if writer is write_aperio:
-        return writer(annotation, path) or ()
-    # a format of areas: the line of a ruler would come back as one
-    areas = replace(annotation, regions=tuple(r for r in annotation.regions if r.role != "mark"))
-    return (*(writer(areas, path) or ()), *annotation.marks)
+    return writer(annotation, path)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from napari_monusac.core.classes import NucleusClass
+from napari_monusac.core.classes import Meaning, NucleusClass, class_names_given
 from napari_monusac.core.errors import CollectionError, SlideError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.io.collection.crop import Crop, Part, Problem
@@ -58,7 +58,7 @@ class Collection:
         self.wrong_list = wrong_list
         self._by_name = {c.name: c for c in crops}
         self._verdicts: dict[Path, ChannelVerdict] = {}
-        self._counts: dict[Path, tuple[tuple[int, int] | None, dict[NucleusClass, int]]] = {}
+        self._counts: dict[Path, _Counted] = {}
         self._lock = threading.Lock()
 
     @property
@@ -150,18 +150,26 @@ class Collection:
         return read_annotation(crop.annotation) if crop.annotation is not None else Annotation()
 
     def counts(self, crop: Crop) -> dict[NucleusClass, int]:
-        """Number of nuclei of each class in a crop (kept until its file changes)."""
-        if crop.annotation is None:
-            return {}
+        """Number of nuclei of each class in a crop (kept until its file or the names of classes change)."""
+        return dict(self._counted(crop.annotation).classes) if crop.annotation is not None else {}
+
+    def unknown_names(self, crop: Crop) -> dict[str, int]:
+        """Class names in a crop that nobody knows, with their number of nuclei (kept as the counts are)."""
+        return dict(self._counted(crop.annotation).unknown) if crop.annotation is not None else {}
+
+    def _counted(self, path: Path) -> _Counted:
+        from napari_monusac.io.annotations.files import read_annotation
+
         # the file may be saved anew while the folder is open: its time is taken before it is read
-        version = _version(crop.annotation)
+        version, names = _version(path), class_names_given()
         with self._lock:
-            known = self._counts.get(crop.annotation)
-        if known is None or known[0] != version:
-            known = version, self.annotation(crop).counts()
+            known = self._counts.get(path)
+        if known is None or (known.version, known.names) != (version, names):
+            annotation = read_annotation(path)
+            known = _Counted(version, names, annotation.counts(), annotation.unknown_labels)
             with self._lock:
-                self._counts[crop.annotation] = known
-        return dict(known[1])
+                self._counts[path] = known
+        return known
 
     def verdict(self, crop: Crop) -> ChannelVerdict:
         """Say what the crop's own pixels tell about its channels (kept after the first reading).
@@ -217,6 +225,16 @@ class Collection:
                     yield self.verdict(other)
                 except SlideError:
                     continue  # the doctor reports it; it cannot vote
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What was counted in an annotation file, of which version of it, and under which names of classes."""
+
+    version: tuple[int, int] | None
+    names: dict[str, Meaning]
+    classes: dict[NucleusClass, int]
+    unknown: dict[str, int]
 
 
 def _version(path: Path) -> tuple[int, int] | None:

@@ -101,6 +101,7 @@ def _examine_one(collection: Collection, crop: Crop) -> _Examined:
         return _Examined(crop, [*findings, _unreadable(error, crop.annotation, crop)], facts)
     shape = facts.shape if facts is not None else None
     scale = (facts.um_per_px if facts is not None else None) or annotation.um_per_px
+    findings += [finding("annotation-note", note, crop, path=crop.annotation) for note in annotation.notes]
     findings += examine_nuclei(crop, annotation, shape, scale)
     return _Examined(crop, findings, facts, annotation.counts())
 

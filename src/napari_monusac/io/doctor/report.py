@@ -127,10 +127,15 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "missing-scale-in-xml": Kind(
             "info", "None here: the image says it.", f"{_FIX} with the image's scale in it.", fixable=True
         ),
+        "annotation-note": Kind(
+            "info",
+            "Something in the file is no nucleus, or was read by a hint: the message says what.",
+            "Look whether it was meant so.",
+        ),
         "unknown-class": Kind(
             "error",
             "These nuclei have no class: they count as nuclei, not for any class.",
-            "Correct the name of the layer in ImageScope.",
+            "Say what the name means: Names of classes in Slides, or --classes FILE.",
         ),
         "unclassified-nuclei": Kind(
             "info",

@@ -6,6 +6,7 @@ import re
 import struct
 import zlib
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,12 @@ def plain_name(name: str, folder: Path) -> str:
     return name
 
 
-def write_labels(labels: NDArray[Any], path: str | Path, um_per_px: float | None = None) -> None:
+def write_labels(
+    labels: NDArray[Any],
+    path: str | Path,
+    um_per_px: float | None = None,
+    offset_px: tuple[float, float] = (0.0, 0.0),
+) -> None:
     """Write a label map as a compressed .tif, whole or not at all.
 
     Parameters
@@ -65,6 +71,9 @@ def write_labels(labels: NDArray[Any], path: str | Path, um_per_px: float | None
         The file; replaced if it exists. Its folder is made.
     um_per_px : float, optional
         Micrometres per px, stored as the TIFF's resolution (px per cm), which Fiji and QuPath read.
+    offset_px : (float, float)
+        (y, x) of the map's first pixel in the image, of a map of a part of it: stored as ``offset_px`` in the
+        description, and in the tags XPosition and YPosition (cm with a scale, else px), which hold nothing below 0.
 
     Raises
     ------
@@ -76,15 +85,28 @@ def write_labels(labels: NDArray[Any], path: str | Path, um_per_px: float | None
     path = Path(path)
     stored = _smallest(labels)
     resolution = None if not um_per_px else (_UM_PER_CM / um_per_px, _UM_PER_CM / um_per_px)
+    about: dict[str, Any] = {"axes": "YX", "writer": MARK}
+    if any(offset_px):
+        about["offset_px"] = [float(v) for v in offset_px]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
             tifffile.imwrite(
                 temporary, stored, photometric="minisblack", compression="zlib", predictor=True,
-                resolution=resolution, resolutionunit="CENTIMETER" if resolution else None, metadata={"axes": "YX", "writer": MARK},
+                resolution=resolution, resolutionunit="CENTIMETER" if resolution else None, metadata=about,
+                extratags=_position(offset_px, (um_per_px or _UM_PER_CM) / _UM_PER_CM),
             )  # fmt: skip
     except OSError as error:
         raise AnnotationError(path, f"cannot be written: {error.strerror}", "choose another folder") from error
+
+
+def _position(offset_px: tuple[float, float], unit_per_px: float) -> list[tuple[int, int, int, tuple[int, int], bool]]:
+    """The tags XPosition (286) and YPosition (287), fractions in the unit of the resolution; none at the origin."""
+    y, x = offset_px
+    if not (x or y) or min(x, y) < 0:
+        return []
+    values = ((tag, Fraction(v * unit_per_px).limit_denominator(1 << 20)) for tag, v in ((286, x), (287, y)))
+    return [(tag, 5, 1, (value.numerator, value.denominator), True) for tag, value in values]
 
 
 def read_labels(path: str | Path) -> tuple[NDArray[np.integer[Any]], float | None]:

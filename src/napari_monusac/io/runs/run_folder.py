@@ -89,6 +89,7 @@ class RunInfo(BaseModel):
     name: str = ""
     data_fingerprint: str = Field("", description="Of the crops of the split, when the run first started")
     pinned: tuple[str, ...] = Field((), description="Crops of the learning time-lapse; empty = chosen at the start")
+    class_names: dict[str, str] = Field({}, description="The user's own names of classes, and what they were taken for")
     scale: ScaleRecord | None = Field(None, description="The scale that it trains at; None before the first start")
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled, FileProblem
 from napari_monusac.core.training_crops import SeenAs, TrainingCrops
+from napari_monusac.io.annotations.class_names import names_in_words
 from napari_monusac.io.collection.collection import Collection as Crops
 from napari_monusac.io.collection.collection import Crop, open_collection
 from napari_monusac.io.collection.patients import MEND
@@ -57,6 +58,8 @@ class FolderPairs:
         Crops whose stored prediction does not say of which image it is: it was written by an earlier version.
     said : list of str
         What the files of the predictions read so far leave open, each once.
+    truth_said : list of str
+        What the annotations read so far hold that is no nucleus or was read otherwise, each once.
     """
 
     collection: Crops
@@ -71,6 +74,7 @@ class FolderPairs:
     _of_checkpoint: dict[str, TrainingCrops | None] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    truth_said: list[str] = field(default_factory=list)
 
     @property
     def crops(self) -> tuple[Crop, ...]:
@@ -158,6 +162,8 @@ class FolderPairs:
         predicted, shape, um_per_px = self.predicted(crop, path)
         annotation = self.collection.annotation(crop)
         maps = label_maps(annotation, shape, within_regions=self.within_regions)
+        notes = (f"{crop.name}: {note}" for note in annotation.notes)
+        self.truth_said += [note for note in notes if note not in self.truth_said]
         if annotation.regions_of_interest:
             self.with_regions.add(crop.name)
         part = _part(predicted, shape)
@@ -383,7 +389,11 @@ def _notes(pairs: FolderPairs, training: TrainingUse) -> tuple[str, ...]:
         notes.append(f"{where}: {what}")
     if len(pairs.fingerprints) > 1:
         notes.append(f"the predictions come from {len(pairs.fingerprints)} recipes: {', '.join(pairs.fingerprints)}")
-    return (*notes, *left_open(pairs))
+    names = names_in_words()
+    if names:
+        said = ", ".join(f"{name} = {meaning}" for name, meaning in names.items())
+        notes.append(f"class names of the user: {said}")
+    return (*notes, *_first(pairs.truth_said), *left_open(pairs))
 
 
 def left_open(pairs: FolderPairs) -> tuple[str, ...]:
@@ -395,10 +405,11 @@ def left_open(pairs: FolderPairs) -> tuple[str, ...]:
             f"{stores} not say of which image the prediction is (written by an earlier version, or by hand), taken by "
             f"name: {_some(pairs.unknown)}"
         )
-    notes += pairs.said[:5]
-    if len(pairs.said) > 5:
-        notes.append(f"and {len(pairs.said) - 5} files more like these")
-    return tuple(notes)
+    return (*notes, *_first(pairs.said))
+
+
+def _first(said: Sequence[str]) -> list[str]:
+    return [*said[:5], *([f"and {len(said) - 5} files more like these"] if len(said) > 5 else [])]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -53,6 +53,7 @@ _PLAIN = {
     "guessed-um-per-px": "a scale guessed from the magnification",
     "unequal-um-per-px": "pixels that are not square",
     "missing-scale-in-xml": "scale missing in the annotation",
+    "annotation-note": "remarks on how a file was read",
     "unknown-class": "unknown names of classes",
     "unclassified-nuclei": "nuclei without a class",
     "no-nuclei": "annotations without a nucleus",

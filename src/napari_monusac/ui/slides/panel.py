@@ -13,6 +13,7 @@ from napari_monusac.editing.workplace import work_folder, writable
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.opening import opening_task, replace_crop
 from napari_monusac.ui.model import StudioModel, studio_model
+from napari_monusac.ui.slides.class_names import ClassNames
 from napari_monusac.ui.slides.crop_list import THUMBNAIL, CropList
 from napari_monusac.ui.slides.doctor import DoctorView
 from napari_monusac.ui.slides.patients import PatientsSetting
@@ -33,8 +34,8 @@ def annotation_now(collection: Collection, crop: Crop) -> Path | None:
     return own if own.exists() else crop.annotation
 
 
-def counts_now(collection: Collection, crop: Crop) -> dict[int, int] | None:
-    """Nuclei by class number (reads a file: not for the Qt thread); None without labels.
+def counts_now(collection: Collection, crop: Crop) -> tuple[dict[int, int] | None, dict[str, int]]:
+    """Nuclei by class number, None without labels; and by class name that nobody knows (not for the Qt thread).
 
     Raises
     ------
@@ -43,12 +44,13 @@ def counts_now(collection: Collection, crop: Crop) -> dict[int, int] | None:
     """
     path = annotation_now(collection, crop)
     if path is None:
-        return None
+        return None, {}
     if path == crop.annotation:
-        return {int(k): n for k, n in collection.counts(crop).items()}
+        return {int(k): n for k, n in collection.counts(crop).items()}, collection.unknown_names(crop)
     from napari_monusac.io.annotations.files import read_annotation
 
-    return {int(k): n for k, n in read_annotation(path).counts().items()}
+    annotation = read_annotation(path)
+    return {int(k): n for k, n in annotation.counts().items()}, annotation.unknown_labels
 
 
 _ORDERS: dict[str, Literal["auto", "rgb", "bgr"]] = {
@@ -224,6 +226,7 @@ class SlidesPanel(QWidget):
         self.begin = column(self.again, self.sample)
         self.crops = CropList()
         self.patients = PatientsSetting(self.crops)
+        self.names = ClassNames()
         self.facts = CropFacts(self.viewer, self.model)
         self.progress = TaskRow()
         self.doctor = DoctorView(self.viewer)
@@ -232,11 +235,12 @@ class SlidesPanel(QWidget):
         for widget in (self.folder, self.opening, self.hint, self.begin, self.patients):
             box.addWidget(widget)
         box.addWidget(self.crops, 1)
-        for widget in (self.facts, self.progress, self.doctor):
+        for widget in (self.names, self.facts, self.progress, self.doctor):
             box.addWidget(widget)
         box.addStretch(0)
         self.folder.changed.connect(self.open_folder)
         self.crops.chosen.connect(self._chosen)
+        self.names.kept.connect(self._names_kept)
         # once its task has left the row
         self.patients.kept.connect(lambda file: QTimer.singleShot(0, lambda: self._patients_kept(file)))
 
@@ -279,6 +283,13 @@ class SlidesPanel(QWidget):
             there = f"Patients are kept in {file}." if file.is_file() else "Patients are found anew."
             self.model.tell(there, "good")
 
+    def _names_kept(self, file: Path) -> None:
+        """Show the open crop and all counts under the names as they are now."""
+        self.model.tell(f"Names of classes are kept in {file}; on the command line: --classes {file}", "good")
+        if self.model.crop is not None:
+            self.model.ask_for_crop(self.model.crop)
+        self._soon.start()
+
     def open_sample(self) -> Task:
         """Make the sample collection of synthetic tissue (once), then list it."""
 
@@ -296,6 +307,7 @@ class SlidesPanel(QWidget):
         if self._counting is not None:
             self._counting.stop()
         self.crops.clear()
+        self.names.forget()
         self.doctor.reset()
         for widget in (self.crops, self.doctor):
             widget.setVisible(collection is not None)
@@ -341,7 +353,8 @@ class SlidesPanel(QWidget):
                 words = f"Counting nuclei: {i + 1} of {len(todo)}"
                 try:
                     picture = thumbnail(collection.open(crop), THUMBNAIL * 2)
-                    report((i + 1) / len(todo), words, (crop.name, counts_now(collection, crop), picture))
+                    counts, unknown = counts_now(collection, crop)
+                    report((i + 1) / len(todo), words, (crop.name, counts, picture, unknown))
                 except FileProblem:
                     unread += 1
             return unread
@@ -354,7 +367,9 @@ class SlidesPanel(QWidget):
 
     def _counted(self, progress: Progress) -> None:
         if progress.payload is not None:
-            self.crops.show_crop(*progress.payload)
+            name, counts, picture, unknown = progress.payload
+            self.crops.show_crop(name, counts, picture)
+            self.names.show_crop(name, unknown)
 
     def _all_counted(self, unread: int) -> None:
         if unread:
@@ -377,7 +392,12 @@ class SlidesPanel(QWidget):
         if collection is None:
             return None
         task = Task(lambda _: counts_now(collection, crop))
-        task.done.connect(lambda counts: self.crops.show_counts(crop.name, counts))
+
+        def show(counted: tuple[dict[int, int] | None, dict[str, int]]) -> None:
+            self.crops.show_counts(crop.name, counted[0])
+            self.names.show_crop(crop.name, counted[1])
+
+        task.done.connect(show)
         return task.start()
 
     def show_status(self) -> None:
