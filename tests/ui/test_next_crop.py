@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import tifffile
@@ -127,13 +129,103 @@ def test_hidden_nuclei_are_shown_again_and_a_deleted_layer_is_made_anew(opened, 
     assert found["ternary"].visible  # what the reader wants to see beside the nuclei stays on
 
 
-def test_a_duplicate_of_a_layer_goes_with_its_crop(opened, viewer, qtbot, settle):
-    from napari.layers import Layer
+def test_each_crop_is_fitted_to_the_window_whatever_is_hidden(studio, viewer, qtbot, settle, of_two_sizes):
+    """A hidden layer keeps the extent of the larger crop before, unless somebody measures it anew."""
+    studio.panels["Slides"].open_folder(of_two_sizes)
+    qtbot.waitUntil(lambda: studio.model.crop is not None, timeout=60_000)
+    settle()
+    first = viewer.scene.camera.zoom
+    assert not ours(viewer)["semantic"].visible
+    to_next(studio, qtbot, settle)
+    um = float(ours(viewer)["image"].scale[0])
+    for layer in ours(viewer).values():
+        assert np.allclose(layer.extent.world[1], np.array([63, 69]) * um), layer.name
+    assert viewer.scene.camera.zoom > 1.2 * first  # 64 x 70 px after 90 x 120 px
 
-    data, attributes, kind = ours(viewer)["semantic"].as_layer_data_tuple()
-    viewer.add_layer(Layer.create(np.array(data), {**attributes, "name": "semantic copy"}, kind))
+
+def test_a_duplicate_of_a_layer_goes_with_its_crop(opened, viewer, qtbot, settle):
+    duplicate(viewer, "semantic")
     to_next(opened, qtbot, settle)
     assert sorted(canvas.role(layer) for layer in canvas.our_layers(viewer)) == sorted(ROLES)
+
+
+def duplicate(viewer, name):
+    """What napari's *Duplicate* does."""
+    from napari.layers._layer_actions import _duplicate_layer
+
+    viewer.layers.selection.active = ours(viewer)[name]
+    _duplicate_layer(viewer.layers)
+    return viewer.layers[f"{name} copy"]
+
+
+def test_a_duplicate_of_the_nuclei_is_the_users_own_and_edits_go_on_in_the_first(opened, viewer, qtbot, settle):
+    controller = opened.panels["Annotate"].controller
+    qtbot.waitUntil(lambda: controller.session is not None, timeout=60_000)
+    session, nuclei, told = controller.session, ours(viewer)["nuclei"], []
+    gone = int(session.maps.instances.max())
+    session.select([gone])
+    opened.panels["Annotate"].commands.delete()
+    opened.model.told.connect(lambda text, kind: told.append(text))
+    copy = duplicate(viewer, "nuclei")
+    settle()
+    assert controller.session is session
+    assert controller.layers.get("nuclei") is nuclei
+    assert told == ["nuclei copy is a copy of yours: what is painted on it is not saved with the crop."]
+    copy.data[:20, :20] = 9_999  # theirs
+    viewer.layers.remove(copy)
+    settle()
+    assert controller.session is session
+    nuclei.paint((30.0, 30.0), session.next_id)
+    controller.adopt()
+    assert len(session.edits()) == 2
+    assert not (session.maps.instances == 9_999).any()
+
+
+def test_a_file_that_is_open_twice_is_edited_in_the_layer_that_is_left(opened, viewer, qtbot, settle):
+    from napari_monusac.plugin.layers import crop_layers
+
+    controller = opened.panels["Annotate"].controller
+    qtbot.waitUntil(lambda: controller.session is not None, timeout=60_000)
+    first, collection, crop = ours(viewer)["nuclei"], opened.model.collection, opened.model.crop
+    again = crop_layers(collection.open(crop), collection.annotation(crop), crop, collection_root=collection.root)
+    second = next(viewer.add_labels(d, **a) for d, a, _ in again if a["name"] == "nuclei")
+    settle()
+    qtbot.waitUntil(lambda: controller.session is not None, timeout=60_000)
+    viewer.layers.remove(second)
+    settle()
+    qtbot.waitUntil(
+        lambda: controller.session is not None and controller.layers.get("nuclei") is not None, timeout=60_000
+    )
+    assert controller.layers.get("nuclei") is first
+    gone = int(controller.session.maps.instances.max())
+    controller.session.select([gone])
+    opened.panels["Annotate"].commands.delete()
+    assert not (first.data == gone).any()
+
+
+def test_a_nucleus_selected_in_one_crop_does_not_grow_in_the_next(opened, viewer, qtbot, settle):
+    """napari's brush draws into the selected label: that number is another nucleus in the next crop."""
+    controller = opened.panels["Annotate"].controller
+    qtbot.waitUntil(lambda: controller.session is not None, timeout=60_000)
+    ours(viewer)["nuclei"].selected_label = 2
+    to_next(opened, qtbot, settle)
+    session, nuclei = controller.session, ours(viewer)["nuclei"]
+    assert 2 in session.rows
+    second = session.maps.instances == 2
+    y, x = np.argwhere(session.maps.instances == 0)[0]
+    nuclei.brush_size = 1
+    nuclei.paint((float(y), float(x)), nuclei.selected_label)
+    controller.adopt()
+    assert np.array_equal(session.maps.instances == 2, second)
+    assert session.maps.instances[y, x] == max(session.rows)
+
+
+def test_what_was_hidden_or_renamed_for_one_crop_is_as_ever_in_the_next(opened, viewer, qtbot, settle):
+    ours(viewer)["image"].visible = False
+    ours(viewer)["nuclei"].name = "nuclei of the first"
+    to_next(opened, qtbot, settle)
+    assert ours(viewer)["image"].visible
+    assert [layer.name for layer in canvas.our_layers(viewer)] == ROLES
 
 
 def test_a_turned_crop_does_not_turn_the_next(opened, viewer, qtbot, settle):
@@ -149,3 +241,94 @@ def test_the_legend_counts_the_crop_that_is_open(opened, viewer, qtbot, settle):
         to_next(opened, qtbot, settle)
         wanted = {int(k): v for k, v in opened.model.collection.counts(opened.model.crop).items()}
         assert class_counts(viewer) == wanted
+
+
+def held_back(monkeypatch, where, name, result):
+    """Let a function of a module wait in its worker; what is returned lets it go on."""
+    gate = threading.Event()
+
+    def slow(*args, **kwargs):
+        assert gate.wait(60)
+        return result(*args, **kwargs) if callable(result) else result
+
+    monkeypatch.setattr(where, name, slow)
+    return gate
+
+
+def of_shape(shape):
+    """A prediction that sees one nucleus."""
+    from napari_monusac.core.prediction import Prediction
+    from napari_monusac.masks.instances import instances_from_maps
+
+    semantic, ternary = np.zeros((5, *shape), np.float32), np.zeros((3, *shape), np.float32)
+    semantic[0] = ternary[0] = 1
+    semantic[:, 10:30, 10:30] = ternary[:, 10:30, 10:30] = 0
+    semantic[2, 10:30, 10:30] = ternary[1, 10:30, 10:30] = 1
+    return Prediction(semantic, ternary, 0.25), instances_from_maps(semantic, ternary, um_per_px=0.25)
+
+
+def leave_while_at_work(studio, qtbot):
+    """Open the next crop; tasks that are under way stay so."""
+    wanted = studio.model.neighbour(1).name
+    studio.go(1)
+    qtbot.waitUntil(lambda: studio.model.crop.name == wanted, timeout=60_000)
+
+
+def test_what_was_predicted_of_the_former_crop_is_not_offered_as_this_ones(opened, viewer, qtbot, settle, monkeypatch):
+    """Crops of one size, in the same image layer: nothing but the pixels tells them apart."""
+    from napari_monusac.ui.predict import panel as predict_panel
+
+    predict = opened.panels["Predict"]
+    monkeypatch.setattr(predict.choice, "load", lambda checkpoint: None)
+    gate = held_back(monkeypatch, predict_panel, "predict_in_memory", of_shape(ours(viewer)["image"].data.shape[:2]))
+    predict.models.addItem("a model", "model")
+    task = predict.predict()
+    leave_while_at_work(opened, qtbot)
+    assert ours(viewer)["image"].data.shape[:2] == (160, 192)
+    gate.set()
+    qtbot.waitUntil(lambda: not task.running, timeout=60_000)
+    settle()
+    assert opened.model.last_prediction is None
+    assert canvas.find_layer(viewer, "predicted nuclei") is None
+
+
+def test_a_stored_prediction_that_is_read_late_is_not_shown_on_the_next_crop(
+    opened, viewer, qtbot, settle, monkeypatch, tmp_path
+):
+    from napari_monusac.ui.review import folder
+
+    reading = opened.panels["Review"].reading
+    gate = held_back(monkeypatch, folder, "read_stored", of_shape((160, 192)))
+    reading.set_predictions(tmp_path)
+    reading.predictions = None  # nothing is looked for in the next crop
+    leave_while_at_work(opened, qtbot)
+    gate.set()
+    settle()
+    assert opened.model.last_prediction is None
+    assert canvas.find_layer(viewer, "predicted nuclei") is None
+
+
+def test_the_stain_of_the_former_crop_is_not_laid_over_the_next(opened, viewer, qtbot, settle, monkeypatch):
+    from napari_monusac.ui.annotate import seeing
+
+    right = seeing.stain_view
+    gate = held_back(monkeypatch, seeing, "stain_view", right)
+    view = opened.panels["Annotate"].seeing.stain_view
+    view.show(seeing.STAINS[1], 1.0)
+    qtbot.waitUntil(lambda: view._task is not None, timeout=20_000)
+    leave_while_at_work(opened, qtbot)
+    gate.set()
+    settle()
+    qtbot.waitUntil(lambda: canvas.find_layer(viewer, seeing.ROLE) is not None, timeout=20_000)
+    shown = canvas.find_layer(viewer, seeing.ROLE).data
+    assert np.array_equal(shown, right(ours(viewer)["image"].data[..., :3], seeing.STAINS[1], 1.0))
+
+
+def test_how_strong_nuclei_are_drawn_holds_in_the_next_crop(opened, viewer, qtbot, settle):
+    seeing = opened.panels["Annotate"].seeing
+    controller = opened.panels["Annotate"].controller
+    qtbot.waitUntil(lambda: controller.session is not None, timeout=60_000)
+    seeing.opacity.setValue(40)
+    to_next(opened, qtbot, settle)
+    assert ours(viewer)["nuclei"].opacity == pytest.approx(0.4)
+    assert seeing.opacity.value() == 40

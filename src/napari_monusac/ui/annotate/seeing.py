@@ -109,14 +109,17 @@ class StainView(QObject):
         image = canvas.find_layer(self.viewer, "image")
         if image is None or not self.possible():
             return
-        stain, contrast = self.stain, self.contrast
-        task = Task(lambda _: stain_view(np.asarray(image.data)[..., :3], stain, contrast))
+        stain, contrast, shown = self.stain, self.contrast, image.data
+        task = Task(lambda _: stain_view(np.asarray(shown)[..., :3], stain, contrast))
         self._task = task
-        task.done.connect(lambda picture: self._put(image, picture) if self._task is task else None)
+        task.done.connect(lambda picture: self._put(image, shown, picture) if self._task is task else None)
         task.start()
 
-    def _put(self, image: Any, picture: NDArray[np.uint8]) -> None:
-        if image not in self.viewer.layers or (self.stain == COLOUR and abs(self.contrast - 1) < 0.01):
+    def _put(self, image: Any, shown: Any, picture: NDArray[np.uint8]) -> None:
+        if self.stain == COLOUR and abs(self.contrast - 1) < 0.01:
+            return
+        if not canvas.still_shows(self.viewer, image, shown):
+            self._timer.start()  # of the former crop: the open one is shown like that
             return
         old = canvas.find_layer(self.viewer, ROLE)
         if isinstance(old, Image) and old.rgb == (picture.ndim == 3):
@@ -227,10 +230,10 @@ class Seeing(QWidget):
         self.stain.setEnabled(possible)
         self.contrast.setEnabled(possible)
         if layer is not None:
-            if self._chosen and layer is not self._seen:
+            if self._chosen and self.controller.session is not self._seen:
                 # what the reader chose on the crop before holds here, too
                 layer.opacity = self.opacity.value() / 100
-            self._seen = layer
+            self._seen = self.controller.session
             _quietly(self.opacity, lambda: self.opacity.setValue(round(100 * layer.opacity)))
             self.apply_look()
         self._show_fill()

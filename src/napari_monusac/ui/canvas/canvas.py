@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,12 +34,22 @@ def role(layer: Layer) -> str:
     return str(layer.metadata.get("monusac", {}).get("role", ""))
 
 
+def is_copy(layer: Layer) -> bool:
+    """Whether the user made this layer with napari's *Duplicate*: it is theirs, whatever role the first one has."""
+    return layer.source.parent is not None
+
+
 def find_layer(viewer: Any, wanted: str) -> Layer | None:
-    """Return the topmost layer with this role, or None (the user may have deleted it)."""
+    """Return the topmost layer with this role, or None (the user may have deleted it). Copies do not count."""
     for layer in reversed(viewer.layers):
-        if role(layer) == wanted:
+        if role(layer) == wanted and not is_copy(layer):
             return layer
     return None
+
+
+def still_shows(viewer: Any, layer: Layer, data: Any) -> bool:
+    """Whether a layer shows what it showed when something was begun on it: the next crop comes into the same layers."""
+    return layer in viewer.layers and layer.data is data
 
 
 def our_layers(viewer: Any) -> list[Layer]:
@@ -47,11 +57,16 @@ def our_layers(viewer: Any) -> list[Layer]:
     return [layer for layer in viewer.layers if role(layer)]
 
 
-def undrawn(layer: Layer) -> AbstractContextManager[object]:
+@contextmanager
+def undrawn(layer: Layer) -> Iterator[None]:
     """Several things of a layer are changed, and it is drawn once, by the `refresh` after: napari draws after each."""
     block: Any = getattr(layer, "_block_refresh", nullcontext)  # no public name; without it all is drawn more often
-    made: AbstractContextManager[object] = block()
-    return made
+    before = getattr(layer.data, "shape", None)
+    with block():
+        yield
+        if getattr(layer.data, "shape", None) != before:
+            # a hidden layer is not drawn, and would keep the extent of what it showed before: *Fit* goes by it
+            layer.translate = layer.translate
 
 
 def placing(layer: Layer, first_px: Sequence[float] = (0, 0), step: float = 1.0) -> dict[str, Any]:

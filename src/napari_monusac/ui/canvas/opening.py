@@ -44,7 +44,7 @@ def replace_crop(viewer: Any, model: StudioModel, crop: Crop, layer_data: list[A
     kept: dict[str, Layer] = {}
     for layer in reversed(canvas.our_layers(viewer)):  # the topmost of a role is the one in use
         name = canvas.role(layer)
-        if name in wanted and name not in kept and _can_show(layer, *wanted[name]):
+        if name in wanted and name not in kept and not canvas.is_copy(layer) and _can_show(layer, *wanted[name]):
             kept[name] = layer
         else:
             viewer.layers.remove(layer)
@@ -82,8 +82,9 @@ def _show_in(layer: Layer, data: NDArray[Any], attributes: dict[str, Any]) -> No
                 _recolour(layer, attributes["colormap"])
             layer.features = attributes.get("features")
             layer.show_selected_label = False
-            if attributes.get("visible", True) and not layer.visible:
-                layer.visible = True  # outlines hidden for a look at the former crop come back: edits are seen by them
+        if attributes.get("visible", True) and not layer.visible:
+            layer.visible = True  # what was hidden for a look at the former crop comes back: edits are seen by it
+        layer.name = attributes["name"]  # a name of the user's was for the former crop
         layer.data = data
         canvas.lay(layer, _upright(attributes))
         layer.units = attributes["units"]

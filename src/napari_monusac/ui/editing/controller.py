@@ -76,12 +76,20 @@ class Crops(Running):
     # -- which crop
 
     def _inserted(self, event: Any) -> None:
-        if canvas.role(event.value) in ("image", *PAINTED):
+        layer = event.value
+        if canvas.role(layer) not in ("image", *PAINTED):
+            return
+        if not canvas.is_copy(layer):
             self._look_soon()
+        elif self.session is not None and isinstance(layer, Labels):
+            words = f"{layer.name} is a copy of yours: what is painted on it is not saved with the crop."
+            self.model.tell(words, "hint")
 
     def _removed(self, _: object) -> None:
         if self.session is not None and self.layers is not None and self.layers.get("nuclei") is None:
             self.session_changed.emit()
+            if canvas.find_layer(self.viewer, "nuclei") is not None:
+                self._look_soon()  # the file was opened twice: the other layer shows the nuclei from now on
 
     def _look_soon(self) -> None:
         if not self.closed:
@@ -204,6 +212,11 @@ class Crops(Running):
         if canvas.find_layer(self.viewer, "nuclei") is None:
             self.layers.show_missing(image if isinstance(image, Image) else None)
         self.layers.set_new_class(session.current_class)
+        nuclei = self.layers.get("nuclei")
+        if nuclei is not None:
+            nuclei.selected_label = (
+                session.next_id
+            )  # napari's brush begins a nucleus, not one of the former crop's number
         self._paint.watch()
         self._new_marks()
         self.prediction_set = False

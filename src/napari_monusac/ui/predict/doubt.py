@@ -87,6 +87,7 @@ class DoubtLayer(QWidget):
         self.box.toggled.connect(lambda _: self._update())
         self.kind.currentIndexChanged.connect(lambda _: self._kind_changed())
         self.viewer.layers.events.removed.connect(self._layer_removed)
+        self.model.crop_leaving.connect(self.forget)  # before its layers go: the box stays as it is
         self._kind_changed()
 
     def take(self, prediction: Prediction, image: Image) -> None:

@@ -232,7 +232,8 @@ class PredictPanel(QWidget):
         except MonusacError as error:
             self.hint.say(error_line(error), "error")
             return None
-        base = layer.data[0] if layer.multiscale else layer.data
+        shown = layer.data
+        base = shown[0] if layer.multiscale else shown
         region, um_per_px = (y, x, height, width), canvas.um_per_px(layer)
         options = {"um_per_px": um_per_px, "region": region, "flips": self.flips.isChecked()}
         out = None
@@ -255,7 +256,7 @@ class PredictPanel(QWidget):
 
         task = Task(work)
         task.progressed.connect(lambda p: self._tile(live, p))
-        task.done.connect(lambda result: self._done(layer, live, result))
+        task.done.connect(lambda result: self._done(layer, shown, live, result))
         task.cancelled.connect(live.remove)
         task.failed.connect(lambda _: live.remove())
         self.notes.say("")
@@ -269,14 +270,16 @@ class PredictPanel(QWidget):
         if progress.payload is not None:
             live.show(*progress.payload)
 
-    def _done(self, image: Any, live: LivePrediction, result: Any) -> None:
+    def _done(self, image: Any, shown: Any, live: LivePrediction, result: Any) -> None:
+        if not canvas.still_shows(self.viewer, image, shown):
+            live.remove()  # another crop is open: what was found is not in it
+            return
         if not isinstance(result, Stored):
             self._predicted(image, live, *result)
             return
         live.remove()
         self._show_store(image, result)
-        if image in self.viewer.layers:
-            self.slide.words.say(f"The prediction is in {result.path}.", "good")
+        self.slide.words.say(f"The prediction is in {result.path}.", "good")
 
     def _predicted(self, image: Any, live: LivePrediction, prediction: Prediction, nuclei: Nuclei) -> None:
         if image not in self.viewer.layers:

@@ -164,7 +164,8 @@ class StoredPrediction(QObject):
             return None
         if self._task is not None:
             self._task.stop()
-        data, um_per_px = image.data[0] if image.multiscale else image.data, canvas.um_per_px(image)
+        pixels, um_per_px = image.data, canvas.um_per_px(image)
+        data = pixels[0] if image.multiscale else pixels
         whole = not any(image.metadata.get("monusac", {}).get("offset_px", (0, 0)))
         trusted = self.asking.trusts(folder)
         self.asking.hide()
@@ -179,11 +180,11 @@ class StoredPrediction(QObject):
 
         task = Task(work)
         self._task = task
-        task.done.connect(lambda found: self._show(task, image, folder, found))
+        task.done.connect(lambda found: self._show(task, image, pixels, folder, found))
         return self.progress.follow(task, f"Reading the prediction of {crop.name}…")
 
-    def _show(self, task: Task, image: Any, folder: Path, found: Any) -> None:
-        if self._task is not task or image not in self.viewer.layers:
+    def _show(self, task: Task, image: Any, pixels: Any, folder: Path, found: Any) -> None:
+        if self._task is not task or not canvas.still_shows(self.viewer, image, pixels):
             return
         self._task = None
         if isinstance(found, Path):
