@@ -304,3 +304,52 @@ def test_kill_minus_nine(tmp_path, stress):
     for seed in range(2):
         result = stress.one_round(tmp_path, seed, 40, (160, 160), 20)
         assert result["held"] >= result["finished"] > 0
+
+
+@pytest.fixture
+def small_disk():
+    """A function that bounds the size of files, as a full disk does: part of a record is written, then no more."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_no_empty_journals(crop, small_disk):
+    session = EditingSession.open(crop, SHAPE)
+    small_disk(100)
+    for _ in range(120):
+        with pytest.raises(SessionError, match="cannot be kept on disk"):
+            session.delete([1])
+    assert not list((crop.parent / ".monusac").iterdir())
+    small_disk(1 << 20)
+    session.delete([1])
+    session.close()
+
+
+def test_half_a_record_does_not_come_after_the_next_one(crop, small_disk):
+    session = EditingSession.open(crop, SHAPE)
+    session.delete([1])
+    size = journal_of(crop).stat().st_size
+    small_disk(size + 50)
+    for _ in range(3):
+        with pytest.raises(SessionError, match="cannot be kept on disk"):
+            session.delete([2])
+    assert journal_of(crop).stat().st_size == size
+    small_disk(1 << 20)
+    session.set_note("room again", [2])
+    leave(session)
+    with EditingSession.open(crop, SHAPE) as again:
+        assert [e.name for e in again.edits()] == ["delete", "note"]
+        assert again.same_as(session)
+
+
+def test_empty_journals_of_before_are_put_aside(crop):
+    place = crop.parent / ".monusac"
+    place.mkdir()
+    for k in ["", *(f".{i}" for i in range(2, 100))]:
+        journal_of(crop, k).touch()
+    with EditingSession.open(crop, SHAPE) as session:
+        assert session.restored is None
+        session.delete([1])
+        assert journal_of(crop).stat().st_size

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
+from napari_monusac.editing.checking import EditCheck
 from napari_monusac.editing.journal import Journal
 from napari_monusac.editing.records import Edit, Patch, Record, Saved, Step, changed_rows
 from napari_monusac.editing.rows import AMBIGUOUS_ID, NucleusRow, Plane
@@ -260,11 +261,18 @@ class EditHistory(SessionState):
             box = self.maps.refresh(box)
         return SessionChange(kind, edit.name, box, edit.ids, created)
 
-    def _replay(self, records: Iterable[Record]) -> dict[int, str]:
-        """Bring the state of a journal back; return {state: hash of the file that it was saved as}."""
-        saved = {}
+    def _replay(self, records: Iterable[Record], check: EditCheck | None = None) -> dict[int, Saved]:
+        """Bring the state of a journal back; return {state: how it was saved}.
+
+        Raises
+        ------
+        SessionError
+            A record is wrong: it and those after it are not carried out, and this session is good for nothing.
+        """
+        saved, check = {}, check or EditCheck(self)
         for record in records:
             if isinstance(record, Edit):
+                check.check(record)
                 self._write(record, undo=False, follow=False)
                 self._set_rows(record.after)
                 self._done.append(record)
@@ -277,10 +285,11 @@ class EditHistory(SessionState):
                     )
                 edit = there.pop()
                 back.append(edit)
+                check.step(edit, undo=record.kind == "undo")
                 self._write(edit, undo=record.kind == "undo", follow=False)
                 self._set_rows(edit.before if record.kind == "undo" else edit.after)
             elif isinstance(record, Saved):
-                saved[self.state] = record.sha256
+                saved[self.state] = record
             self._numbered = record.n
         self.maps.refresh_all()
         return saved

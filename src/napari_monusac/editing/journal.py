@@ -1,7 +1,7 @@
 """The journal of an editing session: an append-only file that holds every finished edit, whatever happens.
 
-A record is a line: checksum, blank, JSON. Each is written, flushed and fsynced before the edit shows on the screen. A
-last line that a crash tore is dropped; damage before it is an error. An operating-system lock tells a second window (or
+A record is a line: checksum, blank, JSON. Each is written and fsynced before the edit shows on the screen. A last line
+that a crash tore is dropped; damage before it, and a record that is whole but wrong, is an error. An operating-system lock tells a second window (or
 a colleague) that the journal is in use; it goes with the process, so a killed one leaves none behind.
 """
 
@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.locking import try_lock
-from napari_monusac.editing.records import Header, Record, decode, encode
+from napari_monusac.editing.records import FORMAT, Header, Record, TornLine, decode, encode
 
 
 def read_journal(path: str | Path) -> tuple[list[Record], int]:
@@ -34,7 +34,7 @@ def read_journal(path: str | Path) -> tuple[list[Record], int]:
     Raises
     ------
     SessionError
-        A line before the last one is damaged or missing, or the file cannot be read.
+        A line before the last one is damaged or missing, a record is wrong, or the file cannot be read.
     """
     try:
         content = Path(path).read_bytes()
@@ -46,10 +46,9 @@ def read_journal(path: str | Path) -> tuple[list[Record], int]:
     for number, line in enumerate(lines):
         try:
             record = decode(line)
-            if record.n != number:
-                raise ValueError(f"record {record.n} stands where record {number} should")
+            _check_place(record, number)
         except ValueError as error:
-            if number == len(lines) - 1:
+            if number == len(lines) - 1 and isinstance(error, TornLine):
                 break
             raise SessionError(
                 f"{path}: line {number + 1} of {len(lines)} of the journal is damaged ({error})",
@@ -58,6 +57,15 @@ def read_journal(path: str | Path) -> tuple[list[Record], int]:
         records.append(record)
         size += len(line)
     return records, size
+
+
+def _check_place(record: Record, number: int) -> None:
+    if record.n != number:
+        raise ValueError(f"record {record.n} stands where record {number} should")
+    if isinstance(record, Header) != (number == 0):
+        raise ValueError(f"a record of the kind {record.kind} stands at place {number}")
+    if isinstance(record, Header) and record.format > FORMAT:
+        raise ValueError(f"format {record.format} is that of a later version")
 
 
 class Journal:
@@ -69,10 +77,13 @@ class Journal:
         The file.
     count : int
         Number of records, the header included: the number of the next one.
+    dropped : bool
+        Whether the last line was left out although it was whole: its checksum is wrong.
     """
 
-    def __init__(self, path: Path, file: BinaryIO, count: int) -> None:
+    def __init__(self, path: Path, file: FileIO, count: int) -> None:
         self.path, self._file, self.count = path, file, count
+        self.dropped = False
 
     @classmethod
     def create(cls, path: Path, header: Header) -> Journal:
@@ -87,15 +98,22 @@ class Journal:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("xb")
+            file = path.open("xb", buffering=0)
         except FileExistsError:
             raise
         except OSError as error:
             raise _unwritable(path, error) from error
         try_lock(file)
         journal = cls(path, file, 0)
-        journal.append(header)
-        _sync_folder(path.parent)
+        try:
+            journal.append(header)
+            _sync_folder(path.parent)
+        except BaseException:
+            # an empty journal would take one of the names for good
+            journal.close()
+            with suppress(OSError):
+                path.unlink()
+            raise
         return journal
 
     @classmethod
@@ -108,7 +126,7 @@ class Journal:
             It cannot be opened for writing.
         """
         try:
-            file = path.open("r+b")
+            file = path.open("r+b", buffering=0)
         except OSError as error:
             raise _unwritable(path, error) from error
         if not try_lock(file):
@@ -133,6 +151,10 @@ class Journal:
         except SessionError:
             journal.close()
             raise
+        rest = journal._file.seek(0, os.SEEK_END) - size
+        if rest:
+            journal._file.seek(-1, os.SEEK_END)
+            journal.dropped = journal._file.read(1) == b"\n"
         journal._file.truncate(size)
         journal._file.seek(size)
         journal.count = len(records)
@@ -147,9 +169,11 @@ class Journal:
             The disk is full or gone; the journal is as it was.
         """
         where = self._file.tell()
+        rest = memoryview(encode(record))
         try:
-            self._file.write(encode(record))
-            self._file.flush()
+            # unbuffered: what a full disk refuses must not wait in memory and come after the next record
+            while rest:
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             with suppress(OSError):

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +18,7 @@ _LOCK_BYTE = 1 << 40
 if sys.platform == "win32":
     import msvcrt
 
-    def try_lock(file: BinaryIO) -> bool:
+    def try_lock(file: BinaryIO | FileIO) -> bool:
         """Lock an open file for this process; False where another holder has it."""
         where = file.tell()
         try:
@@ -32,7 +33,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def try_lock(file: BinaryIO) -> bool:
+    def try_lock(file: BinaryIO | FileIO) -> bool:
         """Lock an open file for this process; False where another holder has it."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

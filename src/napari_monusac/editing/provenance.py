@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.files import atomic_write_bytes
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.editing.rows import NucleusRow, Provenance
 
@@ -55,6 +55,10 @@ class ProvenanceFile(_Part):
     savings: tuple[Saving, ...] = ()
     nuclei: tuple[Entry, ...] = ()
 
+    def to_bytes(self) -> bytes:
+        """Return the file."""
+        return (self.model_dump_json(indent=1) + "\n").encode("utf-8")
+
 
 def sidecar_of(annotation: Path) -> Path:
     """Return where the sidecar of an annotation lies."""
@@ -77,28 +81,41 @@ def read_provenance(annotation: Path) -> ProvenanceFile | None:
     """
     path = sidecar_of(annotation)
     try:
-        return ProvenanceFile.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except OSError as error:
+        raise SessionError(
+            f"{path}: who drew what cannot be read ({error.strerror})", "mend or move this file away"
+        ) from error
+    return parse_provenance(content, path, missing=False)
+
+
+def parse_provenance(content: bytes, path: Path, *, missing: bool = True) -> ProvenanceFile | None:
+    """Read the bytes of a sidecar; None where there are none and it may be `missing`. `path` is for messages.
+
+    Raises
+    ------
+    SessionError
+        It is damaged.
+    """
+    if missing and not content:
+        return None
+    try:
+        return ProvenanceFile.model_validate_json(content)
+    except ValidationError as error:
         raise SessionError(
             f"{path}: who drew what cannot be read ({str(error).splitlines()[0]})", "mend or move this file away"
         ) from error
 
 
-def write_provenance(
+def make_provenance(
     annotation: Path,
     savings: Iterable[Saving],
     pairs: Iterable[tuple[Nucleus, NucleusRow]],
     kept: Iterable[Entry] = (),
-) -> Path:
-    """Write the sidecar of an annotation, whole or not at all; return its path. `kept` are entries of other nuclei.
-
-    Raises
-    ------
-    OSError
-        The disk refuses.
-    """
+) -> ProvenanceFile:
+    """Make the sidecar of an annotation. `kept` are entries of other nuclei."""
     entries = tuple(
         Entry(
             outline=outline_key(region.vertices),
@@ -109,9 +126,19 @@ def write_provenance(
         for region, row in pairs
         if row.author or row.note or row.provenance != "file" or row.class_provenance != "file"
     )
+    return ProvenanceFile(annotation=annotation.name, savings=tuple(savings), nuclei=(*kept, *entries))
+
+
+def write_provenance(annotation: Path, savings: Iterable[Saving], pairs: Iterable[tuple[Nucleus, NucleusRow]]) -> Path:
+    """Write the sidecar of an annotation, whole or not at all; return its path.
+
+    Raises
+    ------
+    OSError
+        The disk refuses.
+    """
     path = sidecar_of(annotation)
-    content = ProvenanceFile(annotation=annotation.name, savings=tuple(savings), nuclei=(*kept, *entries))
-    atomic_write_text(path, content.model_dump_json(indent=1) + "\n")
+    atomic_write_bytes(path, make_provenance(annotation, savings, pairs).to_bytes())
     return path
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.rows import NucleusRow, Plane
@@ -17,6 +17,10 @@ from napari_monusac.masks.change import Change
 from napari_monusac.masks.strokes import Box
 
 FORMAT = 1
+
+
+class TornLine(ValueError):
+    """A line is not as it was written: cut off, or with another checksum."""
 
 
 class _Record(BaseModel):
@@ -56,19 +60,23 @@ class Patch(_Record):
             The data is not what `pack` makes.
         """
         height, width = self.box[2] - self.box[0], self.box[3] - self.box[1]
-        try:
-            raw = zlib.decompress(base64.b64decode(self.data, validate=True))
-        except (ValueError, zlib.error) as error:
-            raise SessionError(f"an edit's pixels cannot be unpacked ({error})", "the journal is damaged") from error
+        if min(*self.box, height, width) < 0:
+            raise SessionError(f"an edit has the box {self.box}", "the journal is damaged")
         head = -(-height * width // 8)
+        try:
+            inflater = zlib.decompressobj()
+            # no more than such a box can hold: some bytes may unpack to gigabytes
+            raw = inflater.decompress(base64.b64decode(self.data, validate=True), head + 8 * height * width + 1)
+        except (ValueError, zlib.error, OverflowError) as error:
+            raise SessionError(f"an edit's pixels cannot be unpacked ({error})", "the journal is damaged") from error
         if len(raw) < head:
             raise SessionError(f"an edit of {height} x {width} px holds {len(raw)} bytes", "the journal is damaged")
         bits = np.unpackbits(np.frombuffer(raw[:head], np.uint8), count=height * width)
         mask = bits.astype(bool).reshape(height, width)
         count = int(np.count_nonzero(mask))
+        if len(raw) - head != 8 * count or not inflater.eof:
+            raise SessionError(f"an edit of {count} px holds {len(raw) - head} bytes", "the journal is damaged")
         labels = np.frombuffer(raw[head:], "<i4")
-        if labels.size != 2 * count:
-            raise SessionError(f"an edit of {count} px holds {labels.size} labels", "the journal is damaged")
         return mask, labels[:count].astype(np.int32), labels[count:].astype(np.int32)
 
 
@@ -80,6 +88,9 @@ class Header(_Record):
     format: int = FORMAT
     annotation: str = Field(description="Name of the annotation file")
     sha256: str = Field(description="Of the annotation file as it was opened; of nothing where there was none")
+    sidecar: str | None = Field(
+        default=None, description="The same of its sidecar; None: an earlier version wrote this"
+    )
     shape: tuple[int, int] = Field(description="Height and width of the image or the edited part of it, px")
     offset_px: tuple[int, int] | None = Field(default=None, description="(y, x) of a part's first pixel in the image")
     host: str = ""
@@ -114,11 +125,12 @@ class Step(_Record):
 
 
 class Saved(_Record):
-    """The state at this point was written to the annotation file (or was about to be)."""
+    """The state at this point was written to the annotation file and its sidecar (or was about to be)."""
 
     kind: Literal["saved"] = "saved"
     n: int
     sha256: str
+    sidecar: str | None = Field(default=None, description="SHA-256 of the sidecar; None: an earlier version wrote this")
     author: str = ""
     time: str = ""
 
@@ -138,15 +150,22 @@ def decode(line: bytes) -> Record:
 
     Raises
     ------
+    TornLine
+        The line is cut off, or its checksum is wrong.
     ValueError
-        The line is torn, damaged or no record.
+        It is as it was written, and no record.
     """
     if len(line) < 11 or not line.endswith(b"\n") or line[8:9] != b" ":
-        raise ValueError("the line is torn")
+        raise TornLine("the line is torn")
     body = line[9:-1]
-    if int(line[:8], 16) != zlib.crc32(body):
-        raise ValueError("the checksum is wrong")
-    return _RECORD.validate_json(body)
+    if line[:8] != b"%08x" % zlib.crc32(body):
+        raise TornLine("the checksum is wrong")
+    try:
+        return _RECORD.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
 def changed_rows(

@@ -10,8 +10,9 @@ from typing import Literal
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.frame import Frame, OtherRegion
 from napari_monusac.editing.journal import Journal
+from napari_monusac.editing.provenance import sidecar_of
 from napari_monusac.editing.records import Edit, Header, Record, Saved, Step
-from napari_monusac.editing.workplace import Workplace, content_of, sha256
+from napari_monusac.editing.workplace import Version, Workplace, content_of, sha256
 
 RestorePolicy = Literal["auto", "base", "discard"]
 
@@ -23,23 +24,39 @@ class Unsaved:
     journal: Journal
     records: list[Record]
     base: bytes
+    sidecar: bytes
 
-    def known_sha(self, disk: str) -> str:
-        """Return the hash that the file should have when saving: its own if this journal knows it, else the base's."""
-        return disk if disk in _known_hashes(self.records) else sha256(self.base)
+    def known_version(self, disk: Version) -> Version:
+        """Return what should be on disk when saving: what is there if this journal knows it, else the base."""
+        return disk if _is_known(self.records, disk) else Version(sha256(self.base), sha256(self.sidecar))
+
+    @property
+    def tells_sidecar(self) -> bool:
+        """Whether the journal says with which sidecar it began."""
+        header = self.records[0]
+        return isinstance(header, Header) and header.sidecar is not None
 
 
-def _known_hashes(records: Sequence[Record]) -> set[str]:
-    return {r.sha256 for r in records if isinstance(r, Header | Saved)}
+def version_of(record: Header | Saved, disk: Version) -> Version:
+    """Return what a record says was on disk; earlier versions do not tell the sidecar, which is then as it is."""
+    return Version(record.sha256, disk.sidecar if record.sidecar is None else record.sidecar)
 
 
-def _is_saved(records: Sequence[Record], disk: str) -> bool:
-    """Whether the state at the end of a journal is that of the file, without carrying the edits out."""
+def _is_known(records: Sequence[Record], disk: Version) -> bool:
+    """Whether both files are as this session left them; a process that is killed while saving leaves one of each."""
+    known = [version_of(r, disk) for r in records if isinstance(r, Header | Saved)]
+    return any(v.annotation == disk.annotation for v in known) and any(v.sidecar == disk.sidecar for v in known)
+
+
+def _is_saved(records: Sequence[Record], disk: Version) -> bool:
+    """Whether the state at the end of a journal is that of the files, without carrying the edits out."""
     done: list[int] = []
     undone: list[int] = []
-    saved = {0: records[0].sha256} if records and isinstance(records[0], Header) else {}
+    saved: dict[int, Version] = {}
     for record in records:
-        if isinstance(record, Edit):
+        if isinstance(record, Header):
+            saved[0] = version_of(record, disk)
+        elif isinstance(record, Edit):
             done.append(record.n)
             undone.clear()
         elif isinstance(record, Step):
@@ -47,12 +64,12 @@ def _is_saved(records: Sequence[Record], disk: str) -> bool:
             if there:
                 back.append(there.pop())
         elif isinstance(record, Saved):
-            saved[done[-1] if done else 0] = record.sha256
+            saved[done[-1] if done else 0] = version_of(record, disk)
     return saved.get(done[-1] if done else 0) == disk
 
 
 def find_unsaved(
-    place: Workplace, disk: str, restore: RestorePolicy, frame: Frame
+    place: Workplace, disk: Version, restore: RestorePolicy, frame: Frame
 ) -> tuple[Unsaved | None, tuple[Path, ...], tuple[Path, ...]]:
     """Look through the journals of an annotation; those without unsaved edits are put aside.
 
@@ -60,8 +77,8 @@ def find_unsaved(
     ----------
     place : Workplace
         Where they lie.
-    disk : str
-        SHA-256 of the annotation file as it is now.
+    disk : Version
+        The annotation and its sidecar as they are now.
     restore : {"auto", "base", "discard"}
         As in `EditingSession.open`.
     frame : Frame
@@ -95,14 +112,14 @@ def find_unsaved(
     return found, tuple(waiting), tuple(in_use)
 
 
-def _opened(place: Workplace, path: Path, disk: str, restore: RestorePolicy, frame: Frame) -> Unsaved | None:
+def _opened(place: Workplace, path: Path, disk: Version, restore: RestorePolicy, frame: Frame) -> Unsaved | None:
     resumed = Journal.resume(path)
     if resumed is None:
         return None
     journal, records = resumed
-    if not records or _is_saved(records, disk):
+    if not any(isinstance(r, Edit) for r in records) or _is_saved(records, disk):
         journal.close()
-        place.put_aside(path, with_base=False)
+        place.put_aside(path, with_base=not records)
         return None
     try:
         return _fitting(place, journal, records, disk, restore, frame)
@@ -112,7 +129,7 @@ def _opened(place: Workplace, path: Path, disk: str, restore: RestorePolicy, fra
 
 
 def _fitting(
-    place: Workplace, journal: Journal, records: list[Record], disk: str, restore: RestorePolicy, frame: Frame
+    place: Workplace, journal: Journal, records: list[Record], disk: Version, restore: RestorePolicy, frame: Frame
 ) -> Unsaved:
     header = records[0]
     if not isinstance(header, Header):
@@ -125,7 +142,7 @@ def _fitting(
             "open the right image or region, or discard these edits",
             made,
         )
-    if disk not in _known_hashes(records) and restore == "auto":
+    if not _is_known(records, disk) and restore == "auto":
         edits = sum(isinstance(r, Edit) for r in records)
         raise SessionError(
             f"{place.annotation}: was changed by somebody else while {edits} edits wait in the journal",
@@ -137,4 +154,10 @@ def _fitting(
             f"{place.base_of(journal.path)}: is not the annotation that the journal starts from",
             "put the earlier version there, or discard these edits",
         )
-    return Unsaved(journal, records, base)
+    sidecar = content_of(sidecar_of(place.annotation if header.sidecar is None else place.base_of(journal.path)))
+    if header.sidecar not in (None, sha256(sidecar)):
+        raise SessionError(
+            f"{sidecar_of(place.base_of(journal.path))}: are not the notes that the journal starts from",
+            "put the earlier version there, or discard these edits",
+        )
+    return Unsaved(journal, records, base, sidecar)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from napari_monusac.core.errors import AnnotationError, SessionError
-from napari_monusac.core.files import atomic_write_bytes
+from napari_monusac.core.files import atomic_write, atomic_write_bytes
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.accept import Accepting
 from napari_monusac.editing.building import Built, build_annotation
@@ -20,17 +20,19 @@ from napari_monusac.editing.provenance import (
     Entry,
     ProvenanceFile,
     Saving,
+    make_provenance,
     outline_key,
+    parse_provenance,
     read_provenance,
-    write_provenance,
+    sidecar_of,
 )
 from napari_monusac.editing.records import Saved
-from napari_monusac.editing.workplace import Workplace, content_of, sha256
+from napari_monusac.editing.workplace import Version, Workplace, sha256
 from napari_monusac.io.annotations.files import write_annotation
 
 
 class SaveConflict(SessionError):
-    """The file on disk is no longer the one that was opened: somebody else saved it.
+    """The file on disk, or its sidecar, is no longer the one that was opened: somebody else saved it.
 
     Attributes
     ----------
@@ -40,15 +42,18 @@ class SaveConflict(SessionError):
         A free name beside it for this session's version.
     other_author, other_time : str
         Who saved it and when, where the sidecar says so.
+    notes_only : bool
+        Whether the outlines are those that were opened, and only notes (or who drew what) were changed.
     """
 
-    def __init__(self, path: Path, suggested: Path, other: Saving | None) -> None:
-        self.path, self.suggested = path, suggested
+    def __init__(self, path: Path, suggested: Path, other: Saving | None, *, notes_only: bool = False) -> None:
+        self.path, self.suggested, self.notes_only = path, suggested, notes_only
         self.other_author, self.other_time = (other.author, other.time) if other else ("", "")
         who = f" by {self.other_author}" if self.other_author else ""
         when = f" at {self.other_time}" if self.other_time else ""
         super().__init__(
-            f"{path}: was changed{who}{when} since it was opened, nothing is overwritten",
+            f"{path}: {'its notes were' if notes_only else 'was'} changed{who}{when} since it was opened, nothing is "
+            "overwritten",
             f"save yours as {suggested.name} and compare, or overwrite (the other version is then kept in the history)",
         )
 
@@ -83,13 +88,14 @@ class SavingSession(Accepting):
     path: Path | None = None
     _place: Workplace | None = None
     _base: bytes = b""
-    _disk_sha: str = ""
-    _saved: dict[int, str]
+    _sidecar: bytes = b""
+    _disk: Version = Version("", "")
+    _saved: dict[int, Version]
 
     @property
     def unsaved(self) -> bool:
-        """Whether there are edits that the file does not have."""
-        return self._saved.get(self.state) != self._disk_sha
+        """Whether there are edits (notes too) that the files do not have."""
+        return self._saved.get(self.state) != self._disk
 
     def annotation(self) -> Annotation:
         """Return the present state as an annotation: untouched regions are those of the file, to the letter."""
@@ -98,14 +104,16 @@ class SavingSession(Accepting):
     def save(
         self, path: str | Path | None = None, *, on_conflict: Literal["raise", "overwrite"] = "raise"
     ) -> SaveReport:
-        """Write the annotation and its sidecar; the version before goes to the history.
+        """Write the annotation and its sidecar, which are one saving; the version before goes to the history.
+
+        A process that is killed between the two leaves the journal: the edits come back when the file is opened again.
 
         Parameters
         ----------
         path : str or Path, optional
             Another file (a copy: the session stays with its own). By default the file that was opened.
         on_conflict : {"raise", "overwrite"}
-            What to do when the file is no longer the one that was opened.
+            What to do when the file or its sidecar is no longer the one that was opened.
 
         Raises
         ------
@@ -125,18 +133,25 @@ class SavingSession(Accepting):
             return self._save(target, place, own, on_conflict)
 
     def _save(self, target: Path, place: Workplace, own: bool, on_conflict: str) -> SaveReport:
-        present = content_of(target)
-        if own and on_conflict == "raise" and sha256(present) != self._disk_sha:
-            raise self._conflict(target)
+        disk = Version.of(target)
+        if own and on_conflict == "raise" and disk != self._disk:
+            raise self._conflict(target, disk)
         built = build_annotation(self, layered=_layered(target))
         content = self._content(built, target, place)
+        time, new = now(), sha256(content)
+        notes = self._provenance(target, built, Saving(author=self.author, time=time, sha256=new))
+        saved = Version(new, sha256(notes))
         if own and self._journal is not None:
-            self._record(Saved(n=self._numbered + 1, sha256=sha256(content), author=self.author, time=now()))
-        backup = place.back_up(target) if present != content else None
-        self._put(target, content)
-        self._write_sidecar(target, built, sha256(content))
+            record = Saved(
+                n=self._numbered + 1, sha256=new, sidecar=saved.sidecar, author=self.author, time=time
+            )  # fmt: skip
+            self._record(record)
+        backup = place.back_up(target) if disk.annotation != new else None
+        if backup is not None or not own or disk != self._disk or self._loses_notes(target, notes):
+            place.back_up(sidecar_of(target))
+        self._put(target, content, notes, own)
         if own:
-            self._disk_sha = self._saved[self.state] = sha256(content)
+            self._disk = self._saved[self.state] = saved
             self.tell(SessionChange("saved", target.name))
         regions, redrawn = len(built.annotation.regions), len(built.redrawn)
         return SaveReport(
@@ -166,24 +181,38 @@ class SavingSession(Accepting):
         finally:
             draft.unlink(missing_ok=True)
 
-    def _put(self, target: Path, content: bytes) -> None:
-        try:
-            atomic_write_bytes(target, content)
-        except OSError as error:
-            raise AnnotationError(
-                target, f"cannot be written ({error.strerror})", "save it in a folder you may write to"
-            ) from error
+    def _put(self, target: Path, content: bytes, notes: bytes, own: bool) -> None:
+        """Replace both files; a full disk refuses before either is touched."""
+        with ExitStack() as stack:
+            try:
+                draft = stack.enter_context(atomic_write(sidecar_of(target)))
+                draft.write_bytes(notes)
+                atomic_write_bytes(target, content)
+            except OSError as error:
+                raise AnnotationError(
+                    target, f"cannot be written ({error.strerror})", "save it in a folder you may write to"
+                ) from error
+            if own:  # the sidecar may still fail: then the next saving knows what is there
+                self._disk = replace(self._disk, annotation=sha256(content))
+            try:
+                stack.close()
+            except OSError as error:
+                raise SessionError(
+                    f"{target}: was saved, but notes and who drew what could not be written ({error.strerror})",
+                    "save once more",
+                ) from error
 
-    def _write_sidecar(self, target: Path, built: Built, digest: str) -> None:
+    def _provenance(self, target: Path, built: Built, saving: Saving) -> bytes:
+        """Return the bytes of the sidecar."""
         known = read_provenance(target)
-        savings = (*(known.savings if known else ()), Saving(author=self.author, time=now(), sha256=digest))
         pairs = ((region, row) for region, row in built.pairs if row is not None)
-        try:
-            write_provenance(target, savings, pairs, kept=self._known_outside(known))
-        except OSError as error:
-            raise SessionError(
-                f"{target}: was saved, but who drew what could not be written ({error.strerror})", "save once more"
-            ) from error
+        savings = (*(known.savings if known else ()), saving)
+        return make_provenance(target, savings, pairs, kept=self._known_outside(known)).to_bytes()
+
+    def _loses_notes(self, target: Path, notes: bytes) -> bool:
+        """Whether the sidecar that is there says of some nucleus what the new one does not."""
+        known, new = read_provenance(target), parse_provenance(notes, target)
+        return known is not None and new is not None and not set(known.nuclei) <= set(new.nuclei)
 
     def _known_outside(self, known: ProvenanceFile | None) -> tuple[Entry, ...]:
         """Return what the sidecar knows about nuclei outside the edited part."""
@@ -192,17 +221,16 @@ class SavingSession(Accepting):
         keys = {outline_key(self.source.regions[i].vertices) for i in self.outside}
         return tuple(entry for entry in known.nuclei if entry.outline in keys)
 
-    def _conflict(self, target: Path) -> SaveConflict:
+    def _conflict(self, target: Path, disk: Version) -> SaveConflict:
         known = read_provenance(target)
-        digest = sha256(content_of(target))
-        other = next((s for s in reversed(known.savings if known else ()) if s.sha256 == digest), None)
+        other = next((s for s in reversed(known.savings if known else ()) if s.sha256 == disk.annotation), None)
         name = "".join(c if c.isalnum() else "-" for c in self.author).strip("-") or "mine"
         suggested = target.with_name(f"{target.stem}.{name}{target.suffix}")
         number = 2
         while suggested.exists():
             suggested = target.with_name(f"{target.stem}.{name}-{number}{target.suffix}")
             number += 1
-        return SaveConflict(target, suggested, other)
+        return SaveConflict(target, suggested, other, notes_only=disk.annotation == self._disk.annotation)
 
 
 def _layered(path: Path) -> bool:

@@ -10,14 +10,15 @@ from typing import Self
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
+from napari_monusac.editing.checking import EditCheck
 from napari_monusac.editing.frame import Frame
 from napari_monusac.editing.history import now
 from napari_monusac.editing.journal import Journal
-from napari_monusac.editing.provenance import read_provenance, with_provenance
+from napari_monusac.editing.provenance import parse_provenance, sidecar_of, with_provenance
 from napari_monusac.editing.records import Edit, Header, Record
-from napari_monusac.editing.restoring import RestorePolicy, Unsaved, find_unsaved
+from napari_monusac.editing.restoring import RestorePolicy, Unsaved, find_unsaved, version_of
 from napari_monusac.editing.saving import SavingSession
-from napari_monusac.editing.workplace import Workplace, content_of, sha256
+from napari_monusac.editing.workplace import Version, Workplace, content_of, sha256
 from napari_monusac.io.annotations.files import read_annotation
 
 
@@ -31,11 +32,14 @@ class Restored:
         Number of edits that came back.
     author, time : str
         Who made the last one, and when.
+    dropped : bool
+        Whether a last record was left out because it is damaged.
     """
 
     edits: int
     author: str
     time: str
+    dropped: bool = False
 
 
 class EditingSession(SavingSession):
@@ -64,7 +68,7 @@ class EditingSession(SavingSession):
         offset_px: tuple[int, int] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(annotation, shape, author=author, boundary_width=boundary_width, offset_px=offset_px)
-        self._saved = {0: ""}
+        self._saved = {0: self._disk}
 
     @classmethod
     def open(
@@ -113,33 +117,39 @@ class EditingSession(SavingSession):
         """
         path = Path(path)
         place = Workplace(path, None if work is None else Path(work))
-        content = content_of(path)
-        found, waiting, in_use = find_unsaved(place, sha256(content), restore, Frame.of(shape, offset_px))
+        content, sidecar = content_of(path), content_of(sidecar_of(path))
+        disk = Version(sha256(content), sha256(sidecar))
+        found, waiting, in_use = find_unsaved(place, disk, restore, Frame.of(shape, offset_px))
         base = content if found is None else found.base
         annotation = _read(path, place, content, found)
         if annotation.um_per_px is None and um_per_px is not None:
             annotation = replace(annotation, um_per_px=um_per_px)
         session = cls(annotation, shape, author=author, boundary_width=boundary_width, offset_px=offset_px)
         session.path, session._place, session._base = path, place, base
-        session._disk_sha = sha256(content) if found is None else found.known_sha(sha256(content))
-        session._saved = {0: sha256(base)}
-        known = read_provenance(path)
+        session._sidecar = sidecar if found is None else found.sidecar
+        session._disk = disk if found is None else found.known_version(disk)
+        session._saved = {0: Version(sha256(base), sha256(session._sidecar))}
+        known = parse_provenance(session._sidecar, sidecar_of(path))
         if known is not None:
             session._set_rows(with_provenance(session.rows, annotation, known))
         if found is not None:
-            session._resume(found)
+            session._resume(found, disk)
         session.waiting, session.in_use = waiting, in_use
         return session
 
-    def _resume(self, found: Unsaved) -> None:
+    def _resume(self, found: Unsaved, disk: Version) -> None:
         self._journal = found.journal
         try:
-            self._saved |= self._replay(found.records)
-        except SessionError:
+            saved = self._replay(found.records, EditCheck(self, whole_rows=found.tells_sidecar))
+        except SessionError as error:
+            self._journal = None
             found.journal.close()
-            raise
+            raise SessionError(f"{found.journal.path}: {error.problem}", error.mend) from error
+        self._saved |= {state: version_of(record, disk) for state, record in saved.items()}
         last = self._done[-1] if self._done else None
-        self.restored = Restored(len(self._done), last.author if last else "", last.time if last else "")
+        self.restored = Restored(
+            len(self._done), last.author if last else "", last.time if last else "", found.journal.dropped
+        )
 
     def _record(self, record: Record) -> None:
         """Start the journal with the first edit: looking at a crop writes nothing."""
@@ -151,7 +161,7 @@ class EditingSession(SavingSession):
 
     def _start_journal(self, place: Workplace) -> None:
         header = Header(
-            annotation=place.annotation.name, sha256=sha256(self._base), shape=self.shape,
+            annotation=place.annotation.name, sha256=sha256(self._base), sidecar=sha256(self._sidecar), shape=self.shape,
             offset_px=self.frame.offset_px if self.frame.region else None,
             host=platform.node(), author=self.author, time=now(),
         )  # fmt: skip
@@ -162,7 +172,7 @@ class EditingSession(SavingSession):
             except FileExistsError:
                 continue  # another window was faster: take the next name
         try:
-            place.keep_base(journal.path, self._base)
+            place.keep_base(journal.path, self._base, self._sidecar)
         except SessionError:
             journal.close()
             journal.path.unlink(missing_ok=True)

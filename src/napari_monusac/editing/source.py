@@ -69,6 +69,15 @@ class SourceOutlines:
             known = self._stamps[region] = polygon_stamp(self.annotation.regions[region].vertices, self.shape)
         return known
 
+    def covers(self, label: int, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
+        """Whether all these pixels lie in the outline of the region that became nucleus `label`."""
+        if label not in self._ids:
+            return False
+        out = np.zeros(self.shape, bool)
+        stamp = self.stamp(self._regions[self._ids.index(label)])
+        out[window(stamp.box)] = stamp.mask
+        return bool(out[rows, columns].all())
+
     def ambiguous_map(self) -> NDArray[np.int32]:
         """Draw the Ambiguous regions by id, a later one over an earlier one, int32 (y, x)."""
         out = np.zeros(self.shape, np.int32)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
@@ -89,6 +90,10 @@ class SessionState:
             return self._rows[label]
         except KeyError:
             raise SessionError(f"there is no nucleus {label}", "choose one on the canvas") from None
+
+    def covers(self, label: int, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
+        """Whether all these pixels lie in the outline that the file has of a nucleus."""
+        return self._outlines.covers(label, rows, columns)
 
     def features(self, plane: Plane = "nuclei") -> pd.DataFrame:
         """Return the rows of a plane as napari wants the features of a Labels layer.

@@ -6,15 +6,12 @@ import hashlib
 import os
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import atomic_write, atomic_write_bytes, replace_file
-
-if TYPE_CHECKING:
-    pass
-
+from napari_monusac.editing.provenance import sidecar_of
 
 #: Hidden, so that no one takes what lies in it for data (`open_collection` leaves hidden folders out).
 FOLDER_NAME = ".monusac"
@@ -39,6 +36,31 @@ def content_of(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise SessionError(f"{path}: cannot be read ({error.strerror})", "check the file") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What is on disk of one annotation, by SHA-256: both files together are what was saved.
+
+    Attributes
+    ----------
+    annotation, sidecar : str
+        Of the annotation file, and of its sidecar (notes, who drew what); of nothing where there is none.
+    """
+
+    annotation: str
+    sidecar: str
+
+    @classmethod
+    def of(cls, annotation: Path) -> Version:
+        """Look at the files.
+
+        Raises
+        ------
+        SessionError
+            One cannot be read.
+        """
+        return cls(sha256(content_of(annotation)), sha256(content_of(sidecar_of(annotation))))
 
 
 class Workplace:
@@ -87,8 +109,8 @@ class Workplace:
         """Return where the annotation that a journal starts from is copied to."""
         return journal.with_name(f"{journal.name}.base{self.annotation.suffix}")
 
-    def keep_base(self, journal: Path, content: bytes) -> None:
-        """Copy the annotation that a journal starts from.
+    def keep_base(self, journal: Path, content: bytes, sidecar: bytes) -> None:
+        """Copy the annotation that a journal starts from, and its sidecar.
 
         Raises
         ------
@@ -98,6 +120,8 @@ class Workplace:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             atomic_write_bytes(self.base_of(journal), content)
+            if sidecar:
+                atomic_write_bytes(sidecar_of(self.base_of(journal)), sidecar)
         except OSError as error:
             raise SessionError(
                 f"{self.folder}: edits cannot be kept on disk ({error.strerror})", "choose a work folder"
@@ -105,18 +129,24 @@ class Workplace:
 
     def put_aside(self, journal: Path, *, with_base: bool) -> None:
         """Move a journal to the history; its base goes with it where that is needed to read it, else it is removed."""
-        with suppress(OSError):
+        target = self._numbered(journal.name)
+        try:
             self.history.mkdir(parents=True, exist_ok=True)
-            target = self._numbered(journal.name)
-            base = self.base_of(journal)
             replace_file(journal, target)
-            if with_base:
-                replace_file(base, self.base_of(target))
-            else:
-                base.unlink(missing_ok=True)
+        except OSError:
+            return  # it stays where it is: the next opening tries again
+        base, kept = self.base_of(journal), self.base_of(target)
+        for file, place in ((base, kept), (sidecar_of(base), sidecar_of(kept))):
+            with suppress(OSError):
+                if with_base:
+                    replace_file(file, place)
+                else:
+                    file.unlink(missing_ok=True)
 
     def back_up(self, path: Path) -> Path | None:
         """Copy a file that is about to be replaced to the history; return the copy, or None where there is no file.
+
+        The sidecar of an annotation gets a number of its own.
 
         Raises
         ------

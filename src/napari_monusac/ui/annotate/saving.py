@@ -170,7 +170,8 @@ class Saving(QObject):
             ("Take mine, keep theirs in the history", lambda: self.save(then, overwrite=True)),
             ("Not now", lambda: None),
         )
-        text = f"{error.path.name} was saved{who}{when} since you opened it. Nothing was overwritten."
+        what = f"The notes of {error.path.name} were changed" if error.notes_only else f"{error.path.name} was saved"
+        text = f"{what}{who}{when} since you opened it. Nothing was overwritten."
         self.controller.asked.emit(Question(text, answers))
 
     def _save_beside(self, path: Path) -> None:

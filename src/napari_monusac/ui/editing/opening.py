@@ -140,7 +140,10 @@ def how_it_opened(place: Place, session: EditingSession) -> tuple[str, str]:
     if session.restored is not None:
         number, who = session.restored.edits, session.restored.author
         edits = f"{number} edits that were not saved" if number != 1 else "One edit that was not saved"
-        return f"{edits} came back{f', the last by {who}' if who else ''}. Ctrl+Z takes them back one by one.", "good"
+        came = f"{edits} came back{f', the last by {who}' if who else ''}. Ctrl+Z takes them back one by one."
+        if session.restored.dropped:
+            return f"{came} The journal's last record was damaged and is left out.", "warning"
+        return came, "good"
     if place.copied:
         return f"This folder cannot be written: corrections are kept in {place.path.parent}.", "hint"
     return "", "hint"
