@@ -31,12 +31,12 @@ def in_255ths(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
     codes: NDArray[np.uint8] = np.rint(maps * np.float32(255)).astype(np.uint8)
     for head in HEADS:
         winner, coded = maps[head].argmax(0), codes[head]
-        lost = np.nonzero(coded.argmax(0) != winner)
-        top = winner[lost]
-        full = coded[top, *lost] == 255  # no room above: probabilities that do not sum to 1
-        coded[top, *lost] += ~full
+        y, x = np.nonzero(coded.argmax(0) != winner)
+        top = winner[y, x]
+        full = coded[top, y, x] == 255  # no room above: probabilities that do not sum to 1
+        coded[top, y, x] += ~full
         for k in range(len(coded)):
-            coded[k, *lost] -= full & (top != k) & (coded[k, *lost] == 255)
+            coded[k, y, x] -= full & (top != k) & (coded[k, y, x] == 255)
     return codes
 
 

@@ -181,8 +181,8 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
     except (MonusacError, RuntimeError) as error:
         problems.append(str(error).splitlines()[0])
     memory, gpu = memory_in_use(t.progress.device)
-    said = {t.scale.sentence(), *(f"crop {n} is left out: {reason}" for n, reason in t.store.failures.items())}
-    notes = [t.scale.sentence(), *(w for w in t.take_warnings() if w not in said)]
+    told_already = {t.scale.sentence(), *(f"crop {n} is left out: {reason}" for n, reason in t.store.failures.items())}
+    notes = [t.scale.sentence(), *(w for w in t.take_warnings() if w not in told_already)]
     if size > t.store.budget_bytes:
         budget = t.store.budget_bytes / 2**20
         notes.append(f"the crops do not all fit into {budget:.0f} MiB of memory: some are read again and again")
