@@ -30,6 +30,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("content", [
     b"crop,patient\nx,P1\ny,P2\n", b"\xef\xbb\xbfCrop;Patient\r\nx;P1\r\ny;P2\r\n", b"patient\tfile\nP1\tx\nP2\ty\n\n",
     "image,Patient_ID,note\nx, P1 ,ä\ny,P2,\n".encode("utf-16"), b'"crop","patient"\n"x","P1"\n"y","P2"\n',
+    b"sep=;\r\ncrop;patient\r\nx;P1\r\ny;P2\r\n", b"\n,\ncrop,patient\n\nx,P1\ny,P2\n",
 ])  # fmt: skip
 def test_tables_as_programs_write_them(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "p.csv").write_bytes(content)
@@ -38,6 +39,7 @@ def test_tables_as_programs_write_them(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize(("content", "said"), [
     (b"", "columns none"), (b"crop,who\nx,P1\n", "columns crop, who"), (b"crop,patient\nx,\n", "line 2 lacks its patient"),
+    (b"crop,patient\nx,P1\ny,NaN\n", "line 3 lacks its patient"), (b"\nsep=,\ncrop,patient\nx,#N/A\n", "line 4 lacks"),
     (b"crop,patient\n,P1\n", "line 2 lacks its crop"), (b"crop,patient\n", "names no crop"),
     (b"crop,patient\nx,P1\nx,P2\n", "line 3 gives x to P2, an earlier one to P1"),
 ])  # fmt: skip
@@ -55,9 +57,10 @@ def test_the_list_in_the_folder_is_found_and_a_given_one_goes_before_it(folder: 
     (folder / "patients.csv").write_text("crop,patient\none/a,Meier\none\\b.png,Meier\ntwo/a.png,MEIER\nC,Huber\n")
     collection = open_collection(folder)
     assert {c.name: (c.patient, c.patient_source) for c in collection} == {
-        "one/a": ("Meier", "given"), "b": ("Meier", "given"), "two/a": ("MEIER", "given"), "c": ("Huber", "given"),
+        "one/a": ("Meier", "given"), "b": ("Meier", "given"), "two/a": ("Meier", "given"), "c": ("Huber", "given"),
     }  # fmt: skip
-    assert str(collection.grouping) == "4 crops of 3 patients, taken from patients.csv"
+    assert str(collection.grouping) == "4 crops of 2 patients, taken from patients.csv"
+    assert collection.grouping.notes == ("patients.csv: MEIER is taken as Meier",)
     (tmp_path / "other.csv").write_text("crop,patient\nb,X\nzz,Y\n")
     other = open_collection(folder, patients=tmp_path / "other.csv")
     assert other.crop("b").patient == "X"
@@ -66,6 +69,14 @@ def test_the_list_in_the_folder_is_found_and_a_given_one_goes_before_it(folder: 
         "other.csv: 1 row names no crop of this folder (zz)",
         "other.csv: 3 crops are not in it, their patients are found as without a list (one/a, two/a, c)",
     )
+
+
+def test_paths_of_another_machine_are_known_by_their_end(folder: Path, tmp_path: Path) -> None:
+    rows = (f"{folder}/one/a.png", "C:\\Users\\me\\Daten\\one\\b.tif", "D:\\Daten\\TWO\\a.png", "/elsewhere/c.png")
+    (tmp_path / "p.csv").write_text("crop,patient\n" + "".join(f"{r},p{k}\n" for k, r in enumerate(rows)))
+    collection = open_collection(folder, patients=tmp_path / "p.csv")
+    assert {c.name: c.patient for c in collection} == {"one/a": "p0", "b": "one", "two/a": "p2", "c": "two"}
+    assert "2 rows name no crop of this folder (C:" in collection.grouping.notes[0]
 
 
 def test_what_a_list_may_not_say(folder: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,10 @@ _SOURCE_COLUMN = "taken from"
 _HEADER = ("crop", "patient", _SOURCE_COLUMN)
 _CROP_COLUMNS = ("crop", "image", "file", "filename", "file name", "name", "slide")
 _PATIENT_COLUMNS = ("patient", "patient_id", "patient id", "patientid", "case", "case_id", "case id", "subject")
+_SEPARATOR = re.compile(r'"?sep=."?', re.IGNORECASE)
 _MEND = "give a table with the columns crop and patient, a row a crop"
+#: What tables have where nothing stands: such crops are not all of one patient.
+_NOBODY = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "-", "--", "?", "unknown"))
 _LARGEST = 64 * 2**20
 
 
@@ -76,7 +80,7 @@ def read_list(path: str | Path) -> dict[str, Listed]:
         The file cannot be read, lacks a column, leaves a patient empty, or gives a crop to two patients.
     """
     path = Path(path)
-    text = _text(path)
+    text, before = _below_blank_lines(_text(path))
     try:
         rows = list(csv.reader(io.StringIO(text), delimiter=_delimiter(text)))
     except csv.Error as error:
@@ -89,7 +93,7 @@ def read_list(path: str | Path) -> dict[str, Listed]:
         raise CollectionError(path, f"has the columns {', '.join(header) or 'none'}", _MEND)
     at_source = header.index(_SOURCE_COLUMN) if _SOURCE_COLUMN in header else len(header)
     found: dict[str, Listed] = {}
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in enumerate(rows[1:], start=before + 2):
         if any(cell.strip() for cell in row):
             crop, patient, source = (_plain(row[k]) if k < len(row) else "" for k in (at_crop, at_patient, at_source))
             _take(found, crop, Listed(patient, next((s for s in SOURCES if s == source), "given")), path, number)
@@ -100,7 +104,7 @@ def read_list(path: str | Path) -> dict[str, Listed]:
 
 def _take(found: dict[str, Listed], crop: str, listed: Listed, path: Path, number: int) -> None:
     """Add a row."""
-    if not crop or not listed.patient:
+    if not crop or listed.patient.casefold() in _NOBODY:
         raise CollectionError(path, f"line {number} lacks its {'patient' if crop else 'crop'}", _MEND)
     earlier = found.setdefault(crop, listed).patient
     if earlier != listed.patient:
@@ -182,6 +186,8 @@ def with_given(
 ) -> tuple[list[Crop], list[str]]:
     """Give crops the patients of a list; crops that are not in it keep theirs.
 
+    Patients that differ by case or blanks alone are one.
+
     Parameters
     ----------
     crops : sequence of Crop
@@ -195,7 +201,7 @@ def with_given(
     Returns
     -------
     list of Crop, list of str
-        The crops, and what the user should know: rows without a crop, crops without a row.
+        The crops, and what the user should know: rows without a crop, crops without a row, patients in two spellings.
 
     Raises
     ------
@@ -210,7 +216,7 @@ def with_given(
     unknown = []
     for row, patient in given.items():
         name = _plain(row.replace("\\", "/")).removeprefix("./")
-        found = names.get(name) or names.get(name.casefold(), set())
+        found = names.get(name) or names.get(name.casefold()) or _ends_with_path(name, crops, root)
         exact = {k for k in found if crops[k].name == name}
         found = exact or found
         if len(found) > 1:
@@ -233,10 +239,14 @@ def with_given(
             f"name crops as here: {crops[0].name if crops else 'there is none'}",
         )  # fmt: skip
     notes = _notes(path, unknown, [c.name for k, c in enumerate(crops) if k not in patients])
-    spelled = {p.patient.casefold(): p.patient for p in patients.values()}
+    spelled: dict[str, str] = {}
+    for listed in patients.values():
+        first = spelled.setdefault(_spelling(listed.patient), listed.patient)
+        if first != listed.patient and (note := f"{path.name}: {listed.patient} is taken as {first}") not in notes:
+            notes.append(note)
     told = [
-        replace(c, patient=patients[k].patient, patient_source=patients[k].source) if k in patients
-        else replace(c, patient=spelled.get(c.patient.casefold(), c.patient))
+        replace(c, patient=spelled[_spelling(patients[k].patient)], patient_source=patients[k].source) if k in patients
+        else replace(c, patient=spelled.get(_spelling(c.patient), c.patient))
         for k, c in enumerate(crops)
     ]  # fmt: skip
     return told, notes
@@ -254,6 +264,20 @@ def _names_of(crop: Crop, root: Path) -> set[str]:
     return plain | {name.casefold() for name in plain}
 
 
+def _ends_with_path(row: str, crops: Sequence[Crop], root: Path) -> set[int]:
+    """Crops whose whole path below `root` a longer path (of another machine, say) ends with."""
+    if "/" not in row:
+        return set()
+    row = row.casefold()
+    found = set()
+    for k, crop in enumerate(crops):
+        images = (i.relative_to(root) for i in (crop.image, *crop.others) if i.is_relative_to(root))
+        ends = {_plain(f"/{p.as_posix()}").casefold() for image in images for p in (image, image.with_suffix(""))}
+        if row.endswith(tuple(ends)):
+            found.add(k)
+    return found
+
+
 def _notes(path: Path, unknown: Sequence[str], unlisted: Sequence[str]) -> list[str]:
     found = []
     for names, one, many in (
@@ -265,6 +289,10 @@ def _notes(path: Path, unknown: Sequence[str], unlisted: Sequence[str]) -> list[
             shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
             found.append(f"{path.name}: {len(names)} {one if len(names) == 1 else many} ({shown})")
     return found
+
+
+def _spelling(patient: str) -> str:
+    return " ".join(patient.split()).casefold()
 
 
 def _plain(text: str) -> str:
@@ -286,6 +314,15 @@ def _text(path: Path) -> str:
             return content.decode("cp1252")  # what Excel saves as "CSV" in Europe
         except UnicodeDecodeError as error:
             raise CollectionError(path, "is no text", _MEND) from error
+
+
+def _below_blank_lines(text: str) -> tuple[str, int]:
+    """The text from its header on, and the lines before it: blank ones, and Excel's ``sep=;``."""
+    lines = text.splitlines(keepends=True)
+    before = 0
+    while before < len(lines) and (not lines[before].strip(" ,;\t\r\n") or _SEPARATOR.fullmatch(lines[before].strip())):
+        before += 1
+    return "".join(lines[before:]), before
 
 
 def _delimiter(text: str) -> str:
