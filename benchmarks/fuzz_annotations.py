@@ -193,7 +193,9 @@ def mutated(content: bytes, tokens: list[str], rng: random.Random) -> bytes:
 def reference(content: bytes) -> list[list[tuple[float, float]]] | None:
     """Coordinates as ElementTree finds them; None where the file is none of ours."""
     try:
-        root = ET.fromstring(content)
+        # UTF-16 is read as such, whatever is declared; ElementTree ignores the declaration of a string
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        root = ET.fromstring(content.decode("utf-16") if wide else content)
         return [
             [(float(v.get("Y", "")), float(v.get("X", ""))) for v in region.findall("Vertices/Vertex")]
             for layer in root.findall("Annotation")

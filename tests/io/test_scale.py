@@ -89,6 +89,13 @@ def test_units(name: str, um: float | None) -> None:
         ('<OME><MapAnnotation><Value><M K="aperio.MPP">0.25</M></Value></MapAnnotation></OME>', None, 0.25),
         ('<image><property><name>openslide.mpp-x</name><value type="VipsRefString">0.25</value></property></image>', None, 0.25),
         ("<ScanProfile><PixelSizeMicrons>0.25</PixelSizeMicrons></ScanProfile>", None, 0.25),
+        ('{"um_per_pixel": 0.25}', None, 0.25),
+        ("microns per pixel: 0,25", None, 0.25),
+        ("µm/px = 0.25", None, 0.25),
+        ("MPPX=0.25;MPPY=0.25", None, 0.25),
+        ("Camera pixel size: 6.5 um", None, None),
+        (ome('PhysicalSizeX="2.5E-6" PhysicalSizeXUnit="dm"'), None, 0.25),
+        ("", Resolution(10160, 10160, INCH), 2.5),
         ("", Resolution(40000, 40000, CM), 0.25),
         ("", Resolution(101600, 101600, INCH), 0.25),
         ("", Resolution(40000, None, CM), 0.25),
@@ -108,13 +115,27 @@ def test_every_form_of_a_scale(text: str, resolution: Resolution | None, um: flo
 
 
 @pytest.mark.parametrize(
-    "text", [f"{APERIO}|AppMag = 20", "level=0 mag=20 quality=90", "AppMag = 20x", ome('NominalMagnification="20"')]
+    "text",
+    [
+        f"{APERIO}|AppMag = 20",
+        "level=0 mag=20 quality=90",
+        "AppMag = 20x",
+        ome('NominalMagnification="20"'),
+        "Background Color=e6e6e6;Objective Power=20;JPEG Quality=60",
+        "<scn><objective>20</objective></scn>",
+        "<PerkinElmer-QPI><Objective>20x</Objective></PerkinElmer-QPI>",
+        "Objective = UPlanSApo 20x/0.75",
+    ],
 )
 def test_the_magnification_alone_gives_about_the_scale_and_says_so(text: str) -> None:
     scale = scale_of(text, (300, 420))
     assert scale.um_per_px == 0.5
     assert scale.guessed
     assert any("about 0.5" in note and "20x" in note for note in scale.notes)
+
+
+def test_the_number_of_an_objective_is_no_magnification() -> None:
+    assert magnification_of('<ObjectiveSettings ID="Objective:20"/><Objective ID="Objective:1"/>') is None
 
 
 def test_a_scale_that_no_microscope_has_is_left_out_and_said() -> None:

@@ -20,12 +20,15 @@ MOST_ENLARGED = 8.0
 _UM_AT_1X = 10.0
 _NUMBER = r"[-+]?(?:\d+(?:[.,]\d+)*|[.,]\d+)(?:[eE][-+]?\d+)?"
 _UM: dict[str, float] = {
-    "m": 1e6, "cm": 1e4, "mm": 1e3, "um": 1.0, "nm": 1e-3, "pm": 1e-6, "a": 1e-4, "in": 25400.0, "mil": 25.4, "pt": 25400 / 72,
+    "m": 1e6, "cm": 1e4, "mm": 1e3, "um": 1.0, "nm": 1e-3, "pm": 1e-6, "fm": 1e-9, "a": 1e-4, "dm": 1e5,
+    "in": 25400.0, "ft": 304800.0, "mil": 25.4, "li": 25400 / 12, "pt": 25400 / 72,
 }  # fmt: skip
 _UNIT_NAMES = {
     "micron": "um", "microns": "um", "mkm": "um", "inch": "in", "inches": "in", "thou": "mil", "å": "a", "angstrom": "a",
     "ångström": "a", '"': "in",
 }  # fmt: skip
+#: MicronsPerPixel, "microns per pixel", um_per_px, um/px, µm/pixel ... as keys. A "pixel size" alone may be the camera's.
+_UM_PER_PX = r"(?:um|µm|μm|microns?|micromet(?:er|re)s?)[ _-]?(?:/|per)[ _-]?(?:px|pixel)"
 _PREFIXES = {"micro": "um", "nano": "nm", "milli": "mm", "centi": "cm", "pico": "pm", "": "m"}
 
 
@@ -78,7 +81,7 @@ class Scale:
     @property
     def is_square(self) -> bool:
         """Whether height and width of a pixel agree within 2 %."""
-        return self.y_um is None or self.x_um is None or _same(self.y_um, self.x_um)
+        return self.y_um is None or self.x_um is None or same_scale(self.y_um, self.x_um)
 
 
 def plausible(um_per_px: float | None) -> float | None:
@@ -160,7 +163,7 @@ def scale_of(text: str, shape: tuple[int, int], resolution: Resolution | None = 
         )
         return Scale(um, um, "magnification", guessed=True, notes=tuple(notes))
     y, x, how = usable[0]
-    others = [f"{x2:g} ({how2})" for _, x2, how2 in usable[1:] if not _same(x, x2)]
+    others = [f"{x2:g} ({how2})" for _, x2, how2 in usable[1:] if not same_scale(x, x2)]
     if others:
         notes.append(f"the file states more than one scale: {x:g} um/px ({how}) is taken, not {', '.join(others)}")
     scale = Scale(y, x, how)
@@ -173,12 +176,24 @@ def scale_of(text: str, shape: tuple[int, int], resolution: Resolution | None = 
 
 
 def magnification_of(text: str) -> float | None:
-    """Magnification of the objective: Aperio's AppMag, Ventana's mag, OME's NominalMagnification, openslide's power."""
-    keys = r"AppMag|NominalMagnification|openslide\.objective-power|ObjectiveMagnification|Magnification|mag"
+    """Magnification of the objective: Aperio's AppMag, Ventana's mag, OME's NominalMagnification, openslide's power.
+
+    Also Trestle's ``Objective Power``, Leica's and PerkinElmer's ``<objective>``, and ``20x`` in an objective's name.
+    """
+    keys = r"AppMag|NominalMagnification|openslide\.objective-power|ObjectiveMagnification|Magnification|mag|Objective Power"
     for value in _stated(keys, text):
         number = scale_number(re.sub(r"(?i)\s*x$", "", value.split()[0] if value.split() else ""))
         if number is not None and 1 <= number <= 150:
             return number
+    # <objective>20</objective>; but ID="Objective:1" is only a number
+    element = re.search(r"(?i)<objective>\s*(\d{1,3}(?:\.\d+)?)\s*x?\s*<", text)
+    names = (
+        re.search(r"(?i)(?<![\d.])(\d{1,3}(?:\.\d+)?) ?x(?![a-z])", v)
+        for v in _stated("Objective(?:[ _-]?Lens)?", text)
+    )
+    for found in (element, *names):
+        if found is not None and 1 <= float(found.group(1)) <= 150:
+            return float(found.group(1))
     return None
 
 
@@ -207,7 +222,8 @@ def check_enlargement(path: object, um_per_px: float | None, wanted_um_per_px: f
     raise SlideError(str(path), problem, mend) if path is not None else ShapeError(f"an image of {problem}", mend)
 
 
-def _same(a: float, b: float) -> bool:
+def same_scale(a: float, b: float) -> bool:
+    """Whether two scales say the same, within 2 %."""
     return abs(a - b) <= SAME_SCALE * min(a, b)
 
 
@@ -231,10 +247,11 @@ def _readings(
     if not imagej and resolution is not None:
         yield from _resolution(resolution)
     carried = f"{text}\n{more}" if is_markup else more
-    for y_key, x_key in ((r"openslide\.mpp-y", r"openslide\.mpp-x"), (r"(?:aperio\.)?MPP",) * 2, ("mpp_y", "mpp_x")):
-        yield from _pairs((y_key,), (x_key,), carried, x_key.replace("\\", "").replace("(?:aperio.)?", ""))
-    for key in ("PixelSizeMicrons", "MicronsPerPixel", "um_?per_?px"):
-        yield from _pairs((key,), (key,), f"{text}\n{more}", key.replace("_?", "_"))
+    yield from _pairs((r"openslide\.mpp-y",), (r"openslide\.mpp-x",), carried, "openslide.mpp-x")
+    yield from _pairs((r"(?:aperio\.)?MPP",), (r"(?:aperio\.)?MPP",), carried, "MPP")
+    yield from _pairs((r"mpp[ _-]?y",), (r"mpp[ _-]?x",), f"{text}\n{more}", "mpp_x")
+    for key, how in (("PixelSizeMicrons", "PixelSizeMicrons"), (_UM_PER_PX, "um per px")):
+        yield from _pairs((key,), (key,), f"{text}\n{more}", how)
 
 
 def _stated(keys: str, text: str) -> Iterator[str]:
@@ -323,4 +340,6 @@ def _resolution(resolution: Resolution) -> Iterator[tuple[float, float, str]]:
 def _is_print(dpi: float) -> bool:
     """Whether it is a round number of dots per inch, coarser than 2 um: no microscope's."""
     nearest = round(dpi)
+    if nearest >= 2540 and nearest % 254 == 0:  # 10160 dpi are 4000 px/cm
+        return False
     return dpi < 12_600 and abs(dpi - nearest) <= 2e-4 * dpi and any(nearest % n == 0 for n in (100, 72, 80))

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from napari_monusac.io.annotations.aperio import read_aperio
+from napari_monusac.io.annotations.geojson import read_geojson
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.slides.annotation_scale import annotation_um_per_px, scale_beside
 from napari_monusac.io.slides.slide import open_slide
@@ -83,3 +85,69 @@ def test_a_collection_asks_the_annotation_that_it_paired(tmp_path: Path) -> None
     collection = open_collection(tmp_path, um_per_px=0.7)
     with collection.open(collection.crops[0]) as slide:
         assert (slide.um_per_px, slide.um_per_px_source) == (0.4, "xml")
+
+
+@pytest.mark.parametrize(
+    ("images", "annotations"),
+    [("Tissue Images", "Annotations"), ("train/images", "train/labels"), ("images/train/a", "labels/train/a")],
+)
+def test_an_annotation_on_the_next_shelf_gives_the_scale(tmp_path: Path, images: str, annotations: str) -> None:
+    for folder in (images, annotations):
+        (tmp_path / folder).mkdir(parents=True)
+    image = tmp_path / images / "a.png"
+    Image.fromarray(np.full((20, 20, 3), 200, np.uint8)).save(image)
+    (tmp_path / annotations / "b.xml").write_text(HEAD.format("utf-8", "0.7"))
+    assert scale_beside(image) is None
+    (tmp_path / annotations / "a.xml").write_text(HEAD.format("utf-8", "0.5"))
+    with open_slide(image) as slide:
+        assert (slide.um_per_px, slide.um_per_px_source) == (0.5, "xml")
+    (image.parent / "a.xml").write_text(HEAD.format("utf-8", "0.4"))  # what lies beside it comes first
+    assert scale_beside(image) == (0.4, "xml")
+
+
+def test_an_annotation_in_a_folder_that_is_no_shelf_is_not_asked(tmp_path: Path) -> None:
+    for folder in ("patient 1", "patient 2"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(np.full((20, 20, 3), 200, np.uint8)).save(tmp_path / "patient 1" / "a.png")
+    (tmp_path / "patient 2" / "a.xml").write_text(HEAD.format("utf-8", "0.5"))
+    assert scale_beside(tmp_path / "patient 1" / "a.png") is None
+
+
+def test_an_annotation_that_contradicts_the_image_is_said(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.full((20, 20, 3), 200, np.uint8), photometric="rgb", description="MPP = 0.5"
+    )
+    for text, said in (("0.25", True), ("0.501", False), ("unknown", False)):
+        (tmp_path / "a.xml").write_text(HEAD.format("utf-8", text))
+        with open_slide(tmp_path / "a.tif") as slide:
+            assert slide.um_per_px == 0.5
+            assert any("0.5 um/px" in note and "0.25" in note for note in slide.notes) is said
+            assert slide.notes == slide.scale.notes  # so that a prediction says it, too
+    with open_slide(tmp_path / "a.tif", um_per_px=0.3) as slide:
+        assert (slide.um_per_px, slide.notes) == (0.3, ())
+
+
+@pytest.mark.parametrize(
+    ("declared", "written"),
+    [(' encoding="UTF-8"', "utf-16"), (' encoding="UTF-8"', "utf-16-le"), ("", "utf-16-be"),
+     (' encoding="ISO-8859-1"', "latin-1"), ("", "utf-8-sig"), (' encoding="UTF-16"', "utf-16-be")],
+)  # fmt: skip
+def test_the_bytes_go_before_a_wrong_declaration(tmp_path: Path, declared: str, written: str) -> None:
+    region = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in ((2, 2), (9, 2), (9, 9)))
+    text = (
+        f'<?xml version="1.0"{declared}?><Annotations MicronsPerPixel="0,25"><Annotation Name="Gewächs"><Regions>'
+        f"<Region><Vertices>{region}</Vertices></Region></Regions></Annotation></Annotations>"
+    )
+    path = tmp_path / "a.xml"
+    path.write_bytes(text.encode(written))
+    annotation = read_aperio(path)
+    assert annotation_um_per_px(path) == annotation.um_per_px == 0.25
+    assert len(annotation.regions) == 1
+    assert dict(annotation.layers[0].attributes)["Name"] == "Gewächs"
+
+
+@pytest.mark.parametrize("number", [0.25, "0,25", "0.25 um"])
+def test_slide_and_geojson_reader_agree_on_the_scale(tmp_path: Path, number: object) -> None:
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "umPerPx": number, "features": []}))
+    assert annotation_um_per_px(path) == read_geojson(path).um_per_px == 0.25

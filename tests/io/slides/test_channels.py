@@ -8,6 +8,7 @@ import tifffile
 
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.slides.channels import ChannelVerdict, channel_verdict, decide_swapped, majority_swapped
+from napari_monusac.io.slides.slide import open_slide
 
 # Ruifrok & Johnston 2001: optical densities of haematoxylin and eosin for red, green, blue
 HAEMATOXYLIN, EOSIN = np.array([0.65, 0.70, 0.29]), np.array([0.07, 0.99, 0.11])
@@ -80,3 +81,40 @@ def test_every_real_crop_is_decided_right(shared_data: Path) -> None:
     assert len(alone) == 49
     assert all(by_patient)
     assert np.mean(alone) >= 0.98
+
+
+def test_pictures_of_other_colours_have_no_verdict(tmp_path: Path) -> None:
+    """Boxes in primary colours, DAB (Ruifrok & Johnston), and a photograph's blues: not H&E in either order."""
+    boxes = np.full((120, 120, 3), 255, np.uint8)
+    for k, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (200, 0, 0), (160, 0, 0))):
+        boxes[10:60, 20 * k : 20 * k + 15] = colour
+        boxes[70:110, 20 * k : 20 * k + 10] = colour
+    rng = np.random.default_rng(3)
+    brown, grey = rng.uniform(0.3, 1.2, (2, 120, 120, 1))
+    dab = np.exp(-(brown * np.array([0.27, 0.57, 0.78]) + 0.3 * grey * HAEMATOXYLIN))
+    sky = np.stack([rng.uniform(20, 90, (120, 120)), rng.uniform(90, 130, (120, 120)), np.full((120, 120), 200)], -1)
+    for k, picture in enumerate((boxes, (255 * dab).astype(np.uint8), sky.astype(np.uint8))):
+        for image in (picture, picture[..., ::-1]):
+            verdict = channel_verdict(image)
+            assert verdict.stained > 1000
+            assert not verdict.is_he
+            assert not verdict.told
+            assert not verdict.swapped
+            path = tmp_path / f"{k}.tif"
+            tifffile.imwrite(path, np.ascontiguousarray(image), photometric="rgb")
+            with open_slide(path) as slide:
+                assert not slide.channels_swapped
+                assert np.array_equal(slide.read(0, 0, *slide.shape), image)
+
+
+def test_all_shades_of_the_two_stains_can_be_he() -> None:
+    for nuclei in (0.02, 0.3, 0.9):
+        assert channel_verdict(tissue(0, nuclei)).is_he
+        assert channel_verdict(tissue(0, nuclei)[..., ::-1]).is_he
+
+
+def test_a_picture_that_is_not_he_has_no_vote() -> None:
+    other = ChannelVerdict(-0.9, 9999, is_he=False)
+    assert not majority_swapped([other, other])
+    assert majority_swapped([other, ChannelVerdict(-0.4, 9999)])
+    assert not decide_swapped(other, [ChannelVerdict(0.4, 9999)])

@@ -277,3 +277,21 @@ def test_real_crops(shared_data: Path) -> None:
             want = want[..., ::-1] if "Testing" in str(path) else want
             assert np.array_equal(slide.read(0, 0, *slide.shape), want)
             assert slide.channels_swapped == ("Testing" in str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "is empty"), (bytes(4000), "zeros"), (b"BM\xc6\xc4\x05\0\0\0", "BMP"), (b"RIFF\xa4_\0\0WEBPVP8 ", "WebP"),
+        (b"GIF89a\xa4\x01", "GIF"), (b"\0\0\0\x0cjP  \r\n", "JPEG 2000"), (bytes(128) + b"DICM", "DICOM"), (b"ZISRAWFILE", "CZI"),
+        (b"<!DOCTYPE html><html>", "web page"), (b"version https://git-lfs.github.com/spec/v1", "LFS"),
+        (b"PK\x03\x04\x14\0", "ZIP"), (b"%PDF-1.7", "PDF"), (b"\0\0\0\x18ftypheic", "HEIC"), (b"no image", "starts with b'no image'"),
+    ],
+)  # fmt: skip
+def test_what_is_no_image_is_named(tmp_path: Path, content: bytes, what: str) -> None:
+    for suffix in (".tif", ".png"):
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(SlideError, match=what) as caught:
+            open_slide(path)
+        assert str(path) in str(caught.value)

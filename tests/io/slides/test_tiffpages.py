@@ -332,3 +332,68 @@ def test_a_palette_of_8_bits_is_not_black(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.full((8, 8), 7, np.uint8), photometric="palette", colormap=colors)
     with opened(tmp_path / "a.tif") as slide:
         assert slide.read(0, 0, 1, 1).ravel().tolist() == [200, 100, 150]
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (["TL Blue", "TL Green", "TL Red"], "BGR"), (["Brightfield_R", "Brightfield_G", "Brightfield_B"], "RGB"),
+        (["Red", "Green", "Blue", "Alpha"], "RGBA"), (["A", "B", "G", "R"], "ABGR"), (["mask", "r", "g", "b"], "-RGB"),
+    ],
+)  # fmt: skip
+def test_names_of_channels_tell_colours_among_others(tmp_path: Path, names: list[str], order: str) -> None:
+    image, clear = field(0), np.zeros((256, 384), bool)
+    clear[:40] = "A" in order
+    dark = np.where(clear[..., None], 0, image).astype(np.uint8)
+    of = {"R": dark[..., 0], "G": dark[..., 1], "B": dark[..., 2], "A": np.where(clear, 0, 255), "-": clear * 9}
+    planes = np.stack([of[c] for c in order]).astype(np.uint8)
+    meta = {"axes": "CYX", "Channel": {"Name": names}, "PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "um"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", planes, ome=True, photometric="minisblack", metadata=meta)
+    with opened(tmp_path / "a.ome.tif") as slide:
+        want = np.where(clear[..., None], 255, image)
+        assert np.array_equal(slide.read(0, 0, 256, 384), want)
+        assert slide.um_per_px == 0.25
+        assert any("left out: mask" in note for note in slide.notes) == ("mask" in names)
+        assert any("glass" in note for note in slide.notes) == ("A" in order)
+
+
+def test_twelve_bits_of_colour_and_alpha_in_planes_and_in_rgba(tmp_path: Path) -> None:
+    image = field(0)
+    image[0] = 255
+    alpha = np.full(image.shape[:2], 4095)
+    alpha[:40] = 0
+    deep = np.dstack([np.rint(image / 255 * 4095), alpha]).astype(np.uint16)
+    meta = {"axes": "CYX", "Channel": {"Name": ["Red", "Green", "Blue", "Alpha"]}}
+    planes = np.moveaxis(deep, -1, 0)
+    tifffile.imwrite(tmp_path / "p.ome.tif", planes, ome=True, photometric="minisblack", metadata=meta)
+    write(tmp_path / "c.tif", [(deep, {"photometric": "rgb", "extrasamples": ["unassalpha"], "metadata": None})])
+    want = image.copy()
+    want[:40] = 255
+    for name in ("p.ome.tif", "c.tif"):
+        with opened(tmp_path / name) as slide:
+            assert np.abs(slide.read(0, 0, 256, 384).astype(int) - want).max() <= 1
+
+
+@pytest.mark.parametrize(("orientation", "word"), [(1, ""), (3, "turned"), (6, "turned"), (2, "mirrored")])
+def test_an_image_that_asks_to_be_turned_is_said(tmp_path: Path, orientation: int, word: str) -> None:
+    image = field(0)
+    tag = (274, "H", 1, orientation, True)
+    write(tmp_path / "a.tif", [(image, {"photometric": "rgb", "metadata": None, "extratags": [tag]})])
+    with opened(tmp_path / "a.tif") as slide:
+        assert np.array_equal(slide.read(0, 0, 256, 384), image)
+        assert any(f"shown {word}" in note for note in slide.notes) == bool(word)
+        assert word or not slide.notes
+
+
+@pytest.mark.parametrize(("unit", "per"), [("MILLIMETER", 4000), ("MICROMETER", 4), ("CENTIMETER", 40000)])
+def test_every_unit_of_the_resolution_tags(tmp_path: Path, unit: str, per: float) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", field(0), photometric="rgb", resolution=(per, per), resolutionunit=unit)
+    with opened(tmp_path / "a.tif") as slide:
+        assert slide.um_per_px == pytest.approx(0.25)
+
+
+def test_hamamatsus_lens_is_a_magnification(tmp_path: Path) -> None:
+    tag = (65421, "f", 1, 20.0, True)
+    tifffile.imwrite(tmp_path / "a.tif", field(0), photometric="rgb", metadata=None, extratags=[tag])
+    with opened(tmp_path / "a.tif") as slide:
+        assert (slide.magnification, slide.um_per_px, slide.um_per_px_source) == (20, 0.5, "magnification")

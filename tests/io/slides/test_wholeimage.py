@@ -131,3 +131,26 @@ def test_png_states_a_microscopes_scale_but_no_printers(tmp_path: Path, image: n
         with open_slide(tmp_path / name) as slide:
             found[name] = (slide.um_per_px and round(slide.um_per_px, 6), slide.um_per_px_source)
     assert found == {"micro.png": (0.25, "png"), "print.png": (None, ""), "scan.png": (None, ""), "a.jpg": (None, "")}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_an_image_that_asks_to_be_turned_is_said(tmp_path: Path, image: np.ndarray, suffix: str) -> None:
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[274] = orientation
+        path = tmp_path / f"{orientation}{suffix}"
+        Image.fromarray(image).save(path, exif=exif, quality=100)
+        pixels, notes = pixels_of(path)
+        assert pixels.shape == image.shape
+        assert any(f"orientation {orientation}" in note for note in notes) == (orientation > 1)
+
+
+def test_twelve_bits_of_colour_and_of_alpha(tmp_path: Path, image: np.ndarray) -> None:
+    alpha = np.full(image.shape[:2], 4095)
+    alpha[:, :20] = 0
+    image[:2] = 255
+    deep = np.dstack([np.rint(image[..., ::-1] / 255 * 4095), alpha]).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), deep)
+    want = image.copy()
+    want[:, :20] = 255
+    assert np.abs(pixels_of(tmp_path / "a.png")[0].astype(int) - want).max() <= 1

@@ -85,18 +85,28 @@ def read_aperio(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annotation
     content = read_bounded(path, bounds)
     if has_more_vertices(content, bounds.max_vertices):
         raise too_many(path, "vertices", bounds.max_vertices)
+    encoding = _encoding(content)
     cut = cut_vertices(content)
     if cut.blocks:
         try:
-            return _parsed(path, cut, bounds)
+            return _parsed(path, cut, bounds, encoding)
         except AnnotationError:
             # once more with the whole file: the message then names the right line
             pass
-    return _parsed(path, CutFile(content, [], []), bounds)
+    return _parsed(path, CutFile(content, [], []), bounds, encoding)
 
 
-def _parsed(path: Path, cut: CutFile, bounds: Bounds) -> Annotation:
-    handler = _Handler(path, cut, bounds)
+def _encoding(content: bytes) -> str | None:
+    """UTF-16 where the bytes are, whatever the XML declares (programs write ``encoding="UTF-8"`` into it); else None."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if content[1:2] == b"\0" or content[:1] == b"\0":
+        return "utf-16le" if content[1:2] == b"\0" else "utf-16be"
+    return None
+
+
+def _parsed(path: Path, cut: CutFile, bounds: Bounds, encoding: str | None = None) -> Annotation:
+    handler = _Handler(path, cut, bounds, encoding)
     try:
         handler.parser.Parse(cut.skeleton, True)
         handler.check_cut_vertices()
@@ -135,7 +145,7 @@ class _Layer:
 class _Handler:
     """Collects layers and regions while expat walks through the file."""
 
-    def __init__(self, path: Path, cut: CutFile, bounds: Bounds) -> None:
+    def __init__(self, path: Path, cut: CutFile, bounds: Bounds, encoding: str | None = None) -> None:
         self.path, self.cut, self.bounds = path, cut, bounds
         self.root: Attributes | None = None
         self.layers: list[_Layer] = []
@@ -147,7 +157,7 @@ class _Handler:
         self._kept_depth = 0
         self._points: list[tuple[float, float]] = []
         self._texts: list[str] = []
-        self.parser = parser = expat.ParserCreate()
+        self.parser = parser = expat.ParserCreate(encoding)
         parser.ordered_attributes = True
         parser.buffer_text = True
         parser.StartElementHandler = self._start

@@ -24,6 +24,7 @@ from napari_monusac.core.nuclei import Annotation, Nucleus, SourceObject
 from napari_monusac.io.annotations.bounds import DEFAULT_BOUNDS, Bounds, too_many
 from napari_monusac.io.annotations.corners import Part, centre_outline, corner_parts, grouped, united
 from napari_monusac.io.annotations.jsonfile import confidence_in, load_json, numbers, save_json, xy_pairs
+from napari_monusac.io.scale import scale_number
 
 ObjectType = Literal["annotation", "detection"]
 _NAMESPACE = uuid.UUID("6e1ac3c4-6f0e-4c5b-9a39-5d0f4b6f6d75")
@@ -370,7 +371,8 @@ class _Reader:
         if self._first_problem is not None and not any(r.role == "nucleus" for r in self._regions):
             raise self._first_problem
         size = content.get("umPerPx") if isinstance(content, dict) else None
-        usable = float(size) if isinstance(size, int | float) and 0 < size < 1e6 else None
+        number = scale_number(str(size)) if isinstance(size, int | float | str) else None
+        usable = number if number is not None and number < 1e6 else None
         members: Any = [] if isinstance(content, list) else {}
         if isinstance(content, dict) and "features" in content:
             members = {k: v for k, v in content.items() if k not in ("features", "umPerPx")}

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_monusac.io.collection.crop import Crop, Part, Problem
-from napari_monusac.io.collection.pairing import Pair, image_key, is_shelf, pair_files
+from napari_monusac.io.collection.pairing import Pair, image_key, pair_files
 from napari_monusac.io.collection.patients import find_patients
 from napari_monusac.io.outputs import is_output_folder, is_output_image
+from napari_monusac.io.slides.annotation_scale import is_shelf
 
 #: Folders below this depth are not looked into, and said to be left out.
 DEEPEST = 10

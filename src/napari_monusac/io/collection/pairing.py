@@ -7,22 +7,17 @@ whose umlauts are written in two ways (NFC, NFD); and annotations in a folder of
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from napari_monusac.io.slides.annotation_scale import is_shelf
 from napari_monusac.io.slides.slide import IMAGE_SUFFIXES
 
 #: Suffixes of annotations, the preferred one first.
 ANNOTATION_SUFFIXES = (".xml", ".geojson", ".annotations")
-_SHELF = re.compile(
-    r"(?:(?:tissue|he|raw)[ _-]?)?(?:images?|imgs?|tiles|patches|crops|rois|slides|wsis?|svs|tiff?s?|pngs?|jpe?gs?)|"
-    r"annotations?|annots?|labels?|xmls?|geojsons?|outlines|ground[ _-]?truth|gt|truth",
-    re.IGNORECASE,
-)
 
 
 @dataclass(slots=True)
@@ -83,11 +78,6 @@ def pair_files(root: Path, folders: Iterable[tuple[Path, Sequence[Path]]]) -> tu
     for pair in pairs:
         pair.annotations.sort(key=lambda p: (ANNOTATION_SUFFIXES.index(p.suffix.lower()), len(p.name), p.name))
     return pairs, alone
-
-
-def is_shelf(name: str) -> bool:
-    """Tell whether a folder holds one kind of file of a set (images, annotations), and not a part of the set."""
-    return _SHELF.fullmatch(name.strip()) is not None
 
 
 def _without_ome(stem: str) -> str:

@@ -89,7 +89,12 @@ def _channels(collection: Collection, crop: Crop, swapped: bool) -> list[Finding
     found = []
     if swapped:
         found.append(finding("swapped-channels", f"red and blue are swapped ({sure}; score {score:+.2f})", crop))
-    if score and not verdict.sure and len(group) < 2:
+    if score and not verdict.is_he:
+        message = (
+            "its colours are not those of haematoxylin and eosin: they do not tell whether red and blue are swapped"
+        )
+        found.append(finding("unsure-channels", message, crop))
+    elif score and not verdict.sure and len(group) < 2:
         taken = "swapped" if swapped else "right"
         message = f"the stain hardly tells the order of the channels (score {score:+.2f}); taken as {taken}"
         found.append(finding("unsure-channels", message, crop))

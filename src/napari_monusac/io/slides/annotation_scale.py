@@ -6,12 +6,19 @@ import codecs
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 from napari_monusac.io.scale import plausible, scale_number
 
 #: An ImageScope file says it in its root element, our GeoJSON before or behind its features.
 _END_BYTES = 64 * 2**10
+_SHELVES_UP = 3
+_SHELF = re.compile(
+    r"(?:(?:tissue|he|raw)[ _-]?)?(?:images?|imgs?|tiles|patches|crops|rois|slides|wsis?|svs|tiff?s?|pngs?|jpe?gs?)|"
+    r"annotations?|annots?|labels?|xmls?|geojsons?|outlines|ground[ _-]?truth|gt|truth",
+    re.IGNORECASE,
+)
 _XML = re.compile(r"""MicronsPerPixel\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 _JSON = re.compile(r"""["']umPerPx["']\s*:\s*["']?([^"',}\]\s]+(?:,\d+(?=["']))?)""")
 _BOMS = (
@@ -62,7 +69,8 @@ def scale_beside(image: Path, annotation: Path | None = None) -> tuple[float, st
         The image.
     annotation : Path, optional
         Its annotation, where that is known; else those of its name beside it are asked: ``a.xml``, ``a.XML``,
-        ``a.geojson``, ``a.tif.geojson``, for ``a.ome.tif`` also ``a.xml``.
+        ``a.geojson``, ``a.tif.geojson``, for ``a.ome.tif`` also ``a.xml``; where there is none, those on the shelves
+        beside its own (``Tissue Images/`` and ``Annotations/``, ``images/train/`` and ``labels/train/``).
 
     Returns
     -------
@@ -76,12 +84,35 @@ def scale_beside(image: Path, annotation: Path | None = None) -> tuple[float, st
     return None
 
 
+def is_shelf(name: str) -> bool:
+    """Tell whether a folder holds one kind of file of a set (images, annotations), and not a part of the set."""
+    return _SHELF.fullmatch(name.strip()) is not None
+
+
 def _annotations_beside(image: Path) -> list[Path]:
-    """Annotations of the image's name in its folder, .xml first; case and composition of letters do not count."""
+    """Annotations of the image's name in its folder, else on the shelves beside its own."""
+    return _of_name(image, image.parent) or [p for folder in _other_shelves(image) for p in _of_name(image, folder)]
+
+
+def _other_shelves(image: Path) -> Iterator[Path]:
+    """Folders that differ from the image's by the name of one shelf, up to three folders up."""
+    for folder in list(image.absolute().parents)[:_SHELVES_UP]:
+        if not is_shelf(folder.name):
+            continue
+        inside = image.absolute().parent.relative_to(folder)
+        try:
+            found = sorted(p for p in folder.parent.iterdir() if p != folder and is_shelf(p.name))
+        except OSError:
+            continue
+        yield from (p / inside for p in found if (p / inside).is_dir())
+
+
+def _of_name(image: Path, folder: Path) -> list[Path]:
+    """Annotations of the image's name in a folder, .xml first; case and composition of letters do not count."""
     stems = [image.name, image.stem, *([image.stem[:-4]] if image.stem.lower().endswith(".ome") else [])]
     wanted = [_key(stem + suffix) for suffix in (".xml", ".geojson") for stem in reversed(stems)]
     try:
-        names = {_key(path.name): path for path in sorted(image.parent.iterdir())}
+        names = {_key(path.name): path for path in sorted(folder.iterdir())}
     except OSError:
         return []
     return [names[key] for key in wanted if key in names]

@@ -27,6 +27,9 @@ _UNSURE_SPREAD = 10.0
 SURE_SCORE = 0.25
 #: Weight of the third term; see `channel_verdict`.
 _GREEN_WEIGHT = 3.0
+#: Of the light that haematoxylin and eosin take, green is at least this share (43 % or more in 49 real crops; 33 % in DAB,
+#: ink and most photographs), and hardly a stained pixel takes less green than red and than blue (none there).
+_LEAST_GREEN, _MOST_GREENISH, _GREENISH_OD = 0.39, 0.05, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +42,19 @@ class ChannelVerdict:
         Above 0: red first, as it should be. Below 0: red and blue are swapped. Near 0: nothing can be said.
     stained : int
         Number of stained pixels behind the score.
+    is_he : bool
+        Whether the colours can be those of haematoxylin and eosin, in either order; of others the score says nothing.
     """
 
     score: float
     stained: int
+    is_he: bool = True
 
     @property
     def told(self) -> bool:
         """Whether the score says anything. Chance alone spreads it by about 4 / sqrt(stained pixels)."""
-        return bool(abs(self.score) >= max(_UNSURE_SCORE, _UNSURE_SPREAD / max(1, self.stained) ** 0.5))
+        enough = abs(self.score) >= max(_UNSURE_SCORE, _UNSURE_SPREAD / max(1, self.stained) ** 0.5)
+        return self.is_he and bool(enough)
 
     @property
     def sure(self) -> bool:
@@ -73,6 +80,9 @@ def channel_verdict(image: NDArray[np.uint8]) -> ChannelVerdict:
     blue, but only haematoxylin takes red, so blue goes with green more than red does. The weights are round on purpose:
     1.5 and 2 do as well.
 
+    None of this holds for other stains and pictures. What tells them is blind to a swap: both stains take more green than
+    any other light.
+
     Parameters
     ----------
     image : uint8 (y, x, 3 or more)
@@ -96,7 +106,9 @@ def channel_verdict(image: NDArray[np.uint8]) -> ChannelVerdict:
     tint = (red - blue) / total
     score = _correlation(tint, total) - float(tint.mean())
     score -= _GREEN_WEIGHT * (_correlation(red, green) - _correlation(blue, green))
-    return ChannelVerdict(score, count)
+    greenish = green < np.minimum(red, blue) - _GREENISH_OD
+    is_he = float((green / total).mean()) >= _LEAST_GREEN and float(greenish.mean()) <= _MOST_GREENISH
+    return ChannelVerdict(score, count, is_he)
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

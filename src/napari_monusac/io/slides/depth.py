@@ -1,4 +1,4 @@
-"""Pixels of more or fewer than 8 bits, and transparent ones, as 8 bits on white glass."""
+"""Pixels of more or fewer than 8 bits, and transparent ones, as 8 bits on white glass; what to say of them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,20 @@ def white_note(brightest: int, white: int) -> tuple[str, ...]:
     if bits == 16:
         return ()
     return (f"16-bit pixels reach {brightest} only, and the file does not say why: read as {bits} bits",)
+
+
+def turned_note(orientation: int | None) -> tuple[str, ...]:
+    """What to tell the user of an image that asks to be turned or mirrored when it is shown (TIFF's and EXIF's tag).
+
+    It is read as it is stored: slide viewers heed no such tag, and annotations count stored rows and columns.
+    """
+    if orientation not in range(2, 9):
+        return ()
+    how = "mirrored" if orientation in (2, 4, 5, 7) else "turned"
+    return (
+        f"the file asks to be shown {how} (orientation {orientation}): its pixels are taken as they are stored; where the "
+        "annotation then lies wrong, save the image anew without that tag",
+    )
 
 
 def to_8_bits(pixels: NDArray[Any], white: int) -> NDArray[np.uint8]:

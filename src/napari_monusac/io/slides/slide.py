@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import SlideError
-from napari_monusac.io.scale import PLAUSIBLE_UM_PER_PX, Scale, plausible, scale_of
+from napari_monusac.io.scale import PLAUSIBLE_UM_PER_PX, Scale, plausible, same_scale, scale_of
 from napari_monusac.io.slides.annotation_scale import scale_beside
 from napari_monusac.io.slides.channels import ChannelOrder, channel_verdict
 from napari_monusac.io.slides.segments import SegmentFile, check_budget
@@ -24,6 +25,27 @@ if TYPE_CHECKING:
 
 #: Suffixes of images, the preferred one first.
 IMAGE_SUFFIXES = (".svs", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
+_AS_TIFF = "save it as .tif or .png"
+#: Files that people take for slides, by their first bytes: what they are, and the mend.
+_OTHER_KINDS = {
+    re.compile(start, re.DOTALL | re.IGNORECASE): answer
+    for start, answer in {
+        rb"BM": ("a BMP image", _AS_TIFF),
+        rb"RIFF....WEBP": ("a WebP image", _AS_TIFF),
+        rb"GIF8": ("a GIF image", _AS_TIFF),
+        rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": ("a JPEG 2000 image", _AS_TIFF),
+        rb"\xff\x0a|\0\0\0\x0cJXL ": ("a JPEG XL image", _AS_TIFF),
+        rb"....ftyp(?:hei|mif|avi)": ("a HEIC or AVIF photograph", _AS_TIFF),
+        rb".{128}DICM": ("a DICOM image", "convert it to a tiled TIFF"),
+        rb"\xd0\xcf\x11\xe0": ("an OLE file (Zeiss ZVI, VSI or Office)", "export it as a tiled TIFF"),
+        rb"ZISRAW": ("a Zeiss CZI slide", "export it as a tiled TIFF"),
+        rb"%PDF": ("a PDF", "export the image as .tif or .png"),
+        rb"PK\x03\x04": ("a ZIP archive", "unpack it"),
+        rb"\x1f\x8b": ("a gzip archive", "unpack it"),
+        rb"\s*<(?:!doctype html|html)": ("a web page: the download has failed", "download it again"),
+        rb"version https://git-lfs": ("a Git LFS pointer, and the image was not downloaded", "run git lfs pull"),
+    }.items()
+}
 _CHUNK_PX = 1024
 _SAMPLE_PX = 1024
 
@@ -256,14 +278,28 @@ def _kind(path: Path) -> str:
         if path.is_dir():
             raise SlideError(path, "is a folder", "use open_collection for folders")
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(132)
     except OSError as error:
         raise SlideError(path, f"cannot be opened ({error.strerror})", "check the path") from error
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "tiff"
     if head[:8] == b"\x89PNG\r\n\x1a\n" or head[:3] == b"\xff\xd8\xff":
         return "image"
-    raise SlideError(path, f"starts with {head!r}: no TIFF, PNG or JPEG", f"use one of {', '.join(IMAGE_SUFFIXES)}")
+    raise _other_kind(path, head)
+
+
+def _other_kind(path: Path, head: bytes) -> SlideError:
+    """Why a file is no image that can be read, by its first bytes."""
+    if not head:
+        return SlideError(path, "is empty (0 bytes)", "copy or download it again")
+    if not head.strip(b"\0"):
+        return SlideError(path, "begins with zeros only: it was not copied to its end", "copy or download it again")
+    for start, (what, mend) in _OTHER_KINDS.items():
+        if start.match(head):
+            return SlideError(path, f"is {what}", mend)
+    return SlideError(
+        path, f"starts with {head[:8]!r}: no TIFF, PNG or JPEG", f"use one of {', '.join(IMAGE_SUFFIXES)}"
+    )
 
 
 def _tags(content: TiffContent) -> SlideTags:
@@ -287,8 +323,19 @@ def _set_scale(slide: Slide, given: float | None, scale: Scale, source: str, ann
             slide.scale, slide.um_per_px_source = Scale(um_per_px, um_per_px, kind), kind
         else:
             slide.scale, slide.um_per_px_source = scale, "magnification" if scale.guessed else ""
+    if slide.um_per_px_source in ("tiff", "png"):
+        _note_contradiction(slide, scale_beside(slide.path, annotation))
     slide.um_per_px = slide.scale.um_per_px
     slide.notes = (*slide.notes, *slide.scale.notes)
+
+
+def _note_contradiction(slide: Slide, beside: tuple[float, str] | None) -> None:
+    """Say that the annotation states another scale than the image, whose own is taken."""
+    own = slide.scale.um_per_px
+    if beside is None or own is None or same_scale(own, beside[0]):
+        return
+    note = f"the image says {own:.4g} um/px, its annotation ({beside[1]}) {beside[0]:.4g}: the image's is taken"
+    slide.scale = replace(slide.scale, notes=(note, *slide.scale.notes))
 
 
 def _set_channels(slide: Slide, order: ChannelOrder) -> None:

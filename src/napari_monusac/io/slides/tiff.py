@@ -17,16 +17,18 @@ import tifffile
 from napari_monusac.core.errors import SlideError
 from napari_monusac.io.ome import ome_images, ome_pixels
 from napari_monusac.io.scale import Resolution, Scale, magnification_of, scale_number, scale_of
-from napari_monusac.io.slides.depth import white_note, white_of
+from napari_monusac.io.slides.depth import turned_note, white_note, white_of
 from napari_monusac.io.slides.segments import SegmentFile
 from napari_monusac.io.slides.tiff_level import PlanesLevel, TiffLevel
-from napari_monusac.io.slides.tiff_pages import slide_pages
+from napari_monusac.io.slides.tiff_pages import NDPI_LENS, slide_pages
 
 #: Side of the places where two pages are compared; grey values that spread by less are empty glass.
 _SPOT_PX, _EMPTY_SPREAD, _SAME_IMAGE = 192, 3.0, 0.7
 #: More than this is not read for a comparison: such a page is no next level.
 _MOST_COMPARED_PX = 2**24
 _MOST_TEXT = 2**16
+#: TIFF's ResolutionUnit: inch, centimetre; millimetre and micrometre as tifffile and others write them.
+_UNITS_UM = {2: 25400.0, 3: 10000.0, 4: 1000.0, 5: 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,13 @@ def _content(tiff: Any, file: SegmentFile) -> TiffContent:
     description = str(base.description or "")
     # OME and ImageJ describe the whole file, on its first page
     first = str(tiff.pages[0].description or "")
-    about = first if ome_images(first) or first.startswith("ImageJ=") else description
-    notes = _rendered([level for planes in levels for level in planes], _stated_white(base, about))
-    scale = scale_of(about, levels[0][0].shape, _resolution(base), _more_text(tiff))
+    about = first if len(levels[0]) > 1 or ome_images(first) or first.startswith("ImageJ=") else description
+    notes = _rendered([level for planes in levels for level in planes[:3]], _stated_white(base, about))
+    levels = [_with_alpha(planes) for planes in levels]
+    more = _more_text(tiff, base)
+    scale = scale_of(about, levels[0][0].shape, _resolution(base), more)
     made = tuple(planes[0] if len(planes) == 1 else PlanesLevel(planes) for planes in levels)
-    return TiffContent(file, made, description, scale, magnification_of(about), (*found.notes, *notes))
+    return TiffContent(file, made, description, scale, magnification_of(f"{about}\n{more}"), (*found.notes, *notes))
 
 
 @contextmanager
@@ -179,11 +183,22 @@ def _rendered(levels: Sequence[TiffLevel], stated: int | None) -> tuple[str, ...
         white = min(white, stated)
     for level in levels:
         level.white, level.clear_is_glass = white, level.has_alpha and opaque > 0
+        level.opaque = white_of(opaque)
     if first.has_alpha and clear < opaque:
         notes.append("the fourth channel is transparency: what is clear is shown white, as glass")
     elif first.has_more:
         notes.append("the fourth channel is left out")
-    return tuple(notes)
+    return (*notes, *turned_note(first.orientation))
+
+
+def _with_alpha(planes: tuple[TiffLevel, ...]) -> tuple[TiffLevel, ...]:
+    """Settle what is opaque in a plane of alpha; one that is nowhere opaque was written wrongly, and is left out."""
+    for alpha in planes[3:]:
+        most = alpha.extremes()[0]
+        if most == 0:
+            return planes[:3]
+        alpha.white = white_of(most)
+    return planes
 
 
 def _stated_white(page: Any, description: str) -> int | None:
@@ -211,12 +226,13 @@ def _resolution(page: Any) -> Resolution:
         value = page.tags.valueof(tag)
         fraction = value if isinstance(value, tuple) and len(value) == 2 else (value or 0, 1)
         values.append(float(fraction[0]) / float(fraction[1]) if fraction[0] and fraction[1] else None)
-    return Resolution(values[0], values[1], {2: 25400.0, 3: 10000.0}.get(unit))
+    return Resolution(values[0], values[1], _UNITS_UM.get(unit))
 
 
-def _more_text(tiff: Any) -> str:
-    """XMP of the first pages: Ventana's scale stands there, with the label."""
-    found = []
+def _more_text(tiff: Any, base: Any) -> str:
+    """XMP of the first pages (Ventana's scale stands there, with the label), and Hamamatsu's magnification in words."""
+    lens = base.tags.valueof(NDPI_LENS)
+    found = [f"Magnification = {lens:g}"] if isinstance(lens, int | float) and lens > 0 else []
     for k in range(8):
         try:
             xmp = tiff.pages[k].tags.valueof(700)

@@ -53,9 +53,11 @@ class TiffLevel:
         self._file, self._page = file, page
         self._check_form()
         self._colormap = _palette(page) if int(page.photometric) == _PALETTE else None
-        #: The value that stands for white (see `io.depth`), and whether the last channel is laid on white glass.
+        #: The value that stands for white (see `io.depth`), whether the last channel is laid on white glass,
+        #: and its value for opaque.
         self.white = int(2 ** min(int(page.bitspersample), 8 * page.dtype.itemsize) - 1)
         self.clear_is_glass = self.has_alpha
+        self.opaque = int(2 ** (8 * page.dtype.itemsize) - 1)
         # tifffile looks into the file to build the decoder: now, while it is open
         self._decode = page.decode
         self._tables: dict[str, Any] = {}
@@ -78,6 +80,12 @@ class TiffLevel:
         """Type of the pixels in the file."""
         found: np.dtype[Any] = self._page.dtype
         return found
+
+    @property
+    def orientation(self) -> int:
+        """How the image asks to be turned when it is shown; 1 is as it is stored."""
+        value = self._page.tags.valueof(274)
+        return int(value) if isinstance(value, int) else 1
 
     @property
     def has_alpha(self) -> bool:
@@ -284,9 +292,8 @@ class TiffLevel:
                 rgb = 255 - values if photometric == _WHITE_IS_ZERO else values
             rgb = np.repeat(rgb, 3, axis=-1) if colours == 1 else rgb
         if self.has_alpha and self.clear_is_glass:
-            opaque = 2 ** (8 * pixels.dtype.itemsize) - 1
             multiplied = int(self._page.extrasamples[0]) == _MULTIPLIED
-            rgb = on_glass(rgb, to_8_bits(pixels[..., -1], opaque), multiplied=multiplied)
+            rgb = on_glass(rgb, to_8_bits(pixels[..., -1], self.opaque), multiplied=multiplied)
         return np.ascontiguousarray(rgb, np.uint8)
 
 
@@ -296,7 +303,7 @@ class PlanesLevel:
     Parameters
     ----------
     planes : sequence of TiffLevel
-        Grey pages of one size: red, green, blue.
+        Grey pages of one size: red, green, blue, and alpha where there is a fourth.
     """
 
     def __init__(self, planes: Sequence[TiffLevel]) -> None:
@@ -305,7 +312,9 @@ class PlanesLevel:
 
     def read(self, y: int, x: int, height: int, width: int) -> NDArray[np.uint8]:
         """Decode a region that lies inside the pages: uint8 (height, width, 3)."""
-        return np.stack([plane.read(y, x, height, width)[..., 0] for plane in self.planes], axis=-1)
+        red, green, blue, *alpha = [plane.read(y, x, height, width)[..., 0] for plane in self.planes]
+        rgb = np.stack([red, green, blue], axis=-1)
+        return on_glass(rgb, alpha[0]) if alpha else rgb
 
 
 def _palette(page: Any) -> NDArray[np.uint8]:

@@ -18,7 +18,8 @@ PageKind = Literal["image", "reduced", "label", "macro", "thumbnail", "mask"]
 _MOST_PAGES = 64
 #: A first page this many times smaller than another is no slide, whatever it says of itself.
 _MUCH_LARGER = 4
-_NDPI_LENS = 65421
+#: Hamamatsu's tag of the magnification; below 0 for the macro image and the map.
+NDPI_LENS = 65421
 #: Names of associated images: "Label", "Label Image", "Slide_Label", "label 387x463", "Thumbnail", "Overview image".
 _ASSOCIATED = re.compile(
     r"\s*(?:(?:\w+[ _-]){0,2}|.{0,20}[:=]\s*)(label|macro|thumbnail|overview|barcode|probability|preview|slide ?map)"
@@ -34,6 +35,7 @@ _DYES = re.compile(
     re.IGNORECASE,
 )
 _COLOURS = (r"r|red", r"g|green", r"b|blue")
+_ALPHA = "a|alpha|opacity|transparency"
 _MEND_RGB = "export the H&E image as RGB"
 
 
@@ -75,7 +77,7 @@ def slide_pages(tiff: Any, shrunken: Callable[[Any, Any], bool]) -> SlidePages:
     base, notes = _base(tiff, pages, kinds, shrunken)
     planes, plane_notes = _planes(tiff, base, [p for p, kind in zip(pages, kinds, strict=True) if kind == "image"])
     reduced = [p for p, kind in zip(pages, kinds, strict=True) if kind in ("image", "reduced") and p is not base]
-    if len(planes) == 3:
+    if len(planes) > 1:
         levels = tuple(zip(*(_subs(page) for page in planes), strict=False))
         return SlidePages((planes, *_falling(levels, base)), (*notes, *plane_notes))
     levels = tuple((p,) for p in [base, *_pyramid(base, reduced, shrunken)])
@@ -84,8 +86,13 @@ def slide_pages(tiff: Any, shrunken: Callable[[Any, Any], bool]) -> SlidePages:
         p for p in reduced if id(p) not in used and (p.is_tiled or not base.is_tiled) and not int(p.subfiletype) & 1
     ]
     if rest and not plane_notes:
-        notes = (*notes, f"the file holds {len(rest) + 1} images: only that on page {int(base.index) + 1} is read")
+        number = f"{len(rest) + 1}{' or more' if len(pages) == _MOST_PAGES else ''}"
+        notes = (*notes, f"the file holds {number} images: only that on page {int(base.index) + 1} is read")
     return SlidePages(levels, (*notes, *plane_notes))
+
+
+def _path(tiff: Any) -> str:
+    return str(tiff.filehandle.path)
 
 
 def _top_pages(tiff: Any) -> list[Any]:
@@ -98,7 +105,7 @@ def _top_pages(tiff: Any) -> list[Any]:
         if isinstance(page, tifffile.TiffPage) and page.is_tiled is not None:
             pages.append(page)
     if not pages or pages[0].index != 0:
-        raise SlideError(tiff.filename, "holds no image", "the file is damaged: copy it again")
+        raise SlideError(_path(tiff), "holds no image", "the file is damaged: copy it again")
     return pages
 
 
@@ -118,7 +125,7 @@ def _area(page: Any) -> int:
 def _kind(page: Any, ome: OmePixels | None, *, many: bool) -> PageKind:
     """What a page is, by its tags, its description, and its name in OME-XML (where that describes several images)."""
     flags = int(page.subfiletype)
-    lens = page.tags.valueof(_NDPI_LENS)
+    lens = page.tags.valueof(NDPI_LENS)
     if isinstance(lens, int | float) and lens < 0:
         return "macro"
     word = _associated(_description(page)) or _associated(str(page.tags.valueof(285) or ""))
@@ -162,7 +169,7 @@ def _base(
     if not images:
         found = " and ".join(dict.fromkeys(kinds))
         problem = f"holds no slide, only its {found} page, which may identify a patient and is never shown"
-        raise SlideError(tiff.filename, problem, "open the slide itself")
+        raise SlideError(_path(tiff), problem, "open the slide itself")
     base, largest = images[0], max(images, key=_area)
     if _area(largest) > _area(base) and (
         _area(largest) >= _MUCH_LARGER * _area(base)
@@ -247,6 +254,9 @@ def _planes(tiff: Any, base: Any, images: list[Any]) -> tuple[tuple[Any, ...], t
     if int(base.samplesperpixel) == 3 and int(base.photometric) == 1 and not dyes:
         return (base,), ("three grey channels are read as red, green and blue",)
     channels, stride, depth = _axes(text, ome, base, len(same))
+    named = None if dyes else _named_planes(names, channels, same[::stride])
+    if named is not None:
+        return named
     if (dyes and channels > 1) or channels == 2 or channels > 3 or (channels == 0 and len(same) > 3):
         what = (
             f"{channels} channels ({', '.join(n for n in names if n)[:80]})"
@@ -254,12 +264,11 @@ def _planes(tiff: Any, base: Any, images: list[Any]) -> tuple[tuple[Any, ...], t
             else f"{channels or len(same)} grey channels"
         )
         problem = f"holds {what}: fluorescence or a stack, no red, green and blue of a stained slide"
-        raise SlideError(tiff.filename, problem, _MEND_RGB)
+        raise SlideError(_path(tiff), problem, _MEND_RGB)
     if channels == 3 or (channels == 0 and len(same) == 3):
         chosen = same[::stride][:3]
         if int(base.samplesperpixel) == 1 and len(chosen) == 3:
-            order = _colour_order(names)
-            return tuple(chosen[k] for k in order), ("red, green and blue are read from three pages",)
+            return tuple(chosen), ("red, green and blue are read from three pages",)
     grey = "the image is grey: nuclei are told apart without the colours of the stain"
     stack = (f"the file is a stack of {max(depth, len(same))} images: only the first is read",)
     return (base,), (grey, *(stack if max(depth, len(same)) > 1 else ()))
@@ -330,12 +339,25 @@ def _dyes(ome: OmePixels | None, names: list[str]) -> bool:
     )
 
 
-def _colour_order(names: list[str]) -> tuple[int, int, int]:
-    """Positions of red, green and blue among three channels; in order where their names do not tell."""
-    where = [
-        [k for k, name in enumerate(names[:3]) if re.fullmatch(rf"(?:{colour})", name.strip(), re.IGNORECASE)]
-        for colour in _COLOURS
-    ]
-    if all(len(w) == 1 for w in where):
-        return where[0][0], where[1][0], where[2][0]
-    return 0, 1, 2
+def _named_planes(
+    names: list[str], channels: int, pages: Sequence[Any]
+) -> tuple[tuple[Any, ...], tuple[str, ...]] | None:
+    """Pages of red, green, blue and, where there is one, alpha, where names tell them; None where they do not."""
+    if channels < 3 or len(names) < channels or len(pages) < channels or int(pages[0].samplesperpixel) != 1:
+        return None
+    where = [[k for k, name in enumerate(names[:channels]) if _is_named(name, word)] for word in (*_COLOURS, _ALPHA)]
+    if any(len(w) != 1 for w in where[:3]) or len({w[0] for w in where[:3]}) < 3:
+        return None
+    chosen = [w[0] for w in where if len(w) == 1]
+    notes = ["red, green and blue are read from three pages"]
+    if len(chosen) == 4:
+        notes.append("the fourth channel is transparency: what is clear is shown white, as glass")
+    rest = [names[k] or f"channel {k + 1}" for k in range(channels) if k not in chosen]
+    if rest:
+        notes.append(f"left out: {', '.join(rest)[:80]}")
+    return tuple(pages[k] for k in chosen), tuple(notes)
+
+
+def _is_named(name: str, word: str) -> bool:
+    """Whether a word (``r|red``) stands in a name of a channel: Red, TL Red, Brightfield_R, "R (transmitted)"."""
+    return re.search(rf"(?<![a-z])(?:{word})(?![a-z])", name, re.IGNORECASE) is not None

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import SlideError
 from napari_monusac.io.scale import Resolution
-from napari_monusac.io.slides.depth import on_glass, to_8_bits, white_note, white_of
+from napari_monusac.io.slides.depth import on_glass, to_8_bits, turned_note, white_note, white_of
 from napari_monusac.io.slides.segments import budget_bytes
 
 #: What decoding takes: the decoder's pixels and ours.
 _BYTES_PER_PX = 8
+#: EXIF's tag of how the image asks to be turned.
+_ORIENTATION = 274
 
 
 class WholeImage:
@@ -73,7 +75,7 @@ class WholeImage:
                 self.resolution = Resolution(float(per_metre[1]), float(per_metre[0]), 25400.0)
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
                 notes.append("where the image is transparent, it is shown white, as glass")
-        self.notes = tuple(notes)
+        self.notes = (*notes, *turned_note(image.getexif().get(_ORIENTATION)))
 
     def _check_memory(self) -> None:
         height, width = self.shape
@@ -129,7 +131,8 @@ class WholeImage:
         eight = to_8_bits(colour, white)
         eight = np.repeat(eight, 3, axis=-1) if channels < 3 else eight
         if channels in (2, 4):
-            return _opaque(np.dstack([eight, to_8_bits(pixels[..., -1], 65535)]))
+            alpha = pixels[..., -1]
+            return _opaque(np.dstack([eight, to_8_bits(alpha, white_of(int(alpha.max(initial=0))))]))
         return eight
 
 
