@@ -63,3 +63,24 @@ def test_the_command_says_what_is_in_no_mask(folder: Path, tmp_path: Path, capsy
     assert answer["nuclei"] == 3
     assert answer["within_regions"]
     assert answer["left_out"] == {"outside": 2, "degenerate": 1, "regions": 1} == answer["crops"][0]["left_out"]
+
+
+def test_what_the_reader_says_of_an_annotation_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    pixels = np.random.default_rng(0).integers(150, 250, (60, 60, 3), np.uint8)
+    tifffile.imwrite(root / "a_1.tif", pixels, photometric="rgb")
+    ring = {"type": "Polygon", "coordinates": [[[5, 5], [20, 5], [20, 20], [5, 20], [5, 5]]]}
+    point = {"type": "Point", "coordinates": [1, 2]}
+    features = [{"type": "Feature", "geometry": g, "properties": {}} for g in (ring, point)]
+    (root / "a_1.geojson").write_text(json.dumps(features))
+    with pytest.raises(SystemExit) as end:
+        main(["masks", str(root), "--out", str(tmp_path / "out"), "--json"])
+    assert end.value.code == 0
+    told = capsys.readouterr()
+    note = "1 of 2 objects are kept but are no nuclei: 1 Point"
+    assert json.loads(told.out)["crops"][0]["notes"] == [note]
+    assert f"a_1: {note}" in told.err
+    from napari_monusac.io.doctor.examine import examine
+
+    assert [f.message for f in examine(root).of("annotation-note")] == [note]

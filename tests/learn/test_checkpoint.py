@@ -225,14 +225,22 @@ def test_a_run_that_goes_on_from_another_names_that_ones_training_crops_too(make
     """The weights have seen them: a validation crop among them is told, and is a training crop to whoever scores."""
     import json
 
+    from napari_monusac.core.classes import NucleusClass, use_class_names
     from napari_monusac.core.training_crops import SeenAs
     from napari_monusac.learn.checkpoint import crops_seen_by, read_metadata
     from napari_monusac.learn.loop import train
 
     first = make_run(tiny_recipe.with_values(epochs=1))
-    *_, end = train(first.recipe, first, device="cpu")
+    use_class_names({"mesothelial": NucleusClass.EPITHELIAL})
+    try:
+        *_, end = train(first.recipe, first, device="cpu")
+    finally:
+        use_class_names({})
     assert end.reason == "completed", end.message
     mine = read_metadata(first.best).trained_on
+    # names of the user's own stand in the run folder, and in whatever the model predicts
+    assert mine.class_names == (("mesothelial", "Epithelial"),)
+    assert type(first).open(first.path).info.class_names == {"mesothelial": "Epithelial"}
     assert {c.name for c in mine.training} == set(first.split.training)
     assert {c.name for c in mine.validation} == set(first.split.validation)
     assert all(c.pixels and c.patient for c in (*mine.training, *mine.validation))

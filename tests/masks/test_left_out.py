@@ -45,6 +45,19 @@ def test_nothing_left_out_and_sums() -> None:
     assert LeftOut.sum([]) == LeftOut()
 
 
+def test_ignored_by_name_is_no_slip_of_the_pen() -> None:
+    from napari_monusac.core.classes import use_class_names
+
+    annotation = Annotation((Nucleus(square(20, 20), "Debris"), Nucleus(square(5, 5), "Lymphocyte")))
+    try:
+        use_class_names({"debris": "Ignored"})
+        found = left_out(annotation, label_maps(annotation, SHAPE))
+    finally:
+        use_class_names({})
+    assert found == LeftOut(ignored=1)
+    assert str(found) == "left out: 1 ignored by their name"
+
+
 def test_outside_of_regions_is_ignored_where_that_is_asked_for() -> None:
     nuclei = (Nucleus(square(5, 5), "Lymphocyte"), Nucleus(square(40, 60), "Macrophage"))
     regions = tuple(Nucleus(v, role="region") for v in (square(2, 2, 25), square(20, 20, 25)))

@@ -204,10 +204,10 @@ def test_objects_without_a_mask_are_kept_and_counted(tmp_path):
         annotations=[good, *others, good | {"id": 5, "image_id": 7}], licenses=[{"id": 1}], info={"year": 2}
     )
     found = read(tmp_path, content)[0].annotation
-    assert len(found.nuclei) == 1
+    assert [n.label for n in found.nuclei] == ["Neutrophil", ""]
     assert found.notes == (
-        "3 objects are kept but are no nuclei: 1 without a mask (a box alone), 1 with a damaged polygon, "
-        "1 of an unknown category",
+        "2 objects are kept but are no nuclei: 1 without a mask (a box alone), 1 with a damaged polygon",
+        "1 nuclei are of a category that is not there: without a class",
         "1 of 5 objects belong to images that are not there",
     )
     assert write_annotation(found, tmp_path / "b.json") == ()
@@ -295,6 +295,23 @@ def test_real_files_draw_the_same_through_coco(shared_data, tmp_path):
         np.testing.assert_array_equal(a.instances, b.instances)
         np.testing.assert_array_equal(a.semantic, b.semantic)
         np.testing.assert_array_equal(a.ignore, b.ignore)
+
+
+def test_ids_and_polygons_as_programs_spell_them(tmp_path):
+    square = [1, 1, 6, 1, 6, 8, 1, 8]
+    content = document(
+        images=[{"id": "1", "file_name": "a.png", "height": 12.0, "width": 10}],
+        categories=[{"id": 3, "name": "Macrophage"}],
+        annotations=[
+            {"id": 1, "image_id": 1.0, "category_id": "3", "segmentation": square},
+            {"id": 2, "image_id": 1, "category_id": 3.0, "segmentation": [square]},
+        ],
+    )
+    ((_, shape, annotation),) = [(i.file_name, i.shape, i.annotation) for i in read(tmp_path, content)]
+    assert shape == (12, 10)
+    assert [n.label for n in annotation.nuclei] == ["Macrophage"] * 2
+    assert (drawn(annotation.nuclei[0].vertices, shape) == drawn(annotation.nuclei[1].vertices, shape)).all()
+    assert drawn(annotation.nuclei[0].vertices, shape).sum() == 35  # 5 x 7 px
 
 
 def test_several_images_know_regions_of_interest_and_categories(tmp_path):

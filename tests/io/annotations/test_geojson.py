@@ -196,11 +196,37 @@ def test_what_is_no_area_is_kept_and_counted(tmp_path):
     assert found.nuclei[0].confidence == 0.75
     assert found.notes == (
         "4 of 5 objects are kept but are no nuclei: 1 Point, 1 without coordinates, 1 without a geometry, "
-        "1 with a damaged outline or class",
+        "1 with a damaged outline",
     )
     assert write_annotation(found, tmp_path / "b.geojson") == ()
     back = json.loads((tmp_path / "b.geojson").read_text())
     assert json.dumps(back, sort_keys=True) == json.dumps(content, sort_keys=True)  # NaN is no equal of itself
+
+
+def test_a_class_that_is_no_name_costs_no_nucleus(tmp_path):
+    odd = [feature([RING], classification=c) for c in (5, {"name": 5}, {"name": "Lymphocyte"})]
+    found = read(tmp_path, odd)
+    assert [n.nucleus_class.label for n in found.nuclei] == ["Unclassified", "Unclassified", "Lymphocyte"]
+    assert found.notes == ("2 objects have a class that is no name: they are read without a class",)
+    assert write_annotation(found, tmp_path / "b.geojson") == ()
+    assert json.loads((tmp_path / "b.geojson").read_text()) == odd
+
+
+def test_packed_files_are_read_within_bounds(tmp_path):
+    import gzip
+
+    packed = gzip.compress(json.dumps([feature([RING])]).encode())
+    for name in ("a.geojson.gz", "a.json.gz", "a.geojson"):
+        (tmp_path / name).write_bytes(packed)
+        assert len(read_annotation(tmp_path / name).nuclei) == 1
+    bomb = gzip.compress(b"[" + b" " * 10_000_000)
+    for content, said in ((packed[:-9], "gzip"), (b"PK\x03\x04", "zip archive"), (bomb, "more than 1000000 bytes")):
+        (tmp_path / "b.geojson").write_bytes(content)
+        with pytest.raises(AnnotationError, match=said):
+            read_annotation(tmp_path / "b.geojson", Bounds(max_bytes=1_000_000))
+    (tmp_path / "a.xml.gz").write_bytes(packed)
+    with pytest.raises(AnnotationError, match="no annotation format"):
+        read_annotation(tmp_path / "a.xml.gz")
 
 
 def test_saving_over_a_qupath_file_keeps_what_it_holds(tmp_path):

@@ -453,3 +453,28 @@ def test_within_regions_only_what_lies_in_them_is_scored(truth, tmp_path):
     assert "--within-regions" in within.provenance.command
     guard = guard_folders(truth, predictions, predictions, within_regions=True, bootstrap=0)
     assert guard.notes is not None
+
+
+def test_what_the_truth_leaves_open_and_the_names_of_the_user_stand_in_the_notes(truth, tmp_path):
+    import json
+
+    from napari_monusac.core.classes import use_class_names
+
+    out = tmp_path / "pred"
+    out.mkdir()
+    for name in NAMES:
+        write_xml(truth, out, name)
+    old = next(truth.rglob(f"{NAMES[0]}.xml"))
+    new = old.with_suffix(".geojson")
+    write_annotation(read_annotation(old), new)
+    content = json.loads(new.read_text())
+    content["features"].append({"type": "Feature", "geometry": None, "properties": {}})
+    new.write_text(json.dumps(content))
+    old.unlink()
+    use_class_names({"tumor": NucleusClass.EPITHELIAL})
+    try:
+        notes = evaluate_folders(truth, out, bootstrap=10).notes
+    finally:
+        use_class_names({})
+    assert f"{NAMES[0]}: 1 of 14 objects are kept but are no nuclei: 1 without a geometry" in notes
+    assert "class names of the user: tumor = Epithelial" in notes

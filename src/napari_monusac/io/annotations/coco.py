@@ -175,8 +175,9 @@ class _Writer:
 
     def _entry(self, region: Nucleus, old: dict[str, Any], image: CocoImage, path: Path) -> dict[str, Any]:
         entry = old | {"id": self._number(old.get("id"))}
+        unchanged = old and not region.label  # a category that is not there stays so
         # the numbers of categories are those of the file: in one of several images they are ours
-        if len(region.vertices) >= 3 or not self.keep_numbers:
+        if not self.keep_numbers or (len(region.vertices) >= 3 and not unchanged):
             entry["category_id"] = self.categories.number(region)
         if len(region.vertices) < 3:
             return entry
@@ -237,8 +238,8 @@ def read_coco(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> tuple[CocoIm
     -------
     tuple of CocoImage
         In the order of the file, pixel centres. The polygons of one object, and holes of its mask, are joined to one
-        outline. Objects without a mask (a box alone, an empty one, a line) and of categories that are not there are kept
-        as marks; `Annotation.notes` counts them, and those of images that are not there. Outlines around nuclei that are
+        outline. Objects without a mask (a box alone, an empty one, a line) are kept as marks, those of categories that are
+        not there are nuclei without a class; `Annotation.notes` counts them, and those of images that are not there. Outlines around nuclei that are
         none themselves have the role of a region of interest (`io.annotations.interest`).
 
     Raises
@@ -263,8 +264,8 @@ def parse_coco(content: Any, path: Path, bounds: Bounds = DEFAULT_BOUNDS) -> tup
     """As `read_coco`, from JSON that was loaded already."""
     if not is_coco(content):
         raise AnnotationError(path, "no COCO file: images and annotations are missing", "export it again")
-    images = {_id(e, path, "image"): e for e in _entries(content, "images", path)}
-    names = {_id(e, path, "category"): _name(e, "name", path) for e in _entries(content, "categories", path)}
+    images = {_key(_id(e, path, "image")): e for e in _entries(content, "images", path)}
+    names = {_key(_id(e, path, "category")): _name(e, "name", path) for e in _entries(content, "categories", path)}
     entries = _entries(content, "annotations", path)
     if len(entries) > bounds.max_regions:
         raise too_many(path, "annotations", bounds.max_regions)
@@ -272,8 +273,8 @@ def parse_coco(content: Any, path: Path, bounds: Bounds = DEFAULT_BOUNDS) -> tup
     regions: dict[Any, list[Nucleus]] = defaultdict(list)
     orphans = []
     for k, entry in enumerate(entries):
-        image = entry.get("image_id")
-        if not _hashable(image) or image not in images:
+        image = _key(entry.get("image_id"))
+        if image not in images:
             orphans.append(entry)
             continue
         regions[image].append(reader.region(entry, k, _shape(images[image], path)))
@@ -298,23 +299,24 @@ class _Reader:
         self._read = 0
         self._problem: AnnotationError | None = None
         self._reasons: dict[Any, Counter[str]] = defaultdict(Counter)
+        self._without_category: Counter[Any] = Counter()
+        self._class_problem: AnnotationError | None = None
 
     def region(self, entry: dict[str, Any], index: int, shape: tuple[int, int]) -> Nucleus:
-        where, category = f"annotation {index + 1}", entry.get("category_id")
-        outline, label = np.empty((0, 2)), ""
+        where, image = f"annotation {index + 1}", _key(entry.get("image_id"))
+        outline, label = np.empty((0, 2)), self.names.get(_key(entry.get("category_id")), "")
         try:
-            if not _hashable(category) or category not in self.names:
-                raise AnnotationError(
-                    self.path, f"{where} has the unknown category {str(category)[:40]}", "export it again"
-                )
-            label = self.names[category]
             outline = self._outline(entry.get("segmentation"), shape, where)
             self._read += 1
+            if not label:
+                said = f"{where} has the unknown category {str(entry.get('category_id'))[:40]}"
+                self._class_problem = AnnotationError(self.path, said, "export it again")
+                self._without_category[image] += 1
         except HostileFileError:
             raise
         except AnnotationError as problem:
             self._problem = self._problem or problem
-            self._reasons[entry.get("image_id")][_reason(entry, label)] += 1
+            self._reasons[image][_reason(entry)] += 1
         self._vertices += len(outline)
         if self._vertices > self.bounds.max_vertices:
             raise too_many(self.path, "vertices", self.bounds.max_vertices)
@@ -329,6 +331,8 @@ class _Reader:
             from napari_monusac.io.annotations.rle import outline_of_rle
 
             return outline_of_rle(segmentation, shape, self.path, where)
+        if isinstance(segmentation, list) and all(isinstance(v, int | float) for v in segmentation):
+            segmentation = [segmentation] if segmentation else []  # one polygon, without the list around it
         if not isinstance(segmentation, list) or not segmentation:
             raise AnnotationError(self.path, f"{where} has no segmentation", "export it with polygons or masks")
         parts = []
@@ -346,21 +350,24 @@ class _Reader:
             raise HostileFileError(self.path, f"{where}: {error.problem}", error.mend) from error
 
     def refuse_nothing(self) -> None:
-        """Refuse a file of which no object can be read."""
+        """Refuse a file of which no object, or no class of any, can be read."""
         if self._problem is not None and not self._read:
             raise self._problem
+        if self._class_problem is not None and self._without_category.total() == self._read:
+            raise self._class_problem  # of no nucleus in the file is the class there
 
     def notes(self, image: Any) -> tuple[str, ...]:
         reasons = self._reasons[image]
         said = ", ".join(f"{n} {what}" for what, n in reasons.items())
-        return (f"{reasons.total()} objects are kept but are no nuclei: {said}",) if reasons else ()
+        notes = [f"{reasons.total()} objects are kept but are no nuclei: {said}"] if reasons else []
+        if self._without_category[image]:
+            notes.append(f"{self._without_category[image]} nuclei are of a category that is not there: without a class")
+        return tuple(notes)
 
 
-def _reason(entry: Mapping[str, Any], label: str) -> str:
+def _reason(entry: Mapping[str, Any]) -> str:
     """Why an object is no nucleus, for people."""
     segmentation = entry.get("segmentation")
-    if not label:
-        return "of an unknown category"
     if not segmentation:
         return "without a mask (a box alone)" if entry.get("bbox") else "without a mask"
     return "with an empty or damaged mask" if isinstance(segmentation, dict) else "with a damaged polygon"
@@ -415,6 +422,15 @@ def _hashable(value: Any) -> bool:
     return isinstance(value, int | str)
 
 
+def _key(number: Any) -> Any:
+    """An id as ids are compared: 1, 1.0 and "1" are one; None where it is none."""
+    if isinstance(number, float) and number.is_integer():
+        return int(number)
+    if isinstance(number, str) and number.isascii() and number.isdecimal() and str(int(number[:18])) == number:
+        return int(number)
+    return number if _hashable(number) else None
+
+
 def _name(entry: dict[str, Any], key: str, path: Path) -> str:
     name = entry.get(key)
     if not isinstance(name, str):
@@ -423,7 +439,7 @@ def _name(entry: dict[str, Any], key: str, path: Path) -> str:
 
 
 def _shape(image: dict[str, Any], path: Path) -> tuple[int, int]:
-    height, width = image.get("height"), image.get("width")
+    height, width = (_key(image.get(name)) for name in ("height", "width"))
     if not isinstance(height, int) or not isinstance(width, int) or not (0 < height < 1e7 and 0 < width < 1e7):
         raise AnnotationError(path, f"an image has the size {str(height)[:20]} x {str(width)[:20]}", "export it again")
     return height, width

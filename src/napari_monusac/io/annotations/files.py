@@ -32,7 +32,7 @@ def read_annotation(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annota
     ----------
     path : str or Path
         ``.xml`` (Aperio ImageScope), ``.annotations`` (HALO), ``.geojson`` or ``.json`` (QuPath's GeoJSON, or COCO of
-        a single image).
+        a single image), these two also packed (``.geojson.gz``).
     bounds : Bounds
         What the file may ask for before it is refused.
 
@@ -52,6 +52,9 @@ def read_annotation(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annota
     path = Path(path)
     take_inherited_names()
     suffix = path.suffix.lower()
+    if suffix == ".gz":
+        suffix = path.with_suffix("").suffix.lower()
+        suffix = suffix if suffix not in _XML else ".gz"
     if suffix in _XML:
         return with_regions_of_interest(read_aperio(path, bounds))
     if suffix in (".geojson", ".json"):

@@ -315,6 +315,8 @@ class _Reader:
     _objects: int = 0
     _reasons: Counter[str] = field(default_factory=Counter)
     _several: list[int] = field(default_factory=list)
+    _without_name: int = 0
+    _class_problem: AnnotationError | None = None
     _first_problem: AnnotationError | None = None
 
     def take(self, feature: dict[str, Any], where: str, place: tuple[int, ...]) -> None:
@@ -325,13 +327,17 @@ class _Reader:
             outlines = self._outlines(feature, where, legacy)
             label = _label(properties)
             if label is None:
-                raise AnnotationError(self.path, f"{where}: the classification is no name", "export it again")
+                self._class_problem = AnnotationError(
+                    self.path, f"{where}: the classification is no name", "export it again"
+                )
+                self._without_name += 1
         except HostileFileError:
             raise
         except AnnotationError as problem:
             self._first_problem = self._first_problem or problem
             self._reasons[_reason(feature)] += 1
             outlines, label = [], ""
+        label = label or ""
         if len(outlines) > 1:
             self._several.append(len(outlines))
         text = _text(feature)
@@ -370,6 +376,8 @@ class _Reader:
         """What was read, once the file has ended."""
         if self._first_problem is not None and not any(r.role == "nucleus" for r in self._regions):
             raise self._first_problem
+        if self._class_problem is not None and self._without_name == self._objects - self._reasons.total():
+            raise self._class_problem  # of no nucleus in the file can the class be read
         size = content.get("umPerPx") if isinstance(content, dict) else None
         number = scale_number(str(size)) if isinstance(size, int | float | str) else None
         usable = number if number is not None and number < 1e6 else None
@@ -388,6 +396,8 @@ class _Reader:
             notes.append(f"{number} of {self._objects} objects are kept but are no nuclei: {said}")
         if self._several:
             notes.append(f"{len(self._several)} objects of several outlines are read as {sum(self._several)} nuclei")
+        if self._without_name:
+            notes.append(f"{self._without_name} objects have a class that is no name: they are read without a class")
         return tuple(notes)
 
 
@@ -399,7 +409,7 @@ def _reason(feature: Mapping[str, Any]) -> str:
         return "without a geometry"
     if kind not in ("Polygon", "MultiPolygon", "GeometryCollection"):
         return kind[:40]
-    return "without coordinates" if not dict(geometry or {}).get("coordinates") else "with a damaged outline or class"
+    return "without coordinates" if not dict(geometry or {}).get("coordinates") else "with a damaged outline"
 
 
 def _text(feature: dict[str, Any]) -> bytes:

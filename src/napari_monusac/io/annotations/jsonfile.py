@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from napari_monusac.core.errors import AnnotationError, HostileFileError
 from napari_monusac.core.files import atomic_write_text
 from napari_monusac.core.geometry import Outline
-from napari_monusac.io.annotations.bounds import Bounds, read_bounded
+from napari_monusac.io.annotations.bounds import Bounds, read_bounded, too_many
 
 #: Names of a probability in files of this program, of StarDist (in QuPath), CellViT, tiatoolbox and COCO.
 _CONFIDENCES = (
@@ -31,13 +32,31 @@ def load_json(path: Path, bounds: Bounds) -> Any:
     HostileFileError
         It is too large or nested too deeply.
     """
-    content = read_bounded(path, bounds)
+    content = _unpacked(read_bounded(path, bounds), path, bounds)
     try:
         return json.loads(content)
     except RecursionError as error:
         raise HostileFileError(path, "nested too deeply", "open it only if you trust it") from error
     except ValueError as error:
         raise AnnotationError(path, f"no JSON: {error}", "export it again") from error
+
+
+def _unpacked(content: bytes, path: Path, bounds: Bounds) -> bytes:
+    """What a gzip file holds, within bounds; any other content as it is."""
+    if content[:2] == b"PK":
+        raise AnnotationError(path, "is a zip archive", "unpack it")
+    if content[:2] != b"\x1f\x8b":
+        return content
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = stream.decompress(content, bounds.max_bytes + 1)
+    except zlib.error as error:
+        raise AnnotationError(path, f"is damaged gzip: {error}", "export it again") from error
+    if len(unpacked) > bounds.max_bytes:
+        raise too_many(path, "bytes", bounds.max_bytes)
+    if not stream.eof:
+        raise AnnotationError(path, "is damaged gzip: its end is missing", "export it again")
+    return unpacked
 
 
 def save_json(path: Path, content: Any, *, allow_nan: bool = False) -> None:

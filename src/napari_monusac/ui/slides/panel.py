@@ -232,10 +232,10 @@ class SlidesPanel(QWidget):
         self.doctor = DoctorView(self.viewer)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
-        for widget in (self.folder, self.opening, self.hint, self.begin, self.patients):
+        for widget in (self.folder, self.opening, self.hint, self.begin, self.patients, self.names):
             box.addWidget(widget)
         box.addWidget(self.crops, 1)
-        for widget in (self.names, self.facts, self.progress, self.doctor):
+        for widget in (self.facts, self.progress, self.doctor):
             box.addWidget(widget)
         box.addStretch(0)
         self.folder.changed.connect(self.open_folder)
