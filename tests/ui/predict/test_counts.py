@@ -138,3 +138,12 @@ def test_a_file_that_cannot_be_written_is_one_line(counts, qtbot, tmp_path, monk
     assert str(bad / "c.csv") in counts.words.text()
     assert "choose another" in counts.words.text()
     assert "\n" not in counts.words.text()
+
+
+def test_one_nucleus_is_no_nuclei():
+    import pandas as pd
+
+    from napari_monusac.ui.predict.counts import count_words
+
+    assert count_words(pd.DataFrame({"class": ["Macrophage"]})).startswith("1 nucleus: 1 macrophage. ")
+    assert count_words(pd.DataFrame({"class": ["Macrophage"] * 2})).startswith("2 nuclei: 2 macrophage. ")

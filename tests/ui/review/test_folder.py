@@ -210,3 +210,18 @@ def test_predictions_that_do_not_say_of_which_image_wait_for_the_reader(
     settle()
     assert predicted_layer(viewer) is None
     assert "other pixels" in panel.progress.label.text()
+
+
+def test_a_crop_that_the_chosen_folder_does_not_hold_is_said_to_be_missing(opened, viewer, qtbot, settle, predictions):
+    folder, crops = predictions
+    panel = opened.panels["Review"]
+    panel.predictions.set_path(folder / "first")
+    panel.reading.set_predictions(folder / "first")
+    settle()
+    other = next(c for c in opened.model.collection.crops if c.name not in {k.name for k in crops})
+    for crop, missing in ((other, True), (crops[0], False), (other, True)):
+        opened.model.ask_for_crop(crop)
+        qtbot.waitUntil(lambda wanted=crop.name: opened.model.crop.name == wanted, timeout=60_000)
+        settle()
+        assert (predicted_layer(viewer) is None) == missing
+        assert ("holds no prediction of this crop" in panel.hint.text()) == missing

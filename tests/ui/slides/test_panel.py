@@ -407,3 +407,14 @@ def test_a_folder_that_is_chosen_for_training_says_its_patients(studio, qtbot, s
     form.data._edited()
     settle()
     assert "does not exist" in form.patients.text()
+
+
+def test_while_patients_are_set_no_name_of_a_crop_is_cut_off(opened, qtbot, settle):
+    """The column of patients is as wide as its longest name, the rest is for the crops."""
+    opened.show_panel("Slides")
+    crops, patients = opened.panels["Slides"].crops, opened.panels["Slides"].patients
+    patients.set.click()
+    settle()
+    header, metrics = crops.tree.header(), crops.tree.fontMetrics()
+    longest = max(metrics.horizontalAdvance(name) for name in crops.patients().values())
+    assert longest < header.sectionSize(3) <= max(90, longest + 16)

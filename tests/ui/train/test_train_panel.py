@@ -270,3 +270,26 @@ def test_units_are_written_as_people_read_them(train, settle):
     assert "own value" not in editor._labels["um_per_px"].toolTip()
     assert editor._labels["um_per_px"].text() == "resolution (µm/px)"
     settle()
+
+
+def test_no_paragraph_of_the_form_is_cut_off(opened, viewer, qtbot, settle):
+    """A form shared out heights of another width: the last line of a paragraph was half hidden."""
+    from napari_monusac.ui.widgets.note import Note
+
+    opened.show_panel("Train")
+    form = opened.panels["Train"].form
+    for width in (1100, 1900):
+        viewer.window.resize(width, 1100)
+        for at in range(form.recipes.count()):
+            form.recipes.setCurrentIndex(at)
+            settle()
+            notes = [note for note in form.findChildren(Note) if note.isVisible()]
+            assert len(notes) >= 3
+            qtbot.waitUntil(lambda shown=notes: all(n.height() >= n.heightForWidth(n.width()) for n in shown))
+
+
+def test_a_unit_is_written_as_people_write_it(opened):
+    from napari_monusac.ui.widgets.note import Note
+
+    note = Note("trained at 0.25 um/px, 3 crops of 0.1945 um/px; see /data/um/run 5 um.txt and 7 umbrellas")
+    assert note.text() == "trained at 0.25 µm/px, 3 crops of 0.1945 µm/px; see /data/um/run 5 um.txt and 7 umbrellas"

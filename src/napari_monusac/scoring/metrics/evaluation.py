@@ -251,7 +251,8 @@ class Evaluation(_Model):
     def title(self) -> str:
         """How many crops of how many patients, and how many of them trained the model."""
         trained = len(self.training.included)
-        words = f"{len(self.crops)} crops of {len(self.patients)} patients"
+        crops, patients = len(self.crops), len(self.patients)
+        words = f"{crops} crop{'s' * (crops != 1)} of {patients} patient{'s' * (patients != 1)}"
         return words + (f", {trained} of them used to train the model" if trained else "")
 
     @property

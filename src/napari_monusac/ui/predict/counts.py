@@ -210,4 +210,6 @@ def _in_region(counted: Counted, outline: Any) -> tuple[pd.DataFrame, tuple[int,
 def count_words(table: Any) -> str:
     """How many nuclei a table has, by class, in one line."""
     words = ", ".join(f"{n} {name.lower()}" for name, n in table["class"].value_counts().items())
-    return f"{len(table)} nuclei: {words}. Model output, research use." if words else "No nuclei at these thresholds."
+    if not words:
+        return "No nuclei at these thresholds."
+    return f"{len(table)} {'nuclei' if len(table) != 1 else 'nucleus'}: {words}. Model output, research use."

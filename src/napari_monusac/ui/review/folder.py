@@ -155,11 +155,14 @@ class StoredPrediction(QObject):
         self.asking = UnknownImage()
         self.asking.trusted.connect(self.look)
         self._task: Task | None = None
+        #: the folder was looked through, and holds no prediction of the open crop
+        self.missing = False
         reading.predictions_changed.connect(self.look)
 
     def look(self) -> Task | None:
         """Read and show the stored prediction of the open crop; nothing happens where there is none."""
         image, crop, folder = canvas.image_layer(self.viewer), self.model.crop, self.reading.predictions
+        self.missing = False
         if image is None or crop is None or folder is None:
             return None
         if self._task is not None:
@@ -186,7 +189,7 @@ class StoredPrediction(QObject):
     def _show(self, task: Task, image: Any, pixels: Any, folder: Path, found: Any) -> None:
         if self._task is not task or not canvas.still_shows(self.viewer, image, pixels):
             return
-        self._task = None
+        self._task, self.missing = None, found is None
         if isinstance(found, Path):
             self.asking.ask(folder, found)
         elif found is not None:

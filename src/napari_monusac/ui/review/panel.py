@@ -37,6 +37,9 @@ _NO_CROP = "Open a crop (Slides) and predict it (Predict); then its scores and e
 _NO_PREDICTION = (
     "Predict this crop (Predict), or choose a folder of predictions: then its scores and errors stand here."
 )
+_NOT_IN_FOLDER = (
+    "The chosen folder holds no prediction of this crop: predict it (Predict), or go to a crop that is predicted there."
+)
 _NO_TRUTH = "This crop has no labels to compare with. Its doubtful nuclei can be gone through: see Queue."
 
 
@@ -69,7 +72,9 @@ class StartView(QWidget):
         box.addWidget(self.hint)
         box.addWidget(self.buttons)
 
-    def show_for(self, *, crop: bool, prediction: bool, truth: bool, folder: bool, waiting: bool) -> None:
+    def show_for(
+        self, *, crop: bool, prediction: bool, truth: bool, folder: bool, waiting: bool, missing: bool = False
+    ) -> None:
         """Say what to do next.
 
         Parameters
@@ -80,11 +85,14 @@ class StartView(QWidget):
             Whether a folder of predictions is chosen.
         waiting : bool
             Whether another crop is being opened to show a nucleus of it.
+        missing : bool
+            Whether the folder was looked through, and holds no prediction of the crop.
         """
         self.hint.say(
             "Opening the crop of this nucleus…" if waiting
             else _NO_TRUTH if prediction and not truth
             else "" if prediction
+            else _NOT_IN_FOLDER if crop and missing
             else _NO_PREDICTION if crop
             else _NO_CROP
         )  # fmt: skip
@@ -370,16 +378,17 @@ class ReviewPanel(QWidget):
         self.judging.set_review(None)
         self.judging.forget()
         self.going.forget()
-        self._say_what_next()
         self._show_page()
-        if self.stored.look() is None:
+        looking = self.stored.look()
+        self._say_what_next()
+        if looking is None:
             self._arrive()
 
     def _say_what_next(self) -> None:
         self.start.show_for(
             crop=self.model.crop is not None, prediction=predicted_layer(self.viewer) is not None,
             truth=truth_layer(self.viewer) is not None, folder=self._has_folder(),
-            waiting=self.going.awaited is not None,
+            waiting=self.going.awaited is not None, missing=self.stored.missing,
         )  # fmt: skip
         self.ways_view.enable(self.review is not None)
         self.looking_section.setVisible(self.review is not None)

@@ -138,7 +138,7 @@ class ScoresView(QWidget):
         rows.append(("Any class", number(q.sq), number(q.dq), "", str(q.tp), str(q.fp), str(q.fn)))
         self.by_class.fill(rows)
         self._show_facts(e)
-        self.notes.say("\n".join(e.notes), "warning")
+        self.notes.say("\n".join(f"{note[:1].upper()}{note[1:]}" for note in e.notes), "warning")
 
     def _show_scorings(self, scorings: Any, headline: str) -> None:
         tips = (PQ, *(f"{s.label}. {s.reason}" for s in scorings))

@@ -233,6 +233,10 @@ class CropList(QWidget):
         self._setting_patients = on
         self.tree.setColumnHidden(_PATIENT, not on)
         self.tree.setColumnHidden(1, on)
+        if on:  # as wide as the patients need: the room is for the crops' own names
+            names = [item.data(0, _CROP).patient for item in self.items.values()]
+            longest = max((self.tree.fontMetrics().horizontalAdvance(name) for name in names), default=0)
+            self.tree.header().resizeSection(_PATIENT, min(160, max(90, longest + 16)))
         mode = QTreeWidget.SelectionMode
         self.tree.setSelectionMode(mode.ExtendedSelection if on else mode.SingleSelection)
         self.tree.blockSignals(True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
@@ -241,21 +241,23 @@ class TrainForm(QWidget):
         self.out = PathPicker("runs", "folder", tooltip="Where runs are kept: one folder a run", placeholder="Runs in")
         self.out.show_default(self.model.runs_folder)
         form_widget = QWidget()
-        form = QFormLayout(form_widget)
+        # no QFormLayout: it shares out the heights of paragraphs as they were at another width, and cuts their last line
+        form = QGridLayout(form_widget)
         form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Recipe", row(self.recipes, self.open_recipe, stretch_first=True))
-        form.addRow(self.about)
-        for words, field in (
-            ("Data", self.data), ("Validation", self.split), ("Epochs", self.epochs), ("Encoder", self.weights),
-            ("Where it runs", self.where), ("Computes on", self.device),
-        ):  # fmt: skip
-            form.addRow(words, field)
-            explained = field.box if isinstance(field, PathPicker) else field
-            form.labelForField(field).setToolTip(explained.toolTip())
-        form.insertRow(form.getWidgetPosition(self.split)[0], self.patients)
-        form.addRow(self.device_reason)
-        form.addRow("Keep runs in", self.out)
+        form.setColumnStretch(1, 1)
+        rows: tuple[Note | tuple[str, QWidget], ...] = (
+            ("Recipe", row(self.recipes, self.open_recipe, stretch_first=True)), self.about, ("Data", self.data),
+            self.patients, ("Validation", self.split), ("Epochs", self.epochs), ("Encoder", self.weights),
+            ("Where it runs", self.where), ("Computes on", self.device), self.device_reason, ("Keep runs in", self.out),
+        )  # fmt: skip
+        for at, one in enumerate(rows):
+            if isinstance(one, Note):
+                form.addWidget(one, at, 0, 1, 2)
+                continue
+            label = QLabel(one[0])
+            label.setToolTip((one[1].box if isinstance(one[1], PathPicker) else one[1]).toolTip())
+            form.addWidget(label, at, 0)
+            form.addWidget(one[1], at, 1)
         for combo in (self.recipes, self.weights, self.split, self.where, self.device):
             combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             combo.setMinimumContentsLength(10)

@@ -45,6 +45,10 @@ def say_error(note: Note, error: BaseException, kind: str = "error") -> None:
     note.say(line, kind, whole if line != whole else "")
 
 
+#: A unit after its number: part of no path and no name.
+_UM = re.compile(r"(?<=\d )um(?=[/,;:)\s]|\.?$)")
+
+
 def in_micrometres(text: str) -> str:
     """Write µm where a text that also goes to plain terminals says um."""
     return re.sub(r"\bum(?![A-Za-z0-9_])", "µm", text)
@@ -67,7 +71,7 @@ class Note(QLabel):
 
     def say(self, text: str, kind: str = "hint", whole: str = "") -> None:
         """Show `text` as a "hint", "good", "warning" or "error"; nothing hides the label. `whole`: all of it, on hover."""
-        self.setText(text)
+        self.setText(_UM.sub("µm", text))
         self.setToolTip(whole)
         self.setVisible(bool(text))
         if kind != self._kind:
