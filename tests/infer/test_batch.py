@@ -234,3 +234,8 @@ def test_workers_take_the_channels_that_the_patient_has(
     from napari_monusac.io.slides.slide import open_slide
 
     assert not open_slide(crop.image).channels_swapped  # ... against its own
+
+
+def test_names_that_differ_in_case_alone_do_not_meet(tmp_path):
+    images = [tmp_path / "a" / "Case1.svs", tmp_path / "b" / "case1.svs"]
+    assert len({str(p).casefold() for p in output_paths(images, tmp_path / "out").values()}) == 2

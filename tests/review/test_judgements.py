@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -127,3 +128,20 @@ def test_a_disk_that_refuses_leaves_the_log_as_it_was(tmp_path, monkeypatch):
         log.judge(finding(2), Verdict.SKIP)
     assert list(log.judgements) == [finding(1).key]
     assert log_path(tmp_path, "A") == log.path
+
+
+def test_a_review_kept_by_the_collections_name_goes_to_the_one_it_is_of(tmp_path):
+    from napari_monusac.review.judgements import take_over
+
+    truth, other = tmp_path / "a.xml", tmp_path / "b.xml"
+    truth.write_bytes(b"<a/>")
+    other.write_bytes(b"<b/>")
+    old, new = tmp_path / "slides", tmp_path / "slides-0123"
+    log = JudgementLog.open(old, "anna")
+    log.judge(finding(1), "truth right", truth_sha256=hashlib.sha256(b"<a/>").hexdigest())
+    assert "stays there" in take_over(old, new, {"c1": other})
+    assert not new.exists()
+    assert "moved here" in take_over(old, new, {"c1": truth})
+    assert not old.exists()
+    assert len(JudgementLog.open(new, "anna").judgements) == 1
+    assert take_over(old, new, {"c1": truth}) == ""

@@ -11,7 +11,7 @@ import typer
 
 from napari_monusac.cli import demo, doctor, evaluate, export, masks, predict, recipes, review, study, train
 from napari_monusac.cli.class_names import with_class_names
-from napari_monusac.cli.shell import STOPPED, answer, fail, one_line
+from napari_monusac.cli.shell import STOPPED, answer, fail, one_line, plain_where_narrow
 from napari_monusac.core.errors import Cancelled, MonusacError
 
 app = typer.Typer(
@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """
     # Our dependency would look for a newer version of itself on the network at import.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    plain_where_narrow()
     arguments = sys.argv[1:] if argv is None else list(argv)
     if "" in arguments:
         # An empty path would be the current folder: "$DATA" that nobody has set must not predict what lies there.

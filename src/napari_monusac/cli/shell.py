@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
+import io
 import json
 import math
+import re
 import signal
 import sys
 import threading
@@ -18,12 +21,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.core.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
 T = TypeVar("T")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+#: What stands for a character on a terminal that lacks it.
+_PLAIN = {"–": "-", "—": "-", "…": "...", "×": "x", "µ": "u", "±": "+-", "“": '"', "”": '"', "≥": ">=", "≤": "<="}
 #: Exit code of a run that was stopped (Ctrl-C, SIGTERM, a stop file), as shells have it: 128 + SIGINT.
 STOPPED = 130
 
@@ -48,7 +55,7 @@ def _console(stderr: bool) -> Console:
 
 def tell(message: str) -> None:
     """Say something to the person: on stderr, so that stdout stays a clean answer."""
-    _console(True).print(message, markup=False, soft_wrap=True)
+    _console(True).print(visible(message, keep="\n"), markup=False, soft_wrap=True)
 
 
 def answer(text: str) -> None:
@@ -59,7 +66,9 @@ def answer(text: str) -> None:
 
 def answer_json(value: Any) -> None:
     """Give the command's answer as one JSON document on stdout."""
-    answer(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False))
+    wide = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(plain(value), indent=1, ensure_ascii=not wide, allow_nan=False)
+    answer(_SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text))
 
 
 def plain(value: Any) -> Any:
@@ -93,10 +102,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         last = i == len(columns) - 1
         grid.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=not last)
     for row in cells:
-        grid.add_row(*(Text(c) for c in row))
+        grid.add_row(*(Text(visible(c)) for c in row))
     console = _console(False)
     if title:
-        console.print(Text(title), soft_wrap=True)
+        console.print(Text(visible(title)), soft_wrap=True)
     console.print(grid)
     console.print()
 
@@ -130,7 +139,7 @@ def progress(total: float, what: str) -> Iterator[Callable[[float, str], None]]:
         task = bar.add_task(what, total=total)
 
         def step(done: float, text: str = "") -> None:
-            bar.update(task, completed=done, description=f"{what} {text}".strip())
+            bar.update(task, completed=done, description=visible(f"{what} {text}".strip()))
 
         yield step
 
@@ -189,7 +198,22 @@ def one_line(error: BaseException) -> str:
         text = f"{error} — {_mend(error)}"
     else:
         text = str(error)
-    return " ".join(text.split())
+    return visible(" ".join(text.split()))
+
+
+def plain_where_narrow() -> None:
+    """Let terminals that cannot show a character (ASCII, old code pages) show a plain one, rather than end the command."""
+    codecs.register_error("monusac", _narrow)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="monusac")
+
+
+def _narrow(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    part = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in part), error.end
 
 
 def _mend(error: BaseException) -> str:

@@ -175,11 +175,12 @@ def _write(out: Path, rows: list[dict[str, Any]], runs: list[RunFolder]) -> None
 
     from napari_monusac.cli.figure import curves_svg
     from napari_monusac.core.files import atomic_write_text
+    from napari_monusac.core.text import cell
 
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({k: cell(v) for k, v in row.items()} for row in rows)
     atomic_write_text(out / "comparison.csv", text.getvalue())
     lines = {r.path.name: [(e.step, e.scores.combo) for e in r.epochs()] for r in runs}
     boundary = {r.path.name: [(e.step, e.scores.dice_boundary or 0.0) for e in r.epochs()] for r in runs}

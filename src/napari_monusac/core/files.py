@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import time
@@ -16,6 +17,13 @@ PAUSES_S: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.75, 1.5, 2.0)
 #: Windows: access denied, sharing violation, lock violation.
 _HELD_WINDOWS = {5, 32, 33}
 _HELD = {errno.EACCES, errno.EPERM, errno.EBUSY, errno.ETXTBSY}
+
+
+def folder_key(folder: str | Path) -> str:
+    """Return a name that is this folder's alone: its own, and a mark of its resolved path."""
+    where = Path(folder).resolve()
+    mark = hashlib.sha256(str(where).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return f"{where.name or 'root'}-{mark}"
 
 
 def is_held(error: OSError) -> bool:

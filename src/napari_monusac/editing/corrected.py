@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.core.files import atomic_write
+from napari_monusac.core.files import atomic_write, folder_key
+from napari_monusac.editing.kept import folder_in
 from napari_monusac.editing.progress import Progress
 from napari_monusac.editing.provenance import sidecar_of
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
-from napari_monusac.io.collection.collection import Crop, open_collection
+from napari_monusac.io.collection.collection import Collection, Crop, open_collection
 from napari_monusac.io.collection.patient_list import FILE_NAME, Listed, read_list, write_list
 from napari_monusac.io.outputs import refuse_inside
 
@@ -43,11 +46,15 @@ class CorrectedCollection:
     copied: int = 0
 
 
-def corrected_path(crop: Crop, work: Path | None = None) -> Path:
-    """Return where a crop's corrected annotation lies: beside its image, or in a work folder, by patient folder."""
+def corrected_path(crop: Crop, work: Path | None = None, root: Path | None = None) -> Path:
+    """Return where a crop's corrected annotation lies: beside its image, or in a work folder, in the same layout.
+
+    `root` is the collection's folder; without it the work folder has one level, that of the crop's own folder.
+    """
     if work is None:
         return crop.annotation or crop.image.with_suffix(".xml")
-    return work / crop.image.resolve().parent.name / f"{crop.image.stem}.xml"
+    folder = Path(crop.image.resolve().parent.name) if root is None else folder_in(crop.image, root)
+    return work / folder / f"{crop.image.stem}.xml"
 
 
 def corrected_collection(
@@ -90,18 +97,18 @@ def corrected_collection(
     marks = progress or Progress(collection.root)
     place = None if work is None else Path(work)
     taken, left_out, copied = [], [], 0
-    patients = _patients_of(target)
+    patients, folders = _patients_of(target), _folders_of(collection)
     for crop in collection.crops:
-        source, reason = _source(crop, which, place, marks)
+        source, reason = _source(crop, which, place, marks, collection.root)
         if source is None:
             left_out.append((crop.name, reason))
             continue
         try:
-            copied += _put(crop, source, target / crop.image.resolve().parent.name)
+            copied += _put(crop, source, target / folders[crop.name])
         except OSError as error:
             raise SessionError(f"{target}: cannot be written ({error.strerror})", "choose another folder") from error
         taken.append(crop.name)
-        place_in = f"{crop.image.resolve().parent.name}/{crop.image.name}"
+        place_in = f"{folders[crop.name]}/{crop.image.name}"
         patients[place_in] = Listed(crop.patient, crop.patient_source)
     if not taken:
         raise SessionError(f"{folder}: no crop is {which}", "correct and save one first")
@@ -115,9 +122,29 @@ def _patients_of(target: Path) -> dict[str, Listed]:
     return read_list(known) if known.is_file() else {}
 
 
-def _source(crop: Crop, which: Which, work: Path | None, marks: Progress) -> tuple[Path | None, str]:
+def _folders_of(collection: Collection) -> dict[str, str]:
+    """Name a folder for each crop: that of its image, with those above it where two images would meet in it.
+
+    Names that differ in case alone meet on some disks.
+    """
+    names = {c.name: c.image.resolve().parent.name for c in collection.crops}
+    met = Counter(f"{names[c.name]}/{c.image.stem}".casefold() for c in collection.crops)
+    for crop in collection.crops:
+        if met[f"{names[crop.name]}/{crop.image.stem}".casefold()] > 1:
+            place = folder_in(crop.image, collection.root)
+            names[crop.name] = folder_key(crop.image.parent) if place == Path() else "__".join(place.parts)
+    again = Counter(f"{names[c.name]}/{c.image.stem}".casefold() for c in collection.crops)
+    return {
+        c.name: names[c.name]
+        if again[f"{names[c.name]}/{c.image.stem}".casefold()] == 1
+        else f"{names[c.name]}-{hashlib.sha256(c.name.encode()).hexdigest()[:6]}"
+        for c in collection.crops
+    }
+
+
+def _source(crop: Crop, which: Which, work: Path | None, marks: Progress, root: Path) -> tuple[Path | None, str]:
     """Return the annotation to take, or the reason to leave the crop out."""
-    own = corrected_path(crop, work)
+    own = corrected_path(crop, work, root)
     source = own if own.exists() else crop.annotation
     if source is None or not source.exists():
         return None, "it has no annotation"

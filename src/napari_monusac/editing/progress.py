@@ -10,10 +10,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.files import atomic_write_text, replace_file
 from napari_monusac.editing.history import now
 from napari_monusac.editing.locking import exclusive
-from napari_monusac.editing.workplace import FOLDER_NAME
+from napari_monusac.editing.workplace import FOLDER_NAME, work_folder, writable
 
 #: ``unlabelled``, ``labelled`` and ``predicted`` follow from the files; ``reviewed`` and ``done`` are a person's word.
 CropStatus = Literal["unlabelled", "predicted", "labelled", "reviewed", "done"]
@@ -37,6 +37,27 @@ class _File(BaseModel):
 
     format: int = 1
     crops: dict[str, CropMark] = Field(default_factory=dict)
+
+
+def marks_of(root: Path, crops: Iterable[str]) -> Progress:
+    """Return the marks of a collection: beside it, or in its work folder where it cannot be written.
+
+    Marks that an earlier version kept by the collection's name are taken over once, where they are of these crops.
+    """
+    if writable(root):
+        return Progress(root)
+    marks = Progress(work_folder(root), work=True)
+    old = work_folder() / root.name / "progress.json"
+    if not marks.path.exists() and old.exists():
+        known = Progress(old.parent, work=True)
+        if known._file.crops.keys() <= set(crops):
+            try:
+                marks.path.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(old, marks.path)
+            except OSError as error:
+                raise SessionError(f"{old}: cannot be moved ({error.strerror})", "check its rights") from error
+            marks.reload()
+    return marks
 
 
 class Progress:

@@ -56,11 +56,14 @@ class EditingSession(SavingSession):
         Further journals with unsaved edits on this file, of other windows that did not end well.
     in_use : tuple of Path
         Journals of other windows (or colleagues) that work on this file now.
+    found : str
+        What was said when corrections of this crop were found in another place; see `napari_monusac.editing.kept`.
     """
 
     restored: Restored | None = None
     waiting: tuple[Path, ...] = ()
     in_use: tuple[Path, ...] = ()
+    found: str = ""
     _closed: bool = False
 
     def __init__(

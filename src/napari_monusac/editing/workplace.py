@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.core.files import atomic_write, atomic_write_bytes, replace_file
+from napari_monusac.core.files import atomic_write, atomic_write_bytes, folder_key, replace_file
 from napari_monusac.editing.provenance import sidecar_of
 
 #: Hidden, so that no one takes what lies in it for data (`open_collection` leaves hidden folders out).
@@ -195,12 +195,15 @@ def _escaped(name: str) -> str:
 
 
 def work_folder(collection: str | Path | None = None) -> Path:
-    """Return where corrections of data that cannot be written go (``MONUSAC_WORK``, else the user's data folder)."""
+    """Return where corrections of data that cannot be written go (``MONUSAC_WORK``, else the user's data folder).
+
+    Each collection has a folder of its own there, by its resolved path: two of one name do not meet.
+    """
     import platformdirs
 
     given = os.environ.get("MONUSAC_WORK")
     base = Path(given) if given else Path(platformdirs.user_data_path("napari-monusac", appauthor=False)) / "corrected"
-    return base / Path(collection).name if collection else base
+    return base / folder_key(collection) if collection else base
 
 
 def writable(folder: Path) -> bool:

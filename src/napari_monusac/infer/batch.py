@@ -93,9 +93,9 @@ class SlideResult(BaseModel):
 def output_paths(images: Sequence[str | Path], out: str | Path) -> dict[Path, Path]:
     """One ``.zarr`` in the folder `out` for each image; names that fall together get their folder in front."""
     paths = list(dict.fromkeys(Path(i) for i in images))
-    stems = [p.stem for p in paths]
-    names = [p.stem if stems.count(p.stem) == 1 else f"{p.parent.name}__{p.name}" for p in paths]
-    if len(set(names)) < len(names):
+    stems = [p.stem.casefold() for p in paths]  # names that differ in case alone are one on some disks
+    names = [p.stem if stems.count(p.stem.casefold()) == 1 else f"{p.parent.name}__{p.name}" for p in paths]
+    if len({n.casefold() for n in names}) < len(names):
         raise StoreError(out, "two images would get the same name", "predict them into different folders")
     return {p: Path(out) / f"{n}.zarr" for p, n in zip(paths, names, strict=True)}
 

@@ -14,6 +14,7 @@ from skimage.measure import regionprops_table
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import AnnotationError, ShapeError
 from napari_monusac.core.files import atomic_write
+from napari_monusac.core.text import cell
 
 #: Columns of `nuclei_table`, in order.
 COLUMNS = (
@@ -103,7 +104,7 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
     path = Path(path)
     try:
         with atomic_write(path) as temporary:
-            table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")
+            table.map(cell).to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")
     except OSError as error:
         raise AnnotationError(path, f"cannot be written: {error.strerror}", "choose another folder") from error
 

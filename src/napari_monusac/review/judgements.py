@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
+from napari_monusac.core.files import replace_file
+from napari_monusac.editing.workplace import content_of, sha256
 from napari_monusac.scoring.errors.finding import Finding
 from napari_monusac.scoring.report.predictions import REVIEW_FOLDER
 
@@ -33,6 +35,7 @@ __all__ = [
     "read_log",
     "readers_of",
     "standing",
+    "take_over",
 ]
 
 _PREFIX, _SUFFIX = "judgements-", ".jsonl"
@@ -135,6 +138,36 @@ def read_log(path: str | Path) -> tuple[list[Judgement | Withdrawn], int]:
         records.append(record)
         size += len(line)
     return records, size
+
+
+def take_over(old: Path, new: Path, truths: Mapping[str, Path]) -> str:
+    """Move a review folder that was named after its collection alone to its place; return a word on it.
+
+    It is moved once, and only if one of its judgements was made on an annotation of this collection.
+
+    Parameters
+    ----------
+    old, new : Path
+        The two folders.
+    truths : mapping of str to Path
+        Annotation of each crop of the collection.
+
+    Raises
+    ------
+    SessionError
+        A log is damaged, or the folder cannot be moved.
+    """
+    if new.exists() or not old.is_dir():
+        return ""
+    judged = [r for p in old.glob(f"{_PREFIX}*{_SUFFIX}") for r in read_log(p)[0] if isinstance(r, Judgement)]
+    made_on = {(j.finding.crop, j.truth_sha256) for j in judged if j.truth_sha256 and j.finding.crop in truths}
+    if not any(sha256(content_of(truths[crop])) == digest for crop, digest in made_on):
+        return f"{old} holds a review of a folder of this name: nothing shows that it is of this one, it stays there."
+    try:
+        replace_file(old, new)
+    except OSError as error:
+        raise SessionError(f"{old}: cannot be moved to {new} ({error.strerror})", "check its rights") from error
+    return f"The review of an earlier version was moved here from {old}."
 
 
 def standing(records: Iterable[Judgement | Withdrawn]) -> list[Judgement]:

@@ -135,7 +135,7 @@ def test_only_one_process_may_write(run):
 def test_a_recycled_pid_a_torn_lock_and_another_machine(run):
     lock = run.path / "lock"
     own = _locks.this_process()
-    lock.write_text(json.dumps({**own, "started": own["started"] - 1000}))
+    lock.write_text(json.dumps({**own, "started": own["started"] - 1000, "ticks": 1}))
     assert not run.is_alive, "this pid belonged to another process"
     lock.write_text("")
     assert not run.is_alive

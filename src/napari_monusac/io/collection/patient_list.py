@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import os
 import re
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_monusac.core.errors import CollectionError
-from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.files import atomic_write_text, folder_key
 from napari_monusac.io.collection.crop import PatientSource
 from napari_monusac.io.collection.patients import SOURCES
 
@@ -49,9 +48,7 @@ def kept_list(root: str | Path) -> Path:
 
     given = os.environ.get("MONUSAC_WORK")
     base = Path(given) if given else Path(platformdirs.user_data_path("napari-monusac", appauthor=False))
-    where = Path(root).resolve()
-    mark = hashlib.sha256(str(where).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return base / "patients" / f"{where.name or 'root'}-{mark}.csv"
+    return base / "patients" / f"{folder_key(root)}.csv"
 
 
 def find_list(root: Path) -> Path | None:

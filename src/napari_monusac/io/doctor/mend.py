@@ -14,6 +14,7 @@ import shapely
 from napari_monusac.core.errors import CollectionError, SlideError
 from napari_monusac.core.files import atomic_write, atomic_write_text
 from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.core.text import visible
 from napari_monusac.io.collection.collection import Collection, Crop, open_collection
 from napari_monusac.io.doctor.nuclei import polygons_of
 from napari_monusac.io.doctor.report import KINDS, Report
@@ -95,7 +96,7 @@ def fix(
         if progress is not None:
             progress(number / len(crops), f"{number} of {len(crops)}: {crop.name}")
     out.mkdir(parents=True, exist_ok=True)
-    lines = [f"{m.source}\t{m.target}\t{'; '.join(m.changes) or 'copied'}" for m in written]
+    lines = ["\t".join(map(visible, (str(m.source), str(m.target), "; ".join(m.changes) or "copied"))) for m in written]
     atomic_write_text(out / "mended.tsv", "\n".join(["source\tcopy\tchanges", *lines, ""]))
     return tuple(written)
 

@@ -1,10 +1,12 @@
-"""The lock of a run folder: pid and start time of the process that writes there; a recycled pid fools nobody."""
+"""The lock of a run folder: which process writes there. A recycled pid, a restart or a clock that jumps fools nobody."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,27 +18,70 @@ from napari_monusac.core.errors import RunLockedError
 from napari_monusac.core.files import replace_file
 
 _START_TOLERANCE_S = 2.0
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_NOBODY: dict[str, Any] = {"pid": 0}
+#: Host of a lock that is there and cannot be read: it may be anybody's.
+_UNKNOWN = "an unknown machine"
 
 
 def this_process() -> dict[str, Any]:
-    """Pid, start time (Unix, seconds) and host of this process."""
+    """Pid, start time and host of this process; see `process_record`."""
     return process_record(os.getpid())
 
 
 def process_record(pid: int) -> dict[str, Any]:
-    """Pid, start time (Unix, seconds) and host of a process of this machine."""
-    return {"pid": pid, "started": psutil.Process(pid).create_time(), "host": platform.node()}
+    """Pid, start time (Unix, seconds) and host of a process of this machine.
+
+    On Linux also which start of the machine it belongs to, and when it began in ticks since then: the Unix time of a
+    process changes when somebody sets the clock, these do not.
+    """
+    record: dict[str, Any] = {
+        "pid": pid, "started": psutil.Process(pid).create_time(), "host": platform.node(),
+    }  # fmt: skip
+    ticks = _ticks(pid)
+    if ticks is not None and (boot := _boot_id()):
+        record |= {"boot": boot, "ticks": ticks}
+    return record
+
+
+def _boot_id() -> str:
+    with suppress(OSError, ValueError):
+        return _BOOT_ID.read_text("ascii").strip()
+    return ""
+
+
+def _ticks(pid: int) -> int | None:
+    """When a process began, ticks since the machine did (field 22 of its stat; the name before it may hold anything)."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    return None
 
 
 def read_holder(path: Path) -> dict[str, Any] | None:
-    """Read a lock file; None where there is none. A torn file counts as held by nobody (pid 0)."""
+    """Read a lock file; None where there is none. One that is torn or foreign counts as held by nobody (pid 0).
+
+    One that is there and cannot be read counts as held by another machine.
+    """
     try:
         holder = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError):
-        return {"pid": 0}
-    return holder if isinstance(holder, dict) else {"pid": 0}
+    except IsADirectoryError:
+        return _NOBODY
+    except OSError:
+        return _NOBODY if path.is_dir() else {"pid": 0, "host": _UNKNOWN}
+    except (ValueError, RecursionError):
+        return _NOBODY
+    return holder if isinstance(holder, dict) and _is_record(holder) else _NOBODY
+
+
+def _is_record(holder: dict[str, Any]) -> bool:
+    pid, started = holder.get("pid", 0), holder.get("started", 0)
+    return (
+        isinstance(pid, int) and not isinstance(pid, bool) and 0 <= pid < 2**31
+        and isinstance(started, int | float) and math.isfinite(started)
+        and isinstance(holder.get("host", ""), str)
+    )  # fmt: skip
 
 
 def is_of_this_machine(holder: dict[str, Any]) -> bool:
@@ -50,10 +95,16 @@ def process_is_alive(holder: dict[str, Any]) -> bool:
         return True
     try:
         process = psutil.Process(int(holder.get("pid", 0)) or -1)
-        same = abs(process.create_time() - float(holder.get("started", 0))) < _START_TOLERANCE_S
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, ValueError):
+        return _is_same(process, holder) and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, ValueError, OverflowError):
         return False
+
+
+def _is_same(process: psutil.Process, holder: dict[str, Any]) -> bool:
+    ticks, boot = _ticks(process.pid), _boot_id()
+    if ticks is not None and boot and "boot" in holder and "ticks" in holder:
+        return bool(holder["boot"] == boot and holder["ticks"] == ticks)
+    return abs(process.create_time() - float(holder.get("started", 0))) < _START_TOLERANCE_S
 
 
 class RunLock:
@@ -67,12 +118,10 @@ class RunLock:
         content = json.dumps(this_process())
         for _ in range(3):
             try:
-                descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+                _create(self.path, content)
             except FileExistsError:
                 self._clear_if_stale()
                 continue
-            with os.fdopen(descriptor, "w") as file:
-                file.write(content)
             self._held = True
             return self
         raise RunLockedError(self.path.parent, "is being written by another process", "wait for it, or stop it")
@@ -81,8 +130,12 @@ class RunLock:
         holder = read_holder(self.path)
         if holder is None:
             return
+        if self.path.is_dir():
+            raise RunLockedError(
+                self.path.parent, f"cannot be locked: {self.path.name} is a folder", "move that folder away"
+            )
         if process_is_alive(holder):
-            who = f"process {holder.get('pid')} on {holder.get('host')}"
+            who = f"process {holder.get('pid') or 'of unknown number'} on {holder.get('host')}"
             raise RunLockedError(
                 self.path.parent,
                 f"is being written by {who}",
@@ -110,3 +163,25 @@ class RunLock:
             self._held = False
             with suppress(OSError):
                 self.path.unlink()
+
+
+def _create(path: Path, content: str) -> None:
+    """Make a lock file with its content in one step: nobody ever sees an empty one and takes it for a torn one.
+
+    Raises
+    ------
+    FileExistsError
+        There is one.
+    """
+    draft = path.with_name(f".lock-{uuid.uuid4().hex[:12]}")
+    try:
+        draft.write_text(content, "utf-8")
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without hard links: two steps
+        with path.open("x", encoding="utf-8") as file:
+            file.write(content)
+    finally:
+        with suppress(OSError):
+            draft.unlink()

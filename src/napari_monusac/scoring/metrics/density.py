@@ -14,6 +14,7 @@ from skimage.draw import polygon2mask
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.text import cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,5 +209,5 @@ def write_density_table(table: pd.DataFrame, path: str | Path) -> Path:
         The file cannot be written.
     """
     path = Path(path)
-    atomic_write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    atomic_write_text(path, table.map(cell).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     return path

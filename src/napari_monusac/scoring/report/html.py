@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.text import cell
 from napari_monusac.scoring.errors.finding import Finding
 from napari_monusac.scoring.metrics.evaluation import Evaluation, GroupScore, Interval, Quality, interval_words
 from napari_monusac.scoring.report import figures
@@ -217,7 +218,7 @@ def scores_csv(evaluation: Evaluation) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["kind", "name", "class", "metric", "value", "low", "high", "n"])
     for row in _csv_rows(evaluation):
-        writer.writerow(["" if v is None else v for v in row])
+        writer.writerow(["" if v is None else cell(v) for v in row])
     return out.getvalue()
 
 

@@ -10,6 +10,7 @@ from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QWidget
 
+from napari_monusac.core.files import folder_key
 from napari_monusac.editing.workplace import work_folder, writable
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.editing.running import Question
@@ -214,13 +215,10 @@ class Saving(QObject):
 
     def _marks(self) -> Any:
         """The marks of the open collection (read from disk); None without one."""
-        from napari_monusac.editing.progress import Progress
+        from napari_monusac.editing.progress import marks_of
 
         collection = self.model.collection
-        if collection is None:
-            return None
-        root = Path(collection.root)
-        return Progress(root) if writable(root) else Progress(work_folder(root), work=True)
+        return None if collection is None else marks_of(Path(collection.root), [c.name for c in collection.crops])
 
     def done(self) -> None:
         """Save, mark the crop as done, and go to the next one that nobody has reviewed."""
@@ -295,7 +293,7 @@ class Saving(QObject):
         def work(_: Report) -> tuple[Any, Path | None]:
             from napari_monusac.editing.corrected import corrected_collection
 
-            made = corrected_collection(root, runs / "corrected" / root.name, work=work_in)
+            made = corrected_collection(root, runs / "corrected" / folder_key(root), work=work_in)
             return made, last_checkpoint(runs)
 
         task = Task(work)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 
-from napari_monusac.editing.workplace import work_folder, writable
+from napari_monusac.editing.kept import kept_path
+from napari_monusac.editing.workplace import writable
 from napari_monusac.plugin.layers import WHOLE_PX
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.ready import VIEWS, Ready, ready
@@ -50,6 +51,8 @@ class Place:
         Height and width of the image, px.
     image_offset_px : tuple of int
         Where the image layer begins in the slide, px (of a huge one without smaller levels, only the middle is shown).
+    collection : Path or None
+        The folder that the crop was opened from, where `path` is a copy.
     """
 
     image: str
@@ -63,6 +66,7 @@ class Place:
     offset_px: tuple[int, int] | None = None
     whole: tuple[int, int] = (0, 0)
     image_offset_px: tuple[int, int] = (0, 0)
+    collection: Path | None = None
 
     @property
     def large(self) -> bool:
@@ -91,14 +95,15 @@ def place_of(image: Image | None, nuclei: Labels | None, ternary: Labels | None 
     source = Path(about["image"])
     annotation = Path(about["annotation"]) if about.get("annotation") else None
     own = annotation if annotation is not None else source.with_suffix(".xml")
-    copied = not writable(own.parent)
+    copied, collection = not writable(own.parent), None
     if copied:
-        own = work_folder(about.get("collection")) / source.resolve().parent.name / f"{source.stem}.xml"
+        collection = Path(about["collection"]) if about.get("collection") else None
+        own = kept_path(source, collection)
     width = int(ternary.metadata.get("monusac", {}).get("boundary_width", 3)) if ternary is not None else 3
     return Place(
         image=str(source), name=str(about.get("crop") or source.name), annotation=annotation, path=own,
         shape=(height, width_px), um_per_px=canvas.um_per_px(base), boundary_width=width, copied=copied,
-        whole=(height + y, width_px + x), image_offset_px=(y, x),
+        whole=(height + y, width_px + x), image_offset_px=(y, x), collection=collection,
     )  # fmt: skip
 
 
@@ -112,9 +117,11 @@ def open_session(place: Place, author: str, restore: RestorePolicy) -> EditingSe
     """
     from napari_monusac.core.errors import SessionError
     from napari_monusac.core.files import atomic_write
+    from napari_monusac.editing.kept import bring_here
     from napari_monusac.editing.session import EditingSession
     from napari_monusac.io.annotations.files import read_annotation, write_annotation
 
+    word = bring_here(place.path, Path(place.image), place.annotation, place.collection) if place.copied else ""
     if place.copied and place.annotation is not None and not place.path.exists():
         try:
             place.path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,10 +134,12 @@ def open_session(place: Place, author: str, restore: RestorePolicy) -> EditingSe
             raise SessionError(
                 f"{place.path}: cannot be written ({error.strerror})", "set MONUSAC_WORK to a folder of yours"
             ) from error
-    return EditingSession.open(
+    session = EditingSession.open(
         place.path, place.shape, author=author, um_per_px=place.um_per_px,
         boundary_width=place.boundary_width, restore=restore, offset_px=place.offset_px,
     )  # fmt: skip
+    session.found = word
+    return session
 
 
 def how_it_opened(place: Place, session: EditingSession) -> tuple[str, str]:
@@ -144,6 +153,8 @@ def how_it_opened(place: Place, session: EditingSession) -> tuple[str, str]:
         if session.restored.dropped:
             return f"{came} The journal's last record was damaged and is left out.", "warning"
         return came, "good"
+    if session.found:
+        return session.found, "warning"
     if place.copied:
         return f"This folder cannot be written: corrections are kept in {place.path.parent}.", "hint"
     return "", "hint"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.core.files import folder_key
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.work import Report, Task, error_line
 
@@ -86,8 +87,11 @@ class Reading(QObject):
 
         if self.predictions is not None:
             return self.predictions / REVIEW_FOLDER
-        name = self.model.collection.root.name if self.model.collection is not None else "crops"
-        return Path(self.model.runs_folder).parent / REVIEWS / name
+        base = Path(self.model.runs_folder).parent / REVIEWS
+        if self.model.collection is None:
+            return base / "crops"
+        root = Path(self.model.collection.root)
+        return base / folder_key(root)
 
     def _forget(self) -> None:
         self._log = None
@@ -132,6 +136,7 @@ class Reading(QObject):
             from napari_monusac.review.judgements import JudgementLog
 
             try:
+                self._take_over()
                 self._log = JudgementLog.open(self.folder, self.reader)
             except MonusacError as error:
                 self.said.emit(error_line(error), "error")
@@ -210,3 +215,15 @@ class Reading(QObject):
         crop = self.model.crop
         there = crop is not None and crop.annotation is not None and crop.annotation.exists()
         return sha256(content_of(crop.annotation)) if there else ""
+
+    def _take_over(self) -> None:
+        """Move the review that an earlier version kept by the collection's name, where it is of this one."""
+        from napari_monusac.review.judgements import take_over
+
+        collection, folder = self.model.collection, self.folder
+        if self.predictions is not None or collection is None:
+            return
+        truths = {c.name: c.annotation for c in collection.crops if c.annotation is not None}
+        said = take_over(folder.parent / Path(collection.root).name, folder, truths)
+        if said:
+            self.said.emit(said, "warning")

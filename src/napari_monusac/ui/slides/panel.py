@@ -30,7 +30,7 @@ def annotation_now(collection: Collection, crop: Crop) -> Path | None:
 
     own = corrected_path(crop)
     if not writable(own.parent):
-        own = corrected_path(crop, work_folder(collection.root))
+        own = corrected_path(crop, work_folder(collection.root), collection.root)
     return own if own.exists() else crop.annotation
 
 
@@ -157,11 +157,9 @@ def crop_status(collection: Collection, predictions: Path | None = None) -> dict
     predictions : Path, optional
         Folder of stored predictions, one ``.zarr`` a crop.
     """
-    from napari_monusac.editing.progress import Progress
-    from napari_monusac.editing.workplace import work_folder, writable
+    from napari_monusac.editing.progress import marks_of
 
-    root = Path(collection.root)
-    marks = Progress(root) if writable(root) else Progress(work_folder(root), work=True)
+    marks = marks_of(Path(collection.root), [c.name for c in collection.crops])
     stored = {p.stem for p in predictions.glob("*.zarr")} if predictions is not None and predictions.is_dir() else set()
     return {
         c.name: marks.status(c.name, annotated=c.annotation is not None, predicted=c.image.stem in stored)
