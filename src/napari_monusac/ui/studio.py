@@ -27,7 +27,7 @@ from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.opening import class_counts, show_outlines
 from napari_monusac.ui.canvas.zoom_bar import ZoomBar
 from napari_monusac.ui.masks.panel import MasksPanel
-from napari_monusac.ui.model import studio_model
+from napari_monusac.ui.model import hear, studio_model
 from napari_monusac.ui.predict.panel import PredictPanel
 from napari_monusac.ui.review.panel import ReviewPanel
 from napari_monusac.ui.slides.panel import SlidesPanel
@@ -134,15 +134,15 @@ class Studio(QWidget):
         self.previous.clicked.connect(lambda: self.go(-1))
         self.next.clicked.connect(lambda: self.go(1))
         self.job.clicked.connect(lambda: self.show_panel("Train"))
-        self.model.crop_changed.connect(self._crop_changed)
-        self.model.collection_changed.connect(self._collection_changed)
-        self.model.run_progressed.connect(self._run_progressed)
-        self.model.run_ended.connect(lambda _: self._run_ended())
-        self.model.told.connect(self._told)
-        self.model.panel_asked.connect(self.show_panel)
-        self.model.unsaved_changed.connect(lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
-        self.model.layers_changed.connect(self._layers_changed)
-        self.model.palette_changed.connect(self._layers_changed)
+        hear(self, self.model.crop_changed, self._crop_changed)
+        hear(self, self.model.collection_changed, self._collection_changed)
+        hear(self, self.model.run_progressed, self._run_progressed)
+        hear(self, self.model.run_ended, lambda _: self._run_ended())
+        hear(self, self.model.told, self._told)
+        hear(self, self.model.panel_asked, self.show_panel)
+        hear(self, self.model.unsaved_changed, lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
+        hear(self, self.model.layers_changed, self._layers_changed)
+        hear(self, self.model.palette_changed, self._layers_changed)
         self.viewer.layers.events.inserted.connect(self._inserted)
         self.viewer.layers.events.removed.connect(self._layers_changed)
         self.viewer.events.theme.connect(self._theme_changed)
@@ -214,8 +214,8 @@ class Studio(QWidget):
 
     def _hold(self, layer: Any) -> bool:
         """Whether a layer that came in over a crop with unsaved edits waits until the reader has decided about them."""
-        controller, about = self.model.editing, layer.metadata.get("monusac", {})
-        session = controller.session if controller is not None else None
+        controller, about = self.panels["Annotate"].controller, layer.metadata.get("monusac", {})
+        session = controller.session
         if session is None or controller.place is None or about.get("image") in (None, controller.place.image):
             return False
         if not self._held:
@@ -278,7 +278,7 @@ class Studio(QWidget):
         collection = self.model.collection
         crop = next((c for c in collection.crops if c.name == crop_name), None) if collection else None
         if crop is not None:
-            self.model.set_crop(crop)
+            self.model.crop = crop
 
     # -- on the canvas
 
