@@ -9,7 +9,14 @@ from importlib import import_module
 import pytest
 from qtpy.QtCore import QCoreApplication, QEvent
 
+from napari_monusac.ui.model import studio_model
+
 pytestmark = pytest.mark.gui
+
+EVENTS = (
+    "collection_changed", "crop_changed", "crop_asked", "crop_leaving", "layers_changed", "unsaved_changed", "predicted",
+    "palette_changed", "panel_asked", "told", "train_asked", "run_ended", "run_progressed",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +75,23 @@ def test_twenty_crops_and_two_windows_leave_nothing(make_napari_viewer, twenty_c
     assert alive() - before == one
     windows.pop(0).close()
     assert not alive() - before
+
+
+def test_a_dock_that_was_closed_is_not_told_any_more(make_napari_viewer, twenty_crops, qtbot, settle):
+    """The model lasts as long as its window; the panels of a dock that is closed and opened again are others."""
+    viewer = make_napari_viewer(show=True)
+    step_through(viewer, twenty_crops, qtbot, settle, 2)
+    model = studio_model(viewer)
+    heard = {name: len(getattr(model, name)) for name in EVENTS}
+    viewer.window.remove_dock_widget("all")
+    assert alive()["Studio"] == 0
+    # only what is the model's own: another crop has no prediction yet
+    assert {name: len(getattr(model, name)) for name in EVENTS} == dict.fromkeys(EVENTS, 0) | {"crop_changed": 1}
+    studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
+    assert studio.model is model
+    assert {name: len(getattr(model, name)) for name in EVENTS} == heard
+    wanted = model.neighbour(1).name
+    studio.go(1)
+    qtbot.waitUntil(lambda: studio.model.crop.name == wanted, timeout=60_000)
+    settle()
+    assert studio.where.text() == wanted

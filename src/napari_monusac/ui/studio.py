@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from napari.layers import Labels
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QApplication,
@@ -146,8 +148,8 @@ class Studio(QWidget):
         self.viewer.layers.events.inserted.connect(self._inserted)
         self.viewer.layers.events.removed.connect(self._layers_changed)
         self.viewer.events.theme.connect(self._theme_changed)
-        self.viewer.bind_key("PageDown", lambda _: self.go(1), overwrite=True)
-        self.viewer.bind_key("PageUp", lambda _: self.go(-1), overwrite=True)
+        self.viewer.bind_key("PageDown", _going(self, 1), overwrite=True)
+        self.viewer.bind_key("PageUp", _going(self, -1), overwrite=True)
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self._closing)
@@ -164,6 +166,16 @@ class Studio(QWidget):
         if not self._sized:
             self._sized = True
             QTimer.singleShot(0, self._take_width)
+
+    def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """A dock that is closed leaves the Studio without a place: it ends then, and the next one is the only one."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._sized:
+            QTimer.singleShot(0, self._end_unless_placed)
+
+    def _end_unless_placed(self) -> None:
+        if self.parent() is None and not self.panels["Train"].training.running:
+            self.deleteLater()
 
     def _take_width(self) -> None:
         dock, window = self.parent(), self.window()
@@ -325,6 +337,18 @@ class Studio(QWidget):
         self.panels["Train"].training.release()
         self._run_ended()
         stop_all()
+
+
+def _going(studio: Studio, step: int) -> Callable[[Any], None]:
+    """Make the function of a key of the viewer, which must not keep the Studio alive: it goes to another crop."""
+    weakly = ref(studio)
+
+    def go(_viewer: Any) -> None:
+        here = weakly()
+        if here is not None:
+            here.go(step)
+
+    return go
 
 
 def _arrow(text: str, tooltip: str) -> QToolButton:
