@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from napari.layers import Labels
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QApplication,
@@ -27,7 +29,7 @@ from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.opening import class_counts, show_outlines
 from napari_monusac.ui.canvas.zoom_bar import ZoomBar
 from napari_monusac.ui.masks.panel import MasksPanel
-from napari_monusac.ui.model import studio_model
+from napari_monusac.ui.model import hear, studio_model
 from napari_monusac.ui.predict.panel import PredictPanel
 from napari_monusac.ui.review.panel import ReviewPanel
 from napari_monusac.ui.slides.panel import SlidesPanel
@@ -134,20 +136,20 @@ class Studio(QWidget):
         self.previous.clicked.connect(lambda: self.go(-1))
         self.next.clicked.connect(lambda: self.go(1))
         self.job.clicked.connect(lambda: self.show_panel("Train"))
-        self.model.crop_changed.connect(self._crop_changed)
-        self.model.collection_changed.connect(self._collection_changed)
-        self.model.run_progressed.connect(self._run_progressed)
-        self.model.run_ended.connect(lambda _: self._run_ended())
-        self.model.told.connect(self._told)
-        self.model.panel_asked.connect(self.show_panel)
-        self.model.unsaved_changed.connect(lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
-        self.model.layers_changed.connect(self._layers_changed)
-        self.model.palette_changed.connect(self._layers_changed)
+        hear(self, self.model.crop_changed, self._crop_changed)
+        hear(self, self.model.collection_changed, self._collection_changed)
+        hear(self, self.model.run_progressed, self._run_progressed)
+        hear(self, self.model.run_ended, lambda _: self._run_ended())
+        hear(self, self.model.told, self._told)
+        hear(self, self.model.panel_asked, self.show_panel)
+        hear(self, self.model.unsaved_changed, lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
+        hear(self, self.model.layers_changed, self._layers_changed)
+        hear(self, self.model.palette_changed, self._layers_changed)
         self.viewer.layers.events.inserted.connect(self._inserted)
         self.viewer.layers.events.removed.connect(self._layers_changed)
         self.viewer.events.theme.connect(self._theme_changed)
-        self.viewer.bind_key("PageDown", lambda _: self.go(1), overwrite=True)
-        self.viewer.bind_key("PageUp", lambda _: self.go(-1), overwrite=True)
+        self.viewer.bind_key("PageDown", _going(self, 1), overwrite=True)
+        self.viewer.bind_key("PageUp", _going(self, -1), overwrite=True)
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self._closing)
@@ -164,6 +166,16 @@ class Studio(QWidget):
         if not self._sized:
             self._sized = True
             QTimer.singleShot(0, self._take_width)
+
+    def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """A dock that is closed leaves the Studio without a place: it ends then, and the next one is the only one."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._sized:
+            QTimer.singleShot(0, self._end_unless_placed)
+
+    def _end_unless_placed(self) -> None:
+        if self.parent() is None and not self.panels["Train"].training.running:
+            self.deleteLater()
 
     def _take_width(self) -> None:
         dock, window = self.parent(), self.window()
@@ -215,8 +227,8 @@ class Studio(QWidget):
 
     def _hold(self, layer: Any) -> bool:
         """Whether a layer that came in over a crop with unsaved edits waits until the reader has decided about them."""
-        controller, about = self.model.editing, layer.metadata.get("monusac", {})
-        session = controller.session if controller is not None else None
+        controller, about = self.panels["Annotate"].controller, layer.metadata.get("monusac", {})
+        session = controller.session
         if session is None or controller.place is None or about.get("image") in (None, controller.place.image):
             return False
         if not self._held:
@@ -279,7 +291,7 @@ class Studio(QWidget):
         collection = self.model.collection
         crop = next((c for c in collection.crops if c.name == crop_name), None) if collection else None
         if crop is not None:
-            self.model.set_crop(crop)
+            self.model.crop = crop
 
     # -- on the canvas
 
@@ -326,6 +338,18 @@ class Studio(QWidget):
         self.panels["Train"].training.release()
         self._run_ended()
         stop_all()
+
+
+def _going(studio: Studio, step: int) -> Callable[[Any], None]:
+    """Make the function of a key of the viewer, which must not keep the Studio alive: it goes to another crop."""
+    weakly = ref(studio)
+
+    def go(_viewer: Any) -> None:
+        here = weakly()
+        if here is not None:
+            here.go(step)
+
+    return go
 
 
 def _arrow(text: str, tooltip: str) -> QToolButton:

@@ -234,8 +234,6 @@ def test_a_prediction_is_accepted_by_click_key_and_region(hand, viewer, qtbot):
     nuclei = type("Nuclei", (), {"instances": predicted, "table": table})()
     prediction = type("P", (), {"offset_px": (0, 0)})()
     hand.studio.model.last_prediction = (prediction, nuclei)
-    hand.controller.prediction_set = False
-    hand.panel.accepting.count()
     hand.hover((y, x))
     hand.key(Qt.Key.Key_A)
     assert len(hand.session.maps.boxes) == 1

@@ -174,7 +174,6 @@ def test_numbers_of_a_queue_are_used_with_their_own_prediction_only(
     # another model's prediction of this crop is opened: its nuclei bear other numbers
     found = read_stored(folder / "second", crops[0], opened.model.last_prediction[0].shape, 0.25)
     opened.model.last_prediction = found
-    opened.model.predicted.emit(found[0])
     assert "another prediction" in panel.reading.other_prediction(item.finding)
     assert not panel.reading.judge(item.finding, "model right")
     panel.judging.show_finding(item.finding.model_copy(update={"prediction_ids": (1,)}))

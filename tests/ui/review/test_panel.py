@@ -44,9 +44,8 @@ def panel(opened, viewer, qtbot, settle, monkeypatch):
     prediction = Prediction(*_certain(found), um_per_px=0.25)
     nuclei = Nuclei(instances, _table(found, 0.25), 0.25)
     add_prediction_layers(viewer, canvas.find_layer(viewer, "image"), prediction, nuclei)
-    opened.model.last_prediction = (prediction, nuclei)
     opened.show_panel("Review")
-    opened.model.predicted.emit(prediction)
+    opened.model.last_prediction = (prediction, nuclei)
     review = opened.panels["Review"]
     qtbot.waitUntil(lambda: review.review is not None, timeout=30_000)
     settle()

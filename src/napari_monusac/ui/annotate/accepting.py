@@ -21,6 +21,7 @@ from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.editing.opening import Place
 from napari_monusac.ui.editing.running import Question
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, calm, row, settings
 from napari_monusac.ui.widgets.work import Report, Task, error_line
 
@@ -67,7 +68,7 @@ class StoredPredictions(QWidget):
             self._box.addWidget(widget)
         self.folder.changed.connect(lambda _: self.look())
         controller.session_changed.connect(self._session_changed)
-        controller.model.predicted.connect(self._predicted)
+        hear(self, controller.model.predicted, self._predicted)
         self._session_changed()
 
     def _predicted(self, _: object) -> None:
@@ -197,7 +198,6 @@ class StoredPredictions(QWidget):
         prediction, nuclei = replace(prediction, offset_px=at), replace(nuclei, offset_px=at)
         add_prediction_layers(viewer, image, prediction, nuclei)
         model.last_prediction = (prediction, nuclei)
-        model.predicted.emit(prediction)
 
 
 def names_of(place: Place) -> list[str]:
@@ -252,7 +252,7 @@ class Accepting(QWidget):
         self.confidence.valueChanged.connect(self._confidence_moved)
         self.in_view.clicked.connect(self.accept_in_view)
         controller.session_changed.connect(self.count)
-        controller.model.predicted.connect(self._predicted)
+        hear(self, controller.model.predicted, self._predicted)
         self.count()
 
     def _predicted(self, _: object) -> None:

@@ -20,6 +20,7 @@ from napari_monusac.ui.annotate.tools import Toolbox
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import controller_of
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.basic import Note, Section, calm, column, row
 from napari_monusac.ui.widgets.settings import ReaderName
@@ -140,14 +141,14 @@ class AnnotatePanel(QWidget):
         self.classes.fill_asked.connect(self.seeing.toggle_fill_of)
         controller.look_changed.connect(self._show_look)
         controller.session_changed.connect(self._session_changed)
-        self.model.crop_asked.connect(self._crop_asked)
+        hear(self, self.model.crop_asked, self._crop_asked)
         controller.class_changed.connect(self._show_class)
         controller.settled.connect(self._settled)
         controller.changed.connect(lambda _: self._buttons())
         controller.said.connect(self.message.say)
         controller.asked.connect(self.question.ask)
         controller.busy_changed.connect(lambda _: self._buttons())
-        self.model.palette_changed.connect(self.classes.set_palette)
+        hear(self, self.model.palette_changed, self.classes.set_palette)
         self.viewer.layers.events.inserted.connect(self._layers_changed)
         controller.users += 1
         self.destroyed.connect(controller.release)

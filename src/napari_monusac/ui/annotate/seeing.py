@@ -18,6 +18,7 @@ from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colors import FILLABLE
 from napari_monusac.ui.canvas.predicted import dress_predicted
 from napari_monusac.ui.editing.controller import EditingController
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.basic import calm, row
 from napari_monusac.ui.widgets.work import Task
@@ -202,7 +203,7 @@ class Seeing(QWidget):
         self.contrast.valueChanged.connect(lambda _: self._stain_changed())
         self.stain_view.gone.connect(self._view_gone)
         controller.viewer.layers.events.inserted.connect(self._inserted)
-        controller.model.predicted.connect(self._dress)
+        hear(self, controller.model.predicted, self._dress)
         controller.session_changed.connect(self._session_changed)
         controller.class_changed.connect(self.apply_look)
         controller.look_changed.connect(self._show_fill)
@@ -262,7 +263,6 @@ class Seeing(QWidget):
         if palette != self.controller.model.palette:
             annotate_settings.set_palette(palette)
             self.controller.model.palette = palette
-            self.controller.model.palette_changed.emit(palette)
             self._dress()
         self.apply_look()
 

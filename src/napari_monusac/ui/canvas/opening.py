@@ -60,8 +60,7 @@ def replace_crop(viewer: Any, model: StudioModel, crop: Crop, layer_data: list[A
     nuclei = canvas.find_layer(viewer, "nuclei")
     if nuclei is not None:
         viewer.layers.selection.active = nuclei
-    model.set_crop(crop)
-    model.crop_shown(crop)
+    model.show_crop(crop)
 
 
 def _can_show(layer: Layer, data: Any, attributes: dict[str, Any]) -> bool:

@@ -270,7 +270,7 @@ class Crops(Running):
         if not self.closed:
             if marks is not None:
                 marks.close()
-            self.model.set_unsaved(False)
+            self.model.unsaved = False
             self.session_changed.emit()
 
 
@@ -422,7 +422,7 @@ class EditingController(Crops):
         if change.kind != "boundary":
             self.mark_selection()
         if self.session is not None:
-            self.model.set_unsaved(self.session.unsaved)
+            self.model.unsaved = self.session.unsaved
         self.changed.emit(change)
 
     def mark_selection(self) -> None:
@@ -441,7 +441,7 @@ class EditingController(Crops):
 
     def _tell_settled(self) -> None:
         if self.session is not None:
-            self.model.set_unsaved(self.session.unsaved)
+            self.model.unsaved = self.session.unsaved
             self.model.layers_changed.emit()
             self.settled.emit()
 
@@ -505,7 +505,7 @@ class EditingController(Crops):
 def controller_of(viewer: Any) -> EditingController:
     """Return the controller that all panels of this viewer share, made on first use."""
     model = studio_model(viewer)
-    if model.editing is None or model.editing.closed:
-        model.editing = EditingController(viewer)
-    found: EditingController = model.editing
+    found = model.editing
+    if not isinstance(found, EditingController) or found.closed:
+        found = model.editing = EditingController(viewer)
     return found

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from napari_monusac.core.errors import CollectionError
 from napari_monusac.io.outputs import refuse_inside
 from napari_monusac.masks.left_out import LeftOut
-from napari_monusac.ui.model import StudioModel
+from napari_monusac.ui.model import StudioModel, hear
 from napari_monusac.ui.widgets.basic import PathPicker, TaskRow
 from napari_monusac.ui.widgets.note import say_error, short_path
 from napari_monusac.ui.widgets.work import Report, Task
@@ -48,7 +48,7 @@ class MaskFolder(QWidget):
             box.addWidget(widget)
         self.show_folder.clicked.connect(self._open_written)
         self.folder.changed.connect(lambda _: self._forget_written())
-        self.model.collection_changed.connect(self._collection_changed)
+        hear(self, self.model.collection_changed, self._collection_changed)
         self._collection_changed(self.model.collection)
 
     def _collection_changed(self, collection: Any) -> None:

@@ -17,7 +17,7 @@ from napari_monusac.core.recipe import BOUNDARY_WIDTHS
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colormaps import ternary_colormap
 from napari_monusac.ui.masks.folder import MaskFolder
-from napari_monusac.ui.model import studio_model
+from napari_monusac.ui.model import hear, studio_model
 from napari_monusac.ui.widgets.basic import ClassSwatch, Heading, Note, row
 from napari_monusac.ui.widgets.work import Task
 
@@ -85,7 +85,7 @@ class MasksPanel(QWidget):
         self._task: Task | None = None
         self._counting: Task | None = None
         self._build()
-        self.model.crop_changed.connect(self._crop_changed)
+        hear(self, self.model.crop_changed, self._crop_changed)
         self.viewer.layers.events.inserted.connect(self._layers_changed)
         self.viewer.layers.events.removed.connect(self._layers_changed)
         self._layers_changed()

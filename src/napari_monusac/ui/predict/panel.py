@@ -21,7 +21,7 @@ from napari_monusac.ui.canvas.predicted_layers import (
     update_nuclei_layer,
 )
 from napari_monusac.ui.canvas.regions import chosen_region
-from napari_monusac.ui.model import studio_model
+from napari_monusac.ui.model import hear, studio_model
 from napari_monusac.ui.predict.counts import Counted, CountsTable, count_words
 from napari_monusac.ui.predict.doubt import DoubtLayer
 from napari_monusac.ui.predict.folder import FolderPrediction
@@ -120,8 +120,8 @@ class PredictPanel(QWidget):
         self.prediction: Prediction | None = None
         self._image: Any = None
         self._build()
-        self.model.run_ended.connect(lambda _: self.list_models())
-        self.model.crop_changed.connect(self._crop_changed)
+        hear(self, self.model.run_ended, lambda _: self.list_models())
+        hear(self, self.model.crop_changed, self._crop_changed)
         self.list_models()
 
     def _build(self) -> None:
@@ -306,7 +306,6 @@ class PredictPanel(QWidget):
         )
         if canvas.find_layer(self.viewer, "image") in (None, self._image):
             self.model.last_prediction = (prediction, nuclei)
-            self.model.predicted.emit(prediction)
         else:
             self.model.last_prediction = None
 

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.review.scores import ScoresView
 from napari_monusac.ui.widgets.basic import Heading, Note, Section, TaskRow, column
 from napari_monusac.ui.widgets.tables import Table, number
@@ -66,7 +67,7 @@ class FolderScores(QWidget):
         for widget in (Heading("The whole folder"), self.hint, self.training, self.start, self.progress, self.after):
             box.addWidget(widget)
         reading.predictions_changed.connect(self._reset)
-        model.collection_changed.connect(lambda _: self._reset())
+        hear(self, model.collection_changed, lambda _: self._reset())
         self._reset()
 
     def _reset(self) -> None:
@@ -195,7 +196,6 @@ class StoredPrediction(QObject):
         elif found is not None:
             add_prediction_layers(self.viewer, image, *found)
             self.model.last_prediction = found
-            self.model.predicted.emit(found[0])
         self.shown.emit()
 
 

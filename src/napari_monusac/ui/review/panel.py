@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QPushButton, QTabBar, QVBoxLayout, QWidget
 
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.model import studio_model
+from napari_monusac.ui.model import hear, studio_model
 from napari_monusac.ui.review.data import CropReview, compare, pair_of_layers, predicted_layer, truth_layer
 from napari_monusac.ui.review.errors import ErrorsView
 from napari_monusac.ui.review.folder import FolderScores, StoredPrediction
@@ -275,10 +275,10 @@ class ReviewPanel(QWidget):
         }
 
     def _connect(self) -> None:
-        self.model.predicted.connect(self._changed)
-        self.model.layers_changed.connect(self._edited)
-        self.model.crop_changed.connect(lambda _: self._reset())
-        self.model.palette_changed.connect(lambda _: self.looking.set_review(self.review))
+        hear(self, self.model.predicted, self._changed)
+        hear(self, self.model.layers_changed, self._edited)
+        hear(self, self.model.crop_changed, lambda _: self._reset())
+        hear(self, self.model.palette_changed, lambda _: self.looking.set_review(self.review))
         self.viewer.layers.events.removed.connect(self._layer_removed)
         self.viewer.layers.events.inserted.connect(lambda _: self._bind_soon())
         self.tabs.currentChanged.connect(lambda _: self._show_page())

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.scoring.errors.finding import FindingType
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, column, row
 from napari_monusac.ui.widgets.settings import ReaderName
 from napari_monusac.ui.widgets.tables import SHORT, CalmTable, class_words, judged_words, narrow, number
@@ -196,7 +197,7 @@ class QueueView(QWidget):
         self.reading.session_changed.connect(self._session_changed)
         self.reading.predictions_changed.connect(self._session_changed)
         self.reading.changed.connect(self._judged)
-        self.model.collection_changed.connect(lambda _: self._session_changed())
+        hear(self, self.model.collection_changed, lambda _: self._session_changed())
 
     def _session_changed(self) -> None:
         session, reading = self.reading.session, self.reading

@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.files import folder_key
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.work import Report, Task, error_line
 
@@ -53,7 +54,7 @@ class Reading(QObject):
         self.session: ReviewSession | None = None
         self._log: JudgementLog | None = None
         self._reader: str | None = None
-        model.collection_changed.connect(lambda _: self._forget())
+        hear(self, model.collection_changed, lambda _: self._forget())
 
     # -- who
 

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.marks import Marks
-from napari_monusac.ui.model import studio_model
+from napari_monusac.ui.model import hear, studio_model
 from napari_monusac.ui.widgets.basic import Note, TaskRow, row
 from napari_monusac.ui.widgets.note import in_micrometres, short_path
 from napari_monusac.ui.widgets.work import Report, Task
@@ -187,7 +187,7 @@ class DoctorView(QWidget):
         self.findings.itemClicked.connect(self._go_to_finding)
         self.findings.itemActivated.connect(self._go_to_finding)
         self.findings.itemSelectionChanged.connect(self._explain)
-        self.model.crop_changed.connect(lambda _: self._unmark())
+        hear(self, self.model.crop_changed, lambda _: self._unmark())
         self.reset()
 
     def reset(self) -> None:

@@ -12,7 +12,7 @@ from napari_monusac.core.errors import FileProblem, MonusacError
 from napari_monusac.editing.workplace import work_folder, writable
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.opening import opening_task, replace_crop
-from napari_monusac.ui.model import StudioModel, studio_model
+from napari_monusac.ui.model import StudioModel, hear, studio_model
 from napari_monusac.ui.slides.class_names import ClassNames
 from napari_monusac.ui.slides.crop_list import THUMBNAIL, CropList
 from napari_monusac.ui.slides.doctor import DoctorView
@@ -96,7 +96,7 @@ class CropFacts(QWidget):
             box.addWidget(widget)
         self.orders.activated.connect(self._overrule)
         self.apply.clicked.connect(self._use_scale)
-        self.model.crop_changed.connect(lambda _: self.refresh())
+        hear(self, self.model.crop_changed, lambda _: self.refresh())
         self.refresh()
 
     def refresh(self) -> None:
@@ -198,11 +198,11 @@ class SlidesPanel(QWidget):
         self._soon.setInterval(300)
         self._soon.timeout.connect(self._count)
         self._build()
-        self.model.collection_changed.connect(self._show_collection)
-        self.model.crop_asked.connect(self.open_crop)
-        self.model.crop_changed.connect(self._mark_open)
-        self.model.crop_changed.connect(lambda _: self.show_status())
-        self.model.unsaved_changed.connect(self._unsaved_changed)
+        hear(self, self.model.collection_changed, self._show_collection)
+        hear(self, self.model.crop_asked, self.open_crop)
+        hear(self, self.model.crop_changed, self._mark_open)
+        hear(self, self.model.crop_changed, lambda _: self.show_status())
+        hear(self, self.model.unsaved_changed, self._unsaved_changed)
         self._show_collection(self.model.collection)
 
     def _build(self) -> None:
@@ -256,12 +256,9 @@ class SlidesPanel(QWidget):
         task = Task(read)
 
         def take(collection: Collection) -> None:
-            same = collection.find(self.model.crop.image) if self.model.crop is not None else None
-            if not then_first and same is not None:
-                self.model.crop = same  # the same layers, of another patient perhaps
-            self.model.set_collection(collection)
+            self.model.collection = collection
             first = next((c for c in collection.crops if c.image is not None), None)
-            if then_first and first is not None:
+            if first is not None:
                 self.model.open_crop(first)
 
         def done(collection: Collection) -> None:
@@ -269,7 +266,7 @@ class SlidesPanel(QWidget):
             if then_first and not self.model.leave_crop(lambda: take(collection)) and here is not None:
                 self.folder.set_path(here.root)  # still that one, until the reader has decided
             elif not then_first:
-                take(collection)  # its crop is in the viewer already
+                self.model.list_anew(collection)  # its crop is in the viewer already
 
         task.done.connect(done)
         return self.opening.follow(task, "Looking through the folder…")
@@ -360,6 +357,7 @@ class SlidesPanel(QWidget):
         task = Task(work)
         task.progressed.connect(self._counted)
         task.done.connect(self._all_counted)
+        task.finished.connect(lambda: self._no_longer_counting(task))
         self._counting = task
         self.progress.follow(task, "Counting nuclei…")
 
@@ -368,6 +366,10 @@ class SlidesPanel(QWidget):
             name, counts, picture, unknown = progress.payload
             self.crops.show_crop(name, counts, picture)
             self.names.show_crop(name, unknown)
+
+    def _no_longer_counting(self, task: Task) -> None:
+        if self._counting is task:
+            self._counting = None
 
     def _all_counted(self, unread: int) -> None:
         if unread:

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication, QLabel, QProgressBar, QPushButton, QVBo
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.events import CheckpointSaved, EpochEnded, RunEnded, RunStarted, TrainEvent, Warned
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.ui.model import studio_model
+from napari_monusac.ui.model import hear, studio_model
 from napari_monusac.ui.train.curves import CurvesView
 from napari_monusac.ui.train.form import (
     TrainForm,
@@ -218,8 +218,8 @@ class TrainPanel(QWidget):
         self.training.ended.connect(self._ended)
         self.runs.resume_asked.connect(self.resume)
         self.runs.watch_asked.connect(self.watch)
-        self.model.collection_changed.connect(self._collection_changed)
-        self.model.train_asked.connect(self.form.start_from)
+        hear(self, self.model.collection_changed, self._collection_changed)
+        hear(self, self.model.train_asked, self.form.start_from)
 
     # -- what will run
 
@@ -358,7 +358,6 @@ class TrainPanel(QWidget):
     def _begin_view(self, run: RunFolder, history: Sequence[TrainEvent]) -> None:
         self._stopping = False
         self.model.run = run
-        self.model.run_changed.emit(run)
         self.looking.close_comparison()
         self.curves.clear(run.recipe.reported.combo)
         self.curves.show()

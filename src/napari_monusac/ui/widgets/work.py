@@ -96,7 +96,7 @@ class Task(QObject):
         if self.title:
             self._activity = Activity(self.title, self.stop)
             self.progressed.connect(self._show_activity)
-        self._worker = create_worker(self._run, _ignore_errors=True)
+        self._worker = create_worker(_once(self._run), _ignore_errors=True)
         self._worker.finished.connect(self._conclude)
         self._worker.start()
         return self
@@ -145,6 +145,8 @@ class Task(QObject):
         self._end_activity()
         _RUNNING.discard(self)
         kind, value = self._outcome
+        # whoever keeps the task keeps neither what it made (a session, a prediction) nor what it was made of
+        self._outcome, self._function = ("", None), _nothing
         if kind == "done":
             self.done.emit(value)
         elif kind == "failed":
@@ -152,6 +154,27 @@ class Task(QObject):
         else:
             self.cancelled.emit()
         self.finished.emit()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Nothing comes any more: let go of those who waited for it."""
+        for signal in (self.progressed, self.done, self.failed, self.cancelled, self.finished):
+            with suppress(TypeError):  # nobody waited for this one
+                signal.disconnect()
+
+
+def _nothing(_: Report) -> None:
+    """What an ended task does."""
+
+
+def _once(function: Callable[[], None]) -> Callable[[], None]:
+    """Make a function that lets go of what it calls: napari's list of workers keeps each until its window closes."""
+    held = [function]
+
+    def run() -> None:
+        held.pop()()
+
+    return run
 
 
 class Latest(QObject):

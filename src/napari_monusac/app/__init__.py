@@ -1,0 +1,1 @@
+"""What the window knows, without Qt and napari: the Studio's state as a model whose fields announce themselves."""
