@@ -106,7 +106,7 @@ def test_no_smallest_area_without_a_scale(panel, viewer, settle):
     settle()
     assert panel.prediction.um_per_px is None
     assert not panel.thresholds.smallest.isEnabled()
-    assert "1 nuclei" in panel.count.text()
+    assert "1 nucleus:" in panel.count.text()
 
 
 # -- which image

@@ -49,7 +49,11 @@ def find_layer(viewer: Any, wanted: str) -> Layer | None:
 
 def still_shows(viewer: Any, layer: Layer, data: Any) -> bool:
     """Whether a layer shows what it showed when something was begun on it: the next crop comes into the same layers."""
-    return layer in viewer.layers and layer.data is data
+    if layer not in viewer.layers:
+        return False
+    # of a pyramid the largest level: a plugin's viewer wraps the levels in another proxy each time
+    now, then = (levels[0] if layer.multiscale else levels for levels in (layer.data, data))
+    return now is then
 
 
 def our_layers(viewer: Any) -> list[Layer]:
