@@ -90,3 +90,16 @@ def test_wrong_shapes(instances):
         nuclei_table(instances, np.zeros((3, 3), np.uint8))
     with pytest.raises(ShapeError, match="image"):
         nuclei_table(instances, {}, image=np.zeros((80, 90), np.uint8))
+
+
+def test_labels_of_any_size_are_measured_and_those_below_0_refused() -> None:
+    """Label ids of other programs may be 7e10: a list that long fits into no memory."""
+    small = np.zeros((40, 50), np.int64)
+    small[5:15, 5:15], small[20:30, 20:44] = 1, 2
+    large = np.where(small == 2, 70_000_000_000, small * 5)
+    table, same = (nuclei_table(m, {}) for m in (large, small))
+    assert table["label"].tolist() == [5, 70_000_000_000]
+    pd.testing.assert_frame_equal(table.drop(columns="label"), same.drop(columns="label"))
+    assert nuclei_table(np.zeros((9, 9), np.uint8), {}).empty
+    with pytest.raises(ShapeError, match="from -3 to 2"):
+        nuclei_table(np.where(small == 1, -3, small), {})

@@ -63,7 +63,7 @@ def nuclei_table(
     Raises
     ------
     ShapeError
-        The maps differ in shape, or `instances` is no (y, x) map of whole numbers.
+        The maps differ in shape, or `instances` is no (y, x) map of whole numbers, or holds one below 0.
     """
     if instances.ndim != 2 or not np.issubdtype(instances.dtype, np.integer):
         raise ShapeError(
@@ -79,8 +79,14 @@ def nuclei_table(
         "eccentricity",
         "solidity",
     )
-    measured = pd.DataFrame(regionprops_table(instances, properties=names)).rename(columns=_PROPERTIES)
-    labels = measured["label"].to_numpy()
+    labels = np.unique(instances)
+    if labels[:1].any() and labels[0] < 0:
+        raise ShapeError(f"labels run from {labels[0]} to {labels[-1]}", "0 is background, nuclei are numbered above")
+    labels = labels[labels > 0]
+    # skimage needs a list as long as the largest label, which may be 7e10: it gets 1 to n
+    numbered = np.where(instances > 0, np.searchsorted(labels, instances) + 1, 0)
+    measured = pd.DataFrame(regionprops_table(numbered, properties=names)).rename(columns=_PROPERTIES)
+    measured["label"] = labels
     ids = _class_ids(instances, classes, labels)
     measured["class_id"] = ids
     measured["class"] = [NucleusClass(i).label for i in ids]
