@@ -43,6 +43,9 @@ types: setup
 contracts: setup
 	$(VENV)/bin/lint-imports
 
+search: setup    ## the property tests with new random examples (the suite takes the same ones each time)
+	$(PY) -m pytest $(PARALLEL) -m hypothesis --hypothesis-profile=search
+
 coverage: system setup ## the test suite with coverage
 	$(PY) -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered
 

@@ -90,6 +90,12 @@ outlines = st.lists(st.tuples(*[st.floats(-1e5, 1e5, allow_nan=False)] * 2), min
 labels = st.sampled_from(["Epithelial", "Macrophage", "Ambiguous", "Unclassified", "Mast cell"])
 
 
+def opened(ring):
+    """A ring without the vertices at its end that only close it: COCO has its rings open."""
+    away = np.flatnonzero(np.abs(ring - ring[0]).max(axis=1) > 1e-9)
+    return ring[: away[-1] + 1] if away.size else ring[:1]
+
+
 @given(st.lists(st.lists(st.tuples(outlines, labels, st.none() | st.floats(0, 1)), max_size=4), max_size=3))
 @settings(max_examples=100, deadline=None)
 def test_any_values_come_back_exactly(tmp_path_factory, images):
@@ -104,10 +110,8 @@ def test_any_values_come_back_exactly(tmp_path_factory, images):
     for one, other in zip(found, wanted, strict=True):
         for a, b in zip(one.annotation, other.annotation, strict=True):
             assert (a.label, a.confidence) == (b.label, b.confidence)
-            if np.ptp(b.vertices, axis=0).max() < 1e-9:
-                continue  # one point, however often: COCO has its rings open
             if not (b.vertices == np.rint(b.vertices)).all():  # else its pixels are meant
-                np.testing.assert_allclose(a.vertices[: len(b.vertices)], b.vertices, rtol=0, atol=1e-9)
+                np.testing.assert_allclose(opened(a.vertices), opened(b.vertices), rtol=0, atol=1e-9)
 
 
 def runs_of(mask):
