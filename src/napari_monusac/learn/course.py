@@ -24,7 +24,6 @@ from napari_monusac.learn.checkpoint import CheckpointMetadata, save_checkpoint
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.loader import Batch
 from napari_monusac.learn.resume import save_last
-from napari_monusac.learn.schedule import epochs_of_run, steps_of_run
 from napari_monusac.learn.setup import Options, Training, set_up
 from napari_monusac.learn.timelapse import save_frame
 from napari_monusac.learn.validate import Validation
@@ -75,7 +74,7 @@ class Course:
         p = t.progress
         yield self._started(t)
         yield from _told(t)
-        while p.epoch <= self.recipe.epochs and not (self._used_up(t) and p.step_in_epoch == 0):
+        while not (message := self._over(t)):
             for batch in t.loader.batches(p.epoch, p.step_in_epoch) if not self._used_up(t) else ():
                 command = yield from self._command(t)
                 if command is Command.STOP:
@@ -89,9 +88,7 @@ class Course:
             except Cancelled:
                 return (yield from self._stopped(t))
             yield from self._epoch_ended(t, found)
-            if self.recipe.early_stopping and p.epoch - 1 - p.best_epoch >= self.recipe.early_stopping:
-                return "completed", f"combo has not risen for {self.recipe.early_stopping} epochs"
-        return "completed", f"{p.step} steps, as max_steps asks" if self._used_up(t) else f"{p.epoch - 1} epochs"
+        return "completed", message
 
     def ended(self, reason: EndReason, message: str) -> RunEnded:
         """Return the last event."""
@@ -112,6 +109,16 @@ class Course:
         if self.training is not None:
             self.training.close()
 
+    def _over(self, t: Training) -> str:
+        """Why the run is over; empty where it goes on: an epoch that was begun is ended and validated."""
+        p, patience = t.progress, self.recipe.early_stopping
+        if p.step_in_epoch == 0:
+            if p.epoch > 1 and patience and p.epoch - 1 - p.best_epoch >= patience:
+                return f"combo has not risen for {patience} epochs"
+            if self._used_up(t):
+                return f"{p.step} steps, as max_steps asks"
+        return f"{p.epoch - 1} epochs" if p.epoch > self.recipe.epochs else ""
+
     def _used_up(self, t: Training) -> bool:
         return self.recipe.max_steps is not None and t.progress.step >= self.recipe.max_steps
 
@@ -120,9 +127,9 @@ class Course:
         return RunStarted(
             recipe=self.recipe.name,
             fingerprint=self.recipe.fingerprint(),
-            epochs=epochs_of_run(self.recipe, t.sampler.steps),
+            epochs=t.rate.epochs,
             steps_per_epoch=t.sampler.steps,
-            total_steps=steps_of_run(self.recipe, t.sampler.steps),
+            total_steps=t.rate.steps,
             first_epoch=p.epoch,
             first_step=p.step,
             device=p.device,

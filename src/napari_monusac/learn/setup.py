@@ -35,7 +35,7 @@ from napari_monusac.learn.patches import PatchSampler
 from napari_monusac.learn.progress import Progress
 from napari_monusac.learn.resume import load_state
 from napari_monusac.learn.scale import training_scale
-from napari_monusac.learn.schedule import LearningRate, scheduled_lr, steps_of_run
+from napari_monusac.learn.schedule import LearningRate
 from napari_monusac.learn.step import Stepper
 from napari_monusac.learn.timelapse import choose_pinned
 from napari_monusac.learn.validate import Validator
@@ -188,12 +188,12 @@ def _put_together(
     network = _network(recipe, run, device, resumed=state is not None)
     precision, why = _precision(recipe, network, device, progress, ranks)
     stepper = Stepper(network, recipe, device, precision, progress.accumulate, ranks)
-    rate = LearningRate(recipe, sampler.steps)
+    rate = LearningRate(recipe, sampler.steps, progress.lacking(sampler.steps))
     warned += _differences(recipe, run, store, progress, chosen) + rate.notes()
     if state:
         warned += _other_end(recipe, run, progress, rate)
     progress.device, progress.precision, progress.steps_per_epoch = device, precision, sampler.steps
-    progress.total_steps = steps_of_run(recipe, sampler.steps)
+    progress.total_steps = rate.steps
     training = Training(
         recipe=recipe,
         network=network,
@@ -267,15 +267,14 @@ def _differences(
 
 def _other_end(recipe: TrainingRecipe, run: RunFolder, progress: Progress, rate: LearningRate) -> list[str]:
     """Where the run now ends elsewhere than it was to end, its schedule is another from here on: say so."""
-    began = read_metadata(run.last).recipe
+    recipe_then, steps = read_metadata(run.last).recipe, progress.steps_per_epoch or rate.steps_per_epoch
     if not progress.total_steps:  # begun with an earlier version: max_steps cut its schedule, and did not end it
-        began = began.with_values(max_steps=None)
-    before = steps_of_run(began, progress.steps_per_epoch)
-    now = steps_of_run(recipe, rate.steps_per_epoch)
+        recipe_then = recipe_then.with_values(max_steps=None)
+    then = LearningRate(recipe_then, steps, progress.lacking(steps))
+    before, now = progress.total_steps or then.steps, rate.steps
     if before == now or recipe.schedule not in {"cosine", "warmup-cosine"}:
         return []
-    was = scheduled_lr(began, progress.step, progress.steps_per_epoch)
-    lr = rate.of(progress.epoch, progress.step_in_epoch)
+    was, lr = (each.of(progress.epoch, progress.step_in_epoch) for each in (then, rate))
     return [
         f"this run was to end after {before} steps and now ends after {now}: from step {progress.step} on the learning "
         f"rate follows the schedule of {now} steps ({lr:.3g}, before {was:.3g})"
@@ -316,9 +315,10 @@ def _scale(
             warned.append(f"crop {name} is left out: {error}")
     if not headers and warned:
         raise TrainingError(f"no training crop can be read ({warned[0]})", "check the data folder and the split")
-    scale = training_scale(recipe, headers, began.um_per_px if began is not None else None)
+    kept = ScaleRecord(um_per_px=began.um_per_px) if began is not None else None
+    scale = training_scale(recipe, headers, kept)
     store.um_per_px = scale.um_per_px
-    if scale.unknown:
+    if scale.unknown or scale.um_per_px is None:
         warned.append(scale.sentence())
     if began is not None and not began.scale_source and scale.resampled:
         warned.append(
