@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task, error_line, spoken_duration
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.train.recipe_editor import RecipeEditor
 from napari_monusac.ui.widgets.basic import Note, PathPicker, Section, column, grouping_words, row, settings
-from napari_monusac.ui.widgets.work import Report, Task, error_line, spoken_duration
 
 if TYPE_CHECKING:
     from napari_monusac.core.events import RunStarted
@@ -350,7 +350,7 @@ class TrainForm(QWidget):
 
             return open_collection(folder)
 
-        task = self._looking = Task(work)
+        task = self._looking = self.model.work.task(work, self)
         self.patients.say("")
         task.done.connect(lambda collection: self._say_patients(collection) if self._looking is task else None)
         task.failed.connect(
@@ -456,7 +456,7 @@ class TrainForm(QWidget):
 
             return device_answer(*choose_device(asked))
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(self.device_reason.say)
         task.failed.connect(lambda error: self.device_reason.say(error_line(error), "error"))
         task.start()
