@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_monusac.editing.rows import AMBIGUOUS_ID
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.napari_private import zooming_clicks
 from napari_monusac.ui.editing.commands import Commands, Point

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
 from napari_monusac.core.classes import AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, class_colors
-from napari_monusac.editing.rows import AMBIGUOUS_ID
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.canvas.napari_private import TableColormap
 
 _UNCLASSIFIED = int(NucleusClass.UNCLASSIFIED)

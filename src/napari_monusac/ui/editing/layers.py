@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-from napari_monusac.editing.rows import AMBIGUOUS_ID
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.canvas import plain
 from napari_monusac.ui.canvas.colormaps import ternary_colormap
