@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_monusac.app.work import Report, Task, error_line
 from napari_monusac.core.files import folder_key
-from napari_monusac.editing.workplace import work_folder, writable
+from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.editing.running import Question
 
@@ -155,7 +155,7 @@ class Saving(QObject):
             then()
 
     def _not_saved(self, error: Exception, then: Callable[[], object] | None) -> None:
-        from napari_monusac.editing.saving import SaveConflict
+        from napari_monusac.editing.disk.saving import SaveConflict
 
         if not isinstance(error, SaveConflict):
             self.controller.said.emit(error_line(error), "error")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_monusac.app.work import Report, Task, Work
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.drawing import undress
+from napari_monusac.ui.canvas.napari_private import undress
 from napari_monusac.ui.model import StudioModel
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QPushButton, QVBox
 
 from napari_monusac.app.work import Progress, Report, Task, error_line
 from napari_monusac.core.errors import FileProblem, MonusacError
-from napari_monusac.editing.workplace import work_folder, writable
+from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.opening import opening_task, replace_crop
 from napari_monusac.ui.model import Placed, StudioModel, hear, studio_model
