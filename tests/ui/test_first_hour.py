@@ -59,9 +59,9 @@ def test_a_wrong_folder_is_told_and_not_remembered(studio, settle, tmp_path):
 
 def test_the_last_folder_is_offered_not_opened(viewer, tissue_folder, qtbot, settle):
     from napari_monusac.ui import model
-    from napari_monusac.ui.widgets.path_picker import settings
+    from napari_monusac.ui.widgets.settings import SETTINGS
 
-    settings().setValue("paths/collection", [str(tissue_folder)])
+    SETTINGS.remember_path("collection", str(tissue_folder))
     _, panel = viewer.window.add_plugin_dock_widget("napari-monusac", "Slides")
     qtbot.waitUntil(lambda: panel.again.isVisible(), timeout=5000)
     assert len(viewer.layers) == 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -25,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_monusac.app.work import spoken_duration
+from napari_monusac.core.settings import environment
 from napari_monusac.ui.annotate.panel import AnnotatePanel
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.opening import class_counts, show_outlines
@@ -265,12 +264,18 @@ class Studio(QWidget):
 
     def _take_hints(self) -> None:
         """What the command line wants to be shown: where the runs are, and which panel."""
-        if os.environ.get("MONUSAC_RUNS"):
-            self.model.runs_folder = Path(os.environ["MONUSAC_RUNS"])
+        hints = environment()
+        if hints.runs is not None:
+            self.model.runs_folder = hints.runs
             self.panels["Train"].form.runs_folder_hinted()
             self.panels["Train"].runs.refresh()
             self.panels["Predict"].list_models()
-        self.show_panel(os.environ.get("MONUSAC_PANEL", "Slides").capitalize())
+        panel = hints.panel.capitalize()
+        if panel not in self.panels:
+            self.model.tell(
+                f"MONUSAC_PANEL = {hints.panel!r} is no panel; they are {', '.join(self.panels)}.", "warning"
+            )
+        self.show_panel(panel)
 
     def _list(self, root: str, crop_name: str) -> None:
         slides = self.panels["Slides"]

@@ -23,7 +23,8 @@ from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.editing.opening import Place
 from napari_monusac.ui.editing.running import Question
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, calm, row, settings
+from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, calm, row
+from napari_monusac.ui.widgets.settings import SETTINGS
 
 if TYPE_CHECKING:
     from napari_monusac.editing.stored import StoredPrediction
@@ -104,8 +105,7 @@ class StoredPredictions(QWidget):
         """Where predictions are likely to lie: chosen folders first, then beside the crops and the runs."""
         if self.folder.path is not None:
             yield self.folder.path
-        kept = settings().value("paths/predictions", [])
-        yield from (Path(k) for k in ([kept] if isinstance(kept, str) else kept or []))
+        yield from map(Path, SETTINGS.last_paths("predictions"))
         model = self.controller.model
         near = [Path(place.image).parent, Path(model.runs_folder)]
         if model.collection is not None:

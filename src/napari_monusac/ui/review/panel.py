@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QPushButton, QTabBar, QVBoxLayout, QWidget
 
 from napari_monusac.app.work import Report, Task
+from napari_monusac.core.settings import environment
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.model import Placed, hear, studio_model
 from napari_monusac.ui.review.data import CropReview, compare, pair_of_layers, predicted_layer, truth_layer
@@ -297,8 +297,8 @@ class ReviewPanel(QWidget):
         self.reading.said.connect(lambda text, kind: self.model.tell(text, kind) if text else None)
         self.predictions.changed.connect(lambda _: self.reading.set_predictions(self.predictions.path))
         self.stored.shown.connect(self._stored_shown)
-        hinted = os.environ.get("MONUSAC_PREDICTIONS")
-        if hinted:
+        hinted = environment().predictions
+        if hinted is not None:
             self.predictions.set_path(hinted)
             self.reading.set_predictions(self.predictions.path)
 

@@ -18,7 +18,8 @@ from napari_monusac.ui.slides.class_names import ClassNames
 from napari_monusac.ui.slides.crop_list import THUMBNAIL, CropList
 from napari_monusac.ui.slides.doctor import DoctorView
 from napari_monusac.ui.slides.patients import PatientsSetting
-from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, column, row, settings
+from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, column, row
+from napari_monusac.ui.widgets.settings import SETTINGS
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
@@ -169,8 +170,7 @@ def crop_status(collection: Collection, predictions: Path | None = None) -> dict
 
 def predictions_folder() -> Path | None:
     """Where predictions of a folder were written last, or None."""
-    value = settings().value("paths/predictions", [])
-    folders = [value] if isinstance(value, str) else list(value or [])
+    folders = SETTINGS.now.paths.get("predictions", ())
     return Path(folders[0]) if folders else None
 
 

@@ -17,7 +17,8 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.train.recipe_editor import RecipeEditor
-from napari_monusac.ui.widgets.basic import Note, PathPicker, Section, column, grouping_words, row, settings
+from napari_monusac.ui.widgets.basic import Note, PathPicker, Section, column, grouping_words, row
+from napari_monusac.ui.widgets.settings import SETTINGS
 
 if TYPE_CHECKING:
     from napari_monusac.core.events import RunStarted
@@ -416,14 +417,14 @@ class TrainForm(QWidget):
             value = QFileDialog.getOpenFileName(
                 self,
                 "Choose encoder weights",
-                str(settings().value("paths/weights", "")),
+                "".join(SETTINGS.last_paths("weights")[:1]),
                 "Weights (*.safetensors *.pth *.pt)",
             )[0]
             if not value:
                 self.weights.setCurrentIndex(0)
                 value = "imagenet"
             else:
-                settings().setValue("paths/weights", value)
+                SETTINGS.remember_path("weights", value)
         self.editor.set_values(encoder_weights=value)
 
     def _recipe_edited(self) -> None:
