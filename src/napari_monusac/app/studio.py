@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.masks.instances import Nuclei
 
-    #: The maps of a prediction, and the nuclei that were separated in them.
+    #: The maps of a prediction, and the nuclei that were segmented in them.
     OpenPrediction: TypeAlias = tuple[Prediction, Nuclei]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_monusac.core.errors import StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
 from napari_monusac.infer.alone import alone
-from napari_monusac.infer.blocks import separate_store
+from napari_monusac.infer.blocks import segment_store
 from napari_monusac.infer.engines import Precision
 from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.model import as_model, checkpoint_name, crops_seen_by_model
@@ -76,7 +76,7 @@ def predict_slide(
     out : str or Path
         The ``.zarr`` folder to write.
     nuclei : bool
-        Separate the nuclei, too.
+        Segment the nuclei, too.
     settings : mapping, optional
         Thresholds of `instances_from_maps`.
     overwrite : bool
@@ -106,7 +106,7 @@ def predict_slide(
     done = finished(out, identity, overwrite=overwrite)
     if done is not None:
         if nuclei and done.read_table() is None:
-            separate_store(out, should_stop=should_stop, settings=settings)
+            segment_store(out, should_stop=should_stop, settings=settings)
         return out
     plan = plan_prediction(
         source, model, um_per_px=um_per_px, region=region, device=device, precision=precision, engine=engine,
@@ -144,14 +144,14 @@ def predict_slide(
         if nuclei:
             seconds = time.perf_counter() - started
 
-            def separated(part: float) -> None:
+            def segmented(part: float) -> None:
                 still_here()
                 if progress is not None and part < 1:
                     told = Progress(1 - _NUCLEI_PART * (1 - part))
                     told.done, told.total, told.seconds, told.eta_s = total, total, seconds, _NUCLEI_PART * seconds
                     progress(told)
 
-            separate_store(work.store.path, progress=separated, should_stop=should_stop, settings=settings)
+            segment_store(work.store.path, progress=segmented, should_stop=should_stop, settings=settings)
         else:
             work.store.add_pyramid()
         work.finish()

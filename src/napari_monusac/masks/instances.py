@@ -13,7 +13,7 @@ from napari_monusac.core.classes import CLASS_THRESHOLD
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.masks._grow import CROSS, components, fill_holes, grow
 from napari_monusac.masks._table import nucleus_table
-from napari_monusac.masks.doubt import Maps, channel, nucleus_probability, ternary_nucleus_probability
+from napari_monusac.masks.uncertainty import Maps, channel, nucleus_probability, ternary_nucleus_probability
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ _CORE_LEVEL, _CORE_PX = 0.4, 25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nuclei:
-    """Separate nuclei with a class, a confidence and a size each.
+    """Segment nuclei with a class, a confidence and a size each.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Nuclei:
     table : pandas.DataFrame
         One row a nucleus, in the order of the labels: ``label, class, class_id, confidence, p_nucleus,
         p_semantic, centroid_y, centroid_x`` (px), ``area_px, area_um2`` (NaN where the scale is unknown), ``p_epithelial, p_lymphocyte,
-        p_neutrophil, p_macrophage`` (sum to 1), ``disagreement, entropy, doubt`` (0 to 1).
+        p_neutrophil, p_macrophage`` (sum to 1), ``disagreement, entropy, uncertainty`` (0 to 1).
     um_per_px : float or None
         Scale of the map.
     offset_px : tuple of int
@@ -72,7 +72,7 @@ def instances_from_maps(
     class_threshold: float = CLASS_THRESHOLD,
     offset_px: tuple[int, int] = (0, 0),
 ) -> Nuclei:
-    """Separate the nuclei that the two heads of a network see.
+    """Segment the nuclei that the two heads of a network see.
 
     Connected regions of *inside* are the markers. They grow, all at the same speed, over the pixels where both heads
     together see a nucleus: the semantic head at its word, the ternary head with the (w - 1)/2 px cut back that a
@@ -92,7 +92,7 @@ def instances_from_maps(
     inside_threshold, nucleus_threshold : float
         Probability in 0 to 1 above which a pixel is inside (a marker) and belongs to a nucleus (its extent).
     peak_threshold : float
-        A nucleus is kept if its surest pixel is one with at least this probability, so that specks of doubt are not.
+        A nucleus is kept if its surest pixel is one with at least this probability, so that uncertain specks are not.
         By default 0.2 above `nucleus_threshold`.
     smoothing_px : float
         Sigma of the Gaussian that keeps specks of noise from becoming markers; 0 for none.
@@ -123,7 +123,7 @@ def instances_from_maps(
     )  # fmt: skip
     if not smoothing_px >= 0:
         raise ShapeError(f"smoothing_px = {smoothing_px}", "use 0 px (none) or more")
-    labels = separate(
+    labels = segment(
         semantic,
         ternary,
         boundary_width=boundary_width,
@@ -147,7 +147,7 @@ def instances_from_maps(
     return Nuclei(labels, table, um_per_px, offset_px)
 
 
-def separate(
+def segment(
     semantic: Maps | None,
     ternary: Maps,
     *,

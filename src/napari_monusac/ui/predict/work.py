@@ -121,7 +121,7 @@ def predict_to_store(
     StoreError
         There is a prediction of something else or a damaged one, or the disk is full.
     """
-    from napari_monusac.infer.blocks import separate_store
+    from napari_monusac.infer.blocks import segment_store
     from napari_monusac.infer.slide import predict_slide
     from napari_monusac.io.predictions.prediction_store import PredictionStore
     from napari_monusac.learn.source import as_source
@@ -145,7 +145,7 @@ def predict_to_store(
         on_tile=tiles.add, should_stop=lambda: report.stopping,
     )  # fmt: skip
     if not _same_thresholds(PredictionStore.open(out).info.settings, thresholds):  # it was finished, with others
-        separate_store(
+        segment_store(
             out, settings=thresholds, progress=lambda done: report(done, "Separating the nuclei"),
             should_stop=lambda: report.stopping,
         )  # fmt: skip
