@@ -29,7 +29,7 @@ _PUBLIC = {
     "LabelMaps": "masks.rasterize",
     "label_maps": "masks.rasterize",
     "ternary_map": "masks.ternary",
-    "Nuclei": "masks.instances",
+    "Nuclei": "core.prediction",
     "instances_from_maps": "masks.instances",
     "PanopticQuality": "scoring.metrics.panoptic",
     "panoptic_quality": "scoring.metrics.panoptic",
