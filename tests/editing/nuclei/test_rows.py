@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from napari_monusac.editing.rows import NucleusRow
+from napari_monusac.editing.nuclei.rows import NucleusRow
 
 
 def test_rows_of_before_are_read():
