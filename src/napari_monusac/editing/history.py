@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Box, union
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.checking import EditCheck
@@ -18,7 +19,6 @@ from napari_monusac.editing.disk.records import Edit, Patch, Record, Saved, Step
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane
 from napari_monusac.editing.nuclei.state import SessionState
 from napari_monusac.masks.change import Change
-from napari_monusac.masks.strokes import Box, union
 
 #: What happens to pixels that a nucleus gives up: what lies hidden below comes back, or they are background.
 Freed = Literal["reveal", "clear"]

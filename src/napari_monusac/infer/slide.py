@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
 from napari_monusac.infer.alone import alone
@@ -33,7 +34,7 @@ from napari_monusac.learn.engine import Engine
 from napari_monusac.learn.plan import OVERLAP_PX, Plan, in_region
 from napari_monusac.learn.source import Source, as_source
 from napari_monusac.learn.tiled import run_tiles, skips_glass
-from napari_monusac.learn.tiles import Blender, Box
+from napari_monusac.learn.tiles import Blender
 
 #: Part of the progress that separating the nuclei takes.
 _NUCLEI_PART = 0.05
@@ -58,7 +59,7 @@ def predict_slide(
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: Callable[[Progress], object] | None = None,
-    on_tile: Callable[[Box, NDArray[np.float32], NDArray[np.float32]], object] | None = None,
+    on_tile: Callable[[Region, NDArray[np.float32], NDArray[np.float32]], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
     """Predict an image of any size into an OME-Zarr store, in memory that does not grow with the image.
@@ -121,7 +122,7 @@ def predict_slide(
         started, total = time.perf_counter(), len(plan.grid)
         blender = work.blender()
 
-        def write(index: int, box: Box, values: NDArray[np.float32]) -> None:
+        def write(index: int, box: Region, values: NDArray[np.float32]) -> None:
             still_here()
             work.write(index, plan.cut(box, values), blender)
 
@@ -245,7 +246,7 @@ class _Work:
         column = self.plan.grid.position(self.done)[1]
         return Blender(self.plan.grid, below=below, right=np.load(right) if self.done and column else None)
 
-    def write(self, index: int, part: tuple[Box, NDArray[np.float32]], blender: Blender) -> None:
+    def write(self, index: int, part: tuple[Region, NDArray[np.float32]], blender: Blender) -> None:
         """Store a finished tile; after a crash at any moment it is either done or done again."""
         place, values = part
         try:

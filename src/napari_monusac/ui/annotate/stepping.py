@@ -25,10 +25,10 @@ from napari_monusac.ui.widgets.tables import CalmList
 from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
+    from napari_monusac.core.boxes import Box
     from napari_monusac.editing.audit import AuditFinding
     from napari_monusac.editing.history import SessionChange
     from napari_monusac.editing.session import EditingSession
-    from napari_monusac.masks.strokes import Box
 
 ALL, UNCLASSIFIED, UNCERTAIN, AUDIT = ORDERS = (
     "All nuclei", "Unclassified", "The model's, least sure first", "Audit findings",

@@ -227,13 +227,13 @@ class PredictPanel(QWidget):
             self._say_what_next()
             return None
         try:
-            y, x, height, width = chosen_region(self.viewer, layer, self.region.currentText())
+            region = chosen_region(self.viewer, layer, self.region.currentText())
         except MonusacError as error:
             self.hint.say(error_line(error), "error")
             return None
         shown = layer.data
         base = shown[0] if layer.multiscale else shown
-        region, um_per_px = (y, x, height, width), canvas.um_per_px(layer)
+        (y, x, height, width), um_per_px = region, canvas.um_per_px(layer)
         options = {"um_per_px": um_per_px, "region": region, "flips": self.flips.isChecked()}
         out = None
         if needs_store(region):

@@ -10,6 +10,7 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.editing.stored import model_name
 from napari_monusac.ui.canvas.predicted_layers import Stored
@@ -18,9 +19,6 @@ from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     pass
-
-
-Region = tuple[int, int, int, int]
 
 
 class SlideStore(QWidget):
