@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # what editors and mypy see; a test holds it against `_PUBLIC
     from napari_monusac.core.events import TrainEvent as TrainEvent
     from napari_monusac.core.nuclei import Annotation as Annotation
     from napari_monusac.core.nuclei import Nucleus as Nucleus
+    from napari_monusac.core.prediction import Nuclei as Nuclei
     from napari_monusac.core.prediction import Prediction as Prediction
     from napari_monusac.core.recipe import TrainingRecipe as TrainingRecipe
     from napari_monusac.core.recipe import load_recipe as load_recipe
@@ -44,7 +45,6 @@ if TYPE_CHECKING:  # what editors and mypy see; a test holds it against `_PUBLIC
     from napari_monusac.learn.losses import focal_cross_entropy as focal_cross_entropy
     from napari_monusac.learn.losses import soft_dice_loss as soft_dice_loss
     from napari_monusac.learn.network import DualHeadUnet as DualHeadUnet
-    from napari_monusac.masks.instances import Nuclei as Nuclei
     from napari_monusac.masks.instances import instances_from_maps as instances_from_maps
     from napari_monusac.masks.rasterize import LabelMaps as LabelMaps
     from napari_monusac.masks.rasterize import label_maps as label_maps
@@ -90,7 +90,7 @@ _PUBLIC = {
     "LabelMaps": "masks.rasterize",
     "label_maps": "masks.rasterize",
     "ternary_map": "masks.ternary",
-    "Nuclei": "masks.instances",
+    "Nuclei": "core.prediction",
     "instances_from_maps": "masks.instances",
     "PanopticQuality": "scoring.metrics.panoptic",
     "panoptic_quality": "scoring.metrics.panoptic",

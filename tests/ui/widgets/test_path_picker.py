@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QApplication, QCompleter
 
 import napari_monusac
 from napari_monusac.ui.widgets.path_picker import PathPicker
+from napari_monusac.ui.widgets.settings import SETTINGS
 
 
 @pytest.fixture
