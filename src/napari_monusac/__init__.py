@@ -35,9 +35,9 @@ _PUBLIC = {
     "panoptic_quality": "scoring.metrics.panoptic",
     "evaluate": "scoring.report.evaluate",
     "find_errors": "scoring.errors.findings",
-    "DualHeadUnet": "learn.network",
-    "focal_cross_entropy": "learn.losses",
-    "soft_dice_loss": "learn.losses",
+    "DualHeadUnet": "network.unet",
+    "focal_cross_entropy": "network.losses",
+    "soft_dice_loss": "network.losses",
     "train": "learn.loop",
     "predict": "infer.predict",
 }

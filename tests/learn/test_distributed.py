@@ -68,8 +68,8 @@ def test_two_ranks_equal_one_process_that_accumulates(folder, tiny_recipe, new_r
     import torch
 
     from napari_monusac.io.runs.run_folder import RunFolder
-    from napari_monusac.learn.checkpoint import read_tensors
     from napari_monusac.learn.loop import train
+    from napari_monusac.network.checkpoint import read_tensors
 
     recipe = tiny_recipe.with_values(dropout=0.0, batch_size=4, accumulate=2)
     single = new_run(tmp_path / "single", recipe)

@@ -19,7 +19,7 @@ def _play(recipe, run, **options):
 
 
 def _weights(path: Path):
-    from napari_monusac.learn.checkpoint import read_tensors
+    from napari_monusac.network.checkpoint import read_tensors
 
     return read_tensors(path)
 
@@ -322,7 +322,7 @@ def test_no_memory_for_one_patch_is_a_clear_end(tiny_recipe, make_run, monkeypat
 def test_validation_out_of_memory_uses_smaller_tiles(tiny_recipe, make_run, monkeypatch):
     import torch
 
-    from napari_monusac.learn.engine import TorchEngine
+    from napari_monusac.infer.engines.torch import TorchEngine
 
     true, calls = TorchEngine.run, []
 
@@ -343,7 +343,7 @@ def test_validation_out_of_memory_uses_smaller_tiles(tiny_recipe, make_run, monk
 def test_disk_full_is_told_and_the_run_resumes(tiny_recipe, make_run, reference, monkeypatch):
     import errno
 
-    from napari_monusac.learn import checkpoint
+    from napari_monusac.network import checkpoint
 
     run = make_run(tiny_recipe)
     true = checkpoint.save_file
@@ -473,7 +473,7 @@ def test_checkpoints_follow_the_umask(tiny_recipe, make_run):
 def test_a_vanished_data_folder_ends_the_run_with_a_resumable_checkpoint(
     tiny_recipe, make_run, make_collection, tmp_path, monkeypatch
 ):
-    from napari_monusac.learn import crops
+    from napari_monusac.learn.data import crops
     from napari_monusac.learn.loop import train
 
     monkeypatch.setattr(crops, "_WAIT_S", 0.01)
@@ -587,7 +587,7 @@ def test_a_validation_that_is_not_finite_saves_nothing(tiny_recipe, make_run, mo
     monkeypatch.setattr(validate.Validator, "run", poisoned)
     run = make_run(tiny_recipe)
     assert "the validation loss became nan in epoch 2" in _failed(_play(tiny_recipe, run))
-    from napari_monusac.learn.checkpoint import read_metadata
+    from napari_monusac.network.checkpoint import read_metadata
 
     assert read_metadata(run.last).epoch == 1
 
@@ -598,7 +598,7 @@ def test_the_end_frees_memory_and_leaves_torch_as_it_was(tiny_recipe, make_run):
 
     import torch
 
-    from napari_monusac.learn.network import DualHeadUnet
+    from napari_monusac.network.unet import DualHeadUnet
 
     # networks that other tests keep are not ours to count
     others = {id(o) for o in gc.get_objects() if isinstance(o, DualHeadUnet)}
@@ -638,7 +638,7 @@ def test_ours_with_every_option_trains_and_resumes(tiny_recipe, make_run, stain)
     end = _play(recipe, two)[-1]
     assert end.reason == "completed", end.message
     assert _same(_weights(one.last), _weights(two.last))
-    from napari_monusac.learn.checkpoint import read_metadata
+    from napari_monusac.network.checkpoint import read_metadata
 
     assert set(read_metadata(one.best).stain) == {"mean", "std"}
 

@@ -20,15 +20,15 @@ from napari_monusac.core.events import (
 )
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.runs.run_folder import RunFolder
-from napari_monusac.learn.checkpoint import CheckpointMetadata, save_checkpoint
+from napari_monusac.learn.data.loader import Batch
 from napari_monusac.learn.distributed import Ranks
-from napari_monusac.learn.loader import Batch
 from napari_monusac.learn.resume import save_last
 from napari_monusac.learn.schedule import epochs_of_run, steps_of_run
 from napari_monusac.learn.setup import Options, Training, set_up
 from napari_monusac.learn.timelapse import save_frame
 from napari_monusac.learn.validate import Validation
-from napari_monusac.learn.weights import download_notice
+from napari_monusac.network.checkpoint import CheckpointMetadata, save_checkpoint
+from napari_monusac.network.weights import download_notice
 
 _PAUSE_POLL_S = 0.2
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from napari_monusac.core.errors import Cancelled, MonusacError, TrainingError
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.runs.run_folder import RunFolder
-from napari_monusac.learn.device import free_gpu_memory, memory_in_use, torch_kept
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.schedule import epochs_of_run, steps_of_run
 from napari_monusac.learn.setup import Options, Training, set_up
 from napari_monusac.learn.validate import Validator
 from napari_monusac.masks.left_out import LeftOut
+from napari_monusac.network.device import free_gpu_memory, memory_in_use, torch_kept
 
 _STEPS = 2
 #: Notes on annotations that are told one by one.

@@ -15,10 +15,10 @@ from napari_monusac.io.runs.history import Recorder
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.caught import caught_warnings
 from napari_monusac.learn.course import Course
-from napari_monusac.learn.device import free_gpu_memory, torch_kept
 from napari_monusac.learn.distributed import Ranks, is_lost_rank
 from napari_monusac.learn.setup import Options
 from napari_monusac.learn.step import is_out_of_memory
+from napari_monusac.network.device import free_gpu_memory, torch_kept
 
 
 def train(

@@ -16,8 +16,8 @@ import torch
 from napari_monusac.core.errors import CheckpointError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.io.runs.run_folder import RunFolder
-from napari_monusac.learn.checkpoint import CheckpointMetadata, read_metadata, save_checkpoint, unwritable
-from napari_monusac.learn.network import DualHeadUnet
+from napari_monusac.network.checkpoint import CheckpointMetadata, read_metadata, save_checkpoint, unwritable
+from napari_monusac.network.unet import DualHeadUnet
 
 _MEND = "start a new run with these weights as encoder_weights, or from the beginning"
 

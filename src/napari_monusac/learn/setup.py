@@ -18,27 +18,27 @@ from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.runs.fingerprint import data_fingerprint
 from napari_monusac.io.runs.run_folder import RunFolder, ScaleRecord
 from napari_monusac.io.training_crops import crops_of_split
-from napari_monusac.learn.checkpoint import (
+from napari_monusac.learn.data.crops import CropStore
+from napari_monusac.learn.data.labels import check_labels
+from napari_monusac.learn.data.loader import PatchLoader
+from napari_monusac.learn.data.patches import PatchSampler
+from napari_monusac.learn.data.scale import training_scale
+from napari_monusac.learn.distributed import Ranks
+from napari_monusac.learn.progress import Progress
+from napari_monusac.learn.resume import load_state
+from napari_monusac.learn.schedule import LearningRate, scheduled_lr, steps_of_run
+from napari_monusac.learn.step import Stepper
+from napari_monusac.learn.timelapse import choose_pinned
+from napari_monusac.learn.validate import Validator
+from napari_monusac.network.checkpoint import (
     CheckpointMetadata,
     crops_seen_by,
     load_weights,
     read_metadata,
     resolve_checkpoint,
 )
-from napari_monusac.learn.crops import CropStore
-from napari_monusac.learn.device import choose_device, choose_precision, use_deterministic_algorithms, wrong_gradients
-from napari_monusac.learn.distributed import Ranks
-from napari_monusac.learn.labels import check_labels
-from napari_monusac.learn.loader import PatchLoader
-from napari_monusac.learn.network import DualHeadUnet, memory_format_of
-from napari_monusac.learn.patches import PatchSampler
-from napari_monusac.learn.progress import Progress
-from napari_monusac.learn.resume import load_state
-from napari_monusac.learn.scale import training_scale
-from napari_monusac.learn.schedule import LearningRate, scheduled_lr, steps_of_run
-from napari_monusac.learn.step import Stepper
-from napari_monusac.learn.timelapse import choose_pinned
-from napari_monusac.learn.validate import Validator
+from napari_monusac.network.device import choose_device, choose_precision, use_deterministic_algorithms, wrong_gradients
+from napari_monusac.network.unet import DualHeadUnet, memory_format_of
 
 #: Values that may differ between the recipe a run began with and the one it is resumed with.
 _MAY_CHANGE = {"epochs", "max_steps", "early_stopping", "precision", "deterministic"}

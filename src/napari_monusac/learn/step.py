@@ -10,12 +10,12 @@ from torch import Tensor
 
 from napari_monusac.core.errors import TrainingError
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.learn.augment import sample_seed
-from napari_monusac.learn.device import autocast, free_gpu_memory
+from napari_monusac.learn.data.augment import sample_seed
+from napari_monusac.learn.data.loader import Batch, share_of
 from napari_monusac.learn.distributed import Ranks
-from napari_monusac.learn.loader import Batch, share_of
-from napari_monusac.learn.losses import dual_head_loss
-from napari_monusac.learn.network import DualHeadUnet
+from napari_monusac.network.device import autocast, free_gpu_memory
+from napari_monusac.network.losses import dual_head_loss
+from napari_monusac.network.unet import DualHeadUnet
 
 _DROPOUT_STREAM = 1 << 20
 

@@ -18,15 +18,16 @@ from napari_monusac.core.classes import IGNORE_INDEX
 from napari_monusac.core.errors import Cancelled, MonusacError, TrainingError
 from napari_monusac.core.events import Scores
 from napari_monusac.core.prediction import HEADS
-from napari_monusac.learn.crops import CropStore, TrainingCrop
-from napari_monusac.learn.device import free_gpu_memory
-from napari_monusac.learn.engine import Engine, TorchEngine
-from napari_monusac.learn.losses import dual_head_loss
-from napari_monusac.learn.network import SEMANTIC_CHANNELS, TERNARY_CHANNELS
-from napari_monusac.learn.plan import Expected, plan_tiles
-from napari_monusac.learn.source import array_source
+from napari_monusac.infer.engines import Engine
+from napari_monusac.infer.engines.torch import TorchEngine
+from napari_monusac.infer.tiling.plan import Expected, plan_tiles
+from napari_monusac.infer.tiling.source import array_source
+from napari_monusac.infer.tiling.tiled import whole_maps
+from napari_monusac.learn.data.crops import CropStore, TrainingCrop
 from napari_monusac.learn.step import StepLosses, Stepper, is_out_of_memory
-from napari_monusac.learn.tiled import whole_maps
+from napari_monusac.network.device import free_gpu_memory
+from napari_monusac.network.losses import dual_head_loss
+from napari_monusac.network.unet import SEMANTIC_CHANNELS, TERNARY_CHANNELS
 from napari_monusac.scoring.metrics.confusion import PixelConfusion, training_scores
 
 #: Losses are computed over parts of this many px a side, so that the largest crop needs no more memory.
