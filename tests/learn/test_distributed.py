@@ -127,7 +127,7 @@ import json, os, sys, time
 from pathlib import Path
 from napari_monusac.core.errors import TrainingError
 from napari_monusac.io.runs.run_folder import RunFolder
-from napari_monusac.learn import course, loop, setup, step
+from napari_monusac.learn import loop, setup, step
 rank, where = int(os.environ["RANK"]), sys.argv[2]
 failing = {"rank 0": 0}.get(where, 1)
 
@@ -142,7 +142,7 @@ if rank == failing:
     elif where == "set-up":
         setup.check_labels = fail
     elif where == "rank 0":
-        course.save_frame = fail
+        loop.save_frame = fail
     else:
         step.Stepper.step = lambda self, batch, lr, n: fail() if n == 2 else true(self, batch, lr, n)
 run = RunFolder.open(Path(sys.argv[1]))

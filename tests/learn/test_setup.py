@@ -44,7 +44,7 @@ def test_a_background_thread_leaves_a_core_to_the_window(tiny_recipe, make_run, 
     [("cpu", False, False), ("cuda", False, True), ("mps", False, True), ("cuda", True, False)],
 )
 def test_a_resume_on_a_gpu_says_what_it_cannot_promise(tiny_recipe, make_run, device, deterministic, told):
-    from napari_monusac.learn.progress import Progress
+    from napari_monusac.learn.resume import Progress
     from napari_monusac.learn.setup import _differences
 
     recipe = tiny_recipe.with_values(deterministic=deterministic)

@@ -109,7 +109,7 @@ def test_stop_during_validation_keeps_the_epoch_s_steps(tiny_recipe, make_run, r
 
 
 def test_control_files_pause_and_stop(tiny_recipe, make_run, monkeypatch):
-    from napari_monusac.learn import course
+    from napari_monusac.learn import loop
     from napari_monusac.learn.loop import train
 
     run = make_run(tiny_recipe)
@@ -119,7 +119,7 @@ def test_control_files_pause_and_stop(tiny_recipe, make_run, monkeypatch):
         seen.append(run.status)
         run.request_resume()
 
-    monkeypatch.setattr(course.time, "sleep", sleep)
+    monkeypatch.setattr(loop.time, "sleep", sleep)
     kinds = []
     for event in train(tiny_recipe, run, loader_threads=1, threads=1):
         kinds.append(event.kind)
@@ -233,7 +233,7 @@ def test_a_run_that_is_resumed_to_another_end_follows_the_schedule_of_that_end(t
 
 
 def test_an_earlier_version_s_run_that_max_steps_cut_is_told_when_it_goes_on(tiny_recipe, make_run, monkeypatch):
-    from napari_monusac.learn.progress import Progress
+    from napari_monusac.learn.resume import Progress
 
     recipe = tiny_recipe.with_values(epochs=9, max_steps=6, schedule="cosine")
     run = make_run(recipe)
@@ -514,12 +514,12 @@ def test_no_readable_crop_is_a_clear_end(tiny_recipe, make_run, make_collection,
 
 
 def test_a_fault_of_ours_is_told_and_its_traceback_kept(tiny_recipe, make_run, monkeypatch):
-    from napari_monusac.learn import course
+    from napari_monusac.learn import loop
 
     def broken(*_):
         raise KeyError("oops")
 
-    monkeypatch.setattr(course, "save_frame", broken)
+    monkeypatch.setattr(loop, "save_frame", broken)
     run = make_run(tiny_recipe)
     message = _failed(_play(tiny_recipe, run))
     assert "KeyError" in message
@@ -530,15 +530,15 @@ def test_a_fault_of_ours_is_told_and_its_traceback_kept(tiny_recipe, make_run, m
 def test_warnings_of_libraries_travel_as_events(tiny_recipe, make_run, monkeypatch):
     import warnings
 
-    from napari_monusac.learn import course
+    from napari_monusac.learn import loop
 
-    true = course.save_frame
+    true = loop.save_frame
 
     def noisy(*args):
         warnings.warn("the sky is falling", UserWarning, stacklevel=1)
         return true(*args)
 
-    monkeypatch.setattr(course, "save_frame", noisy)
+    monkeypatch.setattr(loop, "save_frame", noisy)
     before = warnings.showwarning
     events = _play(tiny_recipe, make_run(tiny_recipe))
     assert [e.message for e in events if e.kind == "warned"] == ["UserWarning: the sky is falling"]

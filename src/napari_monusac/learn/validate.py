@@ -49,8 +49,6 @@ class Validation:
         Means over the crops, weighted by their pixels.
     pinned : dict
         Semantic and ternary map, uint8 (y, x), of each pinned crop.
-    left_out : dict
-        Crops that could not be read, with the reason.
     seconds : float
         How long it took.
     """
@@ -59,7 +57,6 @@ class Validation:
     losses: StepLosses
     seconds: float = 0.0
     pinned: dict[str, Maps] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
 
 
 class Validator:
@@ -106,7 +103,7 @@ class Validator:
             except Cancelled:
                 raise
             except MonusacError as error:
-                found.left_out[name] = str(error)
+                self.stepper.notes.leave_out(name, error)
                 continue
             maps = self._count(crop, probabilities, sums, confusion)
             if name in self.pinned:
@@ -145,7 +142,7 @@ class Validator:
                 if not is_out_of_memory(error) or smallest:
                     raise
             self.tile_px = _FIRST_HALF_PX if self.tile_px is None else self.tile_px // 2
-            self.stepper.warnings.append(f"out of memory: validation now uses tiles of {self.tile_px} px")
+            self.stepper.notes.add(f"out of memory: validation now uses tiles of {self.tile_px} px")
             free_gpu_memory()
 
     def _expected(self) -> Expected:

@@ -24,6 +24,7 @@ from napari_monusac.io.annotations.interest import nuclei_within_regions
 from napari_monusac.io.collection.collection import Collection, Crop
 from napari_monusac.io.scale import check_enlargement
 from napari_monusac.learn.data.scale import CropHeader, scaled_annotation, scaled_shape, training_factor
+from napari_monusac.learn.notes import Notes
 from napari_monusac.masks.left_out import LeftOut, left_out
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.ternary import ternary_map
@@ -172,6 +173,8 @@ class CropStore:
         `boundary_width`, `within_regions` and `stain` decide the arrays.
     budget_bytes : int, optional
         Memory that may be filled; by default four tenths of what is free, 8 GiB at most.
+    notes : Notes, optional
+        Where to say that a crop cannot be read.
 
     Attributes
     ----------
@@ -181,8 +184,15 @@ class CropStore:
         Crops that could not be read, with the reason.
     """
 
-    def __init__(self, collection: Collection, recipe: TrainingRecipe, budget_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        recipe: TrainingRecipe,
+        budget_bytes: int | None = None,
+        notes: Notes | None = None,
+    ) -> None:
         self.collection = collection
+        self._notes = notes or Notes()
         self.recipe = recipe
         self.um_per_px: float | None = None
         free = int(psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY)
@@ -242,6 +252,7 @@ class CropStore:
         except (MonusacError, OSError) as error:
             with self._guard:
                 self.failures[name] = str(error)
+            self._notes.leave_out(name, error)
             if isinstance(error, MonusacError):
                 raise
             raise TrainingError(f"{name}: {error}", "check the data folder") from error
