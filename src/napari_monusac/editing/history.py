@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
-from napari_monusac.editing.checking import EditCheck
-from napari_monusac.editing.journal import Journal
-from napari_monusac.editing.records import Edit, Patch, Record, Saved, Step, changed_rows
-from napari_monusac.editing.rows import AMBIGUOUS_ID, NucleusRow, Plane
-from napari_monusac.editing.state import SessionState
+from napari_monusac.editing.disk.checking import EditCheck
+from napari_monusac.editing.disk.journal import Journal
+from napari_monusac.editing.disk.records import Edit, Patch, Record, Saved, Step, changed_rows
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane
+from napari_monusac.editing.nuclei.state import SessionState
 from napari_monusac.masks.change import Change
 from napari_monusac.masks.strokes import Box, union
 

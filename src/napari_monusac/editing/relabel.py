@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.history import SessionChange, now
-from napari_monusac.editing.rows import AMBIGUOUS_ID, NucleusRow, Plane, class_id_of
-from napari_monusac.editing.select import Selecting
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane, class_id_of
+from napari_monusac.editing.selection import Selecting
 from napari_monusac.masks import edits
 from napari_monusac.masks.change import Change
 from napari_monusac.masks.strokes import Box, window

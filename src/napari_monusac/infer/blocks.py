@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled, StoreError
+from napari_monusac.core.prediction import Nuclei
 from napari_monusac.infer.alone import alone
 from napari_monusac.io.predictions.store import PredictionStore, read_stored_nuclei
-from napari_monusac.masks.instances import Nuclei, instances_from_maps
+from napari_monusac.masks.instances import instances_from_maps
 
 if TYPE_CHECKING:
     import pandas as pd

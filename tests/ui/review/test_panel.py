@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_monusac.core.prediction import Prediction
+from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.io.annotations.files import read_annotation
-from napari_monusac.masks.instances import Nuclei
 from napari_monusac.scoring.report.predictions import PredictedNuclei
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers

@@ -8,7 +8,7 @@ from napari.layers import Image
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.editing.frame import Frame
+from napari_monusac.editing.nuclei.frame import Frame
 from napari_monusac.plugin.layers import WHOLE_PX
 from napari_monusac.ui.annotate.saving import Saving
 from napari_monusac.ui.canvas import canvas

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_monusac.core.classes import PaletteName
-    from napari_monusac.core.prediction import Prediction
+    from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.io.predictions.prediction_store import StoreInfo
-    from napari_monusac.masks.instances import Nuclei
 
 
 #: Longest side of the layer that fills while tiles finish, px.

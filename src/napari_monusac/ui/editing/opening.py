@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 
-from napari_monusac.editing.kept import kept_path
-from napari_monusac.editing.workplace import writable
+from napari_monusac.editing.disk.kept import kept_path
+from napari_monusac.editing.disk.workplace import writable
 from napari_monusac.plugin.layers import WHOLE_PX
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.ready import VIEWS, Ready, ready
@@ -19,7 +19,7 @@ from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
-    from napari_monusac.editing.restoring import RestorePolicy
+    from napari_monusac.editing.disk.restoring import RestorePolicy
     from napari_monusac.editing.session import EditingSession
 
 
@@ -117,7 +117,7 @@ def open_session(place: Place, author: str, restore: RestorePolicy) -> EditingSe
     """
     from napari_monusac.core.errors import SessionError
     from napari_monusac.core.files import atomic_write
-    from napari_monusac.editing.kept import bring_here
+    from napari_monusac.editing.disk.kept import bring_here
     from napari_monusac.editing.session import EditingSession
     from napari_monusac.io.annotations.files import read_annotation, write_annotation
 

@@ -33,8 +33,7 @@ from napari_monusac.ui.widgets.basic import Heading, Note, Section, TaskRow, col
 from napari_monusac.ui.widgets.work import Latest, Progress, Report, Task, error_line
 
 if TYPE_CHECKING:
-    from napari_monusac.core.prediction import Prediction
-    from napari_monusac.masks.instances import Nuclei
+    from napari_monusac.core.prediction import Nuclei, Prediction
 
 
 _SMALLEST = "Smaller nuclei are left out; 0 keeps all"

@@ -14,8 +14,7 @@ from napari_monusac.ui.widgets.work import Report
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_monusac.core.prediction import Prediction
-    from napari_monusac.masks.instances import Nuclei
+    from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.ui.canvas.predicted_layers import LivePrediction
 
 

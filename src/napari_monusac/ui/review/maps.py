@@ -112,7 +112,7 @@ def maps_of(review: CropReview, kind: str, boundary_width: int = 3) -> Maps:
 
 
 def _semantic(review: CropReview) -> Maps:
-    from napari_monusac.scoring.matching.lookup import paint
+    from napari_monusac.masks.lookup import paint
 
     pair = review.pair
 
@@ -134,7 +134,7 @@ def _ternary(review: CropReview, boundary_width: int) -> Maps:
 
 def _numbers(review: CropReview) -> Maps:
     """Nuclei that are matched have the same number, 1 to `N_COLORS`, in both maps."""
-    from napari_monusac.scoring.matching.lookup import paint
+    from napari_monusac.masks.lookup import paint
 
     pair, table = review.pair, review.nuclei
     matched = table[table["truth_id"].notna() & table["prediction_id"].notna()]
@@ -166,7 +166,7 @@ def doubt_of(review: CropReview, latest: Any) -> Any:
     """Doubt of each pixel, float32 (y, x), 0 to 1: of the two heads where their probabilities are at hand, else of each
     predicted nucleus as a whole (1 - confidence)."""  # fmt: skip
     from napari_monusac.masks.doubt import disagreement_map, entropy_map
-    from napari_monusac.scoring.matching.lookup import paint
+    from napari_monusac.masks.lookup import paint
 
     pair = review.pair
     if latest is not None and tuple(latest[0].offset_px) == pair.offset_px and latest[0].shape == pair.truth.shape:

@@ -211,7 +211,7 @@ class Reading(QObject):
         return OTHER_PREDICTION if here and finding.counted_in not in ("", here) else ""
 
     def _truth_hash(self) -> str:
-        from napari_monusac.editing.workplace import content_of, sha256
+        from napari_monusac.editing.disk.workplace import content_of, sha256
 
         crop = self.model.crop
         there = crop is not None and crop.annotation is not None and crop.annotation.exists()

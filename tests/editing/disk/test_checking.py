@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.editing.journal import read_journal
-from napari_monusac.editing.records import Edit, Patch, Saved, encode
-from napari_monusac.editing.rows import NucleusRow
+from napari_monusac.editing.disk.journal import read_journal
+from napari_monusac.editing.disk.records import Edit, Patch, Saved, encode
+from napari_monusac.editing.nuclei.rows import NucleusRow
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import write_annotation
 

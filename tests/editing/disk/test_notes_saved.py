@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from napari_monusac.core.errors import AnnotationError, SessionError
-from napari_monusac.editing import saving
-from napari_monusac.editing.provenance import read_provenance, sidecar_of
-from napari_monusac.editing.saving import SaveConflict
+from napari_monusac.editing.disk import saving
+from napari_monusac.editing.disk.provenance import read_provenance, sidecar_of
+from napari_monusac.editing.disk.saving import SaveConflict
 from napari_monusac.editing.session import EditingSession
 
 SHAPE = (96, 64)
@@ -142,8 +142,8 @@ def test_a_disk_that_refuses_the_sidecar_touches_neither_file(crop, monkeypatch)
 
 
 def test_a_journal_of_before_knows_no_sidecar_and_is_read(crop):
-    from napari_monusac.editing.journal import read_journal
-    from napari_monusac.editing.records import Header, Saved, encode
+    from napari_monusac.editing.disk.journal import read_journal
+    from napari_monusac.editing.disk.records import Header, Saved, encode
 
     session = EditingSession.open(crop, SHAPE, author="anna")
     session.set_note("saved", [1])

@@ -14,8 +14,8 @@ from io import FileIO
 from pathlib import Path
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.editing.locking import try_lock
-from napari_monusac.editing.records import FORMAT, Header, Record, TornLine, decode, encode
+from napari_monusac.editing.disk.locking import try_lock
+from napari_monusac.editing.disk.records import FORMAT, Header, Record, TornLine, decode, encode
 
 
 def read_journal(path: str | Path) -> tuple[list[Record], int]:

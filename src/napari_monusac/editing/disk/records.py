@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.editing.rows import NucleusRow, Plane
+from napari_monusac.editing.nuclei.rows import NucleusRow, Plane
 from napari_monusac.masks.change import Change
 from napari_monusac.masks.strokes import Box
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.editing.frame import Frame, OtherRegion
-from napari_monusac.editing.journal import Journal
-from napari_monusac.editing.provenance import sidecar_of
-from napari_monusac.editing.records import Edit, Header, Record, Saved, Step
-from napari_monusac.editing.workplace import Version, Workplace, content_of, sha256
+from napari_monusac.editing.disk.journal import Journal
+from napari_monusac.editing.disk.provenance import sidecar_of
+from napari_monusac.editing.disk.records import Edit, Header, Record, Saved, Step
+from napari_monusac.editing.disk.workplace import Version, Workplace, content_of, sha256
+from napari_monusac.editing.nuclei.frame import Frame, OtherRegion
 
 RestorePolicy = Literal["auto", "base", "discard"]
 

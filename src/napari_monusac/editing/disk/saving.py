@@ -12,11 +12,9 @@ from typing import Literal
 from napari_monusac.core.errors import AnnotationError, SessionError
 from napari_monusac.core.files import atomic_write, atomic_write_bytes
 from napari_monusac.core.nuclei import Annotation
-from napari_monusac.editing.accept import Accepting
-from napari_monusac.editing.building import Built, build_annotation
-from napari_monusac.editing.history import SessionChange, now
-from napari_monusac.editing.locking import exclusive
-from napari_monusac.editing.provenance import (
+from napari_monusac.editing.disk.building import Built, build_annotation
+from napari_monusac.editing.disk.locking import exclusive
+from napari_monusac.editing.disk.provenance import (
     Entry,
     ProvenanceFile,
     Saving,
@@ -26,8 +24,10 @@ from napari_monusac.editing.provenance import (
     read_provenance,
     sidecar_of,
 )
-from napari_monusac.editing.records import Saved
-from napari_monusac.editing.workplace import Version, Workplace, sha256
+from napari_monusac.editing.disk.records import Saved
+from napari_monusac.editing.disk.workplace import Version, Workplace, sha256
+from napari_monusac.editing.history import SessionChange, now
+from napari_monusac.editing.predicted import Accepting
 from napari_monusac.io.annotations.files import write_annotation
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.history import EditHistory, SessionChange
-from napari_monusac.editing.rows import NucleusRow, Plane, class_id_of
+from napari_monusac.editing.nuclei.rows import NucleusRow, Plane, class_id_of
 from napari_monusac.masks import edits
 from napari_monusac.masks.strokes import Box, Stamp, grown, polygon_stamp, union
 

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import atomic_write_text, folder_key, replace_file
-from napari_monusac.editing.provenance import sidecar_of
-from napari_monusac.editing.workplace import FOLDER_NAME, Workplace, content_of, work_folder
+from napari_monusac.editing.disk.provenance import sidecar_of
+from napari_monusac.editing.disk.workplace import FOLDER_NAME, Workplace, content_of, work_folder
 
 _PART = 1 << 20
 

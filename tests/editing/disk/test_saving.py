@@ -11,9 +11,9 @@ import pytest
 from napari_monusac.core.errors import AnnotationError, CollectionError, SessionError
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.editing.corrected import corrected_collection, corrected_path
+from napari_monusac.editing.disk.provenance import sidecar_of
+from napari_monusac.editing.disk.saving import SaveConflict
 from napari_monusac.editing.progress import Progress
-from napari_monusac.editing.provenance import sidecar_of
-from napari_monusac.editing.saving import SaveConflict
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
 from napari_monusac.io.collection.collection import open_collection
@@ -232,7 +232,7 @@ def test_a_disk_that_refuses_loses_nothing(crop, monkeypatch):
     with EditingSession.open(crop, SHAPE) as session:
         session.delete([1])
         with monkeypatch.context() as patched:
-            patched.setattr("napari_monusac.editing.saving.atomic_write_bytes", full)
+            patched.setattr("napari_monusac.editing.disk.saving.atomic_write_bytes", full)
             with pytest.raises(AnnotationError, match="No space left"):
                 session.save()
         assert crop.read_bytes() == original

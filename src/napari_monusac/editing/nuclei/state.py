@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
-from napari_monusac.editing.frame import Frame, crossing
-from napari_monusac.editing.maps import LiveMaps
-from napari_monusac.editing.records import Edit
-from napari_monusac.editing.rows import AMBIGUOUS_ID, NucleusRow, Plane, class_name
-from napari_monusac.editing.source import SourceOutlines
+from napari_monusac.editing.disk.records import Edit
+from napari_monusac.editing.nuclei.frame import Frame, crossing
+from napari_monusac.editing.nuclei.maps import LiveMaps
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane, class_name
+from napari_monusac.editing.nuclei.source import SourceOutlines
 from napari_monusac.masks.change import Change
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.strokes import Box, window

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.nuclei import Annotation, Nucleus
-from napari_monusac.editing.rows import AMBIGUOUS_ID, NucleusRow, Plane
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane
 from napari_monusac.masks.strokes import Box, Stamp, overlap, polygon_stamp, window
 
 

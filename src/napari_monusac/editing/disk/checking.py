@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import SessionError
-from napari_monusac.editing.records import Edit, Patch
-from napari_monusac.editing.rows import AMBIGUOUS_ID, NucleusRow, Plane
+from napari_monusac.editing.disk.records import Edit, Patch
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane
 from napari_monusac.masks.strokes import window
 
 if TYPE_CHECKING:
-    from napari_monusac.editing.state import SessionState
+    from napari_monusac.editing.nuclei.state import SessionState
 
 _CLASS_IDS = frozenset({*map(int, CLASSES), int(NucleusClass.UNCLASSIFIED), AMBIGUOUS_ID})
 #: A reader may choose the number of a new nucleus (napari's brush); one so far beyond the others is nobody's choice.

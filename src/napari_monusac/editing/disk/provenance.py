@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import atomic_write_bytes
 from napari_monusac.core.nuclei import Annotation, Nucleus
-from napari_monusac.editing.rows import NucleusRow, Provenance
+from napari_monusac.editing.nuclei.rows import NucleusRow, Provenance
 
 
 class _Part(BaseModel):

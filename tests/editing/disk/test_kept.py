@@ -8,11 +8,11 @@ from contextlib import suppress
 import pytest
 
 from napari_monusac.editing import progress
-from napari_monusac.editing.kept import bring_here, kept_path
+from napari_monusac.editing.disk.kept import bring_here, kept_path
+from napari_monusac.editing.disk.provenance import sidecar_of
+from napari_monusac.editing.disk.workplace import work_folder
 from napari_monusac.editing.progress import Progress, marks_of
-from napari_monusac.editing.provenance import sidecar_of
 from napari_monusac.editing.session import EditingSession
-from napari_monusac.editing.workplace import work_folder
 from napari_monusac.io.annotations.files import write_annotation
 
 SHAPE = (96, 64)
@@ -109,7 +109,7 @@ def test_an_old_place_is_found_by_what_it_began_with_and_moved_once(sites):
 
 @pytest.mark.parametrize("moment", range(1, 8))
 def test_a_move_that_was_killed_goes_on(sites, monkeypatch, moment):
-    from napari_monusac.editing import kept
+    from napari_monusac.editing.disk import kept
 
     a, _ = sites
     old = keep_as_before(a, a.parents[1])

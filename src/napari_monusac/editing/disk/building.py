@@ -10,9 +10,9 @@ import numpy as np
 from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass, meaning_of
 from napari_monusac.core.geometry import Outline
 from napari_monusac.core.nuclei import Annotation, Nucleus
-from napari_monusac.editing.frame import outline_beyond
-from napari_monusac.editing.rows import AMBIGUOUS_ID, NucleusRow, class_name
-from napari_monusac.editing.state import SessionState
+from napari_monusac.editing.nuclei.frame import outline_beyond
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, class_name
+from napari_monusac.editing.nuclei.state import SessionState
 from napari_monusac.masks.polygons import polygons_from_instances
 from napari_monusac.masks.scanline import fill_polygons
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import atomic_write, atomic_write_bytes, folder_key, replace_file
-from napari_monusac.editing.provenance import sidecar_of
+from napari_monusac.editing.disk.provenance import sidecar_of
 
 #: Hidden, so that no one takes what lies in it for data (`open_collection` leaves hidden folders out).
 FOLDER_NAME = ".monusac"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.editing.journal import Journal, read_journal
-from napari_monusac.editing.records import Header, Patch, decode, encode
+from napari_monusac.editing.disk.journal import Journal, read_journal
+from napari_monusac.editing.disk.records import Header, Patch, decode, encode
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import write_annotation
 from napari_monusac.masks import edits
@@ -227,7 +227,7 @@ def test_a_full_disk_refuses_the_edit_and_keeps_the_state(crop, monkeypatch):
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patched:
-            patched.setattr("napari_monusac.editing.journal.os.fsync", full)
+            patched.setattr("napari_monusac.editing.disk.journal.os.fsync", full)
             with pytest.raises(SessionError, match="No space left"):
                 session.delete([2])
             with pytest.raises(SessionError):
@@ -271,7 +271,7 @@ def test_a_journal_of_one_process_is_not_taken_by_another(tmp_path):
     path = tmp_path / "x.journal"
     journal = Journal.create(path, Header(annotation="a.xml", sha256="00", shape=(2, 3)))
     code = (
-        "import sys; from pathlib import Path; from napari_monusac.editing.journal import Journal; "
+        "import sys; from pathlib import Path; from napari_monusac.editing.disk.journal import Journal; "
         "print(Journal.seize(Path(sys.argv[1])))"
     )
     taken = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
