@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
     from napari_monusac.io.runs.run_folder import RunFolder
 
-    #: The maps of a prediction, and the nuclei that were separated in them.
+    #: The maps of a prediction, and the nuclei that were segmented in them.
     OpenPrediction: TypeAlias = tuple[Prediction, Nuclei]
 
 

@@ -255,7 +255,7 @@ class Commands:
         row = facts.row
         area = f"{facts.area_px} px" if facts.area_um2 is None else f"{facts.area_um2:.0f} µm²"
         who = _WHO.get(row.provenance) or (f"outlined by {row.author}" if row.author else "outlined by hand")
-        if row.class_provenance != row.provenance and row.class_provenance == "man":
+        if row.class_provenance != row.provenance and row.class_provenance == "human":
             who += f", classified by {row.author}" if row.author else ", classified by hand"
         sure = [] if row.confidence is None else [f"confidence {row.confidence:.2f}"]
         note = [f"note: {row.note}"] if row.note else []
