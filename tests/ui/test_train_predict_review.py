@@ -247,7 +247,7 @@ viewer.add_image(np.zeros((64, 64), np.uint8))
 for _ in range(20):
     QApplication.processEvents()
 viewer.screenshot(canvas_only=True, flash=False)
-from napari_monusac.learn.network import DualHeadUnet
+from napari_monusac.network.unet import DualHeadUnet
 from napari_monusac.core.recipe import load_recipe
 import torch
 network = DualHeadUnet(load_recipe("quick"))

@@ -109,7 +109,7 @@ def predict_crops(
     """Predict crops one after another (in a worker). One that fails is told and the rest go on."""
     from napari_monusac.infer.batch import job_of, predict_one
     from napari_monusac.io.predictions.store import crop_store
-    from napari_monusac.learn.checkpoint import load_checkpoint
+    from napari_monusac.network.checkpoint import load_checkpoint
     from napari_monusac.scoring.metrics.stored_counts import count_store, write_counts
 
     report(None, "Loading the model")

@@ -118,8 +118,8 @@ class ModelChoice(QWidget):
             It is gone, or is none.
         """
         from napari_monusac.core.errors import CheckpointError
-        from napari_monusac.learn.checkpoint import load_checkpoint, resolve_checkpoint
-        from napari_monusac.learn.device import choose_device
+        from napari_monusac.network.checkpoint import load_checkpoint, resolve_checkpoint
+        from napari_monusac.network.device import choose_device
 
         try:
             path = resolve_checkpoint(checkpoint)

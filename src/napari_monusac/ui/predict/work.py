@@ -123,8 +123,8 @@ def predict_to_store(
     """
     from napari_monusac.infer.blocks import segment_store
     from napari_monusac.infer.slide import predict_slide
+    from napari_monusac.infer.tiling.source import as_source
     from napari_monusac.io.predictions.prediction_store import PredictionStore
-    from napari_monusac.learn.source import as_source
 
     if out.exists():
         check_stored(out)

@@ -453,7 +453,7 @@ class TrainForm(QWidget):
         asked = self.device_value
 
         def work(_: Report) -> str:
-            from napari_monusac.learn.device import choose_device
+            from napari_monusac.network.device import choose_device
 
             return device_answer(*choose_device(asked))
 
