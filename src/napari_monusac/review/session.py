@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
-from napari_monusac.editing.workplace import content_of, sha256
+from napari_monusac.editing.disk.workplace import content_of, sha256
 from napari_monusac.io.collection.collection import Crop, open_collection
 from napari_monusac.review.annotation import write_corrected
 from napari_monusac.review.build import Progress, build_queue

@@ -60,11 +60,11 @@ def test_wrong_files_are_refused_with_one_line(tmp_path, name, text, said):
 
 def test_a_name_that_means_something_in_the_window_alone_is_said_once(tmp_path, monkeypatch):
     from napari_monusac.core.nuclei import Annotation, Nucleus
-    from napari_monusac.io.annotations.class_names import VARIABLE, kept_names_file, tell_of_kept_names
+    from napari_monusac.io.annotations.class_names import kept_names_file, tell_of_kept_names
     from napari_monusac.io.annotations.files import read_annotation, write_annotation
 
     monkeypatch.setenv("MONUSAC_WORK", str(tmp_path / "work"))
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv("MONUSAC_CLASSES", raising=False)
     square = np.array([[2, 1], [2, 5], [8, 5], [8, 1]], float)
 
     def said(*labels, times=1):
@@ -92,5 +92,5 @@ def test_a_name_that_means_something_in_the_window_alone_is_said_once(tmp_path, 
     kept_names_file().write_text("tumour")
     with pytest.raises(FileProblem, match="no name and class"):
         tell_of_kept_names(told.append)
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "mine.csv"))
+    monkeypatch.setenv("MONUSAC_CLASSES", str(tmp_path / "mine.csv"))
     tell_of_kept_names(told.append)  # the user has said which names hold: the window's are not asked

@@ -443,5 +443,8 @@ def test_outlines_between_the_pixels_lie_where_pycocotools_draws_them(reference,
 
     assert iou(0) > 0.98
     assert max(iou(0.5), iou(-0.5)) < 0.94
-    ours, theirs = (sum(m.sum() for m in masks) for masks in ([drawn(o, (side, side)) for o in outlines], [m for _, _, m in entries]))
+    ours, theirs = (
+        sum(m.sum() for m in masks)
+        for masks in ([drawn(o, (side, side)) for o in outlines], [m for _, _, m in entries])
+    )
     assert ours / theirs == pytest.approx(1, abs=0.003)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -23,9 +22,8 @@ from napari_monusac.core.classes import (
 )
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.settings import environment, pass_class_names_on, user_folder
 
-#: Names a file of class names; child processes and workers inherit it.
-VARIABLE = "MONUSAC_CLASSES"
 #: What a name can mean, as the files spell it.
 MEANINGS: Mapping[str, Meaning] = {
     **{c.label: c for c in CLASSES},
@@ -106,17 +104,14 @@ def take_class_names(path: str | Path) -> dict[str, Meaning]:
     global _taken
     names = read_class_names(path)
     use_class_names(names)
-    os.environ[VARIABLE] = _taken = str(Path(path).absolute())
+    _taken = str(Path(path).absolute())
+    pass_class_names_on(_taken)
     return names
 
 
 def kept_names_file() -> Path:
     """Return where the names that were given in the window are kept: in ``MONUSAC_WORK``, else the user's data."""
-    import platformdirs
-
-    given = os.environ.get("MONUSAC_WORK")
-    base = Path(given) if given else Path(platformdirs.user_data_path("napari-monusac", appauthor=False))
-    return base / "class_names.csv"
+    return user_folder("work") / "class_names.csv"
 
 
 def take_kept_names() -> None:
@@ -127,7 +122,7 @@ def take_kept_names() -> None:
     FileProblem
         As `read_class_names`.
     """
-    if not os.environ.get(VARIABLE) and kept_names_file().is_file():
+    if not environment().classes and kept_names_file().is_file():
         take_class_names(kept_names_file())
 
 
@@ -147,7 +142,7 @@ def tell_of_kept_names(tell: Callable[[str], object] | None) -> None:
     global _elsewhere
     file = kept_names_file()
     _elsewhere = None
-    if tell is not None and not os.environ.get(VARIABLE) and file.is_file():
+    if tell is not None and not environment().classes and file.is_file():
         _elsewhere = {plain_name(name): meaning for name, meaning in read_class_names(file).items()}, tell
 
 
@@ -185,7 +180,7 @@ def keep_class_names(changes: Mapping[str, Meaning | None]) -> Path:
         A file cannot be read or written.
     """
     take_inherited_names()
-    in_force = os.environ.get(VARIABLE, "")
+    in_force = environment().classes
     names = read_class_names(in_force) if in_force else {}
     changed = {plain_name(name) for name in changes}
     names = {name: meaning for name, meaning in names.items() if plain_name(name) not in changed}
@@ -204,8 +199,9 @@ def take_inherited_names() -> None:
     FileProblem
         As `read_class_names`.
     """
-    if os.environ.get(VARIABLE, "") not in ("", _taken):
-        take_class_names(os.environ[VARIABLE])
+    given = environment().classes
+    if given not in ("", _taken):
+        take_class_names(given)
 
 
 def names_in_words() -> dict[str, str]:

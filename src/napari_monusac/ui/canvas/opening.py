@@ -10,17 +10,17 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
+from napari_monusac.app.work import Report, Task, Work
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.drawing import undress
+from napari_monusac.ui.canvas.napari_private import undress
 from napari_monusac.ui.model import StudioModel
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
 
 
-def opening_task(collection: Collection, crop: Crop) -> Task:
+def opening_task(work: Work, owner: object, collection: Collection, crop: Crop) -> Task:
     """Return a task (not started) that reads a crop; its result is a list of LayerData."""
 
     def read(report: Report) -> list[Any]:
@@ -31,7 +31,7 @@ def opening_task(collection: Collection, crop: Crop) -> Task:
         annotation = collection.annotation(crop) if crop.annotation is not None else None
         return list(crop_layers(slide, annotation, crop, collection_root=collection.root))
 
-    return Task(read)
+    return work.task(read, owner)
 
 
 def replace_crop(viewer: Any, model: StudioModel, crop: Crop, layer_data: list[Any]) -> None:
