@@ -75,7 +75,8 @@ def trained(request, tmp_path_factory):
     if kind == "median":
         done = []
         for event in train(recipe, run, lambda: len(done) == 20, threads=1, loader_threads=1, device="cpu"):
-            done += [event] if event.kind == "batch-ended" else []
+            if event.kind == "batch-ended":
+                done.append(event)
         assert (event.reason, event.step) == ("stopped", 20)
         scale = RunFolder.open(run.path).info.scale
         _add_a_crop(data)
