@@ -170,7 +170,7 @@ def guard_folders(
             alone += any(stand)
             if any(stand):
                 training.leaves()
-        elif training.takes(crop.name, crop.patient, *seen, predicted=all(stand)):
+        elif training.takes(crop.name, crop.patient, *seen, predicted=any(stand)):
             names.add(crop.name)
     training.check()
     first.only = second.only = names
