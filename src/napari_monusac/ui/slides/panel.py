@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.reading import CropReader
 from napari_monusac.core.errors import FileProblem, MonusacError
 from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.opening import opening_task, replace_crop
+from napari_monusac.ui.canvas.opening import replace_crop
 from napari_monusac.ui.model import StudioModel, hear, studio_model
 from napari_monusac.ui.slides.class_names import ClassNames
 from napari_monusac.ui.slides.crop_list import THUMBNAIL, CropList
@@ -188,6 +189,13 @@ class SlidesPanel(QWidget):
         self.viewer = napari_viewer
         self.model: StudioModel = studio_model(napari_viewer)
         self._opening: Task | None = None
+        self._reader = CropReader()
+        self._ahead: Task | None = None
+        # the open crop comes first, then its neighbours
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(400)
+        self._rest.timeout.connect(self._read_ahead)
         self._counting: Task | None = None
         self._last = ""
         #: the crop that has edits which no file has yet
@@ -421,18 +429,34 @@ class SlidesPanel(QWidget):
         collection = self.model.collection
         if collection is None:
             return None
-        if self._opening is not None:
-            self._opening.stop()
-        task = opening_task(collection, crop)
+        for earlier in (self._opening, self._ahead):
+            if earlier is not None:
+                earlier.stop()
+        self._rest.stop()
+
+        def read(report: Report) -> list[Any]:
+            report(None, f"Opening {crop.name}")
+            return self._reader.read(collection, crop)
+
+        task = Task(read)
         self._opening = task
 
         def show(layer_data: list[Any]) -> None:
             if self._opening is task:
                 self._opening = None
                 replace_crop(self.viewer, self.model, crop, layer_data)
+                self._rest.start()
 
         task.done.connect(show)
         return self.opening.follow(task, f"Opening {crop.name}…")
+
+    def _read_ahead(self) -> None:
+        """Read the next crop and the one before in the background: they are there when they are asked for."""
+        collection, neighbours = self.model.collection, (self.model.neighbour(1), self.model.neighbour(-1))
+        if collection is None or self._opening is not None:
+            return
+        crops, reader = [c for c in neighbours if c is not None], self._reader
+        self._ahead = Task(lambda report: reader.read_ahead(collection, crops, lambda: report.stopping)).start()
 
     def _mark_open(self, crop: Crop | None) -> None:
         self.crops.mark_open(None if crop is None else str(crop.name))
