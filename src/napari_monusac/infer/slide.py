@@ -18,11 +18,16 @@ from napari_monusac.core.errors import StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
 from napari_monusac.infer.alone import alone
 from napari_monusac.infer.blocks import segment_store
-from napari_monusac.infer.engines import Precision
+from napari_monusac.infer.engines import Engine
+from napari_monusac.infer.engines.choose import Precision
 from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.model import as_model, checkpoint_name, crops_seen_by_model
 from napari_monusac.infer.plan import plan_prediction
 from napari_monusac.infer.predict import Progress
+from napari_monusac.infer.tiling.grid import Blender
+from napari_monusac.infer.tiling.plan import OVERLAP_PX, Plan, in_region
+from napari_monusac.infer.tiling.source import Source, as_source
+from napari_monusac.infer.tiling.tiled import run_tiles, skips_glass
 from napari_monusac.io.predictions.store import (
     ImageFrame,
     PredictionIdentity,
@@ -30,11 +35,6 @@ from napari_monusac.io.predictions.store import (
     StoreInfo,
     move_into_place,
 )
-from napari_monusac.learn.engine import Engine
-from napari_monusac.learn.plan import OVERLAP_PX, Plan, in_region
-from napari_monusac.learn.source import Source, as_source
-from napari_monusac.learn.tiled import run_tiles, skips_glass
-from napari_monusac.learn.tiles import Blender
 
 #: Part of the progress that separating the nuclei takes.
 _NUCLEI_PART = 0.05
