@@ -84,8 +84,10 @@ def test_the_lock_is_never_seen_without_its_content(tmp_path):
     """One process takes and leaves the lock, another one looks: it is whole each time."""
     code = (
         "import sys; from pathlib import Path; from napari_monusac.io.runs.lock import RunLock\n"
-        "for _ in range(300):\n"
-        "    with RunLock(Path(sys.argv[1])): pass"
+        "stop = Path(sys.argv[1] + '.stop')\n"
+        "while not stop.exists():\n"
+        "    for _ in range(50):\n"
+        "        with RunLock(Path(sys.argv[1])): pass"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")])
     seen = 0
@@ -96,8 +98,10 @@ def test_the_lock_is_never_seen_without_its_content(tmp_path):
             continue
         assert json.loads(content)["pid"] == child.pid
         seen += 1
+        if seen == 100:
+            (tmp_path / "lock.stop").touch()
     assert child.returncode == 0
-    assert seen
+    assert seen >= 100
 
 
 def test_a_disk_without_hard_links(tmp_path, monkeypatch):
