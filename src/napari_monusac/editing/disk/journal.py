@@ -15,8 +15,37 @@ from pathlib import Path
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.jsonl import AppendLog, DamagedLine, read_records
-from napari_monusac.editing.disk.locking import try_lock
 from napari_monusac.editing.disk.records import FORMAT, Header, Record, decode, encode
+
+# The journal itself is locked (filelock would want a file of its own for each).
+# Windows locks ranges of bytes and keeps others from reading them: lock one that no file of ours reaches.
+_LOCK_BYTE = 1 << 40
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: FileIO) -> bool:
+        """Lock an open file for this process; False where another holder has it."""
+        where = file.tell()
+        try:
+            file.seek(_LOCK_BYTE)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        finally:
+            file.seek(where)
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(file: FileIO) -> bool:
+        """Lock an open file for this process; False where another holder has it."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
 
 def read_journal(path: str | Path) -> tuple[list[Record], int]:
@@ -94,7 +123,7 @@ class Journal:
             raise
         except OSError as error:
             raise _unwritable(path, error) from error
-        try_lock(file)
+        _try_lock(file)
         journal = cls(path, file, 0)
         try:
             journal.append(header)
@@ -120,7 +149,7 @@ class Journal:
             file = path.open("r+b", buffering=0)
         except OSError as error:
             raise _unwritable(path, error) from error
-        if not try_lock(file):
+        if not _try_lock(file):
             file.close()
             return None
         return cls(path, file, 0)
