@@ -213,12 +213,12 @@ class EditHistory(SessionState):
                 rows[label] = None  # one that goes on outside the frame still has its pixels there
             else:
                 rows[label] = row.model_copy(
-                    update={"intact": False, "provenance": "man", "author": self.author, "time": time}
+                    update={"intact": False, "provenance": "human", "author": self.author, "time": time}
                 )
         return rows
 
     def _new_row(self, label: int, plane: Plane, time: str, parent: int | None) -> NucleusRow:
-        born = {"provenance": "man", "author": self.author, "time": time}
+        born = {"provenance": "human", "author": self.author, "time": time}
         if parent is not None and parent in self._rows:
             like = {"id": label, "source": None, "intact": False, "confidence": None, "note": ""}
             return self._rows[parent].model_copy(update=like | born)

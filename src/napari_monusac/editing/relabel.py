@@ -33,7 +33,7 @@ class Relabelling(Selecting):
         class_id = class_id_of(class_)
         target: Plane = "ambiguous" if class_id == AMBIGUOUS_ID else "nuclei"
         time = now()
-        update = {"class_id": class_id, "class_provenance": "man", "author": self.author, "time": time}
+        update = {"class_id": class_id, "class_provenance": "human", "author": self.author, "time": time}
         rows: dict[int, NucleusRow | None] = {}
         movers = []
         for k in self._meant(ids):

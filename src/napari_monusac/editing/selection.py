@@ -43,7 +43,7 @@ class NucleusFacts:
 
     def __str__(self) -> str:
         area = f"{self.area_px} px" if self.area_um2 is None else f"{self.area_um2:.0f} um2"
-        who = {"file": "from the file", "man": f"by {self.row.author or 'hand'}", "model": "found by the model"}
+        who = {"file": "from the file", "human": f"by {self.row.author or 'hand'}", "model": "found by the model"}
         sure = "" if self.row.confidence is None else f", confidence {self.row.confidence:.2f}"
         note = f", note: {self.row.note}" if self.row.note else ""
         return f"{self.row.class_name} {self.row.id}, {area}, {who[self.row.provenance]}{sure}{note}"

@@ -16,12 +16,17 @@ from numpy.typing import NDArray
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
-from napari_monusac.infer.blocks import separate_store
-from napari_monusac.infer.engines import Precision
+from napari_monusac.infer.blocks import segment_store
+from napari_monusac.infer.engines import Engine
+from napari_monusac.infer.engines.choose import Precision
 from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.model import as_model, checkpoint_name, crops_seen_by_model
 from napari_monusac.infer.plan import plan_prediction
 from napari_monusac.infer.predict import Progress
+from napari_monusac.infer.tiling.grid import Blender
+from napari_monusac.infer.tiling.plan import OVERLAP_PX, Plan, in_region
+from napari_monusac.infer.tiling.source import Source, as_source
+from napari_monusac.infer.tiling.tiled import run_tiles, skips_glass
 from napari_monusac.io.locks import store_lock
 from napari_monusac.io.predictions.store import (
     ImageFrame,
@@ -30,11 +35,6 @@ from napari_monusac.io.predictions.store import (
     StoreInfo,
     move_into_place,
 )
-from napari_monusac.learn.engine import Engine
-from napari_monusac.learn.plan import OVERLAP_PX, Plan, in_region
-from napari_monusac.learn.source import Source, as_source
-from napari_monusac.learn.tiled import run_tiles, skips_glass
-from napari_monusac.learn.tiles import Blender
 
 #: Part of the progress that separating the nuclei takes.
 _NUCLEI_PART = 0.05
@@ -77,7 +77,7 @@ def predict_slide(
     out : str or Path
         The ``.zarr`` folder to write.
     nuclei : bool
-        Separate the nuclei, too.
+        Segment the nuclei, too.
     settings : mapping, optional
         Thresholds of `instances_from_maps`.
     overwrite : bool
@@ -107,7 +107,7 @@ def predict_slide(
     done = finished(out, identity, overwrite=overwrite)
     if done is not None:
         if nuclei and done.read_table() is None:
-            separate_store(out, should_stop=should_stop, settings=settings)
+            segment_store(out, should_stop=should_stop, settings=settings)
         return out
     plan = plan_prediction(
         source, model, um_per_px=um_per_px, region=region, device=device, precision=precision, engine=engine,
@@ -145,14 +145,14 @@ def predict_slide(
         if nuclei:
             seconds = time.perf_counter() - started
 
-            def separated(part: float) -> None:
+            def segmented(part: float) -> None:
                 lock.touch()
                 if progress is not None and part < 1:
                     told = Progress(1 - _NUCLEI_PART * (1 - part))
                     told.done, told.total, told.seconds, told.eta_s = total, total, seconds, _NUCLEI_PART * seconds
                     progress(told)
 
-            separate_store(work.store.path, progress=separated, should_stop=should_stop, settings=settings)
+            segment_store(work.store.path, progress=segmented, should_stop=should_stop, settings=settings)
         else:
             work.store.add_pyramid()
         work.finish()
