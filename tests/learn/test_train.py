@@ -564,9 +564,8 @@ def test_a_crop_that_cannot_be_read_is_left_out_and_told(tiny_recipe, make_run, 
 
 def test_an_empty_annotation_file_costs_its_crop_and_no_more(tiny_recipe, make_run, make_collection, tmp_path):
     """0 bytes: a copy that broke off."""
-    from napari_monusac.network.checkpoint import read_metadata
-
     from napari_monusac.learn.dryrun import dry_run
+    from napari_monusac.network.checkpoint import read_metadata
 
     data = make_collection(tmp_path / "copy")
     run = make_run(tiny_recipe, data=data)

@@ -230,6 +230,13 @@ def test_packed_files_are_read_within_bounds(tmp_path):
         read_annotation(tmp_path / "a.xml.gz")
 
 
+@pytest.mark.parametrize("content", [b"", b" \n"])
+def test_an_empty_file_is_called_so(tmp_path, content):
+    (tmp_path / "a.geojson").write_bytes(content)
+    with pytest.raises(AnnotationError, match=rf"a\.geojson: is empty \({len(content)} bytes\)"):
+        read_annotation(tmp_path / "a.geojson")
+
+
 def test_packed_files_stay_packed(tmp_path):
     """Written as they are read, with the scale that opening a slide looks for; the plain file goes first in a folder."""
     import gzip

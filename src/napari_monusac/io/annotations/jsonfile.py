@@ -34,6 +34,8 @@ def load_json(path: Path, bounds: Bounds) -> Any:
         It is too large or nested too deeply.
     """
     content = _unpacked(read_bounded(path, bounds), path, bounds)
+    if not content.strip():
+        raise AnnotationError(path, f"is empty ({len(content)} bytes)", "export it again")
     try:
         return json.loads(content)
     except RecursionError as error:
