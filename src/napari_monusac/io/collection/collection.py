@@ -132,7 +132,6 @@ class Collection:
         slide = open_slide(crop.image, channel_order="bgr" if swapped else "rgb", annotation=crop.annotation)
         if self._um_per_px is not None:
             slide.take_scale(self._um_per_px)
-        slide.channel_score = self._verdicts[crop.image].score if crop.image in self._verdicts else 0.0
         if swapped:
             slide.notes = (*slide.notes, "red and blue are swapped in the file: put right")
         return slide

@@ -27,11 +27,6 @@ ROLES = (TRUTH, PREDICTED, DIFFERENCE, SWIPE, UNCERTAINTY)
 SWIPE_EDGE = 253
 
 
-def classes_of(layer: Labels) -> dict[int, int]:
-    """Class number by label, from a nuclei layer's table."""
-    return classes_in(layer.features)
-
-
 def classes_in(features: Any) -> dict[int, int]:
     """Class number by label, from a table with the columns ``index`` and ``class``."""
     if "index" not in features or "class" not in features:
