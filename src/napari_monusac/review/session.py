@@ -12,7 +12,7 @@ from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.workplace import content_of, sha256
 from napari_monusac.io.collection.collection import Crop, open_collection
 from napari_monusac.review.annotation import write_corrected
-from napari_monusac.review.build import Progress, build_queue
+from napari_monusac.review.build import TellCrop, build_queue
 from napari_monusac.review.judgements import Judgement, JudgementLog, Verdict
 from napari_monusac.review.queue import QUEUE_FILE, ReviewItem, ReviewQueue
 from napari_monusac.review.truth import CorrectedTruth, correct_truth
@@ -57,7 +57,7 @@ class ReviewSession:
         *,
         folder: str | Path | None = None,
         anew: bool = False,
-        progress: Progress | None = None,
+        progress: TellCrop | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> ReviewSession:
         """Open the review of a folder; its queue is built when there is none yet.

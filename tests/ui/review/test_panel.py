@@ -176,7 +176,7 @@ def test_ways_that_were_looked_at_come_back_without_new_layers(panel, viewer, se
     for way in ("layers", "outlines", "difference", "swipe", "uncertainty", "beside", "layers"):
         panel.ways[way].click()
         settle()
-        shown = {canvas.role(layer) for layer in viewer.layers if layer.visible} & set(comparing.ROLES)
+        shown = {canvas.role(layer) for layer in viewer.layers if layer.visible} & set(comparing.COMPARED_ROLES)
         assert shown == {
             "layers": set(), "outlines": {comparing.TRUTH, comparing.PREDICTED}, "difference": {comparing.DIFFERENCE},
             "swipe": {comparing.SWIPE}, "uncertainty": {comparing.UNCERTAINTY}, "beside": {comparing.TRUTH},

@@ -22,7 +22,7 @@ TRUTH, PREDICTED, DIFFERENCE, SWIPE, UNCERTAINTY = (
     "swipe",
     "review uncertainty",
 )
-ROLES = (TRUTH, PREDICTED, DIFFERENCE, SWIPE, UNCERTAINTY)
+COMPARED_ROLES = (TRUTH, PREDICTED, DIFFERENCE, SWIPE, UNCERTAINTY)
 #: Value of the swipe's edge in a swipe map. No class has it.
 SWIPE_EDGE = 253
 
