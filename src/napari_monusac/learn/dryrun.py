@@ -11,7 +11,6 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.notes import Notes, left_out_note
-from napari_monusac.learn.schedule import epochs_of_run, steps_of_run
 from napari_monusac.learn.setup import Options, TrainingParts, set_up
 from napari_monusac.learn.validate import Validator
 from napari_monusac.masks.left_out import LeftOut
@@ -200,8 +199,8 @@ def _tried(t: TrainingParts, run: RunFolder, tell: Told, stop: Callable[[], bool
         device=t.progress.device,
         precision=t.progress.precision,
         steps_per_epoch=t.sampler.steps,
-        epochs=epochs_of_run(t.recipe, t.sampler.steps),
-        steps=steps_of_run(t.recipe, t.sampler.steps),
+        epochs=t.rate.epochs,
+        steps=t.rate.steps,
         seconds_per_step=step_s,
         seconds_per_validation=validation_s,
         memory_mib=memory,

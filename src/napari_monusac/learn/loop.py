@@ -29,7 +29,6 @@ from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.distributed import Ranks, is_lost_rank
 from napari_monusac.learn.notes import Notes
 from napari_monusac.learn.resume import save_last
-from napari_monusac.learn.schedule import epochs_of_run, steps_of_run
 from napari_monusac.learn.setup import Options, TrainingParts, set_up
 from napari_monusac.learn.step import is_out_of_memory
 from napari_monusac.learn.timelapse import save_frame
@@ -96,9 +95,9 @@ def train(
 
 def _loop(t: TrainingParts, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
     """The loop: epochs of steps, each validated and saved. Its last event is the `RunEnded`."""
-    recipe, p = t.recipe, t.progress
+    p = t.progress
     yield _started(t)
-    while p.epoch <= recipe.epochs and (t.steps_left() != 0 or p.step_in_epoch):
+    while not (over := _over(t)):
         for batch in islice(t.loader.batches(p.epoch, p.step_in_epoch), t.steps_left()):
             if (yield from _held(t, stop)):
                 yield _ended(t, "stopped", _STOPPED)
@@ -125,12 +124,18 @@ def _loop(t: TrainingParts, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
             yield _ended(t, "stopped", _STOPPED)
             return
         yield from _epoch_ended(t, found)
-        if recipe.early_stopping and p.epoch - 1 - p.best_epoch >= recipe.early_stopping:
-            yield _ended(t, "completed", f"combo has not risen for {recipe.early_stopping} epochs")
-            return
-    yield _ended(
-        t, "completed", f"{p.epoch - 1} epochs" if t.steps_left() != 0 else f"{p.step} steps, as max_steps asks"
-    )
+    yield _ended(t, "completed", over)
+
+
+def _over(t: TrainingParts) -> str:
+    """Why the run is over; empty where it goes on: an epoch that was begun is ended and validated."""
+    p, patience = t.progress, t.recipe.early_stopping
+    if p.step_in_epoch == 0:
+        if p.epoch > 1 and patience and p.epoch - 1 - p.best_epoch >= patience:
+            return f"combo has not risen for {patience} epochs"
+        if t.steps_left() == 0:
+            return f"{p.step} steps, as max_steps asks"
+    return f"{p.epoch - 1} epochs" if p.epoch > t.recipe.epochs else ""
 
 
 class _Wish(IntEnum):
@@ -234,9 +239,9 @@ def _started(t: TrainingParts) -> RunStarted:
     return RunStarted(
         recipe=t.recipe.name,
         fingerprint=t.recipe.fingerprint(),
-        epochs=epochs_of_run(t.recipe, t.sampler.steps),
+        epochs=t.rate.epochs,
         steps_per_epoch=t.sampler.steps,
-        total_steps=steps_of_run(t.recipe, t.sampler.steps),
+        total_steps=t.rate.steps,
         first_epoch=p.epoch,
         first_step=p.step,
         device=p.device,

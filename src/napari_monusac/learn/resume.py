@@ -73,6 +73,10 @@ class TrainingCounters:
         for k, value in enumerate((losses.total, losses.semantic, losses.ternary)):
             self.loss_sums[k] += value
 
+    def lacking(self, steps_per_epoch: int) -> int:
+        """Steps that epochs of so many steps would have more than were done: `max_steps` cut one short."""
+        return (self.epoch - 1) * steps_per_epoch + self.step_in_epoch - self.step
+
     def mean_losses(self) -> StepLosses:
         """Means over this epoch's steps."""
         return StepLosses(*(s / max(1, self.step_in_epoch) for s in self.loss_sums))

@@ -27,7 +27,7 @@ from napari_monusac.learn.data.scale import training_scale
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.notes import Notes, left_out_note
 from napari_monusac.learn.resume import TrainingCounters, load_state
-from napari_monusac.learn.schedule import LearningRate, scheduled_lr, steps_of_run
+from napari_monusac.learn.schedule import LearningRate
 from napari_monusac.learn.step import Stepper
 from napari_monusac.learn.timelapse import choose_pinned
 from napari_monusac.learn.validate import Validator
@@ -193,12 +193,12 @@ def _put_together(
     network = _network(recipe, run, device, began)
     precision, why = _precision(recipe, network, device, progress, ranks)
     stepper = Stepper(network, recipe, device, precision, progress.accumulate, ranks, notes)
-    rate = LearningRate(recipe, sampler.steps)
+    rate = LearningRate(recipe, sampler.steps, progress.lacking(sampler.steps))
     notes.add(*_differences(recipe, run, store, progress, device), *rate.notes())
     if began:
         notes.add(*_other_end(recipe, began, progress, rate))
     progress.device, progress.precision, progress.steps_per_epoch = device, precision, sampler.steps
-    progress.total_steps = steps_of_run(recipe, sampler.steps)
+    progress.total_steps = rate.steps
     loader_threads = options.loader_threads or max(2, min(8, (os.cpu_count() or 2) // 2))
     training = TrainingParts(
         recipe=recipe,
@@ -280,15 +280,14 @@ def _differences(
 
 def _other_end(recipe: TrainingRecipe, last: _Begun, progress: TrainingCounters, rate: LearningRate) -> list[str]:
     """Where the run now ends elsewhere than it was to end, its schedule is another from here on: say so."""
-    began = last.metadata.recipe
+    recipe_then, steps = last.metadata.recipe, progress.steps_per_epoch or rate.steps_per_epoch
     if not progress.total_steps:  # begun with an earlier version: max_steps cut its schedule, and did not end it
-        began = began.with_values(max_steps=None)
-    before = steps_of_run(began, progress.steps_per_epoch)
-    now = steps_of_run(recipe, rate.steps_per_epoch)
+        recipe_then = recipe_then.with_values(max_steps=None)
+    then = LearningRate(recipe_then, steps, progress.lacking(steps))
+    before, now = progress.total_steps or then.steps, rate.steps
     if before == now or recipe.schedule not in {"cosine", "warmup-cosine"}:
         return []
-    was = scheduled_lr(began, progress.step, progress.steps_per_epoch)
-    lr = rate.of(progress.epoch, progress.step_in_epoch)
+    was, lr = (each.of(progress.epoch, progress.step_in_epoch) for each in (then, rate))
     return [
         f"this run was to end after {before} steps and now ends after {now}: from step {progress.step} on the learning "
         f"rate follows the schedule of {now} steps ({lr:.3g}, before {was:.3g})"
@@ -314,9 +313,10 @@ def _scale(recipe: TrainingRecipe, run: RunFolder, store: CropStore, began: _Beg
         except (MonusacError, OSError) as error:
             notes.leave_out(name, error)
     _check_any(headers, notes)
-    scale = training_scale(recipe, headers, began.metadata.um_per_px if began else None)
+    kept = ScaleRecord(um_per_px=began.metadata.um_per_px) if began else None
+    scale = training_scale(recipe, headers, kept)
     store.um_per_px = scale.um_per_px
-    if scale.unknown:
+    if scale.unknown or scale.um_per_px is None:
         notes.add(scale.sentence())
     if began and not began.metadata.scale_source and scale.resampled:
         notes.add(

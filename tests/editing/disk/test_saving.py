@@ -134,8 +134,9 @@ def test_an_unlabelled_crop_gets_its_first_file(tmp_path):
     assert len(again.ambiguous) == 1
 
 
-def test_geojson_is_edited_like_xml(tmp_path, overlapping):
-    path = tmp_path / "crop.geojson"
+@pytest.mark.parametrize("name", ["crop.geojson", "crop.geojson.gz"])
+def test_geojson_is_edited_like_xml(tmp_path, overlapping, name):
+    path = tmp_path / name
     write_annotation(overlapping, path)
     with EditingSession.open(path, SHAPE) as session:
         session.delete([3])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import AnnotationError
+from napari_monusac.core.files import whole_stem
 from napari_monusac.io.collection.collection import Collection, open_collection
 from napari_monusac.io.collection.crop import Crop
 from napari_monusac.io.collection.organs import patient_barcode
@@ -128,6 +129,6 @@ def _unpaired(collection: Collection) -> list[DoctorFinding]:
         except AnnotationError as error:
             found.append(_unreadable(error, path))
             continue
-        alone = Crop(path.stem, patient or path.stem, path, path)
+        alone = Crop(whole_stem(path), patient or whole_stem(path), path, path)
         found += examine_nuclei(alone, annotation, None, annotation.um_per_px)
     return found

@@ -350,8 +350,8 @@ def scored_crops(pairs: FolderPairs, training: TrainingCount) -> tuple[tuple[Cro
     for crop in pairs.crops:
         seen, path = pairs.seen_as(crop), pairs.prediction_of(crop)
         if path is None and (seen is not SeenAs.TRAINING or training.include_training):
-            continue  # named among those without a prediction
-        if training.takes(crop.name, crop.patient, seen) and path is not None:
+            training.leaves()  # named among those without a prediction
+        elif training.takes(crop.name, crop.patient, seen, predicted=path is not None) and path is not None:
             taken.append((crop, path))
     return tuple(taken)
 
