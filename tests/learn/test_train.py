@@ -290,13 +290,15 @@ def test_a_run_that_stopped_early_is_over_when_it_is_resumed(tiny_recipe, make_r
 
 
 def test_an_earlier_version_s_run_that_max_steps_cut_is_told_when_it_goes_on(tiny_recipe, make_run, monkeypatch):
-    from napari_monusac.learn.resume import Progress
+    from napari_monusac.learn.resume import TrainingCounters
 
     recipe = tiny_recipe.with_values(epochs=9, max_steps=6, schedule="cosine")
     run = make_run(recipe)
-    true = Progress.to_state
+    true = TrainingCounters.to_state
     with monkeypatch.context() as m:
-        m.setattr(Progress, "to_state", lambda self: {k: v for k, v in true(self).items() if k != "total_steps"})
+        m.setattr(
+            TrainingCounters, "to_state", lambda self: {k: v for k, v in true(self).items() if k != "total_steps"}
+        )
         stops = iter([False, False, True])
         _play(recipe, run, should_stop=lambda: next(stops))
     events = _play(recipe, run)

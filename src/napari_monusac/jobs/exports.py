@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from napari_monusac.io.predictions.store_info import StoreInfo
 
 Target = Literal["geojson", "aperio", "coco", "csv", "tif", "mat", "onnx"]
-TARGETS: tuple[str, ...] = get_args(Target)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

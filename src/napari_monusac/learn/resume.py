@@ -25,7 +25,7 @@ _MEND = "start a new run with these weights as encoder_weights, or from the begi
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainingCounters:
     """Counters of a run.
 
     Sampling, augmentation and dropout follow from (seed, epoch, index) and (seed, step), so these numbers are also the
@@ -93,7 +93,7 @@ class Progress:
         return asdict(self)
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Progress:
+    def from_state(cls, state: dict[str, Any]) -> TrainingCounters:
         """Restore what `to_state` gave."""
         known = {k: v for k, v in state.items() if k in cls.__dataclass_fields__}
         return cls(**known)

@@ -26,7 +26,7 @@ from napari_monusac.learn.data.patches import PatchSampler
 from napari_monusac.learn.data.scale import training_scale
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.notes import Notes, left_out_note
-from napari_monusac.learn.resume import Progress, load_state
+from napari_monusac.learn.resume import TrainingCounters, load_state
 from napari_monusac.learn.schedule import LearningRate
 from napari_monusac.learn.step import Stepper
 from napari_monusac.learn.timelapse import choose_pinned
@@ -50,7 +50,7 @@ _LAST_DIGITS = (
 
 
 @dataclass(slots=True)
-class Training:
+class TrainingParts:
     """The parts of a run, put together.
 
     Attributes
@@ -74,7 +74,7 @@ class Training:
     loader: PatchLoader
     validator: Validator
     store: CropStore
-    progress: Progress
+    progress: TrainingCounters
     ranks: Ranks
     notes: Notes
     scale: ScaleRecord
@@ -108,7 +108,7 @@ class Options:
 
 def set_up(
     recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Ranks, notes: Notes, *, writes: bool = True
-) -> Training:
+) -> TrainingParts:
     """Put a run together, from its last checkpoint where there is one.
 
     Parameters
@@ -179,8 +179,12 @@ def _begun(recipe: TrainingRecipe, run: RunFolder) -> _Begun | None:
 def _put_together(
     recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Ranks, notes: Notes, began: _Begun | None,
     device: str, reason: str,
-) -> Training:  # fmt: skip
-    progress = Progress.from_state(began.state["progress"]) if began else Progress(accumulate=recipe.accumulate)
+) -> TrainingParts:  # fmt: skip
+    progress = (
+        TrainingCounters.from_state(began.state["progress"])
+        if began
+        else TrainingCounters(accumulate=recipe.accumulate)
+    )
     _set_threads(progress, options.threads)
     store = CropStore(open_collection(run.data), recipe, options.memory_budget_bytes, notes)
     scale = _scale(recipe, run, store, began, notes)
@@ -196,7 +200,7 @@ def _put_together(
     progress.device, progress.precision, progress.steps_per_epoch = device, precision, sampler.steps
     progress.total_steps = rate.steps
     loader_threads = options.loader_threads or max(2, min(8, (os.cpu_count() or 2) // 2))
-    training = Training(
+    training = TrainingParts(
         recipe=recipe,
         run=run,
         network=network,
@@ -218,7 +222,7 @@ def _put_together(
     return training
 
 
-def _note_in_folder(t: Training, reason: str, *, resumed: bool) -> None:
+def _note_in_folder(t: TrainingParts, reason: str, *, resumed: bool) -> None:
     """Write down what the run is made with, and tell what is suspicious of it."""
     run, p = t.run, t.progress
     t.trained_on = _trained_on(t.recipe, run, t.store)
@@ -249,7 +253,7 @@ def _seen_before(crops: TrainingCrops) -> list[str]:
 
 
 def _precision(
-    recipe: TrainingRecipe, network: DualHeadUnet, device: str, progress: Progress, ranks: Ranks
+    recipe: TrainingRecipe, network: DualHeadUnet, device: str, progress: TrainingCounters, ranks: Ranks
 ) -> tuple[str, str]:
     """What the run began with, or a choice; all processes take that of the first."""
     if progress.precision and recipe.precision == "auto":
@@ -260,7 +264,7 @@ def _precision(
 
 
 def _differences(
-    recipe: TrainingRecipe, run: RunFolder, store: CropStore, progress: Progress, device: str
+    recipe: TrainingRecipe, run: RunFolder, store: CropStore, progress: TrainingCounters, device: str
 ) -> list[str]:
     """What is not as it was when the run began."""
     found = []
@@ -274,7 +278,7 @@ def _differences(
     return found
 
 
-def _other_end(recipe: TrainingRecipe, last: _Begun, progress: Progress, rate: LearningRate) -> list[str]:
+def _other_end(recipe: TrainingRecipe, last: _Begun, progress: TrainingCounters, rate: LearningRate) -> list[str]:
     """Where the run now ends elsewhere than it was to end, its schedule is another from here on: say so."""
     recipe_then, steps = last.metadata.recipe, progress.steps_per_epoch or rate.steps_per_epoch
     if not progress.total_steps:  # begun with an earlier version: max_steps cut its schedule, and did not end it
@@ -290,7 +294,7 @@ def _other_end(recipe: TrainingRecipe, last: _Begun, progress: Progress, rate: L
     ]
 
 
-def _set_threads(progress: Progress, threads: int | None) -> None:
+def _set_threads(progress: TrainingCounters, threads: int | None) -> None:
     wanted = progress.threads or threads
     if not wanted and threading.current_thread() is not threading.main_thread():
         # In the background of a window (napari): the window keeps a core.
@@ -355,7 +359,7 @@ def _network(recipe: TrainingRecipe, run: RunFolder, device: str, began: _Begun 
     return network.to(device).to(memory_format=memory_format_of(device))
 
 
-def _restore(training: Training, state: dict[str, Any]) -> None:
+def _restore(training: TrainingParts, state: dict[str, Any]) -> None:
     try:
         training.stepper.optimizer.load_state_dict(state["optimizer"])
         training.rate.load_state_dict(state["rate"])
