@@ -12,6 +12,8 @@ from napari_monusac.core.errors import CollectionError
 
 #: Folder of a review (judgements, corrected truth): it may lie among the predictions and holds none.
 REVIEW_FOLDER = "monusac-review"
+#: Log of a folder of mended copies that is not whole yet.
+MENDING = "mending.jsonl"
 #: Stands near the beginning of every image that is an output.
 MARK = "napari-monusac output"
 _MARKED_SUFFIXES = (".tif", ".tiff", ".png")
@@ -35,6 +37,8 @@ def is_output_folder(folder: Path, files: Collection[str]) -> str:
     """
     if folder.name == REVIEW_FOLDER:
         return "a review"
+    if MENDING in files:
+        return "an unfinished mend"
     if "run.json" in files and not _RUN_FILES.isdisjoint(files):
         return "a training run"
     return ""

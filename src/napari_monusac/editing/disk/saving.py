@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_monusac.core.errors import AnnotationError, SessionError
-from napari_monusac.core.files import atomic_write, atomic_write_bytes, whole_stem, whole_suffix
+from napari_monusac.core.files import atomic_write, atomic_write_bytes, draft_beside, whole_stem, whole_suffix
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.building import Built, build_annotation
 from napari_monusac.editing.disk.provenance import (
@@ -174,7 +173,7 @@ class SavingSession(Accepting):
         """Return the bytes of the file; those that were opened, where every edit is undone."""
         if not self.state and self._base and self.path is not None and whole_suffix(target) == whole_suffix(self.path):
             return self._base
-        draft = place.folder / f"draft-{uuid.uuid4().hex[:12]}{whole_suffix(target)}"
+        draft = draft_beside(place.folder / "saving", whole_suffix(target))
         try:
             write_annotation(built.annotation, draft)
             return draft.read_bytes()
