@@ -91,11 +91,10 @@ class ReportButton(QWidget):
 
 def of_crop(review: CropReview, annotation: str, latest: Any) -> tuple[Any, Any]:
     """Scores and evidence of the open crop, with what is known of where they came from."""
-    from datetime import UTC, datetime
     from pathlib import Path
 
     from napari_monusac import __version__
-    from napari_monusac.scoring.metrics.evaluation import ComparedWith
+    from napari_monusac.scoring.metrics.evaluation import ComparedWith, created_now
     from napari_monusac.scoring.report.pictures import Evidence
     from napari_monusac.scoring.report.predictions import sha256_of
 
@@ -109,7 +108,7 @@ def of_crop(review: CropReview, annotation: str, latest: Any) -> tuple[Any, Any]
         recipe=prediction.fingerprint if prediction is not None else "",
         checkpoint=prediction.checkpoint if prediction is not None else "",
         version=f"napari-monusac {__version__}",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=created_now(),
     )
     return review.evaluation.model_copy(update={"provenance": provenance}), evidence
 
