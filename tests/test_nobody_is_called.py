@@ -56,10 +56,8 @@ def close_the_window():
     while "napari_monusac.ui.studio" not in sys.modules and time.monotonic() < until:
         time.sleep(0.2)
     time.sleep(10)  # the folder is listed, its first crop is open
-    from qtpy.QtCore import QMetaObject, Qt
-    from qtpy.QtWidgets import QApplication
     note("window " + str("napari_monusac.ui.studio" in sys.modules))
-    QMetaObject.invokeMethod(QApplication.instance(), "quit", Qt.ConnectionType.QueuedConnection)
+    os._exit(0)  # closing would ask whether one is sure
 
 if "napari" in sys.orig_argv:
     threading.Thread(target=close_the_window, daemon=True).start()
