@@ -14,7 +14,8 @@ from napari_monusac.core.errors import StoreError
 from napari_monusac.infer.engines import state_of
 from napari_monusac.infer.model import LoadedModel
 from napari_monusac.io.predictions.identity import ImageIdentity
-from napari_monusac.io.predictions.store import PredictionIdentity, PredictionStore
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.store_info import PredictionIdentity
 from napari_monusac.learn.source import Source, cropped
 from napari_monusac.learn.tiles import Box
 

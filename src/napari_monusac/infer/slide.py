@@ -22,13 +22,10 @@ from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.model import as_model, checkpoint_name, crops_seen_by_model
 from napari_monusac.infer.plan import plan_prediction
 from napari_monusac.infer.predict import Progress
-from napari_monusac.io.predictions.store import (
-    ImageFrame,
-    PredictionIdentity,
-    PredictionStore,
-    StoreInfo,
-    move_into_place,
-)
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.rescale import ImageFrame
+from napari_monusac.io.predictions.store import move_into_place
+from napari_monusac.io.predictions.store_info import PredictionIdentity, StoreInfo
 from napari_monusac.learn.engine import Engine
 from napari_monusac.learn.plan import OVERLAP_PX, Plan, in_region
 from napari_monusac.learn.source import Source, as_source

@@ -11,6 +11,8 @@ from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.workplace import content_of, sha256
 from napari_monusac.io.collection.collection import Crop, open_collection
+from napari_monusac.io.outputs import REVIEW_FOLDER
+from napari_monusac.io.predictions.find import PredictionFolder
 from napari_monusac.review.annotation import write_corrected
 from napari_monusac.review.build import Progress, build_queue
 from napari_monusac.review.judgements import Judgement, JudgementLog, Verdict
@@ -20,7 +22,6 @@ from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.metrics.evaluation import Evaluation
 from napari_monusac.scoring.report.evaluate import evaluate
 from napari_monusac.scoring.report.folders import FolderPairs
-from napari_monusac.scoring.report.predictions import REVIEW_FOLDER, PredictionFolder
 
 #: Why an item of a queue cannot be judged or accepted.
 OTHER_PREDICTION = "this nucleus was found in another prediction than the one that is there now"
@@ -172,7 +173,7 @@ class ReviewSession:
         """
         if self._pair is None or self._pair.crop != crop:
             found = self.pairs.collection.crop(crop)
-            path = self.pairs.prediction_of(found)
+            path = self.pairs.predictions.find(found)
             if path is None:
                 raise SessionError(f"{crop}: its prediction is gone", "predict it again")
             self._pair = self.pairs.pair(found, path)

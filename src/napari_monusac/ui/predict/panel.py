@@ -11,7 +11,7 @@ from superqt import QLabeledDoubleSlider
 
 from napari_monusac.core.classes import CLASS_THRESHOLD
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.editing.stored import model_name
+from napari_monusac.io.predictions.store_info import model_name
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import (
     LivePrediction,

@@ -11,7 +11,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import StoreError
-from napari_monusac.editing.stored import model_name
+from napari_monusac.io.predictions.store_info import model_name
 from napari_monusac.ui.canvas.predicted_layers import Stored
 from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow
 from napari_monusac.ui.widgets.work import Report, Task

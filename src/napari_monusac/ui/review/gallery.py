@@ -147,8 +147,8 @@ class Gallery(QWidget):
 
 def pictures_of(places: list[Place], review: CropReview | None, collection: Any, predictions: Any, palette: Any) -> Any:
     """Yield (place's number, uint8 (y, x, 3)) crop by crop (in a worker)."""
+    from napari_monusac.io.predictions.find import PredictionFolder
     from napari_monusac.scoring.report.folders import FolderPairs
-    from napari_monusac.scoring.report.predictions import PredictionFolder
 
     crops: dict[str, list[int]] = {}
     for at, place in enumerate(places):
@@ -162,7 +162,7 @@ def pictures_of(places: list[Place], review: CropReview | None, collection: Any,
         if pair is None and collection is not None and predictions is not None:
             pairs = pairs or FolderPairs(collection, PredictionFolder(predictions))
             crop = collection.crop(name)
-            path = pairs.prediction_of(crop)
+            path = pairs.predictions.find(crop)
             pair = pairs.pair(crop, path) if path is not None else None
         if pair is None or pair.pixels is None:
             continue

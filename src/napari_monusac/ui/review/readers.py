@@ -121,10 +121,10 @@ class ReadersView(QWidget):
 
 def inter_reader_pq(folder: Any, collection: Any, predictions: Any, readers: tuple[str, str]) -> float | None:
     """PQ of one reader's truth against the other's on the crops that both judged; None where that cannot be had."""
+    from napari_monusac.io.predictions.find import PredictionFolder
     from napari_monusac.review.readers import inter_reader_evaluation
     from napari_monusac.review.report import judgements_of
     from napari_monusac.scoring.report.folders import FolderPairs
-    from napari_monusac.scoring.report.predictions import PredictionFolder
 
     if collection is None or predictions is None:
         return None

@@ -84,7 +84,7 @@ class Reading(QObject):
     @property
     def folder(self) -> Path:
         """The review folder: among the predictions, else one for the open collection."""
-        from napari_monusac.scoring.report.predictions import REVIEW_FOLDER
+        from napari_monusac.io.outputs import REVIEW_FOLDER
 
         if self.predictions is not None:
             return self.predictions / REVIEW_FOLDER

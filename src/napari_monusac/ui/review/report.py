@@ -95,9 +95,9 @@ def of_crop(review: CropReview, annotation: str, latest: Any) -> tuple[Any, Any]
     from pathlib import Path
 
     from napari_monusac import __version__
+    from napari_monusac.core.files import sha256_of
     from napari_monusac.scoring.metrics.evaluation import Provenance
     from napari_monusac.scoring.report.pictures import Evidence
-    from napari_monusac.scoring.report.predictions import sha256_of
 
     evidence = Evidence()
     evidence.add(review.pair)
