@@ -116,7 +116,7 @@ class ReviewSession:
         if item is None:
             raise SessionError("there is nothing to judge", "widen the filter")
         crop, pair = self.crop_of(item), self.pair_of(item.finding.crop)
-        if item.finding.counted_in not in ("", pair.nuclei):
+        if not item.finding.counts_in(pair.nuclei):
             raise SessionError(f"{crop.name}: {OTHER_PREDICTION}", "build the queue anew")
         judgement = self.log.judge(
             item.finding,

@@ -141,6 +141,19 @@ def test_nuclei_that_were_not_separated_yet_are_separated(tmp_path):
     assert sorted(nuclei.table["class"]) == ["Epithelial", "Lymphocyte"]
 
 
+def test_a_store_without_a_nucleus_stays_without(tmp_path):
+    """Thresholds that left none are an answer: the maps are not separated again."""
+    labels = two_nuclei((100, 90))
+    path = stored(tmp_path / "a.zarr", labels, nuclei=False)
+    store = PredictionStore.open(path, "r+")
+    store.create_labels()
+    store.take_labels(pd.DataFrame({"label": np.zeros(0, np.int32), "class_id": np.zeros(0, np.uint8)}))
+    found = read(path, (100, 90), 0.25)
+    assert len(found.nuclei) == 0
+    assert not found.instances.any()
+    assert found.maps.semantic_map.any()
+
+
 # ------------------------------------------------------------------ every form
 
 SHAPE = (64, 80)

@@ -355,6 +355,9 @@ def test_two_files_of_a_class_and_folders_of_no_class(truth, tmp_path):
     savemat(folder / "2_mask.mat", {"n_ary_mask": np.where(whole == 3, 0, whole)})
     assert evaluate_folders(truth, out).pq == pytest.approx(1.0)
     savemat(folder / "3_mask.mat", {"n_ary_mask": first})
+    content = bytearray((folder / "3_mask.mat").read_bytes())
+    content[20:100] = b"written at another time".ljust(80)  # the header's text, which says when
+    (folder / "3_mask.mat").write_bytes(content)
     with pytest.raises(FileProblem, match=r"Lymphocyte: holds 3 masks, some of them the same"):
         evaluate_folders(truth, out)
     (folder / "3_mask.mat").unlink()

@@ -280,11 +280,9 @@ def _open_store(
     store = PredictionStore.open(path)
     info = store.info
     match = check_image(path, info, *images, unknown=unknown) if images else ImageMatch(None)
-    lies = _frame(store, shape, um_per_px)
-    place = _covered(store, lies, shape, part)
-    frame = lies.part(place[:2], place[2:])
-    box = frame.box(store.shape)
-    frame = frame.within(box)
+    whole = _frame(store, shape, um_per_px)
+    place = _covered(store, whole, shape, part)
+    frame, box = whole.cut(place, store.shape)
     _check_memory(store, box, frame)
     maps = _probabilities(store, box)
     if frame.factor != 1:
@@ -294,11 +292,12 @@ def _open_store(
         boundary_width=frame.boundary_width(info.boundary_width), fingerprint=info.fingerprint,
         checkpoint=info.checkpoint, notes=info.notes, engine=info.engine, trained_on=info.trained_on,
     )  # fmt: skip
-    cut = (frame.offset_px, frame.shape) != (lies.offset_px, lies.shape)
-    nuclei = _stored_nuclei(store, box, frame, prediction.um_per_px, cut=cut) or instances_from_maps(
-        prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
-        um_per_px=prediction.um_per_px, offset_px=prediction.offset_px,
-    )  # fmt: skip
+    nuclei = _stored_nuclei(store, box, frame, prediction.um_per_px, cut=place != (*whole.offset_px, *whole.shape))
+    if nuclei is None:
+        nuclei = instances_from_maps(
+            prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
+            um_per_px=prediction.um_per_px, offset_px=prediction.offset_px,
+        )  # fmt: skip
     return PredictedCrop(path, nuclei, replace(prediction, nuclei=nuclei), info, match.same)
 
 

@@ -158,12 +158,14 @@ class Reading(QObject):
         return log_path(self.folder, self.reader).exists()
 
     def verdicts_of_crop(self, crop: str) -> dict[str, str]:
-        """The reader's verdicts on a crop: {key of a finding: verdict}."""
-        return {j.key: j.verdict.value for j in self.of_crop(crop)}
+        """The reader's verdicts on the prediction of a crop that is open: {key of a finding: verdict}."""
+        here = self.model.counted_in()
+        return {j.key: j.verdict.value for j in self.of_crop(crop) if j.finding.counts_in(here)}
 
     def judgement_of(self, finding: Finding) -> Judgement | None:
         """What the reader said of a finding."""
-        return next((j for j in self.of_crop(finding.crop) if j.key == finding.key), None)
+        said = (j for j in self.of_crop(finding.crop) if j.key == finding.key)
+        return next((j for j in said if j.finding.counts_in(finding.counted_in)), None)
 
     def judge(self, finding: Finding, verdict: str, *, chosen_class: int | None = None, note: str = "") -> bool:
         """Write a judgement down; False where it could not be (that is said)."""
@@ -207,8 +209,7 @@ class Reading(QObject):
         crop = self.model.crop
         if crop is not None and finding.crop not in ("", crop.name):
             return f"This nucleus lies in {finding.crop}, {crop.name} is open: go to it first."
-        here = self.model.counted_in()
-        return OTHER_PREDICTION if here and finding.counted_in not in ("", here) else ""
+        return "" if finding.counts_in(self.model.counted_in()) else OTHER_PREDICTION
 
     def _truth_hash(self) -> str:
         from napari_monusac.editing.disk.workplace import content_of, sha256
