@@ -46,7 +46,7 @@ def in_255ths(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nuclei:
-    """Separate nuclei with a class, a confidence and a size each.
+    """Segment nuclei with a class, a confidence and a size each.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Nuclei:
     table : pandas.DataFrame
         One row a nucleus, in the order of the labels: ``label, class, class_id, confidence, p_nucleus,
         p_semantic, centroid_y, centroid_x`` (px), ``area_px, area_um2`` (NaN where the scale is unknown), ``p_epithelial, p_lymphocyte,
-        p_neutrophil, p_macrophage`` (sum to 1), ``disagreement, entropy, doubt`` (0 to 1).
+        p_neutrophil, p_macrophage`` (sum to 1), ``disagreement, entropy, uncertainty`` (0 to 1).
     um_per_px : float or None
         Scale of the map.
     offset_px : tuple of int

@@ -1,6 +1,6 @@
 """Nuclei of a stored prediction of any size: block by block, in constant memory, without seams or duplicates.
 
-A block is separated with a halo around it. A nucleus belongs to the block that holds its centroid, so every nucleus is
+A block is segmented with a halo around it. A nucleus belongs to the block that holds its centroid, so every nucleus is
 found whole and once; the result equals that on the map whole as long as nuclei are shorter than the halo.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BLOCK_PX, HALO_PX = 1536, 256
 
 
-def separate_store(
+def segment_store(
     path: str | Path,
     *,
     block_px: int = BLOCK_PX,
@@ -34,7 +34,7 @@ def separate_store(
     should_stop: Callable[[], bool] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """Separate the nuclei of a stored prediction and write them into it.
+    """Segment the nuclei of a stored prediction and write them into it.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def _block(
     count: int,
     settings: dict[str, Any],
 ) -> pd.DataFrame:
-    """Separate one block, write the nuclei that belong to it, and give their rows."""
+    """Segment one block, write the nuclei that belong to it, and give their rows."""
     top, left, bottom, right = _halo_of(store.shape, corner, block, halo)
     maps = store.read_maps((top, left, bottom - top, right - left))
     maps = maps.astype(np.float32) if maps.dtype != np.uint8 else maps

@@ -158,7 +158,7 @@ def from_annotation_file(path: Path) -> Exportable:
 
 
 def from_prediction(path: Path) -> Exportable:
-    """Take a stored prediction; its nuclei are separated first where that was not done.
+    """Take a stored prediction; its nuclei are segmented first where that was not done.
 
     Raises
     ------
@@ -178,12 +178,12 @@ def from_prediction(path: Path) -> Exportable:
         with collection.open(crop) as slide:
             found = open_prediction(path, slide, um_per_px=slide.um_per_px)
             shape, origin_px, pixels = slide.shape, slide.origin_px, partial(_pixels, collection, crop)
-    rows, columns = found.place
-    shape = shape or (rows.stop, columns.stop)
+    y, x, height, width = found.region
+    shape = shape or (y + height, x + width)
 
     def placed(values: NDArray[Any]) -> NDArray[Any]:
         whole = np.zeros(shape, values.dtype)
-        whole[found.place] = values
+        whole[found.region.slices] = values
         return whole
 
     um_per_px = found.nuclei.um_per_px

@@ -11,7 +11,7 @@ from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.prediction import Nuclei
 from napari_monusac.masks._grow import CROSS, components, fill_holes, grow
 from napari_monusac.masks._table import nucleus_table
-from napari_monusac.masks.doubt import Maps, channel, nucleus_probability, ternary_nucleus_probability
+from napari_monusac.masks.uncertainty import Maps, channel, nucleus_probability, ternary_nucleus_probability
 
 #: A marker whose *inside* falls apart into cores of so many px at this part of the way from the threshold to 1 is cut.
 _CORE_LEVEL, _CORE_PX = 0.4, 25
@@ -33,7 +33,7 @@ def instances_from_maps(
     class_threshold: float = CLASS_THRESHOLD,
     offset_px: tuple[int, int] = (0, 0),
 ) -> Nuclei:
-    """Separate the nuclei that the two heads of a network see.
+    """Segment the nuclei that the two heads of a network see.
 
     Connected regions of *inside* are the markers. They grow, all at the same speed, over the pixels where both heads
     together see a nucleus: the semantic head at its word, the ternary head with the (w - 1)/2 px cut back that a
@@ -53,7 +53,7 @@ def instances_from_maps(
     inside_threshold, nucleus_threshold : float
         Probability in 0 to 1 above which a pixel is inside (a marker) and belongs to a nucleus (its extent).
     peak_threshold : float
-        A nucleus is kept if its surest pixel is one with at least this probability, so that specks of doubt are not.
+        A nucleus is kept if its surest pixel is one with at least this probability, so that uncertain specks are not.
         By default 0.2 above `nucleus_threshold`.
     smoothing_px : float
         Sigma of the Gaussian that keeps specks of noise from becoming markers; 0 for none.
@@ -84,7 +84,7 @@ def instances_from_maps(
     )  # fmt: skip
     if not smoothing_px >= 0:
         raise ShapeError(f"smoothing_px = {smoothing_px}", "use 0 px (none) or more")
-    labels = separate(
+    labels = segment(
         semantic,
         ternary,
         boundary_width=boundary_width,
@@ -108,7 +108,7 @@ def instances_from_maps(
     return Nuclei(labels, table, um_per_px, offset_px)
 
 
-def separate(
+def segment(
     semantic: Maps | None,
     ternary: Maps,
     *,

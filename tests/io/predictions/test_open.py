@@ -251,7 +251,7 @@ def test_every_form_says_the_same(tmp_path, form):
         assert (row["area_px"], row["centroid_y"], row["centroid_x"]) == (region.area, *region.centroid)
         assert form == "store" or row["area_um2"] == region.area * 0.25**2
     assert found.counted_in() == nuclei_digest(expected)
-    assert found.place == np.s_[0:64, 0:80]
+    assert found.region == (0, 0, 64, 80)
     assert (found.semantic is None, found.ternary is None, found.boundary_width) == (
         (False, False, 3) if form == "store" else (True, True, None)
     )
@@ -285,7 +285,7 @@ def test_maps_of_another_size_are_refused_in_one_line(tmp_path, form):
 def test_a_part_of_a_form_without_maps(tmp_path):
     found = open_prediction(as_label_map_with_table(tmp_path), shape=SHAPE, part=(8, 10, 40, 20))
     np.testing.assert_array_equal(found.instances, instance_map()[8:48, 10:30])
-    assert found.place == np.s_[8:48, 10:30]
+    assert found.region == (8, 10, 40, 20)
     assert found.classes == {3: 1, 7: 2}
     assert found.nuclei.table["area_px"].tolist() == [8 * 5, 64]
 
@@ -362,7 +362,7 @@ def test_a_region_in_the_corner_is_one_where_the_store_says_so(tmp_path):
     with pytest.raises(StoreError, match="does not fit this crop: it covers 64 x 80 px, the crop has 200 x 200"):
         open_prediction(path, image)
     found = open_prediction(say_image(path, image, region=(0, 0, *SHAPE)), image)
-    assert found.place == np.s_[0:64, 0:80]
+    assert found.region == (0, 0, 64, 80)
 
 
 def test_a_prediction_seen_from_another_corner(tmp_path):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.core.errors import FileProblem, StoreError
 from napari_monusac.core.prediction import Nuclei, Prediction
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _SAME_SCALE = 0.01
 _CENTROID = ("centroid_y", "centroid_x")
 _MEND = "choose the prediction of this crop, or predict it again"
-#: (y, x, height, width), px.
 Part = tuple[int, int, int, int]
 Shape = tuple[int, int]
 
@@ -71,10 +71,9 @@ class PredictedCrop:
         return self.nuclei.instances
 
     @property
-    def place(self) -> tuple[slice, slice]:
-        """Where the maps lie in the crop."""
-        (y, x), (height, width) = self.nuclei.offset_px, self.instances.shape
-        return slice(y, y + height), slice(x, x + width)
+    def region(self) -> Region:
+        """The part of the crop that the maps cover, px."""
+        return Region(*self.nuclei.offset_px, *self.instances.shape)
 
     @property
     def classes(self) -> dict[int, int]:
@@ -320,7 +319,7 @@ def _frame(store: PredictionStore, shape: Shape | None, um_per_px: float | None)
     return ImageFrame(shape=(height, width), offset_px=info.offset_px, um_per_px=um_per_px, factor=1 / times)
 
 
-def _covered(store: PredictionStore, frame: ImageFrame, shape: Shape | None, part: Part | None) -> Part:
+def _covered(store: PredictionStore, frame: ImageFrame, shape: Shape | None, part: Part | None) -> Region:
     """Return the part of the crop that the maps cover, within `part`; refuse maps that are not of this crop."""
     low = frame.offset_px
     high = [o + n for o, n in zip(low, frame.shape, strict=True)]
@@ -338,7 +337,7 @@ def _covered(store: PredictionStore, frame: ImageFrame, shape: Shape | None, par
     height, width = min(high[0], wanted[0] + wanted[2]) - y, min(high[1], wanted[1] + wanted[3]) - x
     if height < 1 or width < 1:
         raise StoreError(store.path, "covers another part of this slide", "predict this region, or edit that one")
-    return y, x, height, width
+    return Region(y, x, height, width)
 
 
 def _fits(info: StoreInfo, frame: ImageFrame, shape: Shape) -> bool:
@@ -351,7 +350,7 @@ def _fits(info: StoreInfo, frame: ImageFrame, shape: Shape) -> bool:
     return inside and (region or frame.shape == tuple(shape))
 
 
-def _probabilities(store: PredictionStore, box: Part) -> NDArray[np.float32]:
+def _probabilities(store: PredictionStore, box: Region) -> NDArray[np.float32]:
     coded = store.read_maps(box)
     maps = coded.astype(np.float32)
     if coded.dtype == np.uint8:
@@ -359,11 +358,11 @@ def _probabilities(store: PredictionStore, box: Part) -> NDArray[np.float32]:
     return maps
 
 
-def _check_memory(store: PredictionStore, box: Part, frame: ImageFrame) -> None:
+def _check_memory(store: PredictionStore, box: Region, frame: ImageFrame) -> None:
     import psutil
 
     height, width = frame.shape
-    needed = 44 * box[2] * box[3] + (0 if frame.factor == 1 else 48 * height * width)
+    needed = 44 * box.height * box.width + (0 if frame.factor == 1 else 48 * height * width)
     free = psutil.virtual_memory().available
     if needed > free:
         raise StoreError(
@@ -372,7 +371,7 @@ def _check_memory(store: PredictionStore, box: Part, frame: ImageFrame) -> None:
 
 
 def _stored_nuclei(
-    store: PredictionStore, box: Part, frame: ImageFrame, um_per_px: float | None, *, cut: bool
+    store: PredictionStore, box: Region, frame: ImageFrame, um_per_px: float | None, *, cut: bool
 ) -> Nuclei | None:
     """The nuclei of a box at the crop's pixels; None where they are not separated yet."""
     labels, table = store.read_instances(box), store.read_table()

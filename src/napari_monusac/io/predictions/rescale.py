@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from napari_monusac.core.boxes import Region
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -44,21 +46,19 @@ class ImageFrame(BaseModel):
         pixels = np.arange(self.shape[axis], dtype=np.float64)
         return np.asarray((pixels + 0.5) * self.factor - 0.5 + self.origin[axis])
 
-    def cut(
-        self, place: tuple[int, int, int, int], maps_shape: tuple[int, int]
-    ) -> tuple[ImageFrame, tuple[int, int, int, int]]:
+    def cut(self, place: Region, maps_shape: tuple[int, int]) -> tuple[ImageFrame, Region]:
         """Cut out a part of the image, and what of the maps its pixels look at.
 
         Parameters
         ----------
-        place : (y, x, height, width)
+        place : Region
             The part, px of the image.
         maps_shape : (height, width)
             Of the maps.
 
         Returns
         -------
-        ImageFrame, (y, x, height, width)
+        ImageFrame, Region
             How that box of the maps, px of the maps, lies on the part.
         """
         first, shape = place[:2], place[2:]
@@ -72,7 +72,7 @@ class ImageFrame(BaseModel):
             origin.append(moved - start)
         (y, height), (x, width) = ends
         frame = self.model_copy(update={"shape": shape, "offset_px": first, "origin": (origin[0], origin[1])})
-        return frame, (y, x, height, width)
+        return frame, Region(y, x, height, width)
 
     def boundary_width(self, width: int) -> int:
         """Width of the boundary in px of the image, odd."""

@@ -160,7 +160,7 @@ class FolderPairs:
         self.truth_said += [note for note in notes if note not in self.truth_said]
         if annotation.regions_of_interest:
             self.with_regions.add(crop.name)
-        part = predicted.place
+        part = predicted.region.slices
         return CropPair(
             crop=crop.name,
             patient=crop.patient,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.review.scores import ScoresView
 from napari_monusac.ui.widgets.basic import Heading, Note, Section, TaskRow, column
 from napari_monusac.ui.widgets.tables import Table, number
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Crop
@@ -111,7 +111,7 @@ class FolderScores(QWidget):
             )  # fmt: skip
             return result, evidence, pd.concat(tables, ignore_index=True)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(self._show)
         task.finished.connect(lambda: self.start.setEnabled(True))
         self.start.setEnabled(False)
@@ -173,7 +173,7 @@ class StoredPrediction(QObject):
         y, x = image.metadata.get("monusac", {}).get("offset_px", (0, 0))
         self.asking.hide()
 
-        task = Task(lambda _: predicted_of(crop, folder, data, (y, x), um_per_px))
+        task = self.model.work.task(lambda _: predicted_of(crop, folder, data, (y, x), um_per_px), self)
         self._task = task
         task.done.connect(lambda found: self._show(task, image, pixels, folder, found))
         return self.progress.follow(task, f"Reading the prediction of {crop.name}…")
