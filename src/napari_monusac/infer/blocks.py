@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled
-from napari_monusac.infer.alone import alone
+from napari_monusac.io.locks import store_lock
 from napari_monusac.io.predictions.prediction_store import PredictionStore
 from napari_monusac.masks.instances import instances_from_maps
 
@@ -66,7 +66,7 @@ def segment_store(
     import pandas as pd
 
     settings = dict(settings or {})
-    with alone(Path(path)):
+    with store_lock(Path(path)):
         store = PredictionStore.open(path, "r+")
         instances, classes = store.create_labels()
         height, width = store.shape

@@ -14,7 +14,7 @@ from napari_monusac.io.predictions.identity import match_image
 from napari_monusac.io.predictions.open import info_of
 
 #: Called with (fraction or None, what is being done).
-Report = Callable[[float | None, str], None]
+TellPart = Callable[[float | None, str], None]
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -29,7 +29,7 @@ def predictions_of(
     *,
     crops: Names[str] | None = None,
     include_training: bool = False,
-    report: Report | None = None,
+    report: TellPart | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
     """Return a folder of predictions: the path itself, or of a checkpoint what it predicts.

@@ -14,14 +14,14 @@ from napari_monusac.io.collection.collection import Crop, open_collection
 from napari_monusac.io.outputs import REVIEW_FOLDER
 from napari_monusac.io.predictions.find import PredictionFolder
 from napari_monusac.review.annotation import write_corrected
-from napari_monusac.review.build import Progress, build_queue
+from napari_monusac.review.build import build_queue
 from napari_monusac.review.judgements import Judgement, JudgementLog, Verdict
 from napari_monusac.review.queue import QUEUE_FILE, ReviewItem, ReviewQueue
 from napari_monusac.review.truth import CorrectedTruth, correct_truth
 from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.metrics.evaluation import Evaluation
 from napari_monusac.scoring.report.evaluate import evaluate
-from napari_monusac.scoring.report.folders import FolderPairs
+from napari_monusac.scoring.report.folders import FolderPairs, TellCrop
 
 #: Why an item of a queue cannot be judged or accepted.
 OTHER_PREDICTION = "this nucleus was found in another prediction than the one that is there now"
@@ -58,7 +58,7 @@ class ReviewSession:
         *,
         folder: str | Path | None = None,
         anew: bool = False,
-        progress: Progress | None = None,
+        progress: TellCrop | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> ReviewSession:
         """Open the review of a folder; its queue is built when there is none yet.

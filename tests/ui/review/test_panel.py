@@ -37,7 +37,7 @@ def panel(opened, viewer, qtbot, settle, monkeypatch):
     monkeypatch.setattr("napari_monusac.ui.widgets.settings.set_reader", lambda _: None)
     qtbot.waitUntil(lambda: opened.model.editing.session is not None, timeout=30_000)
     layer = canvas.find_layer(viewer, "nuclei")
-    instances, classes = faulty(np.asarray(layer.data), comparing.classes_of(layer))
+    instances, classes = faulty(np.asarray(layer.data), comparing.classes_in(layer.features))
     nuclei = ForeignNuclei(instances, classes, dict.fromkeys(classes, 0.75)).nuclei(0.25)
     prediction = certain_prediction(nuclei)
     add_prediction_layers(viewer, canvas.find_layer(viewer, "image"), prediction, nuclei)
@@ -174,7 +174,7 @@ def test_ways_that_were_looked_at_come_back_without_new_layers(panel, viewer, se
     for way in ("layers", "outlines", "difference", "swipe", "uncertainty", "beside", "layers"):
         panel.ways[way].click()
         settle()
-        shown = {canvas.role(layer) for layer in viewer.layers if layer.visible} & set(comparing.ROLES)
+        shown = {canvas.role(layer) for layer in viewer.layers if layer.visible} & set(comparing.COMPARED_ROLES)
         assert shown == {
             "layers": set(), "outlines": {comparing.TRUTH, comparing.PREDICTED}, "difference": {comparing.DIFFERENCE},
             "swipe": {comparing.SWIPE}, "uncertainty": {comparing.UNCERTAINTY}, "beside": {comparing.TRUTH},

@@ -17,11 +17,11 @@ from napari_monusac.io.predictions.prediction_store import PredictionStore
 from napari_monusac.io.predictions.store_info import model_name
 
 #: Endings of a prediction's name, the first that is there is taken; "/" is a folder of n-ary masks.
-FORMS = (".zarr", "_instances.tif", "_instances.tiff", ".tif", ".tiff", ".xml", ".geojson", "/")
+FORMS = (".zarr", "_instances.tif", "_instances.tiff", ".tif", ".tiff", ".xml", ".geojson", ".geojson.gz", "/")
 #: For a person whose predictions are not found.
 FORMS_IN_WORDS = (
     "NAME.zarr, NAME_instances.tif or NAME.tif (label map; classes in NAME.csv with label and class, or in "
-    "NAME_semantic.tif), NAME.xml, NAME.geojson, or NAME/<class>/*.mat, NAME being that of the crop"
+    "NAME_semantic.tif), NAME.xml, NAME.geojson (or .geojson.gz), or NAME/<class>/*.mat, NAME being that of the crop"
 )
 #: Folders in a folder of predictions that are looked into near a crop, at most: it may be somebody's home.
 _MOST_FOLDERS = 200
