@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_monusac.app.actions import ACCEPT, CLICK_INSTEAD
 from napari_monusac.core.errors import MonusacError, SessionError
 from napari_monusac.editing.nuclei.rows import class_name
 from napari_monusac.editing.predicted import MAX_COVERED
@@ -240,7 +241,7 @@ class Commands:
         found = session.predicted[label]
         sure = "" if found.confidence is None else f", confidence {found.confidence:.2f}"
         there = session.covered(label) > MAX_COVERED
-        what = "outlined already (Shift+click: in its place)" if there else "click, or A: accept it"
+        what = f"outlined already ({CLICK_INSTEAD}: in its place)" if there else f"click, or {ACCEPT.key}: accept it"
         return f"Predicted {class_name(found.class_id).lower()}{sure}: {what}"
 
     def words(self, label: int) -> str:

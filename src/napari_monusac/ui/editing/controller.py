@@ -416,6 +416,8 @@ class EditingController(Crops):
         """Show a change of the session."""
         if self.put_off(change):
             return  # a saving in the background: shown when it is through
+        if change.kind in ("edit", "undo", "redo"):
+            self.model.hidden = False  # what is edited is seen
         if self.layers is not None and change.kind in ("edit", "undo", "redo", "boundary"):
             self.layers.follow(change.box, change.ids)
             self._settling.start()
