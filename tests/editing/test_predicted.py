@@ -14,7 +14,7 @@ SHAPE = (96, 64)
 
 @pytest.fixture
 def session(overlapping):
-    """Predicted: 1 = nucleus 3 again; 2 = free; 3 = a third over nucleus 4; 4 = free, doubtful; 6 = overlaps 2."""
+    """Predicted: 1 = nucleus 3 again; 2 = free; 3 = a third over nucleus 4; 4 = free, uncertain; 6 = overlaps 2."""
     session = EditingSession(overlapping, SHAPE, author="anna")
     found = np.zeros(SHAPE, np.int32)
     found[51:69, 11:29] = 1
@@ -48,7 +48,7 @@ def test_one_by_click(session):
     with pytest.raises(SessionError, match="taken by nucleus"):
         session.accept(label)
     session.grow([new])
-    assert session.rows[new].provenance == "man", "whose outline it is now"
+    assert session.rows[new].provenance == "human", "whose outline it is now"
     assert session.rows[new].class_provenance == "model"
 
 

@@ -137,7 +137,7 @@ def test_predict_then_review(opened, viewer, qtbot, tiny_run, settle):
 
 
 def test_thresholds_act_without_predicting_again(opened, viewer, qtbot, settle):
-    """Two nuclei, one sure and one doubtful: a slider takes the doubtful one away and gives it back."""
+    """Two nuclei, one sure and one uncertain: a slider takes the uncertain one away and gives it back."""
     predict, image = opened.panels["Predict"], canvas.find_layer(viewer, "image")
     shape = image.data.shape[:2]
     semantic, ternary = np.zeros((5, *shape), np.float32), np.zeros((3, *shape), np.float32)
@@ -231,8 +231,7 @@ def test_cancel_leaves_no_half_prediction(opened, viewer, qtbot, tiny_run):
     predict.add_checkpoint(tiny_run)
     task = predict.predict()
     predict.progress.cancel.click()
-    with qtbot.waitSignal(task.finished, timeout=60_000):
-        pass
+    qtbot.waitUntil(lambda: not task.running, timeout=60_000)
     qtbot.wait(50)
     assert canvas.find_layer(viewer, "predicting") is None
 
@@ -248,7 +247,7 @@ viewer.add_image(np.zeros((64, 64), np.uint8))
 for _ in range(20):
     QApplication.processEvents()
 viewer.screenshot(canvas_only=True, flash=False)
-from napari_monusac.learn.network import DualHeadUnet
+from napari_monusac.network.unet import DualHeadUnet
 from napari_monusac.core.recipe import load_recipe
 import torch
 network = DualHeadUnet(load_recipe("quick"))

@@ -423,7 +423,7 @@ BLINK: Action[Reviewing] = Action(
     Group.REVIEW, end=lambda on: on.blink(on=False), brief="(held) blink",
 )  # fmt: skip
 SWIPE: Action[Reviewing] = Action(
-    "review.swipe", "Swipe", "A curtain that follows the mouse: truth left of it, prediction right of it",
+    "review.swipe", "Swipe", "A line that follows the mouse: truth left of it, prediction right of it",
     lambda on: on.toggle_swipe(), ("W",), _REVIEW, Group.REVIEW,
 )  # fmt: skip
 REVIEW_FILL: Action[Reviewing] = Action(

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from psygnal import Signal
 
 from napari_monusac.app.facts import Fact, never
+from napari_monusac.app.work import Work
 
 if TYPE_CHECKING:
     from napari_monusac.core.classes import PaletteName
-    from napari_monusac.core.prediction import Prediction
+    from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.editing.session import EditingSession
     from napari_monusac.io.collection.collection import Collection, Crop
     from napari_monusac.io.runs.run_folder import RunFolder
-    from napari_monusac.masks.instances import Nuclei
 
-    #: The maps of a prediction, and the nuclei that were separated in them.
+    #: The maps of a prediction, and the nuclei that were segmented in them.
     OpenPrediction: TypeAlias = tuple[Prediction, Nuclei]
 
 
@@ -64,6 +64,8 @@ class StudioModel:
         Dropped layers wait for the reader's decision: what is in the viewer is not what is open (`holding_changed`).
     editing : Editor or None
         What edits the open crop.
+    work : Work
+        What is done in the background for this window.
     may_leave_crop : callable
         Asked before another crop takes the place of the open one, with what is to come then: False keeps the crop, and
         what was to come is called once the reader has decided about unsaved edits.
@@ -106,6 +108,7 @@ class StudioModel:
     holding: Fact[bool] = Fact("holding_changed", False, operator.eq)
 
     def __init__(self) -> None:
+        self.work = Work()
         self.editing: Editor | None = None
         self.may_leave_crop: Callable[[Callable[[], object]], bool] = lambda _: True
         self._counted: tuple[Nuclei | None, str] = (None, "")

@@ -12,6 +12,7 @@ import typer
 from napari_monusac.cli.shell import Device, Json, answer, answer_json, tell
 from napari_monusac.core.errors import FileProblem, TrainingError
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
+from napari_monusac.core.settings import Environment
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
@@ -154,11 +155,11 @@ def _draw(truth: Path, stored: Path, picture: Path) -> None:
 
 
 def _show(crop: Crop, run: RunFolder, stored: Path) -> None:
-    from napari_monusac.cli.window import PANEL, PREDICTIONS, RUNS, display_is_there, open_studio
+    from napari_monusac.cli.window import display_is_there, open_studio
 
     if not display_is_there():
         tell("no display here: on a desktop the Studio would open on this crop now")
         return
     tell("opening the Studio (it goes on by itself; close its window to end it)")
-    hints: dict[str, str | Path | None] = {RUNS: run.path.parent, PREDICTIONS: stored, PANEL: "Review"}
+    hints = Environment(runs=run.path.parent, predictions=stored, panel="Review")
     open_studio([crop.image], hints, wait=False)

@@ -60,7 +60,7 @@ def predict(
     other weights or with other options is never taken for finished. An image that fails is reported and the rest go
     on; the exit code is then 1.
     """
-    from napari_monusac.learn.checkpoint import read_metadata
+    from napari_monusac.network.checkpoint import read_metadata
 
     tasks = _tasks(images, out)
     read_metadata(checkpoint)  # one line for a file that is no model, not one for each image
@@ -211,7 +211,7 @@ def _result(task: _Task, result: SlideResult) -> dict[str, Any]:
 
 
 def _counts(store: Path) -> dict[str, int]:
-    """Nuclei of each class in a finished store; empty where they were not separated."""
+    """Nuclei of each class in a finished store; empty where they were not segmented."""
     from napari_monusac.core.classes import CLASSES
     from napari_monusac.io.predictions.store import PredictionStore
 

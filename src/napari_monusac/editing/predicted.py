@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from napari_monusac.core.boxes import Box, overlap, union, window
 from napari_monusac.core.errors import SessionError, ShapeError
 from napari_monusac.editing.history import SessionChange, now
 from napari_monusac.editing.nuclei.rows import NucleusRow, class_id_of
 from napari_monusac.editing.tools import Tools
 from napari_monusac.masks import edits
-from napari_monusac.masks.strokes import Box, Stamp, overlap, polygon_stamp, union, window
+from napari_monusac.masks.strokes import Stamp, polygon_stamp
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,12 +9,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from napari_monusac.core.boxes import Box, grown, union
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.history import EditHistory, SessionChange
 from napari_monusac.editing.nuclei.rows import NucleusRow, Plane, class_id_of
 from napari_monusac.masks import edits
-from napari_monusac.masks.strokes import Box, Stamp, grown, polygon_stamp, union
+from napari_monusac.masks.strokes import Stamp, polygon_stamp
 
 SelectMode = Literal["replace", "add", "remove", "toggle"]
 
@@ -42,7 +43,7 @@ class NucleusFacts:
 
     def __str__(self) -> str:
         area = f"{self.area_px} px" if self.area_um2 is None else f"{self.area_um2:.0f} um2"
-        who = {"file": "from the file", "man": f"by {self.row.author or 'hand'}", "model": "found by the model"}
+        who = {"file": "from the file", "human": f"by {self.row.author or 'hand'}", "model": "found by the model"}
         sure = "" if self.row.confidence is None else f", confidence {self.row.confidence:.2f}"
         note = f", note: {self.row.note}" if self.row.note else ""
         return f"{self.row.class_name} {self.row.id}, {area}, {who[self.row.provenance]}{sure}{note}"

@@ -11,14 +11,14 @@ import psutil
 
 from napari_monusac.core.prediction import WHOLE_PX
 from napari_monusac.infer.alone import alone
-from napari_monusac.infer.engines import Precision
+from napari_monusac.infer.engines.choose import Precision
 from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.model import as_model
 from napari_monusac.infer.plan import plan_prediction
 from napari_monusac.infer.predict import bytes_needed, predict
 from napari_monusac.infer.slide import predict_slide
+from napari_monusac.infer.tiling.source import as_source
 from napari_monusac.io.predictions.store import PredictionStore, write_prediction
-from napari_monusac.learn.source import as_source
 from napari_monusac.masks.instances import instances_from_maps
 
 

@@ -171,7 +171,7 @@ def test_who_drew_what_comes_back(crop):
         session.save()
         row = session.rows[new]
     with EditingSession.open(crop, SHAPE, author="bert") as session:
-        (again,) = [r for r in session.rows.values() if r.provenance == "man"]
+        (again,) = [r for r in session.rows.values() if r.provenance == "human"]
         assert (again.author, again.time, again.class_id) == ("anna", row.time, 3)
         assert session.rows[3].note == "look again"
         assert session.rows[3].provenance == "file"
@@ -345,7 +345,7 @@ def test_real_files_keep_their_bytes_and_draw_what_was_edited(shared_data, tmp_p
         assert report.untouched > 0.5 * report.regions
         assert_saved(session, path)
         kept = set(region_lines(source)) & set(region_lines(path))
-        assert len(kept) >= report.untouched - sum(r.class_provenance == "man" for r in session.rows.values())
+        assert len(kept) >= report.untouched - sum(r.class_provenance == "human" for r in session.rows.values())
         while session.can_undo:
             session.undo()
         session.save()

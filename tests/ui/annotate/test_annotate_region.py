@@ -15,8 +15,8 @@ from napari_monusac.ui.editing import opening as editing_opening
 @pytest.fixture
 def large(hand, until, monkeypatch):
     """The crop, with a limit that makes a large slide of it."""
-    monkeypatch.setattr(editing_opening, "WHOLE_PX", 10_000)
-    monkeypatch.setattr(annotate_region, "WHOLE_PX", 10_000)
+    monkeypatch.setattr(editing_opening, "EDITABLE_PX", 10_000)
+    monkeypatch.setattr(annotate_region, "EDITABLE_PX", 10_000)
     hand.controller.leave()
     hand.controller._look()
     path = hand.controller.place.path

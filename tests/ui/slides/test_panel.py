@@ -76,8 +76,7 @@ def test_search_and_filter(opened, qtbot):
 def test_a_folder_that_holds_nothing_says_so(studio, qtbot, tmp_path):
     panel = studio.panels["Slides"]
     task = panel.open_folder(tmp_path)
-    with qtbot.waitSignal(task.finished, timeout=20_000):
-        pass
+    qtbot.waitUntil(lambda: not task.running, timeout=20_000)
     assert str(tmp_path) in panel.opening.label.text()
     assert studio.model.crop is None
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import window
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.disk.records import Edit, Patch
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane
-from napari_monusac.masks.strokes import window
 
 if TYPE_CHECKING:
     from napari_monusac.editing.nuclei.state import SessionState

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from napari_monusac.core.boxes import Box
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.nuclei.rows import NucleusRow, Plane
 from napari_monusac.masks.change import Change
-from napari_monusac.masks.strokes import Box
 
 FORMAT = 1
 

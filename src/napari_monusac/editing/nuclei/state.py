@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Box, window
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.records import Edit
@@ -19,7 +20,6 @@ from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane, 
 from napari_monusac.editing.nuclei.source import SourceOutlines
 from napari_monusac.masks.change import Change
 from napari_monusac.masks.rasterize import label_maps
-from napari_monusac.masks.strokes import Box, window
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,21 +17,21 @@ from qtpy.QtWidgets import (
 )
 
 from napari_monusac.app.actions import MEND, NEXT, PREVIOUS
+from napari_monusac.app.work import Report, Task
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.widgets.basic import Note, TaskRow, button_of, calm, row
 from napari_monusac.ui.widgets.tables import CalmList
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
+    from napari_monusac.core.boxes import Box
     from napari_monusac.editing.audit import AuditFinding
     from napari_monusac.editing.history import SessionChange
     from napari_monusac.editing.session import EditingSession
-    from napari_monusac.masks.strokes import Box
 
-ALL, UNCLASSIFIED, DOUBTFUL, AUDIT = ORDERS = (
+ALL, UNCLASSIFIED, UNCERTAIN, AUDIT = ORDERS = (
     "All nuclei", "Unclassified", "The model's, least sure first", "Audit findings",
 )  # fmt: skip
 #: Nuclei are read like a page, in lines of this height (px).
@@ -124,7 +124,7 @@ class Stepping(QWidget):
         rows = [r for k, r in session.rows.items() if r.plane == "nuclei" and k in boxes]
         if kind == UNCLASSIFIED:
             rows = [r for r in rows if r.class_id == NucleusClass.UNCLASSIFIED]
-        elif kind == DOUBTFUL:
+        elif kind == UNCERTAIN:
             rows = [r for r in rows if r.provenance == "model"]
             return [r.id for r in sorted(rows, key=lambda r: (r.confidence or 0.0, r.id))]
 
@@ -175,7 +175,7 @@ class Stepping(QWidget):
 
             return audit(state)
 
-        task = Task(work)
+        task = self.controller.model.work.task(work, self)
         task.done.connect(lambda found: self._found(session, found))
         return self.progress.follow(task, "Looking at every nucleus…")
 

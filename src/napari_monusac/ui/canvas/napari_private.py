@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
 if TYPE_CHECKING:
-    from napari_monusac.masks.strokes import Box
+    from napari_monusac.core.boxes import Box
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from napari_monusac.ui.canvas.napari_private import refresh_box
 from napari_monusac.ui.editing.ready import PAINTED, VIEWS, Ready, places_of
 
 if TYPE_CHECKING:
-    from napari_monusac.masks.strokes import Box
+    from napari_monusac.core.boxes import Box
 
 
 #: Opacity that the reader gives a region that is only filled; of outlines, over which fillings are weaker.

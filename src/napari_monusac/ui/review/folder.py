@@ -9,6 +9,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
@@ -16,7 +17,6 @@ from napari_monusac.ui.model import hear
 from napari_monusac.ui.review.scores import ScoresView
 from napari_monusac.ui.widgets.basic import Heading, Note, Section, TaskRow, column
 from napari_monusac.ui.widgets.tables import Table, number
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.scoring.metrics.evaluation import Evaluation
@@ -111,7 +111,7 @@ class FolderScores(QWidget):
             )  # fmt: skip
             return result, evidence, pd.concat(tables, ignore_index=True)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(self._show)
         task.finished.connect(lambda: self.start.setEnabled(True))
         self.start.setEnabled(False)
@@ -182,7 +182,7 @@ class StoredPrediction(QObject):
             images = (shown,) if whole else (shown, open_slide(crop.image))
             return read_stored(folder, crop, data.shape[:2], um_per_px, images, unknown=trusted)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         self._task = task
         task.done.connect(lambda found: self._show(task, image, pixels, folder, found))
         return self.progress.follow(task, f"Reading the prediction of {crop.name}…")
@@ -258,10 +258,9 @@ def read_stored(
     MonusacError
         A file is damaged, or the prediction is of another image.
     """
-    from napari_monusac.core.prediction import Prediction
+    from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.io.predictions.identity import check_image
     from napari_monusac.io.predictions.store import read_prediction
-    from napari_monusac.masks.instances import Nuclei
     from napari_monusac.scoring.report.folders import FolderPairs
     from napari_monusac.scoring.report.predictions import PredictionFolder
 
@@ -309,8 +308,8 @@ def _table(stored: Any, um_per_px: float | None) -> Any:
 
 def _certain(stored: Any) -> tuple[Any, Any]:
     """Probabilities of a prediction that has none: 1 for what it says."""
+    from napari_monusac.masks.lookup import paint
     from napari_monusac.masks.ternary import ternary_map
-    from napari_monusac.scoring.matching.lookup import paint
 
     ids = np.array(sorted(stored.classes), np.int64)
     classes = np.array([stored.classes[int(k)] for k in ids], np.uint8)

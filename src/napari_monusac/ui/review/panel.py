@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,10 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QPushButton, QTabBar, QVBoxLayout, QWidget
 
 from napari_monusac.app.actions import BLINK, REVIEW_NEXT, REVIEW_PREVIOUS, Group, keymap
+from napari_monusac.app.work import Report, Task
+from napari_monusac.core.settings import environment
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.model import hear, studio_model
+from napari_monusac.ui.model import Placed, hear, studio_model
 from napari_monusac.ui.review.data import CropReview, compare, pair_of_layers, predicted_layer, truth_layer
 from napari_monusac.ui.review.errors import ErrorsView
 from napari_monusac.ui.review.folder import FolderScores, StoredPrediction
@@ -37,7 +38,6 @@ from napari_monusac.ui.widgets.basic import (
     row,
     step_buttons,
 )
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.ui.review.reading import Reading
@@ -50,7 +50,7 @@ _NO_PREDICTION = (
 _NOT_IN_FOLDER = (
     "The chosen folder holds no prediction of this crop: predict it (Predict), or go to a crop that is predicted there."
 )
-_NO_TRUTH = "This crop has no labels to compare with. Its doubtful nuclei can be gone through: see Queue."
+_NO_TRUTH = "This crop has no labels to compare with. Its uncertain nuclei can be gone through: see Queue."
 
 
 class StartView(QWidget):
@@ -165,7 +165,7 @@ class Comparing(QObject):
         def work(_: Report) -> CropReview:
             return compare(make(), judgements, width)
 
-        task = Task(work)
+        task: Task = self.model.work.task(work, self)
         self._task = task
         task.done.connect(lambda review: self.compared.emit(review) if self._task is task else None)
         task.finished.connect(lambda: self._finished(task))
@@ -208,6 +208,7 @@ class ReviewPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
+        Placed(self, self.model)
         self.review: CropReview | None = None
         self.reading = Reading(self.model, self)
         self.looking = Looking(napari_viewer, self.model, self)
@@ -298,8 +299,8 @@ class ReviewPanel(QWidget):
         self.reading.said.connect(lambda text, kind: self.model.tell(text, kind) if text else None)
         self.predictions.changed.connect(lambda _: self.reading.set_predictions(self.predictions.path))
         self.stored.shown.connect(self._stored_shown)
-        hinted = os.environ.get("MONUSAC_PREDICTIONS")
-        if hinted:
+        hinted = environment().predictions
+        if hinted is not None:
             self.predictions.set_path(hinted)
             self.reading.set_predictions(self.predictions.path)
 

@@ -21,12 +21,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.marks import Marks
 from napari_monusac.ui.model import hear, studio_model
 from napari_monusac.ui.widgets.basic import Note, TaskRow, row
 from napari_monusac.ui.widgets.note import in_micrometres, short_path
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Crop
@@ -212,7 +212,7 @@ class DoctorView(QWidget):
 
             return examine(collection.root, progress=lambda fraction, message: report(fraction, message))
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(self._diagnosed)
         return self.progress.follow(task, "Examining…")
 
@@ -228,7 +228,7 @@ class DoctorView(QWidget):
 
             return len(fix(report_, out, progress=lambda fraction, message: report(fraction, message)))
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(
             lambda n: self.progress.label.say(f"{n} mended copies are in {short_path(out)}.", "good", out)
         )
@@ -320,7 +320,7 @@ class DoctorView(QWidget):
             self._marks = FindingMarks(self.viewer, image)
             self._marks.show("finding", outlines)
 
-        task = Task(read)
+        task = self.model.work.task(read, self)
         task.done.connect(show)
         task.start()
 
