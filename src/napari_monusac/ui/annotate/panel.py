@@ -73,7 +73,7 @@ class AnnotatePanel(QWidget):
         self.pointer.setFixedHeight(2 * self.pointer.fontMetrics().lineSpacing() + 10)
         self.classes = ClassButtons()
         self.tools = ToolButtons()
-        self.shapes: dict[str, QPushButton] = {a.text: button_of(a) for a in (DELETE, *SHAPES)}
+        self.shapes: dict[str, QPushButton] = {a.id: button_of(a) for a in (DELETE, *SHAPES)}
         self.undo, self.redo = calm(QPushButton(UNDO.text)), calm(QPushButton(REDO.text))
         self.save, self.done = button_of(SAVE), button_of(DONE)
         self.train = calm(QPushButton("Train on what I corrected"))
@@ -114,7 +114,7 @@ class AnnotatePanel(QWidget):
         self.toolbox.tool_changed.connect(self.tools.set_current)
         self.toolbox.described.connect(self._describe)
         for action in (DELETE, *SHAPES):
-            self.shapes[action.text].clicked.connect(lambda _=False, a=action: a.run(self.actions))
+            self.shapes[action.id].clicked.connect(lambda _=False, a=action: a.run(self.actions))
         self.undo.clicked.connect(commands.undo)
         self.redo.clicked.connect(commands.redo)
         self.save.clicked.connect(lambda: self.saving.save())
@@ -262,7 +262,7 @@ class AnnotatePanel(QWidget):
     def _class_chosen(self, key: int) -> None:
         session = self.controller.session
         if session is not None:
-            self.commands.set_class(key, sorted(session.selected))
+            self.commands.set_class(key, self.commands.selected_in_view())
 
     def _describe(self, words: str) -> None:
         self.pointer.say(words or _POINT)

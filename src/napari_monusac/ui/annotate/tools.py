@@ -79,18 +79,13 @@ class Strokes:
             run(lambda s: s.select_lasso(path))
 
     def _draw(self, path: list[Point], modifiers: frozenset[str], over: bool) -> None:
-        """Draw a nucleus around; with Shift, add to the selected one."""
+        """Draw a nucleus around; with Shift, add to the selected one, or to the one that was drawn last."""
         session = self.controller.session
         chosen = sorted(session.selected) if session is not None else []
-        into = chosen[0] if len(chosen) == 1 and "Shift" in modifiers else None
-        way = "all" if over else "free"
-
-        def draw(s: Any) -> None:
-            change = s.draw_polygon(path, into=into, over=way)
-            if change is not None and change.created:
-                s.select(change.created[:1])
-
-        self.controller.run(draw)
+        last = self.commands.aim.drawn_last
+        into = chosen[0] if len(chosen) == 1 else last if session is not None and last in session.rows else None
+        into = into if "Shift" in modifiers else None
+        self.controller.run(lambda s: s.draw_polygon(path, into=into, over="all" if over else "free"))
 
 
 def _corners(first: Point, last: Point) -> list[Point]:
@@ -148,6 +143,8 @@ class Toolbox(QObject):
         self.viewer.mouse_drag_callbacks.append(self._drag)
         self.viewer.mouse_move_callbacks.append(self._move)
         self.viewer.events.mouse_over_canvas.connect(self._over_canvas)
+        for moved in self._camera_events():
+            moved.connect(self._describe)
         # napari zooms on a double click: two quick clicks are two clicks here
         double = self.viewer.mouse_double_click_callbacks
         self._zoomers = zooming_clicks(self.viewer)
@@ -165,6 +162,8 @@ class Toolbox(QObject):
         self.viewer.mouse_drag_callbacks.remove(self._drag)
         self.viewer.mouse_move_callbacks.remove(self._move)
         self.viewer.events.mouse_over_canvas.disconnect(self._over_canvas)
+        for moved in self._camera_events():
+            moved.disconnect(self._describe)
         double = self.viewer.mouse_double_click_callbacks
         double.remove(self._double)
         double.extend(self._zoomers)
@@ -177,6 +176,11 @@ class Toolbox(QObject):
                 layer.cursor = "standard"
             elif isinstance(layer, Labels):
                 layer.mode = "pan_zoom"
+
+    def _camera_events(self) -> tuple[Any, ...]:
+        """What tells that other nuclei are in view."""
+        events = self.viewer.scene.camera.events
+        return events.center, events.zoom
 
     def _over_canvas(self, event: Any) -> None:
         if not event.value:
@@ -352,7 +356,7 @@ class Toolbox(QObject):
             if label:
                 self.described.emit(self.commands.words_predicted(label))
 
-    def _describe(self) -> None:
+    def _describe(self, _: object = None) -> None:
         words = self.commands.describe() if self.active else None
         if words is not None:
             self.described.emit(words)
