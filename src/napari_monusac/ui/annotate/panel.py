@@ -130,10 +130,10 @@ class AnnotatePanel(QWidget):
         hear(self, self.model.crop_asked, self._crop_asked)
         controller.class_changed.connect(self._show_class)
         controller.settled.connect(self._settled)
-        controller.changed.connect(lambda _: self._buttons())
+        controller.changed.connect(self._buttons)
         controller.said.connect(self.message.say)
         controller.asked.connect(self.question.ask)
-        controller.busy_changed.connect(lambda _: self._buttons())
+        controller.busy_changed.connect(self._buttons)
         hear(self, self.model.palette_changed, self.classes.set_palette)
         self.viewer.layers.events.inserted.connect(self._layers_changed)
         controller.users += 1
@@ -240,7 +240,7 @@ class AnnotatePanel(QWidget):
         session = self.controller.session
         self.classes.set_counts(session.counts() if session is not None else {})
 
-    def _buttons(self) -> None:
+    def _buttons(self, _: object = None) -> None:
         session, busy = self.controller.session, self.controller.busy
         self.undo.setEnabled(session is not None and session.can_undo and not busy)
         self.redo.setEnabled(session is not None and session.can_redo and not busy)

@@ -128,7 +128,7 @@ class Toolbox(QObject):
         commands.choose_tool = self.set_tool
         controller.session_changed.connect(self._session_changed)
         controller.class_changed.connect(self._apply)
-        controller.changed.connect(lambda _: self._describe())
+        controller.changed.connect(self._describe)
 
     # -- in hand
 
