@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,14 +156,11 @@ class TrainingPlan:
         MonusacError
             The data cannot be split, or the folder cannot be made.
         """
-        from napari_monusac.io.collection.collection import open_collection
-        from napari_monusac.io.runs.run_folder import RunFolder
-        from napari_monusac.io.splits import make_split
+        from napari_monusac.io.runs.run_folder import make_run, new_run_name
 
-        split = make_split(open_collection(self.data), kind=self.split, seed=self.recipe.seed)
-        if folder is None:
-            folder = self.runs_folder / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{self.recipe.name}"
-        return RunFolder.create(folder, data=self.data, split=split, recipe=self.recipe)
+        return make_run(
+            self.data, self.recipe, folder or self.runs_folder / new_run_name(self.recipe.name), kind=self.split
+        )
 
 
 _WHERE = {"Here, in napari's background": "thread", "In its own process (goes on when napari closes)": "child"}
