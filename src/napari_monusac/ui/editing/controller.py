@@ -384,6 +384,8 @@ class EditingController(Crops):
         self.toolbox: Any = None
         self._settling = self._timer(_SETTLE_MS, self.settle)
         self._flashing = self._timer(_FLASH_MS, self._end_flash)
+        # what a flash marks may take as long as the flash: it lasts from when it is seen
+        self._flash_seen = self._timer(0, self._flashing.start)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         self.model.crop_leaving.connect(self.leave)
@@ -444,7 +446,8 @@ class EditingController(Crops):
             some = [k for k in ids if k in session.maps.boxes][:_MOST_OUTLINED]
             outlines = outlines_of(session.maps.stamp(session.rows[k].plane, k) for k in some)
             marks.show("flash", [ring for path in outlines for ring in (path, around(path, _RING_PX))])
-            self._flashing.start()
+            self._flashing.stop()
+            self._flash_seen.start()
 
     def _end_flash(self) -> None:
         if self.marks is not None:
