@@ -212,6 +212,7 @@ def clump(hand):
 def test_the_suggested_split_is_taken_with_one_key(hand):
     _, (y, x) = clump(hand)
     number = len(hand.session.rows)
+    hand.hover((1, 1))  # it was just drawn: the pointer comes back to it
     hand.hover((y, x - 4))
     hand.key(Qt.Key.Key_S)
     assert len(hand.session.rows) == number + 1
