@@ -11,7 +11,7 @@ import pytest
 
 import napari_monusac
 from napari_monusac.app import actions
-from napari_monusac.app.actions import ACTIONS, ANNOTATE, EDITS, EVERYWHERE, REVIEW, WINDOW, Group, Panel
+from napari_monusac.app.actions import ACTIONS, ANNOTATE, EDITS, EVERYWHERE, REVIEW, WINDOW, KeyGroup, Panel
 
 SOURCE = Path(napari_monusac.__file__).parent
 GUIDE = SOURCE.parents[1] / "docs" / "guide"
@@ -28,7 +28,9 @@ def test_no_two_actions_have_one_key_in_one_panel():
 
 
 def test_a_clash_would_be_found():
-    twice = actions.Action("annotate.other", "", "", lambda on: None, ("N",), frozenset([Panel.ANNOTATE]), Group.ABOUT)
+    twice = actions.Action(
+        "annotate.other", "", "", lambda on: None, ("N",), frozenset([Panel.ANNOTATE]), KeyGroup.ABOUT
+    )
     assert clashes([*ACTIONS, twice]) == [("Annotate", "N")]
 
 
@@ -53,7 +55,12 @@ class Recorder:
 
 @pytest.mark.parametrize(
     ("table", "protocol"),
-    [(WINDOW, actions.Window), (EDITS, actions.Edits), (ANNOTATE, actions.Annotating), (REVIEW, actions.Reviewing)],
+    [
+        (WINDOW, actions.StudioWindow),
+        (EDITS, actions.Edits),
+        (ANNOTATE, actions.Annotating),
+        (REVIEW, actions.Reviewing),
+    ],
 )
 def test_each_action_does_one_thing_of_its_own(table, protocol):
     done = []
@@ -88,8 +95,8 @@ def test_undo_means_judgements_in_review_and_edits_elsewhere():
 def test_the_key_map_shows_every_key_once():
     shown = [words for _, lines in actions.keymap() for _, words in lines]
     for action in ACTIONS:
-        assert shown.count(action.tip) >= bool(action.keys), action.id
-    assert [group for group, _ in actions.keymap()] == list(Group)
+        assert shown.count(action.line) >= bool(action.keys), action.id
+    assert [group for group, _ in actions.keymap()] == list(KeyGroup)
     assert all(lines for _, lines in actions.keymap())
 
 
@@ -162,5 +169,5 @@ def test_the_guide_tells_each_key(panel):
     told = re.findall(r"^\| (`.+?`) \| (.+?) \|$", table, re.M)
     wanted = ACTIONS if panel is Panel.ANNOTATE else REVIEW
     assert told == [
-        (", ".join(f"`{actions.called(k)}`" for k in a.keys), a.tip) for a in wanted if a.keys and panel in a.when
+        (", ".join(f"`{actions.called(k)}`" for k in a.keys), a.line) for a in wanted if a.keys and panel in a.when
     ]

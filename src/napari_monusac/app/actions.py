@@ -25,7 +25,7 @@ class Panel(StrEnum):
     REVIEW = "Review"
 
 
-class Group(StrEnum):
+class KeyGroup(StrEnum):
     """Titles of the key map, in its order."""
 
     CLASSES = "Class of the selected nuclei, else of the one under the pointer"
@@ -37,7 +37,7 @@ class Group(StrEnum):
     REVIEW = "While Review is shown"
 
 
-class Window(Protocol):
+class StudioWindow(Protocol):
     """What the keys of the whole window act on."""
 
     def show_panel(self, name: str) -> object:
@@ -165,7 +165,7 @@ class Action(Generic[T]):
         Its keys, the first of which is told; none where it is a button only.
     when : frozenset of Panel
         The panels in which its keys hold.
-    group : Group
+    group : KeyGroup
         Where it stands in the key map.
     more : str
         What a tooltip says besides.
@@ -181,7 +181,7 @@ class Action(Generic[T]):
     run: Callable[[T], object]
     keys: tuple[str, ...]
     when: frozenset[Panel]
-    group: Group
+    group: KeyGroup
     more: str = ""
     brief: str = ""
     end: Callable[[T], object] | None = None
@@ -195,6 +195,11 @@ class Action(Generic[T]):
     def label(self) -> str:
         """What its button says, with its key: "Mend (F)"."""
         return f"{self.text} ({self.key})" if self.keys else self.text
+
+    @property
+    def line(self) -> str:
+        """What the key map and the guide say."""
+        return f"{self.text}: {self.tip[:1].lower()}{self.tip[1:]}" if self.group is KeyGroup.TOOLS else self.tip
 
     @property
     def words(self) -> str:
@@ -216,35 +221,35 @@ def called(key: str) -> str:
 # -- the whole window
 
 
-def _panel(panel: Panel, at: int) -> Action[Window]:
+def _panel(panel: Panel, at: int) -> Action[StudioWindow]:
     return Action(
         f"window.{panel.lower()}", panel, f"Show {panel}", lambda on: on.show_panel(panel),
-        (f"Alt+{at}",), EVERYWHERE, Group.ABOUT,
+        (f"Alt+{at}",), EVERYWHERE, KeyGroup.ABOUT,
     )  # fmt: skip
 
 
-PANELS: tuple[Action[Window], ...] = tuple(_panel(panel, at) for at, panel in enumerate(Panel, start=1))
-NEXT_CROP: Action[Window] = Action(
-    "window.next_crop", "\u25b6", "Next crop", lambda on: on.go(1), ("PgDown",), EVERYWHERE, Group.ABOUT
+PANELS: tuple[Action[StudioWindow], ...] = tuple(_panel(panel, at) for at, panel in enumerate(Panel, start=1))
+NEXT_CROP: Action[StudioWindow] = Action(
+    "window.next_crop", "\u25b6", "Next crop", lambda on: on.go(1), ("PgDown",), EVERYWHERE, KeyGroup.ABOUT
 )
-PREVIOUS_CROP: Action[Window] = Action(
-    "window.previous_crop", "\u25c0", "Previous crop", lambda on: on.go(-1), ("PgUp",), EVERYWHERE, Group.ABOUT
+PREVIOUS_CROP: Action[StudioWindow] = Action(
+    "window.previous_crop", "\u25c0", "Previous crop", lambda on: on.go(-1), ("PgUp",), EVERYWHERE, KeyGroup.ABOUT
 )
-HIDE: Action[Window] = Action(
+HIDE: Action[StudioWindow] = Action(
     "window.hide", "Hide", "Hide all but the tissue; once more: show it again", lambda on: on.toggle_hidden(),
-    ("H",), EVERYWHERE, Group.SEEING, brief="hide",
+    ("H",), EVERYWHERE, KeyGroup.SEEING, brief="hide",
 )  # fmt: skip
-KEYS: Action[Window] = Action(
+KEYS: Action[StudioWindow] = Action(
     "window.keys",
     "Keys",
     "This key map",
     lambda on: on.show_keymap(),
     ("?",),
     EVERYWHERE,
-    Group.SEEING,
+    KeyGroup.SEEING,
     brief="all keys",
 )
-WINDOW: tuple[Action[Window], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, KEYS)
+WINDOW: tuple[Action[StudioWindow], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, KEYS)
 
 # -- wherever a crop is edited
 
@@ -255,14 +260,14 @@ UNDO: Action[Edits] = Action(
     lambda on: on.undo(),
     ("Ctrl+Z",),
     EVERYWHERE - {Panel.REVIEW},
-    Group.MENDING,
+    KeyGroup.MENDING,
 )
 REDO: Action[Edits] = Action(
-    "edits.redo", "Redo", "Redo", lambda on: on.redo(), ("Ctrl+Shift+Z",), EVERYWHERE, Group.MENDING
+    "edits.redo", "Redo", "Redo", lambda on: on.redo(), ("Ctrl+Shift+Z",), EVERYWHERE, KeyGroup.MENDING
 )
 SAVE: Action[Edits] = Action(
     "edits.save", "Save", "Save the crop, from each panel while there are unsaved edits", lambda on: on.save_now(),
-    ("Ctrl+S",), EVERYWHERE, Group.MENDING,
+    ("Ctrl+S",), EVERYWHERE, KeyGroup.MENDING,
     more="The annotation is written whole or not at all; the version before is kept in .monusac/history",
 )  # fmt: skip
 EDITS: tuple[Action[Edits], ...] = (UNDO, REDO, SAVE)
@@ -274,7 +279,7 @@ _ANNOTATE = frozenset([Panel.ANNOTATE])
 
 def _class(key: int, name: str) -> Action[Annotating]:
     return Action(
-        f"annotate.class_{key}", name, name, lambda on: on.set_class(key), (str(key),), _ANNOTATE, Group.CLASSES,
+        f"annotate.class_{key}", name, name, lambda on: on.set_class(key), (str(key),), _ANNOTATE, KeyGroup.CLASSES,
         more="The selected nuclei become this, else the one under the pointer; and so do new ones.",
     )  # fmt: skip
 
@@ -287,7 +292,7 @@ CLASS: dict[int, Action[Annotating]] = {
 }
 
 
-def _tool(tool: str, key: str, tip: str, more: str = "", group: Group = Group.TOOLS) -> Action[Annotating]:
+def _tool(tool: str, key: str, tip: str, more: str = "", group: KeyGroup = KeyGroup.TOOLS) -> Action[Annotating]:
     keys = (key,) if key else ()
     return Action(
         f"annotate.tool_{tool}", tool.capitalize(), tip, lambda on: on.choose_tool(tool), keys, _ANNOTATE, group, more
@@ -310,24 +315,24 @@ TOOL: dict[str, Action[Annotating]] = {
     "accept": _tool("accept", "", "Click a predicted nucleus", "Draw around many: all above the confidence come in."),
 }
 NEXT: Action[Annotating] = Action(
-    "annotate.next", "Next", "Next nucleus or audit finding", lambda on: on.step(1), ("N",), _ANNOTATE, Group.ABOUT,
+    "annotate.next", "Next", "Next nucleus or audit finding", lambda on: on.step(1), ("N",), _ANNOTATE, KeyGroup.ABOUT,
     brief="next",
 )  # fmt: skip
 PREVIOUS: Action[Annotating] = Action(
     "annotate.previous", "Previous", "Previous nucleus or audit finding", lambda on: on.step(-1), ("P",), _ANNOTATE,
-    Group.ABOUT,
+    KeyGroup.ABOUT,
 )  # fmt: skip
 DONE: Action[Annotating] = Action(
     "annotate.done", "Done", "Save, mark this crop as done, and open the next one that nobody has reviewed",
-    lambda on: on.done(), ("D",), _ANNOTATE, Group.ABOUT,
+    lambda on: on.done(), ("D",), _ANNOTATE, KeyGroup.ABOUT,
 )  # fmt: skip
 PAN: Action[Annotating] = Action(
     "annotate.pan", "Move", "Held: move the slide with any tool; the wheel zooms", lambda on: on.pan(on=True), ("Space",),
-    _ANNOTATE, Group.ABOUT, end=lambda on: on.pan(on=False), brief="(held) move",
+    _ANNOTATE, KeyGroup.ABOUT, end=lambda on: on.pan(on=False), brief="(held) move",
 )  # fmt: skip
 GIVE_UP: Action[Annotating] = Action(
     "annotate.give_up", "Give up", "Give up the stroke under way, of any tool; without one: deselect",
-    lambda on: on.give_up(), ("Esc",), _ANNOTATE, Group.ABOUT,
+    lambda on: on.give_up(), ("Esc",), _ANNOTATE, KeyGroup.ABOUT,
 )  # fmt: skip
 DELETE: Action[Annotating] = Action(
     "annotate.delete",
@@ -336,47 +341,47 @@ DELETE: Action[Annotating] = Action(
     lambda on: on.delete(),
     ("X", "Del"),
     _ANNOTATE,
-    Group.MENDING,
+    KeyGroup.MENDING,
     brief="delete",
 )
 SPLIT: Action[Annotating] = Action(
     "annotate.split", "Split", "Split where the shape suggests it; else the split tool", lambda on: on.split(), ("S",),
-    _ANNOTATE, Group.MENDING, brief="split",
+    _ANNOTATE, KeyGroup.MENDING, brief="split",
 )  # fmt: skip
 MERGE: Action[Annotating] = Action(
     "annotate.merge", "Merge", "Merge the selected; else the merge tool", lambda on: on.merge(), ("M",), _ANNOTATE,
-    Group.MENDING, brief="merge",
+    KeyGroup.MENDING, brief="merge",
 )  # fmt: skip
 ACCEPT: Action[Annotating] = Action(
     "annotate.accept", "Accept", "Accept the predicted nucleus under the pointer", lambda on: on.accept(replace=False),
-    ("A",), _ANNOTATE, Group.MENDING,
+    ("A",), _ANNOTATE, KeyGroup.MENDING,
 )  # fmt: skip
 ACCEPT_INSTEAD: Action[Annotating] = Action(
     "annotate.accept_instead", "Accept in its place", "Accept it in place of what is there",
-    lambda on: on.accept(replace=True), ("Shift+A",), _ANNOTATE, Group.MENDING,
+    lambda on: on.accept(replace=True), ("Shift+A",), _ANNOTATE, KeyGroup.MENDING,
 )  # fmt: skip
-MEND: Action[Annotating] = Action(
+MEND_FINDING: Action[Annotating] = Action(
     "annotate.mend",
     "Mend",
     "Mend the audit finding as suggested",
     lambda on: on.mend(),
     ("F",),
     _ANNOTATE,
-    Group.MENDING,
+    KeyGroup.MENDING,
 )
 FILL: Action[Annotating] = Action(
     "annotate.fill", "Filled", "All classes as outlines, or filled", lambda on: on.toggle_fill(), ("O",), _ANNOTATE,
-    Group.SEEING,
+    KeyGroup.SEEING,
 )  # fmt: skip
 FILL_OF: Action[Annotating] = Action(
     "annotate.fill_of", "Filled", "Only the class under the pointer, or the chosen one, as outlines or filled",
-    lambda on: on.toggle_fill_of(), ("Shift+O",), _ANNOTATE, Group.SEEING,
+    lambda on: on.toggle_fill_of(), ("Shift+O",), _ANNOTATE, KeyGroup.SEEING,
 )  # fmt: skip
 
 
 def _shape(how: str, text: str) -> Action[Annotating]:
     tip = f"{text}: the selected nuclei, else the one under the pointer"
-    return Action(f"annotate.{how}", text, tip, lambda on: on.shape(how), (), _ANNOTATE, Group.MENDING)
+    return Action(f"annotate.{how}", text, tip, lambda on: on.shape(how), (), _ANNOTATE, KeyGroup.MENDING)
 
 
 #: What changes the outline of a nucleus; buttons only.
@@ -384,7 +389,7 @@ SHAPES: tuple[Action[Annotating], ...] = (
     _shape("grow", "Grow"), _shape("shrink", "Shrink"), _shape("smooth", "Smooth"), _shape("fill_holes", "Fill holes"),
 )  # fmt: skip
 ANNOTATE: tuple[Action[Annotating], ...] = (
-    *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND, *SHAPES, DONE, PAN, GIVE_UP,
+    *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND_FINDING, *SHAPES, DONE, PAN, GIVE_UP,
     *TOOL.values(), FILL, FILL_OF,
 )  # fmt: skip
 
@@ -397,40 +402,52 @@ _AT_ONCE = "Of this crop, at once, as in Annotate."
 def _review_class(number: int, name: str) -> Action[Reviewing]:
     return Action(
         f"review.class_{number}", name, f"Make the labelled nucleus {name.lower()}", lambda on: on.set_class(number),
-        (str(number),), _REVIEW, Group.REVIEW, _AT_ONCE,
+        (str(number),), _REVIEW, KeyGroup.REVIEW, _AT_ONCE,
     )  # fmt: skip
 
 
 REVIEW_CLASS: dict[int, Action[Reviewing]] = {int(c): _review_class(int(c), c.label) for c in CLASSES}
 REVIEW_NEXT: Action[Reviewing] = Action(
-    "review.next", "Next", "Next error or item of the queue", lambda on: on.step(1), ("N",), _REVIEW, Group.REVIEW,
+    "review.next", "Next", "Next error or item of the queue", lambda on: on.step(1), ("N",), _REVIEW, KeyGroup.REVIEW,
     brief="next",
 )  # fmt: skip
 REVIEW_PREVIOUS: Action[Reviewing] = Action(
     "review.previous", "Previous", "Previous error or item of the queue", lambda on: on.step(-1), ("P",), _REVIEW,
-    Group.REVIEW, brief="previous",
+    KeyGroup.REVIEW, brief="previous",
 )  # fmt: skip
 REVIEW_ACCEPT: Action[Reviewing] = Action(
     "review.accept", "Accept", "Take the model's nucleus into the labels, in place of what is there",
-    lambda on: on.accept(), ("A",), _REVIEW, Group.REVIEW, _AT_ONCE, brief="accept",
+    lambda on: on.accept(), ("A",), _REVIEW, KeyGroup.REVIEW, _AT_ONCE, brief="accept",
 )  # fmt: skip
 REVIEW_REJECT: Action[Reviewing] = Action(
     "review.reject", "Reject", "The model is wrong here: the labels stay, the next error comes", lambda on: on.reject(),
-    ("X",), _REVIEW, Group.REVIEW, brief="reject",
+    ("X",), _REVIEW, KeyGroup.REVIEW, brief="reject",
 )  # fmt: skip
 BLINK: Action[Reviewing] = Action(
     "review.blink", "Blink", "Held: blink truth and prediction", lambda on: on.blink(on=True), ("B",), _REVIEW,
-    Group.REVIEW, end=lambda on: on.blink(on=False), brief="(held) blink",
+    KeyGroup.REVIEW, end=lambda on: on.blink(on=False), brief="(held) blink",
 )  # fmt: skip
 SWIPE: Action[Reviewing] = Action(
     "review.swipe", "Swipe", "A line that follows the mouse: truth left of it, prediction right of it",
-    lambda on: on.toggle_swipe(), ("W",), _REVIEW, Group.REVIEW,
+    lambda on: on.toggle_swipe(), ("W",), _REVIEW, KeyGroup.REVIEW,
 )  # fmt: skip
 REVIEW_FILL: Action[Reviewing] = Action(
-    "review.fill", "Filled", "Nuclei as outlines, or filled", lambda on: on.toggle_fill(), ("O",), _REVIEW, Group.REVIEW
+    "review.fill",
+    "Filled",
+    "Nuclei as outlines, or filled",
+    lambda on: on.toggle_fill(),
+    ("O",),
+    _REVIEW,
+    KeyGroup.REVIEW,
 )
 REVIEW_UNDO: Action[Reviewing] = Action(
-    "review.undo", "Undo", "Undo the last judgement or edit", lambda on: on.undo(), ("Ctrl+Z",), _REVIEW, Group.REVIEW
+    "review.undo",
+    "Undo",
+    "Undo the last judgement or edit",
+    lambda on: on.undo(),
+    ("Ctrl+Z",),
+    _REVIEW,
+    KeyGroup.REVIEW,
 )
 REVIEW: tuple[Action[Reviewing], ...] = (
     REVIEW_NEXT, REVIEW_PREVIOUS, *REVIEW_CLASS.values(), REVIEW_ACCEPT, REVIEW_REJECT, BLINK, SWIPE, REVIEW_FILL, REVIEW_UNDO,
@@ -472,10 +489,10 @@ def help_line(panel: Panel) -> str:
     return f"keys: {', '.join([f'{int(first)}-{int(last)} class', *told])}"
 
 
-def keymap() -> list[tuple[Group, list[tuple[str, str]]]]:
+def keymap() -> list[tuple[KeyGroup, list[tuple[str, str]]]]:
     """Return the key map: title, then (keys as they are read, what they do)."""
-    found: list[tuple[Group, list[tuple[str, str]]]] = []
-    for group in Group:
-        lines = [("   ".join(map(called, a.keys)), a.tip) for a in ACTIONS if a.keys and a.group is group]
-        found.append((group, [*lines, *(GESTURES if group is Group.MOUSE else ())]))
+    found: list[tuple[KeyGroup, list[tuple[str, str]]]] = []
+    for group in KeyGroup:
+        lines = [("   ".join(map(called, a.keys)), a.line) for a in ACTIONS if a.keys and a.group is group]
+        found.append((group, [*lines, *(GESTURES if group is KeyGroup.MOUSE else ())]))
     return found

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_monusac.app.actions import HIDE, NEXT_CROP, PANELS, PREVIOUS_CROP, Action, Panel, Window
+from napari_monusac.app.actions import HIDE, NEXT_CROP, PANELS, PREVIOUS_CROP, Action, Panel, StudioWindow
 from napari_monusac.app.work import spoken_duration
 from napari_monusac.core.settings import environment
 from napari_monusac.ui.annotate.panel import AnnotatePanel
@@ -357,7 +357,7 @@ class Studio(QWidget):
         self._run_ended()
 
 
-def _doing(studio: Studio, action: Action[Window]) -> Callable[[Any], None]:
+def _doing(studio: Studio, action: Action[StudioWindow]) -> Callable[[Any], None]:
     """Make the function of a key of the viewer, which must not keep the Studio alive."""
     weakly = ref(studio)
 
@@ -369,7 +369,7 @@ def _doing(studio: Studio, action: Action[Window]) -> Callable[[Any], None]:
     return do
 
 
-def _arrow(action: Action[Window]) -> QToolButton:
+def _arrow(action: Action[StudioWindow]) -> QToolButton:
     button = QToolButton()
     button.setText(action.text)
     button.setAccessibleName(action.tooltip)

@@ -500,7 +500,7 @@ def test_the_key_map_opens_and_closes(hand, qtbot):
     for action in ACTIONS:
         if action.keys:
             assert "   ".join(map(called, action.keys)) in shown
-            assert action.tip in shown
+            assert action.line in shown
     assert any("M (set the currently selected label" in words for words in shown), "napari's own that rest"
 
 

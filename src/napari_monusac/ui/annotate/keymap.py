@@ -7,12 +7,16 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout, QWidget
 
-from napari_monusac.app.actions import ACTIONS, GIVE_UP, KEYS, RULE, Group, keymap
+from napari_monusac.app.actions import ACTIONS, GIVE_UP, KEYS, RULE, KeyGroup, keymap
 from napari_monusac.ui.canvas.keys import name_of, shadowed
 from napari_monusac.ui.widgets.basic import Note, key_table
 
-#: The groups of the first column; the others stand in the second.
-_FIRST = (Group.CLASSES, Group.ABOUT, Group.MENDING)
+#: The groups of each column.
+_COLUMNS = (
+    (KeyGroup.CLASSES, KeyGroup.TOOLS, KeyGroup.SEEING),
+    (KeyGroup.ABOUT, KeyGroup.MOUSE),
+    (KeyGroup.MENDING, KeyGroup.REVIEW),
+)
 ABOUT = (
     "These keys work on the layers of the open crop while Annotate (or Review) is shown; napari's own come back as soon as "
     "another panel is. Undo and redo of edits stay ours, and so does saving while there are edits to save."
@@ -28,10 +32,10 @@ class KeyMap(QDialog):
         self.setModal(False)
         columns = QHBoxLayout()
         columns.setSpacing(28)
-        for first in (True, False):
+        for groups in _COLUMNS:
             column = QVBoxLayout()
             for group, lines in keymap():
-                if (group in _FIRST) is first:
+                if group in groups:
                     column.addWidget(key_table(lines, group))
             column.addStretch(1)
             columns.addLayout(column, 1)
@@ -40,7 +44,7 @@ class KeyMap(QDialog):
         box.addLayout(columns)
         for words in (RULE, ABOUT, f"napari's own that rest meanwhile: {covered}." if covered else ""):
             box.addWidget(Note(words))
-        self.setMinimumWidth(940)
+        self.setMinimumWidth(1240)
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Close by the key that opened it, or the one that gives things up."""

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_monusac.app.actions import MEND, NEXT, PREVIOUS
+from napari_monusac.app.actions import MEND_FINDING, NEXT, PREVIOUS
 from napari_monusac.app.work import Report, Task
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.ui.canvas import canvas
@@ -76,7 +76,7 @@ class Stepping(QWidget):
         self.list = CalmList()
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.words = Note()
-        self.mend_button = button_of(MEND)
+        self.mend_button = button_of(MEND_FINDING)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (
@@ -227,7 +227,7 @@ class Stepping(QWidget):
             return
         finding: AuditFinding = item.data(_FINDING)
         self.words.say(finding.explanation)
-        self.mend_button.setText(f"{_VERBS.get(finding.action, finding.action.capitalize())} ({MEND.key})")
+        self.mend_button.setText(f"{_VERBS.get(finding.action, finding.action.capitalize())} ({MEND_FINDING.key})")
         session.select([k for k in finding.ids if k in session.rows])
         self.commands.stepped()
         self.commands.show_cut(finding.ids[0] if finding.action == "split" and finding.ids else 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QPushButton, QTabBar, QVBoxLayout, QWidget
 
-from napari_monusac.app.actions import BLINK, REVIEW_NEXT, REVIEW_PREVIOUS, Group, keymap
+from napari_monusac.app.actions import BLINK, REVIEW_NEXT, REVIEW_PREVIOUS, KeyGroup, keymap
 from napari_monusac.app.work import Report, Task
 from napari_monusac.core.settings import environment
 from napari_monusac.ui.canvas import canvas
@@ -248,7 +248,7 @@ class ReviewPanel(QWidget):
             self.tabs.addTab(page)
         self.pages: dict[str, QWidget] = {}
         self._build_pages()
-        keys = next(lines for group, lines in keymap() if group is Group.REVIEW)
+        keys = next(lines for group, lines in keymap() if group is KeyGroup.REVIEW)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
         for widget in (self.start, self.predictions, self.stored.asking, self.progress, self.looking_section, self.tabs,
