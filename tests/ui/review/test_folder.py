@@ -125,7 +125,7 @@ def test_training_crops_are_left_out_of_the_folder_unless_ticked(opened, settle,
     panel.folder.start.click()
     settle()
     assert [c.name for c in panel.folder.evaluation.crops] == [crops[1].name]
-    assert "1 of 2 crops are left out, because the model was trained on them" in panel.folder.view.notes.text()
+    assert "1 of 8 crops are left out, because the model was trained on them" in panel.folder.view.notes.text()
     panel.folder.training.setChecked(True)
     panel.folder.start.click()
     settle()
@@ -178,7 +178,7 @@ def test_numbers_of_a_queue_are_used_with_their_own_prediction_only(
     assert "another prediction" in panel.reading.other_prediction(item.finding)
     assert not panel.reading.judge(item.finding, "model right")
     panel.judging.show_finding(item.finding.model_copy(update={"prediction_ids": (1,)}))
-    panel.judging.act("A")
+    panel.judging.accept()
     assert "another prediction" in panel.judging.message.text()
     assert not panel.reading.log().records
 
