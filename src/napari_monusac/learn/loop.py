@@ -33,7 +33,7 @@ from napari_monusac.learn.schedule import epochs_of_run, steps_of_run
 from napari_monusac.learn.setup import Options, Training, set_up
 from napari_monusac.learn.step import is_out_of_memory
 from napari_monusac.learn.timelapse import save_frame
-from napari_monusac.learn.validate import Validation
+from napari_monusac.learn.validate import SCORE_NAMES, Validation, selected_score
 from napari_monusac.network.checkpoint import CheckpointMetadata, save_checkpoint
 from napari_monusac.network.device import free_gpu_memory, torch_kept
 from napari_monusac.network.weights import download_notice
@@ -95,7 +95,7 @@ def train(
 
 
 def _loop(t: Training, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
-    """The loop: epochs of steps, each validated and saved. Its last event is the `RunEnded`."""
+    """The loop: epochs of steps, validated and saved. Its last event is the `RunEnded`."""
     recipe, p = t.recipe, t.progress
     yield _started(t)
     while p.epoch <= recipe.epochs and (t.steps_left() != 0 or p.step_in_epoch):
@@ -118,6 +118,10 @@ def _loop(t: Training, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
                 lr=lr,
                 seconds=t.clock - begun,
             )
+        if not t.validates():
+            p.next_epoch(validated=False)
+            yield _save_last(t)
+            continue
         try:
             found = t.validator.run(stop if t.ranks.count == 1 else lambda: False)
         except Cancelled:
@@ -126,7 +130,8 @@ def _loop(t: Training, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
             return
         yield from _epoch_ended(t, found)
         if recipe.early_stopping and p.epoch - 1 - p.best_epoch >= recipe.early_stopping:
-            yield _ended(t, "completed", f"combo has not risen for {recipe.early_stopping} epochs")
+            what = SCORE_NAMES[recipe.select_by]
+            yield _ended(t, "completed", f"{what} has not risen for {recipe.early_stopping} epochs")
             return
     yield _ended(
         t, "completed", f"{p.epoch - 1} epochs" if t.steps_left() != 0 else f"{p.step} steps, as max_steps asks"
@@ -180,13 +185,14 @@ def _epoch_ended(t: Training, found: Validation) -> Iterator[TrainEvent]:
         seconds=p.seconds + found.seconds,
     )
     t.clock, t.scores = 0.0, found.scores
-    t.rate.epoch_ended(found.scores.combo)
-    if p.best_combo is None or found.scores.combo > p.best_combo:
-        p.best_combo, p.best_epoch = found.scores.combo, p.epoch
+    score = selected_score(found.scores, t.recipe.select_by)
+    t.rate.epoch_ended(score)
+    if p.best_score is None or score > p.best_score:
+        p.best_score, p.best_combo, p.best_epoch = score, found.scores.combo, p.epoch
         yield _save_best(t)
     if t.ranks.writes:
         save_frame(t.run, p.epoch, found.pinned)
-    p.next_epoch()
+    p.next_epoch(validated=True)
     saved = _save_last(t)
     # Told after the checkpoint is whole: an epoch that stands in the file is never lost.
     yield event
@@ -195,7 +201,7 @@ def _epoch_ended(t: Training, found: Validation) -> Iterator[TrainEvent]:
 
 def _save_best(t: Training) -> CheckpointSaved:
     if t.ranks.writes:
-        save_checkpoint(t.run.best, t.network, _described(t, t.progress.epoch))
+        save_checkpoint(t.run.best, t.stepper.judged, _described(t, t.progress.epoch))
     return CheckpointSaved(path=str(t.run.best), which="best", epoch=t.progress.epoch, combo=t.scores.combo)
 
 
@@ -205,12 +211,12 @@ def _save_last(t: Training) -> CheckpointSaved:
     if t.ranks.writes:
         t.progress.accumulate = t.stepper.accumulate
         state = {
-            "optimizer": t.stepper.optimizer.state_dict(),
+            **t.stepper.state_dict(),
             "rate": t.rate.state_dict(),
             "progress": t.progress.to_state(),
             "scores": t.scores.model_dump(),
         }
-        save_last(t.run, t.network, _described(t, epoch), state)
+        save_last(t.run, t.stepper.judged, _described(t, epoch), state)
     return CheckpointSaved(path=str(t.run.last), which="last", epoch=epoch, combo=t.scores.combo)
 
 

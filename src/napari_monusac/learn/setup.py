@@ -89,6 +89,11 @@ class Training:
         most = self.recipe.max_steps
         return None if most is None else max(0, most - self.progress.step)
 
+    def validates(self) -> bool:
+        """Whether the epoch that ends is validated: every so many are, and the last."""
+        epoch, recipe = self.progress.epoch, self.recipe
+        return epoch % recipe.validate_every == 0 or epoch == recipe.epochs or self.steps_left() == 0
+
     def close(self) -> None:
         """End the threads, leave the process group, give memory back."""
         self.loader.close()
@@ -357,7 +362,7 @@ def _network(recipe: TrainingRecipe, run: RunFolder, device: str, began: _Begun 
 
 def _restore(training: Training, state: dict[str, Any]) -> None:
     try:
-        training.stepper.optimizer.load_state_dict(state["optimizer"])
+        training.stepper.load_state_dict(state)
         training.rate.load_state_dict(state["rate"])
         training.scores = Scores.model_validate(state["scores"])
     except (KeyError, ValueError) as error:
