@@ -63,7 +63,7 @@ def train(
     ----------
     recipe : TrainingRecipe
         A resumed run must be given the recipe it began with, but for `epochs`, `max_steps`, `early_stopping`,
-        `precision` and `deterministic`. Where the run then ends elsewhere, its schedule is that of the new end.
+        `validate_every`, `precision` and `deterministic`. Where the run then ends elsewhere, its schedule is that of the new end.
     run : RunFolder
         Holds the data's path and the split; `RunFolder.create` makes one.
     should_stop : callable, optional

@@ -42,7 +42,7 @@ from napari_monusac.network.device import choose_device, choose_precision, use_d
 from napari_monusac.network.unet import DualHeadUnet, memory_format_of
 
 #: Values that may differ between the recipe a run began with and the one it is resumed with.
-_MAY_CHANGE = {"epochs", "max_steps", "early_stopping", "precision", "deterministic"}
+_MAY_CHANGE = {"epochs", "max_steps", "early_stopping", "validate_every", "precision", "deterministic"}
 _LAST_DIGITS = (
     "resumed on a GPU: weights and counters go on as they were, but sums on a GPU are not the same each time, so the result "
     "may differ in the last digits from that of a run that was never stopped (deterministic = true in the recipe avoids it)"
