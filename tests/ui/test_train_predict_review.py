@@ -231,8 +231,7 @@ def test_cancel_leaves_no_half_prediction(opened, viewer, qtbot, tiny_run):
     predict.add_checkpoint(tiny_run)
     task = predict.predict()
     predict.progress.cancel.click()
-    with qtbot.waitSignal(task.finished, timeout=60_000):
-        pass
+    qtbot.waitUntil(lambda: not task.running, timeout=60_000)
     qtbot.wait(50)
     assert canvas.find_layer(viewer, "predicting") is None
 

@@ -101,20 +101,6 @@ def with_stain_changed(image: NDArray[np.uint8], change: NDArray[np.float32]) ->
     return _rendered(optical_density(image).reshape(-1, 3) @ change).reshape(image.shape)
 
 
-def normalise_stain(image: NDArray[np.uint8], sample: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """Render an image in the reference stains; one with too little tissue comes back as it is.
-
-    Parameters
-    ----------
-    image : uint8 (y, x, 3)
-        RGB.
-    sample : uint8 (y, x, 3), optional
-        Pixels that the stain is measured on; by default those of `image`.
-    """
-    change = stain_change(image if sample is None else sample)
-    return image if change is None else with_stain_changed(image, change)
-
-
 def augment_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: float = 0.15) -> NDArray[np.uint8]:
     """Vary the amounts of haematoxylin and eosin.
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_monusac.app.work import Report
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.prediction import WHOLE_PX
 from napari_monusac.ui.canvas.predicted_layers import Stored
 from napari_monusac.ui.predict.slide import check_stored, read_stored
-from napari_monusac.ui.widgets.work import Report
 
 if TYPE_CHECKING:
     from napari.layers import Image

@@ -10,12 +10,12 @@ from napari.layers import Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_monusac.app.work import error_line
 from napari_monusac.core.boxes import Box
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.scoring.errors.finding import Finding
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.dashed_layer import DARK, LIGHT, LINE_PX, DashedLayer
-from napari_monusac.ui.widgets.work import error_line
 
 if TYPE_CHECKING:
     from napari_monusac.ui.review.data import CropReview
