@@ -14,10 +14,10 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.infer import export
 from napari_monusac.infer.engines import openvino as openvino_engine
 from napari_monusac.infer.engines.choose import choose_engine
-from napari_monusac.network.normalisation import mean_and_deviation
 from napari_monusac.infer.export import export_onnx
 from napari_monusac.infer.model import as_model
 from napari_monusac.infer.predict import predict
+from napari_monusac.network.normalisation import mean_and_deviation
 
 pytestmark = pytest.mark.torch
 
