@@ -42,6 +42,7 @@ def test_a_run_tells_its_events_and_leaves_a_whole_folder(tiny_recipe, make_run)
     assert run.status == "completed"
     assert run.read_events() == events
     assert len(run.metrics_file.read_text().splitlines()) == 3
+    assert "pq" not in run.metrics_file.read_text().splitlines()[0].split(","), "counted only where it is asked for"
     files = {p.name for p in run.path.iterdir()}
     assert {"best.safetensors", "last.safetensors", "recipe.toml", "split.json", "environment.json"} <= files
     assert [f for f in files if "best" in f] == ["best.safetensors"]
@@ -759,4 +760,6 @@ def test_pq_of_validation_is_that_of_the_crops_predicted_and_counted_by_hand(tin
         total += panoptic_quality(truth.instances, nuclei.instances, ignore=truth.ignore)
     (epoch,) = run.epochs()
     assert epoch.scores.pq == pytest.approx(total.pq, abs=1e-6)
+    head, row = (line.split(",") for line in run.metrics_file.read_text().splitlines())
+    assert float(dict(zip(head, row, strict=True))["pq"]) == pytest.approx(total.pq, abs=1e-6)
     assert total.fn + total.tp > 0
