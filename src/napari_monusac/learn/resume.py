@@ -25,7 +25,7 @@ _MEND = "start a new run with these weights as encoder_weights, or from the begi
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainingCounters:
     """Counters of a run.
 
     Sampling, augmentation and dropout follow from (seed, epoch, index) and (seed, step), so these numbers are also the
@@ -78,6 +78,10 @@ class Progress:
         for k, value in enumerate((losses.total, losses.semantic, losses.ternary)):
             self.loss_sums[k] += value
 
+    def lacking(self, steps_per_epoch: int) -> int:
+        """Steps that epochs of so many steps would have more than were done: `max_steps` cut one short."""
+        return (self.epoch - 1) * steps_per_epoch + self.step_in_epoch - self.step
+
     def mean_losses(self) -> StepLosses:
         """Means over the steps since the last validation."""
         return StepLosses(*(s / max(1, self.steps_since) for s in self.loss_sums))
@@ -95,7 +99,7 @@ class Progress:
         return asdict(self)
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Progress:
+    def from_state(cls, state: dict[str, Any]) -> TrainingCounters:
         """Restore what `to_state` gave, in this version or an earlier one."""
         known = {k: v for k, v in state.items() if k in cls.__dataclass_fields__}
         # once the combo chose, and every epoch was validated

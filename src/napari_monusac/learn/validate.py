@@ -42,7 +42,7 @@ _FIRST_HALF_PX = 256
 #: The scores that may choose the best checkpoint, in words.
 SCORE_NAMES: dict[SelectBy, str] = {"combo": "combo", "combo-and-miou": "the mean of combo and mIoU", "pq": "PQ"}
 
-Maps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+ClassMaps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Validation:
     scores: Scores
     losses: StepLosses
     seconds: float
-    pinned: dict[str, Maps]
+    pinned: dict[str, ClassMaps]
 
 
 def selected_score(scores: Scores, by: SelectBy) -> float:
@@ -192,7 +192,7 @@ class Validator:
             normalise_stain=recipe.stain == "normalise",
         )
 
-    def _count(self, crop: TrainingCrop, probabilities: NDArray[np.float32], sums: _Sums) -> Maps:
+    def _count(self, crop: TrainingCrop, probabilities: NDArray[np.float32], sums: _Sums) -> ClassMaps:
         """Add a crop's pixels to both matrices and its losses x pixels to `sums`; returns its maps."""
         semantic, ternary = (probabilities[head].argmax(0).astype(np.uint8) for head in HEADS)
         sums.semantic.update(semantic, crop.semantic)

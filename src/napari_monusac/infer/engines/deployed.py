@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_monusac.infer.model import LoadedModel
+from napari_monusac.infer.model import ModelLike
 from napari_monusac.network.normalisation import mean_and_deviation, normalised
 
 
@@ -16,14 +16,14 @@ class DeployedNetwork(nn.Module):
 
     Parameters
     ----------
-    model : LoadedModel
+    model : ModelLike
         Network and recipe; the network is copied.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: ModelLike) -> None:
         super().__init__()
         self.bare = BareNetwork(model.network)
         mean, deviation = mean_and_deviation(model.network)

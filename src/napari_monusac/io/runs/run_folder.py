@@ -61,6 +61,11 @@ class ScaleRecord(BaseModel):
 
     def sentence(self) -> str:
         """What was done, for people, on one line."""
+        if self.um_per_px is None and len(self.unknown) < self.crops:
+            return (
+                "no crop said its scale when this run began, and the recipe names none: all are still taken as they are; "
+                f"{self.crops - len(self.unknown)} of {self.crops} say one now: start a new run to train at it"
+            )
         if self.um_per_px is None:
             return "no crop says its scale and the recipe names none: all are taken as they are"
         whose = "the recipe's" if self.source == "recipe" else "the median of the training crops by area"

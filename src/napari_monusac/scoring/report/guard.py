@@ -168,7 +168,9 @@ def guard_folders(
         stand = [pairs.prediction_of(crop) is not None for pairs in (first, second)]
         if not all(stand) and (include_training or SeenAs.TRAINING not in seen):
             alone += any(stand)
-        elif training.takes(crop.name, crop.patient, *seen):
+            if any(stand):
+                training.leaves()
+        elif training.takes(crop.name, crop.patient, *seen, predicted=any(stand)):
             names.add(crop.name)
     training.check()
     first.only = second.only = names
