@@ -147,7 +147,7 @@ def test_a_second_writer_is_refused_and_does_no_harm(tiny_recipe, make_run):
     second = _play(tiny_recipe, run)
     assert [e.kind for e in second] == ["run-ended"]
     assert second[0].reason == "failed"
-    assert "is being written by process" in second[0].message
+    assert "is being written by another process" in second[0].message
     assert run.events_file.read_bytes() == before
     first.close()
     assert run.status == "interrupted"

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import time
-
 import numpy as np
 import pytest
 
-from napari_monusac.core.errors import RecipeError, ShapeError, WeightsError
+from napari_monusac.core.errors import RecipeError, ShapeError
 from napari_monusac.core.recipe import load_recipe
 
 pytestmark = pytest.mark.torch
-
-
 
 
 def test_two_heads_over_one_decoder(network):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import time
 
-import numpy as np
 import pytest
 
-from napari_monusac.core.errors import RecipeError, ShapeError, WeightsError
+from napari_monusac.core.errors import WeightsError
 from napari_monusac.core.recipe import load_recipe
 
 pytestmark = pytest.mark.torch
