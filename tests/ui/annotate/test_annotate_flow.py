@@ -641,7 +641,5 @@ def test_a_suggested_cut_is_one_line_along_the_border():
     (line,) = boundary_of(labels)
     assert np.allclose(line[:, 1], 9.5)
     assert sorted((line[0, 0], line[-1, 0])) == [0.5, 10.5]
-    segments, colors = dashes([line], 2.0)
-    assert len(segments) == 5
-    assert len({tuple(c) for c in colors}) == 2, "seen on dark and on light"
+    assert len(dashes([line], 2.0)) == 5
     assert boundary_of(np.zeros((4, 4), int)) == []

@@ -9,15 +9,67 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.drawing import undress
-from napari_monusac.ui.model import StudioModel
+from napari_monusac.ui.model import StudioModel, studio_model
 from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
+
+
+class CropReader(QObject):
+    """Reads the crops that are asked for in one viewer and shows them; an opening still under way is given up.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where they are shown.
+    model : StudioModel
+        Asks for them.
+
+    Signals
+    -------
+    began(Task, str) : a crop is about to be read, in words. Who shows how far it is may start the task.
+    """
+
+    began = Signal(object, str)
+
+    def __init__(self, viewer: Any, model: StudioModel) -> None:
+        super().__init__()
+        self.viewer, self.model = viewer, model
+        self._task: Task | None = None
+
+    def read(self, crop: Crop) -> Task | None:
+        """Read a crop in the background and show it; None where no folder is open."""
+        collection = self.model.collection
+        if collection is None:
+            return None
+        if self._task is not None:
+            self._task.stop()
+        self._task = task = opening_task(collection, crop)
+
+        def show(layer_data: list[Any]) -> None:
+            if self._task is task:
+                self._task = None
+                replace_crop(self.viewer, self.model, crop, layer_data)
+
+        task.done.connect(show)
+        self.began.emit(task, f"Opening {crop.name}…")
+        return task if task.running else task.start()
+
+
+def crop_reader(viewer: Any) -> CropReader:
+    """Return what opens crops in a viewer, made on first use: every panel that asks for crops sees that it is there."""
+    model = studio_model(viewer)
+    found = getattr(model.reads_crops, "__self__", None)
+    if not isinstance(found, CropReader):
+        found = CropReader(viewer, model)
+        model.reads_crops = found.read
+    return found
 
 
 def opening_task(collection: Collection, crop: Crop) -> Task:

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QPushButton, QVBox
 from napari_monusac.core.errors import FileProblem, MonusacError
 from napari_monusac.editing.workplace import work_folder, writable
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.opening import opening_task, replace_crop
+from napari_monusac.ui.canvas.opening import crop_reader
 from napari_monusac.ui.model import StudioModel, hear, studio_model
 from napari_monusac.ui.slides.class_names import ClassNames
 from napari_monusac.ui.slides.crop_list import THUMBNAIL, CropList
@@ -187,7 +187,6 @@ class SlidesPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model: StudioModel = studio_model(napari_viewer)
-        self._opening: Task | None = None
         self._counting: Task | None = None
         self._last = ""
         #: the crop that has edits which no file has yet
@@ -199,7 +198,7 @@ class SlidesPanel(QWidget):
         self._soon.timeout.connect(self._count)
         self._build()
         hear(self, self.model.collection_changed, self._show_collection)
-        hear(self, self.model.crop_asked, self.open_crop)
+        crop_reader(napari_viewer).began.connect(self.opening.follow)
         hear(self, self.model.crop_changed, self._mark_open)
         hear(self, self.model.crop_changed, lambda _: self.show_status())
         hear(self, self.model.unsaved_changed, self._unsaved_changed)
@@ -415,24 +414,6 @@ class SlidesPanel(QWidget):
     def _chosen(self, crop: Crop) -> None:
         if self.model.crop is None or crop.name != self.model.crop.name or not canvas.our_layers(self.viewer):
             self.model.ask_for_crop(crop)
-
-    def open_crop(self, crop: Crop) -> Task | None:
-        """Read a crop in the background and show it; an opening still under way is given up."""
-        collection = self.model.collection
-        if collection is None:
-            return None
-        if self._opening is not None:
-            self._opening.stop()
-        task = opening_task(collection, crop)
-        self._opening = task
-
-        def show(layer_data: list[Any]) -> None:
-            if self._opening is task:
-                self._opening = None
-                replace_crop(self.viewer, self.model, crop, layer_data)
-
-        task.done.connect(show)
-        return self.opening.follow(task, f"Opening {crop.name}…")
 
     def _mark_open(self, crop: Crop | None) -> None:
         self.crops.mark_open(None if crop is None else str(crop.name))
