@@ -32,7 +32,7 @@ import pandas as pd
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
-from napari_monusac.editing.rows import NucleusRow
+from napari_monusac.editing.nuclei.rows import NucleusRow
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.masks.polygons import polygons_from_instances

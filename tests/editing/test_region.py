@@ -9,7 +9,7 @@ from lxml import etree
 from skimage.draw import polygon
 
 from napari_monusac.core.nuclei import Annotation, Layer, Nucleus
-from napari_monusac.editing.frame import OtherRegion
+from napari_monusac.editing.nuclei.frame import OtherRegion
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
 

@@ -85,7 +85,7 @@ def test_a_nucleus_without_pixels_is_gone(session):
     session.draw_polygon([(8, 8), (8, 32), (42, 32), (42, 8)], over="all")
     assert {1, 2}.isdisjoint(session.rows)
     new = max(session.rows)
-    assert session.rows[new].provenance == "man"
+    assert session.rows[new].provenance == "human"
     assert session.rows[new].author == "anna"
     session.undo()
     assert {1, 2} <= session.rows.keys()
@@ -120,7 +120,7 @@ def test_split_and_merge_carry_class_and_numbers(session):
     change = session.split([(58, 2), (58, 40)])
     (new,) = change.created
     assert session.rows[new].class_id == 2
-    assert session.rows[new].provenance == "man"
+    assert session.rows[new].provenance == "human"
     consistent(session)
     session.merge([(54, 12), (66, 12)])
     assert new not in session.rows
@@ -142,7 +142,7 @@ def test_next_id_is_never_used_twice(session):
 def test_class_keeps_the_outline_the_files_own(session, overlapping):
     session.set_class(4, [2])
     assert session.rows[2].intact
-    assert session.rows[2].class_provenance == "man"
+    assert session.rows[2].class_provenance == "human"
     assert session.rows[2].provenance == "file"
     assert session.set_class(4, [2]) is None, "nothing to do is no command"
     (moved,) = [r for r in session.annotation().regions if r.label == "Macrophage"]

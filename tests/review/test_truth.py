@@ -9,7 +9,7 @@ from napari_monusac import label_maps, panoptic_quality, read_annotation, write_
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation, Nucleus
-from napari_monusac.editing.provenance import read_provenance
+from napari_monusac.editing.disk.provenance import read_provenance
 from napari_monusac.review.annotation import corrected_annotation, write_corrected
 from napari_monusac.review.judgements import JudgementLog, Verdict
 from napari_monusac.review.truth import correct_truth

@@ -281,7 +281,7 @@ class ReviewModel:
         return True
 
     def toggle_swipe(self) -> None:
-        """Draw the curtain between truth and prediction, or put it away."""
+        """Draw the swipe between truth and prediction, or put it away."""
         if self.way == "swipe":
             self.look(self._before_swipe)
         else:

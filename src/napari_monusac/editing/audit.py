@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_monusac.core.boxes import Box, grown, window
 from napari_monusac.core.classes import TernaryClass
 from napari_monusac.core.errors import SessionError, ShapeError
 from napari_monusac.editing.history import SessionChange
-from napari_monusac.editing.state import SessionState
+from napari_monusac.editing.nuclei.state import SessionState
 from napari_monusac.editing.tools import Tools
 from napari_monusac.masks import edits
-from napari_monusac.masks.strokes import Box, grown, window
 from napari_monusac.masks.ternary import update_ternary
 
 FindingKind = Literal["broken boundary", "clump", "sliver", "hole", "fragments"]

@@ -13,9 +13,9 @@ from typing import Literal
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import atomic_write, folder_key
-from napari_monusac.editing.kept import folder_in
+from napari_monusac.editing.disk.kept import folder_in
+from napari_monusac.editing.disk.provenance import sidecar_of
 from napari_monusac.editing.progress import Progress
-from napari_monusac.editing.provenance import sidecar_of
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
 from napari_monusac.io.collection.collection import Collection, Crop, open_collection
 from napari_monusac.io.collection.patient_list import FILE_NAME, Listed, read_list, write_list

@@ -10,15 +10,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Box, union
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
-from napari_monusac.editing.checking import EditCheck
-from napari_monusac.editing.journal import Journal
-from napari_monusac.editing.records import Edit, Patch, Record, Saved, Step, changed_rows
-from napari_monusac.editing.rows import AMBIGUOUS_ID, NucleusRow, Plane
-from napari_monusac.editing.state import SessionState
+from napari_monusac.editing.disk.checking import EditCheck
+from napari_monusac.editing.disk.journal import Journal
+from napari_monusac.editing.disk.records import Edit, Patch, Record, Saved, Step, changed_rows
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane
+from napari_monusac.editing.nuclei.state import SessionState
 from napari_monusac.masks.change import Change
-from napari_monusac.masks.strokes import Box, union
 
 #: What happens to pixels that a nucleus gives up: what lies hidden below comes back, or they are background.
 Freed = Literal["reveal", "clear"]
@@ -213,12 +213,12 @@ class EditHistory(SessionState):
                 rows[label] = None  # one that goes on outside the frame still has its pixels there
             else:
                 rows[label] = row.model_copy(
-                    update={"intact": False, "provenance": "man", "author": self.author, "time": time}
+                    update={"intact": False, "provenance": "human", "author": self.author, "time": time}
                 )
         return rows
 
     def _new_row(self, label: int, plane: Plane, time: str, parent: int | None) -> NucleusRow:
-        born = {"provenance": "man", "author": self.author, "time": time}
+        born = {"provenance": "human", "author": self.author, "time": time}
         if parent is not None and parent in self._rows:
             like = {"id": label, "source": None, "intact": False, "confidence": None, "note": ""}
             return self._rows[parent].model_copy(update=like | born)

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_monusac.core.boxes import Box, window
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.history import SessionChange, now
-from napari_monusac.editing.rows import AMBIGUOUS_ID, NucleusRow, Plane, class_id_of
-from napari_monusac.editing.select import Selecting
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane, class_id_of
+from napari_monusac.editing.selection import Selecting
 from napari_monusac.masks import edits
 from napari_monusac.masks.change import Change
-from napari_monusac.masks.strokes import Box, window
 
 
 class Relabelling(Selecting):
@@ -33,7 +33,7 @@ class Relabelling(Selecting):
         class_id = class_id_of(class_)
         target: Plane = "ambiguous" if class_id == AMBIGUOUS_ID else "nuclei"
         time = now()
-        update = {"class_id": class_id, "class_provenance": "man", "author": self.author, "time": time}
+        update = {"class_id": class_id, "class_provenance": "human", "author": self.author, "time": time}
         rows: dict[int, NucleusRow | None] = {}
         movers = []
         for k in self._meant(ids):

@@ -10,15 +10,15 @@ from typing import Self
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
-from napari_monusac.editing.checking import EditCheck
-from napari_monusac.editing.frame import Frame
+from napari_monusac.editing.disk.checking import EditCheck
+from napari_monusac.editing.disk.journal import Journal
+from napari_monusac.editing.disk.provenance import parse_provenance, sidecar_of, with_provenance
+from napari_monusac.editing.disk.records import Edit, Header, Record
+from napari_monusac.editing.disk.restoring import RestorePolicy, Unsaved, find_unsaved, version_of
+from napari_monusac.editing.disk.saving import SavingSession
+from napari_monusac.editing.disk.workplace import Version, Workplace, content_of, sha256
 from napari_monusac.editing.history import now
-from napari_monusac.editing.journal import Journal
-from napari_monusac.editing.provenance import parse_provenance, sidecar_of, with_provenance
-from napari_monusac.editing.records import Edit, Header, Record
-from napari_monusac.editing.restoring import RestorePolicy, Unsaved, find_unsaved, version_of
-from napari_monusac.editing.saving import SavingSession
-from napari_monusac.editing.workplace import Version, Workplace, content_of, sha256
+from napari_monusac.editing.nuclei.frame import Frame
 from napari_monusac.io.annotations.files import read_annotation
 
 
@@ -57,7 +57,7 @@ class EditingSession(SavingSession):
     in_use : tuple of Path
         Journals of other windows (or colleagues) that work on this file now.
     found : str
-        What was said when corrections of this crop were found in another place; see `napari_monusac.editing.kept`.
+        What was said when corrections of this crop were found in another place; see `napari_monusac.editing.disk.kept`.
     """
 
     restored: Restored | None = None

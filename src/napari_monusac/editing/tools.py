@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.history import SessionChange, now
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane, class_id_of
 from napari_monusac.editing.relabel import Relabelling
-from napari_monusac.editing.rows import AMBIGUOUS_ID, NucleusRow, Plane, class_id_of
 from napari_monusac.masks import edits
 from napari_monusac.masks.change import Change
 from napari_monusac.masks.edits import Over

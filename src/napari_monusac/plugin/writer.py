@@ -157,7 +157,7 @@ def _with_what_lies_outside(
     region: Nucleus, outline: NDArray[np.float64], seen: NDArray[np.bool_], offset: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The outline of a nucleus that goes on outside a layer of a part of the image: there as it was."""
-    from napari_monusac.editing.frame import Frame, outline_beyond
+    from napari_monusac.editing.nuclei.frame import Frame, outline_beyond
 
     y, x = (int(v) for v in offset)
     frame = Frame((y, x), (int(seen.shape[0]), int(seen.shape[1])))

@@ -11,9 +11,9 @@ import numpy as np
 from napari_monusac.core.classes import AMBIGUOUS, NucleusClass
 from napari_monusac.core.errors import SessionError, ShapeError
 from napari_monusac.core.nuclei import Annotation, Nucleus
-from napari_monusac.editing.provenance import Saving, write_provenance
-from napari_monusac.editing.rows import AMBIGUOUS_ID, NucleusRow
-from napari_monusac.editing.workplace import content_of, sha256
+from napari_monusac.editing.disk.provenance import Saving, write_provenance
+from napari_monusac.editing.disk.workplace import content_of, sha256
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow
 from napari_monusac.io.annotations.files import write_annotation
 from napari_monusac.masks.polygons import polygons_from_instances
 from napari_monusac.review.judgements import now
@@ -97,7 +97,7 @@ def _row(k: int, truth: CorrectedTruth, confidence: float | None) -> NucleusRow 
         id=abs(k),
         class_id=AMBIGUOUS_ID if ambiguous else truth.classes[k],
         provenance="model" if drawn_by_model else "file",
-        class_provenance="man" if chosen else "model" if from_model else "file",
+        class_provenance="human" if chosen else "model" if from_model else "file",
         confidence=confidence,
         note="; ".join(filter(None, (judgement.verdict.value, judgement.note))),
         author=judgement.reader,

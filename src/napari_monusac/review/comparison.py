@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import N_NUCLEUS_COLORS
 from napari_monusac.core.errors import SessionError
+from napari_monusac.masks.lookup import paint
 from napari_monusac.masks.outlines import outline_map
 from napari_monusac.masks.ternary import ternary_map
 from napari_monusac.review.truth import correct_truth
 from napari_monusac.scoring.errors.difference import difference_map
 from napari_monusac.scoring.errors.findings import errors_of
-from napari_monusac.scoring.matching.lookup import paint
 from napari_monusac.scoring.metrics.nuclei import nuclei_table
 from napari_monusac.scoring.report.evaluate import evaluate
 
@@ -216,7 +216,7 @@ def uncertainty_of(comparison: Comparison, prediction: Prediction | None) -> NDA
     That of its two heads where their probabilities are at hand; else of each predicted nucleus as a whole
     (1 - confidence).
     """
-    from napari_monusac.masks.doubt import disagreement_map, entropy_map
+    from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
 
     pair, p = comparison.pair, prediction
     if p is not None and tuple(p.offset_px) == pair.offset_px and p.shape == pair.truth.shape:

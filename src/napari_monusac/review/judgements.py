@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import replace_file
-from napari_monusac.editing.workplace import content_of, sha256
+from napari_monusac.editing.disk.workplace import content_of, sha256
 from napari_monusac.scoring.errors.finding import Finding
 from napari_monusac.scoring.report.predictions import REVIEW_FOLDER
 

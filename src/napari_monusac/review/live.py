@@ -17,11 +17,10 @@ from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.matching.pairs import CropPair
 
 if TYPE_CHECKING:
-    from napari_monusac.core.prediction import Prediction
+    from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.editing.session import EditingSession
     from napari_monusac.io.collection.collection import Collection, Crop
     from napari_monusac.io.slides.slide import Slide
-    from napari_monusac.masks.instances import Nuclei
 
 Point = tuple[int, int]
 Part = tuple[slice, slice]

@@ -11,7 +11,7 @@ import numpy as np
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
-from napari_monusac.editing.workplace import content_of, sha256
+from napari_monusac.editing.disk.workplace import content_of, sha256
 from napari_monusac.io.collection.collection import Collection, Crop, open_collection
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.review.annotation import write_corrected

@@ -15,8 +15,8 @@ from napari_monusac.ui.editing import opening as editing_opening
 @pytest.fixture
 def large(hand, until, monkeypatch):
     """The crop, with a limit that makes a large slide of it."""
-    monkeypatch.setattr(editing_opening, "WHOLE_PX", 10_000)
-    monkeypatch.setattr(annotate_region, "WHOLE_PX", 10_000)
+    monkeypatch.setattr(editing_opening, "EDITABLE_PX", 10_000)
+    monkeypatch.setattr(annotate_region, "EDITABLE_PX", 10_000)
     hand.controller.leave()
     hand.controller._look()
     path = hand.controller.place.path
@@ -80,7 +80,7 @@ def test_a_region_is_edited_in_its_place_and_saved_among_the_rest(hand, large, v
 
 
 def test_another_region_waits_until_edits_are_saved(hand, large, viewer, until):
-    from napari_monusac.editing.frame import Frame
+    from napari_monusac.editing.nuclei.frame import Frame
 
     hand.controller.edit_region(Frame((0, 0), (60, 60)))
     until(lambda: hand.session is not None)
@@ -94,7 +94,7 @@ def test_another_region_waits_until_edits_are_saved(hand, large, viewer, until):
 
 
 def test_edits_of_another_region_are_not_forgotten(hand, large, until):
-    from napari_monusac.editing.frame import Frame
+    from napari_monusac.editing.nuclei.frame import Frame
 
     hand.controller.edit_region(Frame((0, 0), (60, 60)))
     until(lambda: hand.session is not None)

@@ -99,7 +99,7 @@ def test_lasso_draws_a_nucleus_of_the_chosen_class(hand):
     label = int(hand.session.maps.instances[int(middle[0]), int(middle[1])])
     assert label
     assert hand.session.row(label).class_id == 2
-    assert hand.session.row(label).provenance == "man"
+    assert hand.session.row(label).provenance == "human"
     assert hand.session.counts()[2] == number + 1
     area = hand.session.facts(label).area_px
     assert abs(area - np.pi * 49) < 0.25 * np.pi * 49

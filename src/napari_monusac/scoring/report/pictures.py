@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.scoring.errors.finding import Finding, FindingType
+from napari_monusac.scoring.errors.findings import errors_of
 from napari_monusac.scoring.matching.matching import AmbiguousRule
 from napari_monusac.scoring.matching.pairs import CropPair
 

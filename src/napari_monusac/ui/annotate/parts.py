@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledSlider
 
 from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, Rgb
-from napari_monusac.editing.rows import AMBIGUOUS_ID
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.annotate.tools import TOOLS
 from napari_monusac.ui.editing.running import Question
 from napari_monusac.ui.widgets.basic import Note, calm, row

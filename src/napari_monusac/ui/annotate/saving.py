@@ -11,7 +11,7 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QWidget
 
 from napari_monusac.core.files import folder_key
-from napari_monusac.editing.workplace import work_folder, writable
+from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.editing.running import Question
 from napari_monusac.ui.widgets.work import Report, Task, error_line
@@ -155,7 +155,7 @@ class Saving(QObject):
             then()
 
     def _not_saved(self, error: Exception, then: Callable[[], object] | None) -> None:
-        from napari_monusac.editing.saving import SaveConflict
+        from napari_monusac.editing.disk.saving import SaveConflict
 
         if not isinstance(error, SaveConflict):
             self.controller.said.emit(error_line(error), "error")

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
 from superqt import QLabeledDoubleSlider
 
 from napari_monusac.core.classes import PaletteName
-from napari_monusac.editing.rows import AMBIGUOUS_ID
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.annotate.parts import slider
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colors import FILLABLE

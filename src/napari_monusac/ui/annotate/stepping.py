@@ -25,12 +25,12 @@ from napari_monusac.ui.widgets.tables import CalmList
 from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
+    from napari_monusac.core.boxes import Box
     from napari_monusac.editing.audit import AuditFinding
     from napari_monusac.editing.history import SessionChange
     from napari_monusac.editing.session import EditingSession
-    from napari_monusac.masks.strokes import Box
 
-ALL, UNCLASSIFIED, DOUBTFUL, AUDIT = ORDERS = (
+ALL, UNCLASSIFIED, UNCERTAIN, AUDIT = ORDERS = (
     "All nuclei", "Unclassified", "The model's, least sure first", "Audit findings",
 )  # fmt: skip
 #: Nuclei are read like a page, in lines of this height (px).
@@ -123,7 +123,7 @@ class Stepping(QWidget):
         rows = [r for k, r in session.rows.items() if r.plane == "nuclei" and k in boxes]
         if kind == UNCLASSIFIED:
             rows = [r for r in rows if r.class_id == NucleusClass.UNCLASSIFIED]
-        elif kind == DOUBTFUL:
+        elif kind == UNCERTAIN:
             rows = [r for r in rows if r.provenance == "model"]
             return [r.id for r in sorted(rows, key=lambda r: (r.confidence or 0.0, r.id))]
 

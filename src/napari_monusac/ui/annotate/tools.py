@@ -10,8 +10,9 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_monusac.editing.rows import AMBIGUOUS_ID
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.napari_private import zooming_clicks
 from napari_monusac.ui.editing.commands import Commands, Point
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.widgets import settings as annotate_settings
@@ -147,7 +148,7 @@ class Toolbox(QObject):
         self.viewer.events.mouse_over_canvas.connect(self._over_canvas)
         # napari zooms on a double click: two quick clicks are two clicks here
         double = self.viewer.mouse_double_click_callbacks
-        self._zoomers = [f for f in double if getattr(f, "__name__", "") == "double_click_to_zoom"]
+        self._zoomers = zooming_clicks(self.viewer)
         for zoomer in self._zoomers:
             double.remove(zoomer)
         double.append(self._double)

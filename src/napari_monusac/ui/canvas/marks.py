@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -131,12 +132,7 @@ def dashes(paths: Sequence[Path], dash: float) -> NDArray[np.float64]:
 def eighths(paths: Sequence[Path], _: float = 0) -> NDArray[np.float64]:
     """Cut each straight part of a path into eight dashes: start and step (y, x) of each, (n, 2, 2)."""
     along = np.arange(_OF_A_SIDE)[:, None] / _OF_A_SIDE
-    return _segments(
-        [
-            np.concatenate([*(a + (b - a) * along for a, b in zip(path[:-1], path[1:], strict=True)), path[-1:]])
-            for path in paths
-        ]
-    )
+    return _segments([np.concatenate([*(a + (b - a) * along for a, b in pairwise(path)), path[-1:]]) for path in paths])
 
 
 def _segments(lines: Sequence[Path]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.drawing import undress
+from napari_monusac.ui.canvas.napari_private import undress
 from napari_monusac.ui.model import StudioModel, studio_model
 from napari_monusac.ui.widgets.work import Report, Task
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_monusac.core.errors import MonusacError, SessionError
-from napari_monusac.editing.accept import MAX_COVERED
-from napari_monusac.editing.rows import class_name
+from napari_monusac.editing.nuclei.rows import class_name
+from napari_monusac.editing.predicted import MAX_COVERED
 from napari_monusac.ui.canvas.marks import boundary_of, outlines_of
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.widgets import settings as annotate_settings
@@ -255,7 +255,7 @@ class Commands:
         row = facts.row
         area = f"{facts.area_px} px" if facts.area_um2 is None else f"{facts.area_um2:.0f} µm²"
         who = _WHO.get(row.provenance) or (f"outlined by {row.author}" if row.author else "outlined by hand")
-        if row.class_provenance != row.provenance and row.class_provenance == "man":
+        if row.class_provenance != row.provenance and row.class_provenance == "human":
             who += f", classified by {row.author}" if row.author else ", classified by hand"
         sure = [] if row.confidence is None else [f"confidence {row.confidence:.2f}"]
         note = [f"note: {row.note}"] if row.note else []

@@ -10,7 +10,7 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import QTimer, Signal
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.editing.frame import Frame
+from napari_monusac.editing.nuclei.frame import Frame
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colors import Look
 from napari_monusac.ui.canvas.marks import Marks, outlines_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_monusac.editing.history import SessionChange
-    from napari_monusac.editing.rows import Plane
+    from napari_monusac.editing.nuclei.rows import Plane
     from napari_monusac.editing.session import EditingSession
 
 
@@ -231,7 +231,7 @@ class Crops(Running):
         self._refused = place
         self._let_paint(True)
         from napari_monusac.core.errors import SessionError
-        from napari_monusac.editing.frame import OtherRegion
+        from napari_monusac.editing.nuclei.frame import OtherRegion
 
         aside = ("Put them aside", lambda: self.open_again("discard"))
         if isinstance(error, OtherRegion) and place.offset_px is not None and error.frame.region:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 
-from napari_monusac.editing.kept import kept_path
-from napari_monusac.editing.workplace import writable
-from napari_monusac.plugin.layers import WHOLE_PX
+from napari_monusac.editing.disk.kept import kept_path
+from napari_monusac.editing.disk.workplace import writable
+from napari_monusac.plugin.layers import EDITABLE_PX
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.ready import VIEWS, Ready, ready
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
-    from napari_monusac.editing.restoring import RestorePolicy
+    from napari_monusac.editing.disk.restoring import RestorePolicy
     from napari_monusac.editing.session import EditingSession
 
 
@@ -71,7 +71,7 @@ class Place:
     @property
     def large(self) -> bool:
         """Whether only a region of the image can be edited, and none was chosen yet."""
-        return self.offset_px is None and (self.whole[0] * self.whole[1] > WHOLE_PX or any(self.image_offset_px))
+        return self.offset_px is None and (self.whole[0] * self.whole[1] > EDITABLE_PX or any(self.image_offset_px))
 
     @property
     def part(self) -> tuple[int, int, int, int]:
@@ -117,7 +117,7 @@ def open_session(place: Place, author: str, restore: RestorePolicy) -> EditingSe
     """
     from napari_monusac.core.errors import SessionError
     from napari_monusac.core.files import atomic_write
-    from napari_monusac.editing.kept import bring_here
+    from napari_monusac.editing.disk.kept import bring_here
     from napari_monusac.editing.session import EditingSession
     from napari_monusac.io.annotations.files import read_annotation, write_annotation
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.editing.rows import AMBIGUOUS_ID
+from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.canvas.colors import PLACES, ClassColormap
 from napari_monusac.ui.canvas.drawing import OUTLINE_PX, Cut, drawn, edges
 

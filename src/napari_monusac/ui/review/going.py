@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from qtpy.QtCore import QObject
@@ -17,10 +17,9 @@ ROLE = "frames"
 _MARGIN_PX = 3
 #: Magnification that is left as it is, and the one that is gone to from below.
 _ENOUGH, _WANTED = 40.0, 60.0
+Box = Sequence[float]
 #: Nuclei of a table's cell that are framed on the slide, at most.
 _MOST_FRAMES = 400
-
-Box = tuple[float, float, float, float]
 
 
 def zoom_for(viewer: Any, image: Any, box: Box) -> float:

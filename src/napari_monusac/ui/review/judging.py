@@ -143,7 +143,7 @@ class Judging(QWidget):
             box.addWidget(widget)
         self.reader.editingFinished.connect(lambda: setattr(model, "reader", self.reader.text().strip()))
         hear(self, model.said, self.message.say)
-        hear(self, model.reader_changed, self.reader.setText)
+        hear(self, model.reader_changed, lambda name: self.reader.setText(name))
         hear(self, model.judged, lambda: self._show_finding(model.finding))
         hear(self, model.finding_changed, self._show_finding)
         hear(self, model.compared, self._compared)

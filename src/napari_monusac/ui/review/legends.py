@@ -39,11 +39,11 @@ def legend_of(comparison: Comparison, way: str, map_: str) -> list[Entry]:
         parts = any(f.type.value in ("split", "merged") for f in comparison.findings)
         return [*kinds, ("parts", "with parts of merged, split", _LINE)] if parts else kinds
     if way == "uncertainty":
-        words = ("somewhat uncertain", "very uncertain")
-        return [(word, word, _rgb(c)) for word, c in zip(words, comparing.DOUBT_COLORS[2:], strict=True)]
+        words = ("some uncertainty", "high uncertainty")
+        return [(word, word, _rgb(c)) for word, c in zip(words, comparing.UNCERTAINTY_COLORS[2:], strict=True)]
     lines = {
         "outlines": ("truth: solid line", "prediction: dashed line" if map_ == "outlines" else "prediction: filled"),
-        "swipe": ("left of the curtain: truth", "right of it: prediction"),
+        "swipe": ("left of the swipe: truth", "right of it: prediction"),
         "beside": ("truth",),
     }.get(way, ())
     entries = [(f"{k}", line, _LINE) for k, line in enumerate(lines)]
@@ -75,7 +75,7 @@ WAYS: tuple[tuple[str, str, str], ...] = (
     ("outlines", "Outlines", "Both on the tissue: truth with solid lines, prediction with dashed ones"),
     ("difference", "Difference", "Pixels by what became of their nucleus. The further nuclei of a merge count "
      "as missed, the further pieces of a split as spurious"),
-    ("swipe", "Swipe (W)", "A curtain that follows the mouse: truth left of it, prediction right of it"),
+    ("swipe", "Swipe (W)", "A line that follows the mouse: truth left of it, prediction right of it"),
     ("beside", "Side by side", "Truth in this view, prediction in a second one; both move together"),
     ("uncertainty", "Uncertainty", "Where the model is uncertain: its two heads contradict each other, or the class wavers"),
 )  # fmt: skip

@@ -80,7 +80,7 @@ class WaysView(QWidget):
         self.map.setEnabled(on)
 
 
-class Curtain:
+class SwipeEdge:
     """A swipe between two maps.
 
     Parameters
@@ -98,7 +98,7 @@ class Curtain:
         self._swiped: Any = None
 
     def show(self, maps: Maps) -> None:
-        """Draw the curtain over two maps, at the column where it was last."""
+        """Draw the swipe over two maps, at the column where it was last."""
         self._maps = maps
         width = maps[0].shape[1]
         self._swiped = np.empty_like(maps[0])
@@ -108,7 +108,7 @@ class Curtain:
         self.follow()
 
     def follow(self) -> None:
-        """Let the curtain follow the mouse."""
+        """Let the swipe follow the mouse."""
         if self._moved not in self.viewer.mouse_move_callbacks:
             self.viewer.mouse_move_callbacks.append(self._moved)
 
@@ -123,7 +123,7 @@ class Curtain:
             self.to(round(float(layer.world_to_data(event.position)[-1])))
 
     def to(self, column: int) -> None:
-        """Put the curtain's edge on a column of the map."""
+        """Put the swipe's edge on a column of the map."""
         layer = canvas.find_layer(self.viewer, comparing.SWIPE)
         if layer is None or self._swiped is None or layer.data is not self._swiped:
             return
@@ -143,11 +143,11 @@ class Curtain:
         self._swiped[:, start:column] = truth[:, start:column]
         self._swiped[:, column:stop] = prediction[:, column:stop]
         edge = self.edge_px()
-        self._swiped[:, max(0, column - edge // 2) : column + edge - edge // 2] = comparing.CURTAIN
+        self._swiped[:, max(0, column - edge // 2) : column + edge - edge // 2] = comparing.SWIPE_EDGE
         self.column = column
 
     def edge_px(self) -> int:
-        """Width of the curtain's edge in px of the map: two on the screen."""
+        """Width of the swipe's edge in px of the map: two on the screen."""
         image = canvas.image_layer(self.viewer)
         scale = 1.0 if image is None else float(image.scale[-1])
         return int(np.clip(round(2 / max(1e-6, float(self.viewer.scene.camera.zoom) * scale)), 1, 40))
@@ -159,7 +159,7 @@ _BLINK_MS = 400
 _OF_MAPS = ("outlines", "swipe", "beside")
 #: What each way shows of Review's layers.
 _LAYERS = {"outlines": (comparing.TRUTH, comparing.PREDICTED), "difference": (comparing.DIFFERENCE,),
-           "swipe": (comparing.SWIPE,), "beside": (comparing.TRUTH,), "uncertainty": (comparing.DOUBT,)}  # fmt: skip
+           "swipe": (comparing.SWIPE,), "beside": (comparing.TRUTH,), "uncertainty": (comparing.UNCERTAINTY,)}  # fmt: skip
 #: Layers that would lie under those, or over them.
 _COVERED = ("nuclei", "predicted nuclei", "predicted semantic", "predicted ternary", "semantic", "ternary")
 
@@ -185,7 +185,7 @@ class Looking(QObject):
         #: the comparison and prediction that an uncertainty map is of, and the map
         self._uncertainty: tuple[Any, Any, Any] | None = None
         self.view = PanelView(viewer, (*comparing.ROLES, FRAMES))
-        self.curtain = Curtain(viewer, lambda data: self._put(comparing.SWIPE, data))
+        self.swipe = SwipeEdge(viewer, lambda data: self._put(comparing.SWIPE, data))
         self._second = SecondView(viewer, self)
         self._second.closed.connect(lambda: model.look("layers") if model.way == "beside" else None)
         self._blink = QTimer(self)
@@ -202,13 +202,13 @@ class Looking(QObject):
         if not shown:
             if self.blinking:
                 self.blink(on=False)
-            self.curtain.leave()
+            self.swipe.leave()
             self._second.hide()
             self.view.put_away()
         else:
             self.view.bring_back()
             if self.model.way == "swipe":
-                self.curtain.follow()
+                self.swipe.follow()
             elif self.model.way == "beside":
                 self._show_beside()
         self._legend()
@@ -218,7 +218,7 @@ class Looking(QObject):
     def _way_changed(self, way: str) -> None:
         self._stop_blinking()
         comparing.hide(self.viewer, *(r for r in comparing.ROLES if r not in _LAYERS.get(way, ())))
-        self.curtain.leave()
+        self.swipe.leave()
         if way != "beside":
             self._second.hide()
         self.view.cover(_COVERED if way != "layers" else ())
@@ -262,7 +262,7 @@ class Looking(QObject):
             self._make_maps(comparison)
         if comparison is None:
             self._stop_blinking()
-            self.curtain.leave()
+            self.swipe.leave()
             comparing.remove(self.viewer, *comparing.ROLES)
             self._second.close()
             self._uncertainty = None
@@ -286,7 +286,7 @@ class Looking(QObject):
             self._show_swipe()
         if way == "beside":
             self._second.update(comparison.dashed)
-        if way == "uncertainty" and canvas.find_layer(self.viewer, comparing.DOUBT) is not None:
+        if way == "uncertainty" and canvas.find_layer(self.viewer, comparing.UNCERTAINTY) is not None:
             self._show_uncertainty()
 
     def _put(self, role: str, data: Any, *, lines: bool = False, show: bool = True) -> None:
@@ -322,7 +322,7 @@ class Looking(QObject):
 
     def _show_swipe(self) -> None:
         if self.model.comparison is not None:
-            self.curtain.show(self._pair(self.model.comparison))
+            self.swipe.show(self._pair(self.model.comparison))
 
     def _show_beside(self) -> None:
         image, comparison = canvas.image_layer(self.viewer), self.model.comparison
@@ -358,7 +358,7 @@ class Looking(QObject):
     def _put_uncertainty(self, comparison: Comparison, data: Any) -> None:
         image = canvas.image_layer(self.viewer)
         if image is not None and self.model.shown:
-            comparing.put_doubt(self.viewer, data, image, comparison.offset_px)
+            comparing.put_uncertainty(self.viewer, data, image, comparison.offset_px)
 
     # -- blink
 

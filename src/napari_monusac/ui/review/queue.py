@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from napari_monusac.review.queue import ReviewItem, ReviewQueue
 
 
-_ORDERS = (("Most uncertain first", "doubt"), ("Largest fault first", "size"), ("Crop by crop", "crop"))
-_KINDS = (("Errors, uncertain", ()), ("Only errors", ("error",)), ("Only uncertain", ("doubtful",)))
+_ORDERS = (("Most uncertain first", "uncertainty"), ("Largest fault first", "size"), ("Crop by crop", "crop"))
+_KINDS = (("Errors, uncertain", ()), ("Only errors", ("error",)), ("Only uncertain", ("uncertain",)))
 _ROWS_HIGH = 9
 
 
@@ -89,7 +89,7 @@ class QueueView(QWidget):
             Column("", self._looked_at, "Looked at, and your answer", 62),
             Column("What", _what, "An error, or a nucleus that the model is uncertain of", 82),
             Column("Class", _class_words, "Class in the truth → class that the model gave / its second choice", 104),
-            Column("Unsure", lambda i: number(i.doubt), "Uncertainty of the model. 0: none, 1: great", 52),
+            Column("Unsure", lambda i: number(i.uncertainty), "Uncertainty of the model. 0: none, 1: great", 52),
             Column("Crop", lambda i: i.finding.crop, "The crop that it lies in"),
         )
 

@@ -9,7 +9,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import FileProblem, MonusacError
-from napari_monusac.editing.workplace import work_folder, writable
+from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.opening import crop_reader
 from napari_monusac.ui.model import StudioModel, hear, studio_model
