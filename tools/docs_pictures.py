@@ -108,9 +108,9 @@ def take(demo: Path, out: Path) -> None:
     studio.show_panel("Review")
     review = studio.panels["Review"]
     review.predictions.set_path(demo / "pictures")
-    review.reading.set_predictions(review.predictions.path)
-    wait(lambda: review.review is not None and not work._RUNNING)
-    review.looking.set_way("outlines")
+    review.model.predictions = review.predictions.path
+    wait(lambda: review.model.comparison is not None and not work._RUNNING)
+    review.model.look("outlines")
     wait(lambda: not work._RUNNING)
     snap("review")
     viewer.close()
