@@ -71,7 +71,7 @@ class Crops:
         )
         self.studio.editing = self.editor
         self.asked = []
-        self.studio.reads_crops = self.asked.append
+        self.studio.opens_crops = self.asked.append
         self.model = ReviewModel(self.studio)
 
     def open(self, crop):
@@ -277,13 +277,13 @@ def test_a_crop_that_cannot_be_opened_is_refused_and_it_is_said(compared):
     model, said = compared.model, listen(compared.model.said)
     second = compared.collection.crops[1]
     place = Place(second.name, (20.0, 30.0), (10, 20, 30, 40))
-    compared.studio.reads_crops = None
+    compared.studio.opens_crops = None
     assert not model.go_to(place)
     assert "cannot be opened" in said.pop()[0]
     assert model.awaited is None
     # unsaved edits: nothing is waited for until the reader has decided
     waiting = []
-    compared.studio.reads_crops = compared.asked.append
+    compared.studio.opens_crops = compared.asked.append
     compared.studio.may_leave_crop = lambda go: bool(waiting.append(go))
     assert not model.go_to(place)
     assert model.awaited is None

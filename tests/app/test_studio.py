@@ -32,7 +32,7 @@ def model():
 def reading(model, collection):
     """Let crops of a collection be read; returns which ones were."""
     model.collection, read = collection, []
-    model.reads_crops = read.append
+    model.opens_crops = read.append
     return read
 
 

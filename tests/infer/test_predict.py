@@ -309,7 +309,7 @@ def test_wrong_regions_and_models_are_refused(stand_in: Any, tissue: np.ndarray)
 
 
 def test_unusual_stain_is_said(stand_in: Any) -> None:
-    from napari_monusac.learn.stain import stain_strength
+    from napari_monusac.infer.tiling.stain import stain_strength
 
     rng = np.random.default_rng(0)
     pink = np.clip(rng.normal((190, 120, 170), 12, (300, 300, 3)), 0, 255).astype(np.uint8)
@@ -333,7 +333,7 @@ def test_stain_is_normalised_where_training_was(stand_in: Any) -> None:
             seen.append(tiles.copy())
             return np.full((len(tiles), 8, *tiles.shape[1:3]), 0.125, np.float32)
 
-    from napari_monusac.learn.stain import REFERENCE_STAINS, normalise_stain
+    from napari_monusac.infer.tiling.stain import REFERENCE_STAINS, normalise_stain
 
     rng = np.random.default_rng(0)
     amounts = rng.gamma(2.0, 0.4, (256, 256, 2))

@@ -44,11 +44,11 @@ def trained(tmp_path_factory):
 
 def _validator(run, names):
     from napari_monusac.io.collection.collection import open_collection
-    from napari_monusac.learn.checkpoint import load_checkpoint
-    from napari_monusac.learn.crops import CropStore
+    from napari_monusac.learn.data.crops import CropStore
     from napari_monusac.learn.distributed import Ranks
     from napari_monusac.learn.step import Stepper
     from napari_monusac.learn.validate import Validator
+    from napari_monusac.network.checkpoint import load_checkpoint
 
     model = load_checkpoint(run)
     store = CropStore(open_collection(run.data), model.recipe)
@@ -87,7 +87,7 @@ def test_validation_equals_evaluate_on_every_crop(trained, tmp_path):
 
 
 def test_the_score_that_chose_the_checkpoint_stands_in_it(trained):
-    from napari_monusac.learn.checkpoint import read_metadata
+    from napari_monusac.network.checkpoint import read_metadata
 
     run, scores = trained
     assert read_metadata(run.best).scores == scores
@@ -95,8 +95,8 @@ def test_the_score_that_chose_the_checkpoint_stands_in_it(trained):
 
 
 def test_prediction_prefers_the_precision_that_was_validated(trained):
-    from napari_monusac.infer.engines import choose_precision
-    from napari_monusac.learn.checkpoint import load_checkpoint
+    from napari_monusac.infer.engines.choose import choose_precision
+    from napari_monusac.network.checkpoint import load_checkpoint
 
     assert choose_precision(load_checkpoint(trained[0]), "cpu") == "float32"
 

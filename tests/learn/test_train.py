@@ -19,7 +19,7 @@ def _play(recipe, run, **options):
 
 
 def _weights(path: Path):
-    from napari_monusac.learn.checkpoint import read_tensors
+    from napari_monusac.network.checkpoint import read_tensors
 
     return read_tensors(path)
 
@@ -109,7 +109,7 @@ def test_stop_during_validation_keeps_the_epoch_s_steps(tiny_recipe, make_run, r
 
 
 def test_control_files_pause_and_stop(tiny_recipe, make_run, monkeypatch):
-    from napari_monusac.learn import course
+    from napari_monusac.learn import loop
     from napari_monusac.learn.loop import train
 
     run = make_run(tiny_recipe)
@@ -119,7 +119,7 @@ def test_control_files_pause_and_stop(tiny_recipe, make_run, monkeypatch):
         seen.append(run.status)
         run.request_resume()
 
-    monkeypatch.setattr(course.time, "sleep", sleep)
+    monkeypatch.setattr(loop.time, "sleep", sleep)
     kinds = []
     for event in train(tiny_recipe, run, loader_threads=1, threads=1):
         kinds.append(event.kind)
@@ -233,7 +233,7 @@ def test_a_run_that_is_resumed_to_another_end_follows_the_schedule_of_that_end(t
 
 
 def test_an_earlier_version_s_run_that_max_steps_cut_is_told_when_it_goes_on(tiny_recipe, make_run, monkeypatch):
-    from napari_monusac.learn.progress import Progress
+    from napari_monusac.learn.resume import Progress
 
     recipe = tiny_recipe.with_values(epochs=9, max_steps=6, schedule="cosine")
     run = make_run(recipe)
@@ -322,7 +322,7 @@ def test_no_memory_for_one_patch_is_a_clear_end(tiny_recipe, make_run, monkeypat
 def test_validation_out_of_memory_uses_smaller_tiles(tiny_recipe, make_run, monkeypatch):
     import torch
 
-    from napari_monusac.learn.engine import TorchEngine
+    from napari_monusac.infer.engines.torch import TorchEngine
 
     true, calls = TorchEngine.run, []
 
@@ -343,7 +343,7 @@ def test_validation_out_of_memory_uses_smaller_tiles(tiny_recipe, make_run, monk
 def test_disk_full_is_told_and_the_run_resumes(tiny_recipe, make_run, reference, monkeypatch):
     import errno
 
-    from napari_monusac.learn import checkpoint
+    from napari_monusac.network import checkpoint
 
     run = make_run(tiny_recipe)
     true = checkpoint.save_file
@@ -473,7 +473,7 @@ def test_checkpoints_follow_the_umask(tiny_recipe, make_run):
 def test_a_vanished_data_folder_ends_the_run_with_a_resumable_checkpoint(
     tiny_recipe, make_run, make_collection, tmp_path, monkeypatch
 ):
-    from napari_monusac.learn import crops
+    from napari_monusac.learn.data import crops
     from napari_monusac.learn.loop import train
 
     monkeypatch.setattr(crops, "_WAIT_S", 0.01)
@@ -514,12 +514,12 @@ def test_no_readable_crop_is_a_clear_end(tiny_recipe, make_run, make_collection,
 
 
 def test_a_fault_of_ours_is_told_and_its_traceback_kept(tiny_recipe, make_run, monkeypatch):
-    from napari_monusac.learn import course
+    from napari_monusac.learn import loop
 
     def broken(*_):
         raise KeyError("oops")
 
-    monkeypatch.setattr(course, "save_frame", broken)
+    monkeypatch.setattr(loop, "save_frame", broken)
     run = make_run(tiny_recipe)
     message = _failed(_play(tiny_recipe, run))
     assert "KeyError" in message
@@ -530,15 +530,15 @@ def test_a_fault_of_ours_is_told_and_its_traceback_kept(tiny_recipe, make_run, m
 def test_warnings_of_libraries_travel_as_events(tiny_recipe, make_run, monkeypatch):
     import warnings
 
-    from napari_monusac.learn import course
+    from napari_monusac.learn import loop
 
-    true = course.save_frame
+    true = loop.save_frame
 
     def noisy(*args):
         warnings.warn("the sky is falling", UserWarning, stacklevel=1)
         return true(*args)
 
-    monkeypatch.setattr(course, "save_frame", noisy)
+    monkeypatch.setattr(loop, "save_frame", noisy)
     before = warnings.showwarning
     events = _play(tiny_recipe, make_run(tiny_recipe))
     assert [e.message for e in events if e.kind == "warned"] == ["UserWarning: the sky is falling"]
@@ -587,7 +587,7 @@ def test_a_validation_that_is_not_finite_saves_nothing(tiny_recipe, make_run, mo
     monkeypatch.setattr(validate.Validator, "run", poisoned)
     run = make_run(tiny_recipe)
     assert "the validation loss became nan in epoch 2" in _failed(_play(tiny_recipe, run))
-    from napari_monusac.learn.checkpoint import read_metadata
+    from napari_monusac.network.checkpoint import read_metadata
 
     assert read_metadata(run.last).epoch == 1
 
@@ -598,7 +598,7 @@ def test_the_end_frees_memory_and_leaves_torch_as_it_was(tiny_recipe, make_run):
 
     import torch
 
-    from napari_monusac.learn.network import DualHeadUnet
+    from napari_monusac.network.unet import DualHeadUnet
 
     # networks that other tests keep are not ours to count
     others = {id(o) for o in gc.get_objects() if isinstance(o, DualHeadUnet)}
@@ -638,7 +638,7 @@ def test_ours_with_every_option_trains_and_resumes(tiny_recipe, make_run, stain)
     end = _play(recipe, two)[-1]
     assert end.reason == "completed", end.message
     assert _same(_weights(one.last), _weights(two.last))
-    from napari_monusac.learn.checkpoint import read_metadata
+    from napari_monusac.network.checkpoint import read_metadata
 
     assert set(read_metadata(one.best).stain) == {"mean", "std"}
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from psygnal import Signal
 
 from napari_monusac.app.facts import Fact, never
+from napari_monusac.app.work import Work
 
 if TYPE_CHECKING:
     from napari_monusac.core.classes import PaletteName
@@ -68,10 +69,12 @@ class StudioModel:
         Dropped layers wait for the reader's decision: what is in the viewer is not what is open (`holding_changed`).
     editing : Editor or None
         What edits the open crop.
+    work : Work
+        What is done in the background for this window.
     may_leave_crop : callable
         Asked before another crop takes the place of the open one, with what is to come then: False keeps the crop, and
         what was to come is called once the reader has decided about unsaved edits.
-    reads_crops : callable or None
+    opens_crops : callable or None
         What reads a crop and shows it; without it no crop can be opened.
 
     Notes
@@ -110,9 +113,10 @@ class StudioModel:
     holding: Fact[bool] = Fact("holding_changed", False, operator.eq)
 
     def __init__(self) -> None:
+        self.work = Work()
         self.editing: Editor | None = None
         self.may_leave_crop: Callable[[Callable[[], object]], bool] = lambda _: True
-        self.reads_crops: Callable[[Crop], object] | None = None
+        self.opens_crops: Callable[[Crop], object] | None = None
         self._counted: tuple[Nuclei | None, str] = (None, "")
         #: what comes once a crop is open: the crop, and what to call
         self._then: tuple[Crop, Callable[[], object]] | None = None
@@ -146,11 +150,11 @@ class StudioModel:
         bool
             False where no folder is open to read it from, or nothing is there that reads crops.
         """
-        if self.collection is None or self.reads_crops is None:
+        if self.collection is None or self.opens_crops is None:
             return False
         self._then = (crop, then) if then is not None else None
         self.crop_asked.emit(crop)
-        self.reads_crops(crop)
+        self.opens_crops(crop)
         return True
 
     def tell_leaving(self) -> None:

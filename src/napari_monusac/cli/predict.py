@@ -60,7 +60,7 @@ def predict(
     other weights or with other options is never taken for finished. An image that fails is reported and the rest go
     on; the exit code is then 1.
     """
-    from napari_monusac.learn.checkpoint import read_metadata
+    from napari_monusac.network.checkpoint import read_metadata
 
     tasks = _tasks(images, out)
     read_metadata(checkpoint)  # one line for a file that is no model, not one for each image

@@ -18,10 +18,10 @@ from napari_monusac.core.classes import SEMANTIC_NAMES, TERNARY_NAMES
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.infer.deployed import DeployedNetwork, normalisation
+from napari_monusac.infer.engines.deployed import DeployedNetwork, normalisation
+from napari_monusac.infer.engines.torch import tile_multiple
 from napari_monusac.infer.model import LoadedModel, as_model, checkpoint_name
 from napari_monusac.infer.plan import expected_of
-from napari_monusac.learn.engine import tile_multiple
 
 #: Largest difference of a probability between ONNX Runtime and torch, both in float32.
 TOLERANCE = 1e-3

@@ -12,11 +12,11 @@ import torch
 
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
-from napari_monusac.infer.engines import state_of
+from napari_monusac.infer.engines.choose import state_of
 from napari_monusac.infer.model import LoadedModel
+from napari_monusac.infer.tiling.source import Source, cropped
 from napari_monusac.io.predictions.identity import ImageIdentity
 from napari_monusac.io.predictions.store import PredictionIdentity, PredictionStore
-from napari_monusac.learn.source import Source, cropped
 
 _WEIGHTS: weakref.WeakKeyDictionary[Any, tuple[int, str]] = weakref.WeakKeyDictionary()
 

@@ -36,7 +36,7 @@ def as_model(checkpoint: Any) -> LoadedModel:
         The file is missing, foreign or damaged.
     """
     if isinstance(checkpoint, str | Path):
-        from napari_monusac.learn.checkpoint import load_checkpoint
+        from napari_monusac.network.checkpoint import load_checkpoint
 
         model: LoadedModel = load_checkpoint(checkpoint)
         return model

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from napari_monusac.infer.engines import Precision, choose_engine
+from napari_monusac.infer.engines import Engine
+from napari_monusac.infer.engines.choose import Precision, choose_engine
+from napari_monusac.infer.engines.torch import tile_multiple
 from napari_monusac.infer.model import LoadedModel
-from napari_monusac.learn.engine import Engine, tile_multiple
-from napari_monusac.learn.plan import OVERLAP_PX, Expected, Plan, plan_tiles
-from napari_monusac.learn.source import as_source
+from napari_monusac.infer.tiling.plan import OVERLAP_PX, Expected, Plan, plan_tiles
+from napari_monusac.infer.tiling.source import as_source
 
 
 def plan_prediction(

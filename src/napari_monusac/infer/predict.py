@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.infer.engines import Precision
+from napari_monusac.infer.engines import Engine
+from napari_monusac.infer.engines.choose import Precision
 from napari_monusac.infer.model import as_model, checkpoint_name, crops_seen_by_model
 from napari_monusac.infer.plan import plan_prediction
-from napari_monusac.learn.engine import Engine
-from napari_monusac.learn.plan import OVERLAP_PX, Plan, in_region
-from napari_monusac.learn.tiled import whole_maps
+from napari_monusac.infer.tiling.plan import OVERLAP_PX, Plan, in_region
+from napari_monusac.infer.tiling.tiled import whole_maps
 
 
 class Progress(float):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_monusac.core.errors import MonusacError, SessionError
 from napari_monusac.review.judgements import Judgement, latest, log_path, read_log, readers_of, standing
 from napari_monusac.review.readers import ReaderAgreement, compare_readers, inter_reader_evaluation
-from napari_monusac.scoring.metrics.evaluation import Evaluation, Provenance
+from napari_monusac.scoring.metrics.evaluation import ComparedWith, Evaluation
 from napari_monusac.scoring.report.folders import FolderPairs
 from napari_monusac.scoring.report.html import ReviewLine
 from napari_monusac.scoring.report.pictures import Evidence
@@ -119,7 +119,7 @@ def evidence_of_crop(
 
     evidence = Evidence()
     evidence.add(comparison.pair)
-    provenance = Provenance(
+    provenance = ComparedWith(
         truth=str(annotation or ""),
         truth_sha256=sha256_of(annotation) if annotation is not None and annotation.is_file() else "",
         prediction="the prediction in the window, with its thresholds",

@@ -253,7 +253,7 @@ def test_names_decide_only_where_pixels_are_not_known():
 @pytest.mark.torch
 def test_the_checkpoint_the_store_and_the_command_line(example_data, example_run, tmp_path):
     from napari_monusac.cli.app import app
-    from napari_monusac.learn.checkpoint import load_checkpoint, read_metadata, save_checkpoint
+    from napari_monusac.network.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 
     split, said = RunFolder.open(example_run).split, read_metadata(example_run).trained_on
     assert said == crops_of_split(open_collection(example_data), split)

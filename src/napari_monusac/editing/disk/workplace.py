@@ -11,6 +11,7 @@ from pathlib import Path
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import atomic_write, atomic_write_bytes, folder_key, replace_file
+from napari_monusac.core.settings import environment, user_folder
 from napari_monusac.editing.disk.provenance import sidecar_of
 
 #: Hidden, so that no one takes what lies in it for data (`open_collection` leaves hidden folders out).
@@ -199,10 +200,7 @@ def work_folder(collection: str | Path | None = None) -> Path:
 
     Each collection has a folder of its own there, by its resolved path: two of one name do not meet.
     """
-    import platformdirs
-
-    given = os.environ.get("MONUSAC_WORK")
-    base = Path(given) if given else Path(platformdirs.user_data_path("napari-monusac", appauthor=False)) / "corrected"
+    base = environment().work or user_folder("work") / "corrected"
     return base / folder_key(collection) if collection else base
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +22,8 @@ from napari_monusac.core.classes import (
 )
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.settings import environment, pass_class_names_on, user_folder
 
-#: Names a file of class names; child processes and workers inherit it.
-VARIABLE = "MONUSAC_CLASSES"
 #: What a name can mean, as the files spell it.
 MEANINGS: Mapping[str, Meaning] = {
     **{c.label: c for c in CLASSES},
@@ -104,17 +102,14 @@ def take_class_names(path: str | Path) -> dict[str, Meaning]:
     global _taken
     names = read_class_names(path)
     use_class_names(names)
-    os.environ[VARIABLE] = _taken = str(Path(path).absolute())
+    _taken = str(Path(path).absolute())
+    pass_class_names_on(_taken)
     return names
 
 
 def kept_names_file() -> Path:
     """Return where the names that were given in the window are kept: in ``MONUSAC_WORK``, else the user's data."""
-    import platformdirs
-
-    given = os.environ.get("MONUSAC_WORK")
-    base = Path(given) if given else Path(platformdirs.user_data_path("napari-monusac", appauthor=False))
-    return base / "class_names.csv"
+    return user_folder("work") / "class_names.csv"
 
 
 def take_kept_names() -> None:
@@ -125,7 +120,7 @@ def take_kept_names() -> None:
     FileProblem
         As `read_class_names`.
     """
-    if not os.environ.get(VARIABLE) and kept_names_file().is_file():
+    if not environment().classes and kept_names_file().is_file():
         take_class_names(kept_names_file())
 
 
@@ -148,7 +143,7 @@ def keep_class_names(changes: Mapping[str, Meaning | None]) -> Path:
         A file cannot be read or written.
     """
     take_inherited_names()
-    in_force = os.environ.get(VARIABLE, "")
+    in_force = environment().classes
     names = read_class_names(in_force) if in_force else {}
     changed = {plain_name(name) for name in changes}
     names = {name: meaning for name, meaning in names.items() if plain_name(name) not in changed}
@@ -167,8 +162,9 @@ def take_inherited_names() -> None:
     FileProblem
         As `read_class_names`.
     """
-    if os.environ.get(VARIABLE, "") not in ("", _taken):
-        take_class_names(os.environ[VARIABLE])
+    given = environment().classes
+    if given not in ("", _taken):
+        take_class_names(given)
 
 
 def names_in_words() -> dict[str, str]:

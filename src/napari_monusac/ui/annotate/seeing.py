@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
 from superqt import QLabeledDoubleSlider
 
+from napari_monusac.app.work import Task, Work
 from napari_monusac.core.classes import PaletteName
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.annotate.parts import slider
@@ -21,7 +22,6 @@ from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.basic import calm, row
-from napari_monusac.ui.widgets.work import Task
 
 ROLE = "view"
 COLOUR, HAEMATOXYLIN, EOSIN = STAINS = ("H&E", "Haematoxylin", "Eosin")
@@ -67,7 +67,7 @@ def stain_view(rgb: NDArray[np.uint8], stain: str, contrast: float) -> NDArray[n
 
 
 class StainView(QObject):
-    """Keeps the layer *view* over the image. A view that the user deletes stays deleted.
+    """Keeps the layer *view* over the image, made in the background. A view that the user deletes stays deleted.
 
     Signals
     -------
@@ -76,9 +76,9 @@ class StainView(QObject):
 
     gone = Signal()
 
-    def __init__(self, viewer: Any, parent: QObject) -> None:
+    def __init__(self, viewer: Any, work: Work, parent: QObject) -> None:
         super().__init__(parent)
-        self.viewer = viewer
+        self.viewer, self._work = viewer, work
         self.stain, self.contrast = COLOUR, 1.0
         self._task: Task | None = None
         self._timer = QTimer(self)
@@ -111,7 +111,7 @@ class StainView(QObject):
         if image is None or not self.possible():
             return
         stain, contrast, shown = self.stain, self.contrast, image.data
-        task = Task(lambda _: stain_view(np.asarray(shown)[..., :3], stain, contrast))
+        task = self._work.task(lambda _: stain_view(np.asarray(shown)[..., :3], stain, contrast), self)
         self._task = task
         task.done.connect(lambda picture: self._put(image, shown, picture) if self._task is task else None)
         task.start()
@@ -161,7 +161,7 @@ class Seeing(QWidget):
         self.controller = controller
         self._chosen = False
         self._seen: Any = None
-        self.stain_view = StainView(controller.viewer, self)
+        self.stain_view = StainView(controller.viewer, controller.model.work, self)
         self._dressing = QTimer(self)
         self._dressing.setSingleShot(True)
         self._dressing.timeout.connect(self._dress)

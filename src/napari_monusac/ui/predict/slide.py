@@ -10,12 +10,12 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.editing.stored import model_name
 from napari_monusac.ui.canvas.predicted_layers import Stored
 from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     pass
@@ -112,10 +112,10 @@ class SlideStore(QWidget):
             if self._taken is not None and self._taken[1] is stored:
                 self._shown(image, again)
 
-        task = Task(work)
+        task: Task = self.model.work.task(work, self)
         task.done.connect(done)
         self.progress.follow(task, "Separating nuclei…")
-        task.finished.connect(self.busy_changed.emit)
+        task.finished.connect(lambda: self.busy_changed.emit())
         self.busy_changed.emit()
         return task
 

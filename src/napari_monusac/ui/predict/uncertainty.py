@@ -8,10 +8,10 @@ from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QWidget
 
+from napari_monusac.app.work import Latest, error_line
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.comparing import uncertainty_colormap
 from napari_monusac.ui.model import StudioModel
-from napari_monusac.ui.widgets.work import Latest, error_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +81,7 @@ class UncertaintyLayer(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.box)
         row.addWidget(self.kind, 1)
-        self._latest = Latest()
+        self._latest = Latest(self.model.work, self)
         self._latest.done.connect(self._found)
         self._latest.failed.connect(lambda error: self.model.tell(error_line(error), "error"))
         self.box.toggled.connect(lambda _: self._update())

@@ -9,6 +9,7 @@ import numpy as np
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
@@ -16,7 +17,6 @@ from napari_monusac.ui.model import hear
 from napari_monusac.ui.review.scores import ScoresView
 from napari_monusac.ui.widgets.basic import Heading, Note, Section, TaskRow, column
 from napari_monusac.ui.widgets.tables import Table, number
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel
@@ -78,7 +78,7 @@ class FolderScores(QWidget):
         if job is None:
             return None
         folder = self.model.predictions
-        task = Task(lambda report: job(report, lambda: report.stopping))
+        task = self.model.studio.work.task(lambda report: job(report, lambda: report.stopping), self)
         task.done.connect(
             lambda scored: setattr(self.model, "scored", scored) if self.model.predictions == folder else None
         )
@@ -149,7 +149,7 @@ class StoredPrediction(QObject):
             images = (shown,) if whole else (shown, open_slide(crop.image))
             return read_stored(folder, crop, data.shape[:2], um_per_px, images, unknown=trusted)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         self._task = task
         task.done.connect(lambda found: self._show(task, image, pixels, found))
         task.failed.connect(lambda _: self._failed(task))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, calm, column
 from napari_monusac.ui.widgets.tables import SHORT, Column, RowTable, Table, number
-from napari_monusac.ui.widgets.work import Task
 
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel
@@ -92,7 +92,7 @@ class GuardView(QWidget):
             self.hint.say("Open a folder of crops (Slides), then choose both.", "warning")
             return None
         self.hint.say(_HINT)
-        task = Task(lambda report: job(report, lambda: report.stopping))
+        task = self.model.studio.work.task(lambda report: job(report, lambda: report.stopping), self)
         task.done.connect(lambda guard: setattr(self.model, "guard", guard))
         task.finished.connect(lambda: self.start.setEnabled(True))
         self.start.setEnabled(False)

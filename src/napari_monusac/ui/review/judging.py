@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Task
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.ui.editing.controller import controller_of
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, row
 from napari_monusac.ui.widgets.tables import Line, class_words, number
-from napari_monusac.ui.widgets.work import Task
 
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel
@@ -51,7 +51,7 @@ class CorrectedTruthButton(QWidget):
         job = self.model.writing_corrected()
         if job is None:
             return None
-        task = Task(lambda report: job(report, lambda: report.stopping))
+        task = self.model.studio.work.task(lambda report: job(report, lambda: report.stopping), self)
         task.done.connect(lambda path: self.where.say(f"Written: {path}", "good"))
         return self.progress.follow(task, "Writing the corrected truth…")
 

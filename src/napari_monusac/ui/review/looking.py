@@ -16,6 +16,7 @@ from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QButtonGroup, QComboBox, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.app.review import ReviewModel
+from napari_monusac.app.work import Report
 from napari_monusac.core.classes import Rgb
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.colors import FILLABLE
@@ -27,7 +28,6 @@ from napari_monusac.ui.review.going import ROLE as FRAMES
 from napari_monusac.ui.review.legends import MAPS, WAYS, blink_legend, legend_of
 from napari_monusac.ui.widgets.basic import calm
 from napari_monusac.ui.widgets.tables import narrow
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.review.comparison import Comparison, Maps
@@ -247,7 +247,7 @@ class Looking(QObject):
 
             return maps_of(comparison, kind)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(show)
         task.start()
 
@@ -351,7 +351,7 @@ class Looking(QObject):
 
             return uncertainty_of(comparison, latest[0] if latest is not None else None)
 
-        task = Task(work)
+        task = self.model.studio.work.task(work, self)
         task.done.connect(show)
         task.start()
 

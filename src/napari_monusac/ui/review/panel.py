@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,11 +11,13 @@ from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QPushButton, QTabBar, QVBoxLayout, QWidget
 
 from napari_monusac.app.review import COMPARE, ERRORS, PAGES, QUEUE, SCORES, TABLES, ReviewModel
+from napari_monusac.app.work import Task
+from napari_monusac.core.settings import environment
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.opening import crop_reader
+from napari_monusac.ui.canvas.opening import crop_opener
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
 from napari_monusac.ui.editing.controller import controller_of
-from napari_monusac.ui.model import hear, review_model
+from napari_monusac.ui.model import Placed, hear, review_model
 from napari_monusac.ui.review.errors import ErrorsView
 from napari_monusac.ui.review.folder import FolderScores, StoredPrediction, UnknownImage
 from napari_monusac.ui.review.going import Going
@@ -31,7 +32,6 @@ from napari_monusac.ui.review.scores import ScoresView
 from napari_monusac.ui.review.tables import TablesView
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.basic import Note, PathPicker, Section, TaskRow, calm, column, row
-from napari_monusac.ui.widgets.work import Task
 
 if TYPE_CHECKING:
     from napari_monusac.review.comparison import Comparison
@@ -141,7 +141,7 @@ class Comparing(QObject):
         if work is None:
             return None
         self._stale = False
-        self._task = task = Task(lambda _: work())
+        self._task = task = self.model.studio.work.task(lambda _: work(), self)
         task.done.connect(lambda comparison: self._compared(task, comparison))
         task.finished.connect(lambda: self._finished(task))
         if self.model.comparison is None:
@@ -229,6 +229,7 @@ class ReviewPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model = review_model(napari_viewer)
+        Placed(self, self.model.studio)
         self.model.reader = self.model.reader or annotate_settings.reader()
         self.looking = Looking(napari_viewer, self.model, self)
         self.going = Going(napari_viewer, self.model, self)
@@ -305,14 +306,14 @@ class ReviewPanel(QWidget):
         self.next.clicked.connect(lambda: model.step(1))
         self.predictions.changed.connect(lambda _: setattr(model, "predictions", self.predictions.path))
         controller_of(self.viewer).session_changed.connect(model.outdated.emit)
-        crop_reader(self.viewer).began.connect(self._crop_is_read)
+        crop_opener(self.viewer).began.connect(self._crop_is_read)
         hear(self, model.said, model.studio.tell)
         hear(self, model.reader_changed, _remember_reader)
         hear(self, model.page_changed, lambda page: self.tabs.setCurrentIndex(PAGES.index(page)))
         for signal in (model.compared, model.page_changed, model.predictions_changed, model.session_changed):
             hear(self, signal, lambda _: self._show_page())
-        hinted = os.environ.get("MONUSAC_PREDICTIONS")
-        if hinted:
+        hinted = environment().predictions
+        if hinted is not None:
             self.predictions.set_path(hinted)
             model.predictions = self.predictions.path
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Task
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.scoring.errors.finding import FindingType
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, column, row
 from napari_monusac.ui.widgets.settings import ReaderName
 from napari_monusac.ui.widgets.tables import SHORT, Column, RowTable, class_words, judged_words, narrow, number
-from napari_monusac.ui.widgets.work import Task
 
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel
@@ -170,7 +170,7 @@ class QueueView(QWidget):
         job = self.model.opening_queue(anew=anew)
         if job is None:
             return None
-        task = Task(lambda report: job(report, lambda: report.stopping))
+        task = self.model.studio.work.task(lambda report: job(report, lambda: report.stopping), self)
         task.done.connect(self.model.take_session)
         for button in (self.start, self.anew):
             button.setEnabled(False)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Heading, Note, TaskRow, column, row
 from napari_monusac.ui.widgets.tables import Table, class_words, narrow, short_verdict
-from napari_monusac.ui.widgets.work import Task
 
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel
@@ -70,7 +70,7 @@ class ReadersView(QWidget):
             self.hint.say("Choose two readers.", "warning")
             return None
         job = self.model.comparing_readers(first, second)
-        task = Task(lambda report: job(report, lambda: report.stopping))
+        task = self.model.studio.work.task(lambda report: job(report, lambda: report.stopping), self)
         task.done.connect(lambda found: setattr(self.model, "agreement", found))
         return self.progress.follow(task, "Comparing the readers…")
 

@@ -8,9 +8,9 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Heading, Note, TaskRow
-from napari_monusac.ui.widgets.work import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ class ReportButton(QWidget):
         if job is None:
             self.where.say("Predict a crop, or score the folder: then there is something to report.")
             return None
-        task = Task(lambda report: job(report, lambda: report.stopping))
+        task = self.model.studio.work.task(lambda report: job(report, lambda: report.stopping), self)
         task.done.connect(self._open)
         return self.progress.follow(task, "Writing the report…")
 

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Progress, Report, Task, error_line
 from napari_monusac.core.errors import FileProblem, MonusacError
 from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.opening import crop_reader
-from napari_monusac.ui.model import StudioModel, hear, studio_model
+from napari_monusac.ui.canvas.opening import crop_opener
+from napari_monusac.ui.model import Placed, StudioModel, hear, studio_model
 from napari_monusac.ui.slides.class_names import ClassNames
 from napari_monusac.ui.slides.crop_list import THUMBNAIL, CropList
 from napari_monusac.ui.slides.doctor import DoctorView
 from napari_monusac.ui.slides.patients import PatientsSetting
-from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, column, row, settings
-from napari_monusac.ui.widgets.work import Progress, Report, Task, error_line
+from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, column, row
+from napari_monusac.ui.widgets.settings import SETTINGS
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
@@ -169,8 +170,7 @@ def crop_status(collection: Collection, predictions: Path | None = None) -> dict
 
 def predictions_folder() -> Path | None:
     """Where predictions of a folder were written last, or None."""
-    value = settings().value("paths/predictions", [])
-    folders = [value] if isinstance(value, str) else list(value or [])
+    folders = SETTINGS.now.paths.get("predictions", ())
     return Path(folders[0]) if folders else None
 
 
@@ -187,6 +187,7 @@ class SlidesPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model: StudioModel = studio_model(napari_viewer)
+        Placed(self, self.model)
         self._counting: Task | None = None
         self._last = ""
         #: the crop that has edits which no file has yet
@@ -198,7 +199,7 @@ class SlidesPanel(QWidget):
         self._soon.timeout.connect(self._count)
         self._build()
         hear(self, self.model.collection_changed, self._show_collection)
-        crop_reader(napari_viewer).began.connect(self.opening.follow)
+        crop_opener(napari_viewer).began.connect(self.opening.follow)
         hear(self, self.model.crop_changed, self._mark_open)
         hear(self, self.model.crop_changed, lambda _: self.show_status())
         hear(self, self.model.unsaved_changed, self._unsaved_changed)
@@ -222,7 +223,7 @@ class SlidesPanel(QWidget):
         self.sample.clicked.connect(lambda: self.open_sample())
         self.begin = column(self.again, self.sample)
         self.crops = CropList()
-        self.patients = PatientsSetting(self.crops)
+        self.patients = PatientsSetting(self.model, self.crops)
         self.names = ClassNames()
         self.facts = CropFacts(self.viewer, self.model)
         self.progress = TaskRow()
@@ -252,7 +253,7 @@ class SlidesPanel(QWidget):
             report(None, "Looking through the folder")
             return open_collection(folder)
 
-        task = Task(read)
+        task = self.model.work.task(read, self)
 
         def take(collection: Collection) -> None:
             self.model.collection = collection
@@ -292,7 +293,7 @@ class SlidesPanel(QWidget):
 
             return sample_collection()
 
-        task = Task(make)
+        task = self.model.work.task(make, self)
         # once this task has left the row: the row follows one task at a time
         task.done.connect(lambda folder: QTimer.singleShot(0, lambda: self.open_folder(folder)))
         return self.opening.follow(task, "Making synthetic tissue…")
@@ -353,7 +354,7 @@ class SlidesPanel(QWidget):
                     unread += 1
             return unread
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.progressed.connect(self._counted)
         task.done.connect(self._all_counted)
         task.finished.connect(lambda: self._no_longer_counting(task))
@@ -390,7 +391,7 @@ class SlidesPanel(QWidget):
         collection = self.model.collection
         if collection is None:
             return None
-        task = Task(lambda _: counts_now(collection, crop))
+        task = self.model.work.task(lambda _: counts_now(collection, crop), self)
 
         def show(counted: tuple[dict[int, int] | None, dict[str, int]]) -> None:
             self.crops.show_counts(crop.name, counted[0])
@@ -405,7 +406,7 @@ class SlidesPanel(QWidget):
         if collection is None:
             return
         predictions = predictions_folder()
-        task = Task(lambda _: crop_status(collection, predictions))
+        task = self.model.work.task(lambda _: crop_status(collection, predictions), self)
         task.done.connect(self.crops.show_status)
         task.start()
 
