@@ -149,7 +149,7 @@ class StoredPrediction(QObject):
             images = (shown,) if whole else (shown, open_slide(crop.image))
             return read_stored(folder, crop, data.shape[:2], um_per_px, images, unknown=trusted)
 
-        task = self.model.work.task(work, self)
+        task = self.model.studio.work.task(work, self)
         self._task = task
         task.done.connect(lambda found: self._show(task, image, pixels, found))
         task.failed.connect(lambda _: self._failed(task))

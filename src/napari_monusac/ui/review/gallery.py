@@ -80,7 +80,7 @@ class Gallery(QWidget):
             for at, image in pictures_of(places, pair, collection, predictions, palette):
                 report((at + 1) / len(places), "", (at, image))
 
-        task = self.model.work.task(work, self)
+        task = self.model.studio.work.task(work, self)
         self._task = task
         task.progressed.connect(lambda p: self._picture(task, *p.payload) if p.payload is not None else None)
         return self.progress.follow(task, "Cutting pictures…")

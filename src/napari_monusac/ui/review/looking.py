@@ -247,7 +247,7 @@ class Looking(QObject):
 
             return maps_of(comparison, kind)
 
-        task = self.model.work.task(work, self)
+        task = self.model.studio.work.task(work, self)
         task.done.connect(show)
         task.start()
 
