@@ -177,7 +177,7 @@ class ReviewModel:
     def _crop_changed(self, _: Crop | None) -> None:
         self.comparison = None
         self.finding = None
-        self.missing, self.asked_about, self._at = False, None, -1
+        self.missing, self.asked_about, self._at, self._seen = False, None, -1, None
         self.way = "layers"
         self.undoable = [d for d in self.undoable if d == "judgement"]  # it does not reach into the last one's labels
         if self.predictions is None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.errors import SessionError
+from napari_monusac.core.prediction import WHOLE_PX
 from napari_monusac.core.training_crops import SeenAs
 from napari_monusac.io.predictions.identity import nuclei_digest
 from napari_monusac.io.training_crops import crops_of_checkpoint, seen_as
@@ -66,10 +68,12 @@ def truth_of_file(collection: Collection, crop: Crop) -> LiveTruth:
     Raises
     ------
     MonusacError
-        A file is damaged.
+        A file is damaged, or the image is too large to be compared as a whole.
     """
     annotation = collection.annotation(crop)
     with collection.open(crop) as slide:
+        if slide.shape[0] * slide.shape[1] > WHOLE_PX:
+            raise SessionError(f"{crop.name}: is too large to be compared as a whole", "choose a region in Annotate")
         maps = label_maps(annotation, slide.shape)
     classes = {k: int(n.nucleus_class) for k, n in enumerate(annotation.nuclei, 1)}
     return LiveTruth(maps.instances, maps.ignore, classes)

@@ -194,10 +194,10 @@ class Judging(QWidget):
 
     def judge(self, verdict: str) -> None:
         """Answer for the error that is looked at; the next one comes."""
-        name = self.reader.text().strip()
+        name, note, chosen = self.reader.text().strip(), self.note.text().strip(), self.right_class.currentData()
         if name:
-            self.model.reader = name
-        said = self.model.judge(verdict, chosen_class=self.right_class.currentData(), note=self.note.text().strip())
+            self.model.reader = name  # what another reader had begun to say is cleared
+        said = self.model.judge(verdict, chosen_class=chosen, note=note)
         if not said and not name:
             self.reader.setFocus()
         self._buttons()
