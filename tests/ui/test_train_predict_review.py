@@ -236,6 +236,7 @@ def test_cancel_leaves_no_half_prediction(opened, viewer, qtbot, tiny_run):
     assert canvas.find_layer(viewer, "predicting") is None
 
 
+@pytest.mark.gui
 def test_torch_can_be_imported_after_the_viewer_drew(tissue_folder):
     """With Mesa's llvmpipe in the process, importing triton kills Python unless it is blocked first (NAPARI.md, 1)."""
     code = """
