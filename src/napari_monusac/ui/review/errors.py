@@ -101,7 +101,7 @@ class ErrorsView(QWidget):
         self.kind.clear()
         self.kind.addItem("Any error", None)
         for kind, n in comparison.findings.counts().items() if comparison is not None else ():
-            self.kind.addItem(f"{kind.value.capitalize()} ({n})", kind)
+            self.kind.addItem(f"{kind.value.capitalize()} ({n})", kind.value)
         self.kind.setCurrentIndex(max(0, self.kind.findData(wanted)))
         self.kind.blockSignals(False)
         self._list()
