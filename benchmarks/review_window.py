@@ -142,9 +142,10 @@ def measure(data: Path, steps: int, size: tuple[int, int]) -> dict:
             panel.model.look(way)
             settle()
             number = max(10, round(share * steps))
-            times = [frames.after(lambda k=k: panel.model.go_to(panel.model.errors[int(order[k % rows])])) for k in range(number + 3)][
-                3:
-            ]
+            times = [
+                frames.after(lambda k=k: panel.model.go_to(panel.model.errors[int(order[k % rows])]))
+                for k in range(number + 3)
+            ][3:]
             found[way] = _spread(times)
         panel.model.look("outlines")
         settle()

@@ -15,7 +15,7 @@ from napari_monusac.editing.disk.workplace import content_of, sha256
 from napari_monusac.io.collection.collection import Collection, Crop, open_collection
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.review.annotation import write_corrected
-from napari_monusac.review.build import Progress, build_queue
+from napari_monusac.review.build import build_queue
 from napari_monusac.review.comparison import applicable
 from napari_monusac.review.judgements import Judgement, JudgementLog, Verdict
 from napari_monusac.review.queue import QUEUE_FILE, ReviewItem, ReviewQueue
@@ -24,7 +24,7 @@ from napari_monusac.scoring.errors.finding import Finding
 from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.metrics.evaluation import Evaluation
 from napari_monusac.scoring.report.evaluate import evaluate
-from napari_monusac.scoring.report.folders import FolderPairs
+from napari_monusac.scoring.report.folders import FolderPairs, TellCrop
 from napari_monusac.scoring.report.predictions import REVIEW_FOLDER, PredictionFolder
 
 #: Why an item of a queue cannot be judged or accepted.
@@ -79,7 +79,7 @@ class ReviewSession:
         *,
         folder: str | Path | None = None,
         anew: bool = False,
-        progress: Progress | None = None,
+        progress: TellCrop | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> ReviewSession:
         """Open the review of a folder; its queue is built when there is none yet.

@@ -7,7 +7,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.regions import ROLE, chosen_region, draw_rectangle
+from napari_monusac.ui.canvas.regions import REGION_ROLE, chosen_region, draw_rectangle
 from napari_monusac.ui.canvas.view import PanelView
 
 
@@ -96,7 +96,7 @@ def test_a_drawn_region_catches_no_drag_in_another_panel():
     nuclei = add(viewer, "nuclei")
     region = draw_rectangle(viewer, image)
     region.add_rectangles(np.array([[10, 10], [10, 60], [50, 60], [50, 10]]))
-    view = PanelView(viewer, (ROLE,))
+    view = PanelView(viewer, (REGION_ROLE,))
     assert viewer.layers.selection.active is region
     assert region.mode == "add_rectangle"
     view.put_away()

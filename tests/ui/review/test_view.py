@@ -15,7 +15,7 @@ from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
 from napari_monusac.ui.model import studio_model
 from napari_monusac.ui.review.folder import _certain, _table
 
-OURS = {*comparing.ROLES, "frames"}
+OURS = {*comparing.COMPARED_ROLES, "frames"}
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def panel(opened, viewer, qtbot, settle, monkeypatch):
     monkeypatch.setattr("napari_monusac.ui.widgets.settings.reader", lambda: "Weber")
     qtbot.waitUntil(lambda: opened.model.editing.session is not None, timeout=30_000)
     layer = canvas.find_layer(viewer, "nuclei")
-    classes = comparing.classes_of(layer)
+    classes = comparing.classes_in(layer.features)
     instances = np.where(layer.data == min(classes), 0, layer.data).astype(np.int32)
     found = PredictedNuclei(instances, {k: c for k, c in classes.items() if k != min(classes)})
     latest = Prediction(*_certain(found), um_per_px=0.25), Nuclei(instances, _table(found, 0.25), 0.25)

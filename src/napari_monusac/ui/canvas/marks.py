@@ -16,7 +16,7 @@ from napari_monusac.ui.canvas import canvas
 if TYPE_CHECKING:
     from napari_monusac.masks.strokes import Stamp
 
-ROLE = "marks"
+MARKS_ROLE = "marks"
 #: Width of a line, and length of a dash, on the screen, px.
 _LINE_PX, _DASH_PX = 2.0, 6.0
 _DARK, _LIGHT = (0.05, 0.05, 0.08, 1.0), (1.0, 1.0, 1.0, 1.0)
@@ -45,7 +45,7 @@ class Marks:
         Cuts lines into dashes: `dashes`, which are as long on the screen at each zoom, or `eighths`.
     """
 
-    def __init__(self, viewer: Any, like: Layer, role: str = ROLE, cut: Cut | None = None) -> None:
+    def __init__(self, viewer: Any, like: Layer, role: str = MARKS_ROLE, cut: Cut | None = None) -> None:
         self.viewer, self._like, self._role = viewer, like, role
         self._cut = dashes if cut is None else cut
         self._sets: dict[str, list[Path]] = {}
@@ -168,6 +168,14 @@ def outlines_of(stamps: Iterable[Stamp]) -> list[Path]:
             points = np.concatenate([points, points[:1]])
             found.append((points - 1.5) / 2 + np.array(stamp.box[:2]))
     return found
+
+
+def around(path: ArrayLike, distance_px: float) -> Path:
+    """Return a ring around an outline (y, x), so far from it as seen from its middle."""
+    points = np.asarray(path, np.float64)
+    from_middle = points - points.mean(axis=0)
+    length = np.maximum(np.hypot(*from_middle.T), 1e-6)[:, None]
+    return np.asarray(points + from_middle / length * distance_px, np.float64)
 
 
 def boundary_of(labels: NDArray[Any]) -> list[Path]:

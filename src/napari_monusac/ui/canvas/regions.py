@@ -16,13 +16,13 @@ from napari_monusac.ui.canvas import canvas
 
 WHOLE, VIEW, RECTANGLE = REGIONS = ("Whole image", "What the window shows", "Drawn rectangle")
 _SMALLEST_PX = 16
-ROLE = "region"
+REGION_ROLE = "region"
 #: Corners of the polygon that an ellipse is taken as: its area is then right to 0.01 %.
 _ELLIPSE_CORNERS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outline:
+class DrawnOutline:
     """A drawn shape that has an area.
 
     Attributes
@@ -41,7 +41,7 @@ class Outline:
         return np.array([layer.world_to_data(corner)[-2:] for corner in self.world])
 
 
-def last_outline(viewer: Any) -> Outline | None:
+def last_outline(viewer: Any) -> DrawnOutline | None:
     """The rectangle, ellipse or polygon drawn last in the topmost Shapes layer that has one; lines have no area."""
     for shapes in reversed(viewer.layers):
         if isinstance(shapes, Shapes) and canvas.role(shapes) != REGIONS_ROLE:
@@ -50,16 +50,16 @@ def last_outline(viewer: Any) -> Outline | None:
                 world = np.array([shapes.data_to_world(c)[-2:] for c in corners])
                 if kind in ("rectangle", "ellipse", "polygon") and _area(world) > 0:
                     name = f"{shapes.name}: {kind} {i + 1}"
-                    return Outline(name, _ellipse(world) if kind == "ellipse" else world)
+                    return DrawnOutline(name, _ellipse(world) if kind == "ellipse" else world)
     return None
 
 
 def draw_rectangle(viewer: Any, image: Image) -> Shapes:
     """Make ready for a rectangle to be dragged over an image: a layer of its own, through which tissue is seen."""
-    layer = next((la for la in viewer.layers if isinstance(la, Shapes) and canvas.role(la) == ROLE), None)
+    layer = next((la for la in viewer.layers if isinstance(la, Shapes) and canvas.role(la) == REGION_ROLE), None)
     if layer is None:
         layer = viewer.add_shapes(
-            ndim=2, name=ROLE, metadata={"monusac": {"role": ROLE}}, face_color="transparent", edge_color="yellow",
+            ndim=2, name=REGION_ROLE, metadata={"monusac": {"role": REGION_ROLE}}, face_color="transparent", edge_color="yellow",
             **canvas.placing(image),
         )  # fmt: skip
         # as thick on the screen at any scale: 3 screen px as the window stands now
@@ -92,7 +92,7 @@ def chosen_region(viewer: Any, layer: Image, region: str) -> Region:
     height, width = (int(n) for n in base.shape[:2])
     if region == WHOLE:
         return Region(0, 0, height, width)
-    corners = _view_corners(viewer, layer) if region == VIEW else _drawn_corners(viewer, layer)
+    corners = canvas.view_corners(viewer, layer) if region == VIEW else _drawn_corners(viewer, layer)
     low = np.clip(np.floor(corners.min(0)), 0, (height, width)).astype(int)
     high = np.clip(np.ceil(corners.max(0)), 0, (height, width)).astype(int)
     size = high - low
@@ -102,15 +102,6 @@ def chosen_region(viewer: Any, layer: Image, region: str) -> Region:
             "choose at least 16 x 16 px inside the image",
         )
     return Region(int(low[0]), int(low[1]), int(size[0]), int(size[1]))
-
-
-def _view_corners(viewer: Any, layer: Image) -> NDArray[np.float64]:
-    """Corners of what the canvas shows, in level-0 pixels: all four, for the image may be turned."""
-    zoom = viewer.scene.camera.zoom
-    center = np.asarray(viewer.scene.camera.center[-2:])
-    half = np.asarray(viewer.canvas.size) / zoom / 2
-    corners = [center + half * sign for sign in ((-1, -1), (-1, 1), (1, 1), (1, -1))]
-    return np.array([layer.world_to_data(corner) for corner in corners])[:, -2:]
 
 
 def _drawn_corners(viewer: Any, layer: Image) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.regions import RECTANGLE, REGIONS, ROLE, draw_rectangle
+from napari_monusac.ui.canvas.regions import RECTANGLE, REGION_ROLE, REGIONS, draw_rectangle
 from napari_monusac.ui.canvas.view import PanelView, let_go
 
 
@@ -30,7 +30,7 @@ class RegionChoice(QWidget):
     def __init__(self, viewer: Any, image: ImageChoice) -> None:
         super().__init__()
         self._viewer, self._image = viewer, image
-        self._view = PanelView(viewer, (ROLE,))
+        self._view = PanelView(viewer, (REGION_ROLE,))
         self.region = QComboBox()
         self.region.addItems(REGIONS)
         self.region.setToolTip(
@@ -58,7 +58,7 @@ class RegionChoice(QWidget):
 
     def drawn(self) -> None:
         """The region is taken: the next drag pans."""
-        let_go(self._viewer, (ROLE,))
+        let_go(self._viewer, (REGION_ROLE,))
 
     def _draw(self) -> None:
         if self._image.image is not None:

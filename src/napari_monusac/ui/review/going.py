@@ -12,7 +12,7 @@ from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.marks import Marks, eighths, frame_of
 from napari_monusac.ui.model import hear
 
-ROLE = "frames"
+FRAMES_ROLE = "frames"
 #: Room between a nucleus and its frame, px of the image.
 _MARGIN_PX = 3
 #: Magnification that is left as it is, and the one that is gone to from below.
@@ -69,7 +69,7 @@ class Going(QObject):
 
     def _frame(self, image: Any, what: str, boxes: Iterable[Box]) -> None:
         if self._frames is None:
-            self._frames = Marks(self.viewer, image, ROLE, eighths)
+            self._frames = Marks(self.viewer, image, FRAMES_ROLE, eighths)
         y, x = self.model.offset_px
         self._frames.show(what, [frame_of((b[0] + y, b[1] + x, b[2] + y, b[3] + x), _MARGIN_PX) for b in boxes])
 

@@ -24,7 +24,7 @@ from napari_monusac.ui.canvas.view import PanelView
 from napari_monusac.ui.editing.controller import controller_of
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.review.beside import SecondView
-from napari_monusac.ui.review.going import ROLE as FRAMES
+from napari_monusac.ui.review.going import FRAMES_ROLE
 from napari_monusac.ui.review.legends import MAPS, WAYS, blink_legend, legend_of
 from napari_monusac.ui.widgets.basic import calm
 from napari_monusac.ui.widgets.tables import narrow
@@ -184,7 +184,7 @@ class Looking(QObject):
         self._maps: Maps | None = None  # of the model's map, where that is not the outlines
         #: the comparison and prediction that an uncertainty map is of, and the map
         self._uncertainty: tuple[Any, Any, Any] | None = None
-        self.view = PanelView(viewer, (*comparing.ROLES, FRAMES))
+        self.view = PanelView(viewer, (*comparing.COMPARED_ROLES, FRAMES_ROLE))
         self.swipe = SwipeEdge(viewer, lambda data: self._put(comparing.SWIPE, data))
         self._second = SecondView(viewer, self)
         self._second.closed.connect(lambda: model.look("layers") if model.way == "beside" else None)
@@ -217,7 +217,7 @@ class Looking(QObject):
 
     def _way_changed(self, way: str) -> None:
         self._stop_blinking()
-        comparing.hide(self.viewer, *(r for r in comparing.ROLES if r not in _LAYERS.get(way, ())))
+        comparing.hide(self.viewer, *(r for r in comparing.COMPARED_ROLES if r not in _LAYERS.get(way, ())))
         self.swipe.leave()
         if way != "beside":
             self._second.hide()
@@ -263,7 +263,7 @@ class Looking(QObject):
         if comparison is None:
             self._stop_blinking()
             self.swipe.leave()
-            comparing.remove(self.viewer, *comparing.ROLES)
+            comparing.remove(self.viewer, *comparing.COMPARED_ROLES)
             self._second.close()
             self._uncertainty = None
             self.view.forget()
