@@ -15,6 +15,7 @@ from napari_monusac import read_annotation
 from napari_monusac.app.facts import Fact
 from napari_monusac.app.review import COMPARE, ERRORS, QUEUE, Listing, ReviewModel
 from napari_monusac.app.studio import StudioModel
+from napari_monusac.app.work import Work
 from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.collection.collection import open_collection
@@ -27,7 +28,16 @@ SHAPE = (96, 96)
 
 
 def run(job):
-    return job(lambda *_: None, lambda: False)
+    """The result of a job, in a worker's place."""
+    work, found = Work(), []
+    task = work.task(job, None)
+    task.done.connect(found.append)
+    task.failed.connect(found.append)
+    task.start()
+    work.wait()
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
 
 
 def prediction_of(instances, classes):

@@ -21,7 +21,7 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.files import folder_key
 
 if TYPE_CHECKING:
-    from napari_monusac.app.review_jobs import Job, ScoredFolder
+    from napari_monusac.app.review_jobs import ReviewJob, ScoredFolder
     from napari_monusac.app.studio import OpenPrediction, StudioModel
     from napari_monusac.core.prediction import Prediction
     from napari_monusac.core.training_crops import SeenAs
@@ -44,7 +44,7 @@ REVIEWS = "napari-monusac-reviews"
 #: The pages of Review.
 PAGES = SCORES, ERRORS, TABLES, QUEUE, COMPARE = ("Scores", "Errors", "Tables", "Queue", "Compare")
 #: Columns that errors can be sorted by; they come by type, the largest first.
-Column = Literal["type", "class", "size", "iou", "confidence"]
+SortColumn = Literal["type", "class", "size", "iou", "confidence"]
 OTHER_PREDICTION = (
     "This nucleus was found in another prediction than the one that is open. Choose the folder of predictions again, or "
     "build the queue anew."
@@ -57,7 +57,7 @@ class Listing:
     """Which errors of the open crop are listed (all, without a filter), and the column that they are sorted by."""
 
     filter: QueueFilter | None = None
-    column: Column | None = None
+    column: SortColumn | None = None
     backwards: bool = False
 
 
@@ -431,7 +431,7 @@ class ReviewModel:
         """What to look at over the whole folder; None while no queue is open."""
         return self.session.queue if self.session is not None and self.session.pairs is not None else None
 
-    def opening_queue(self, *, anew: bool = False) -> Job[ReviewSession] | None:
+    def opening_queue(self, *, anew: bool = False) -> ReviewJob[ReviewSession] | None:
         """Open the queue of the folder, or build it (a job; what it gives goes to `take_session`); None without a name or folder."""
         collection, predictions, reader = self.studio.collection, self.predictions, self.reader
         if collection is None or predictions is None or not reader:
@@ -552,13 +552,13 @@ class ReviewModel:
             self._say(f"Taken back: {judgement.verdict.value}.", "hint")
         return what
 
-    def writing_corrected(self) -> Job[Path] | None:
+    def writing_corrected(self) -> ReviewJob[Path] | None:
         """Write the truth of the open crop as the reader judged it (a job); None where no judgement changes it."""
         comparison, session = self.comparison, self.session
         if comparison is None or comparison.judged is None or session is None:
             return None
         pair, said = comparison.pair, self.judgements_of(comparison.pair.crop)
-        return lambda _, __: session.write_corrected(pair.crop, pair, said)
+        return lambda _: session.write_corrected(pair.crop, pair, said)
 
     def _say(self, text: str, kind: str) -> None:
         if text:
@@ -566,7 +566,7 @@ class ReviewModel:
 
     # ------------------------------------------------------------------ the whole folder
 
-    def scoring(self, rule: AmbiguousRule = "mask", *, training: bool = False) -> Job[ScoredFolder] | None:
+    def scoring(self, rule: AmbiguousRule = "mask", *, training: bool = False) -> ReviewJob[ScoredFolder] | None:
         """Score the crops of the folder that have truth and prediction (a job); None where a folder is missing."""
         collection, predictions = self.studio.collection, self.predictions
         if collection is None or predictions is None:
@@ -574,7 +574,7 @@ class ReviewModel:
 
         return partial(jobs.score_folder, collection.root, predictions, rule=rule, training=training)
 
-    def guarding(self, before: Path, after: Path, *, training: bool = False) -> Job[Guard] | None:
+    def guarding(self, before: Path, after: Path, *, training: bool = False) -> ReviewJob[Guard] | None:
         """Compare two models nucleus by nucleus (a job); a checkpoint predicts the labelled crops first."""
         collection = self.studio.collection
         if collection is None:
@@ -589,12 +589,12 @@ class ReviewModel:
 
         return readers_of(self.folder)
 
-    def comparing_readers(self, first: str, second: str) -> Job[tuple[ReaderAgreement, float | None]]:
+    def comparing_readers(self, first: str, second: str) -> ReviewJob[tuple[ReaderAgreement, float | None]]:
         """See how far two readers agree (a job)."""
         where = self.folder, self.studio.collection, self.predictions
         return partial(jobs.compare_two_readers, *where, (first, second))
 
-    def writing_report(self) -> Job[Path] | None:
+    def writing_report(self) -> ReviewJob[Path] | None:
         """Write the report of the folder's scores, or of the open crop while there are none (a job)."""
         crop, latest = self.studio.crop, self.studio.last_prediction
         if self.scored is not None:
@@ -608,7 +608,7 @@ class ReviewModel:
         return partial(jobs.report_of_crop, self.comparison, annotation, prediction, self.folder)
 
 
-def _sort_key(column: Column, f: Finding) -> Any:
+def _sort_key(column: SortColumn, f: Finding) -> Any:
     if column == "type":
         return f.type.value
     if column == "class":

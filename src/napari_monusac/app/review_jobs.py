@@ -1,4 +1,4 @@
-"""The long work of Review, each a function for a worker: who is told how far it is and who may stop it come last."""
+"""The long work of Review, each a function for a worker, which is told how far it is and may stop it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from napari_monusac.app.work import Report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,12 +24,8 @@ if TYPE_CHECKING:
     from napari_monusac.scoring.report.pictures import Evidence
 
 T = TypeVar("T")
-#: Told of how far a job is: a fraction, or None while that is not known, and words.
-Progress: TypeAlias = Callable[[float | None, str], None]
-#: Asked whether to stop.
-Stop: TypeAlias = Callable[[], bool]
-#: Long work.
-Job: TypeAlias = Callable[[Progress, Stop], T]
+#: Long work: tells how far it is, and sees whether to stop.
+ReviewJob: TypeAlias = Callable[[Report], T]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,23 +37,20 @@ class ScoredFolder:
     nuclei: pd.DataFrame
 
 
-def open_queue(
-    crops: Path, predictions: Path, reader: str, progress: Progress, should_stop: Stop, *, anew: bool = False
-) -> ReviewSession:
+def open_queue(crops: Path, predictions: Path, reader: str, report: Report, *, anew: bool = False) -> ReviewSession:
     """Open the queue of a folder; it is built where there is none, or `anew`."""
     from napari_monusac.review.session import ReviewSession
 
     return ReviewSession.open(
-        crops, predictions, reader, anew=anew, should_stop=should_stop,
-        progress=lambda done, total, name: progress(done / max(1, total), f"Looking through {name}"),
+        crops, predictions, reader, anew=anew, should_stop=lambda: report.stopping,
+        progress=lambda done, total, name: report(done / max(1, total), f"Looking through {name}"),
     )  # fmt: skip
 
 
 def score_folder(
     crops: Path,
     predictions: Path,
-    progress: Progress,
-    should_stop: Stop,
+    report: Report,
     *,
     rule: AmbiguousRule = "mask",
     training: bool = False,
@@ -74,8 +69,8 @@ def score_folder(
         tables.append(nuclei_table(pair).assign(counted_in=pair.nuclei))
 
     evaluation = evaluate_folders(
-        crops, predictions, ambiguous=rule, include_training=training, each=each, should_stop=should_stop,
-        progress=lambda done, total, name: progress(done / max(1, total), f"Scoring {name}"),
+        crops, predictions, ambiguous=rule, include_training=training, each=each, should_stop=lambda: report.stopping,
+        progress=lambda done, total, name: report(done / max(1, total), f"Scoring {name}"),
     )  # fmt: skip
     return ScoredFolder(evaluation, evidence, pd.concat(tables, ignore_index=True))
 
@@ -85,8 +80,7 @@ def guard_models(
     before: Path,
     after: Path,
     cache: Path,
-    progress: Progress,
-    should_stop: Stop,
+    report: Report,
     *,
     training: bool = False,
 ) -> Guard:
@@ -95,10 +89,12 @@ def guard_models(
     from napari_monusac.scoring.report.guard import guard_folders
 
     first, second = (
-        predictions_of(path, collection, cache, include_training=training, report=progress, should_stop=should_stop)
+        predictions_of(
+            path, collection, cache, include_training=training, report=report, should_stop=lambda: report.stopping
+        )
         for path in (before, after)
     )
-    progress(None, "Comparing nucleus by nucleus")
+    report(None, "Comparing nucleus by nucleus")
     return guard_folders(collection.root, first, second, include_training=training)
 
 
@@ -107,24 +103,23 @@ def compare_two_readers(
     collection: Collection | None,
     predictions: Path | None,
     readers: tuple[str, str],
-    progress: Progress,
-    _: Stop,
+    report: Report,
 ) -> tuple[ReaderAgreement, float | None]:
     """See how far two readers agree; and the PQ of one's truth against the other's, where that can be had."""
     from napari_monusac.review.report import agreement_of, inter_reader_pq
 
     agreement = agreement_of(folder, *readers)
-    progress(None, "Scoring one reader's truth against the other's")
+    report(None, "Scoring one reader's truth against the other's")
     return agreement, inter_reader_pq(folder, collection, predictions, readers)
 
 
-def report_of_folder(scored: ScoredFolder, folder: Path, _: Progress, __: Stop) -> Path:
+def report_of_folder(scored: ScoredFolder, folder: Path, _: Report) -> Path:
     """Write the report of a folder's scores into the review folder."""
     return _write(scored.evaluation, scored.evidence, folder / "report.html", folder)
 
 
 def report_of_crop(
-    comparison: Comparison, annotation: Path | None, prediction: Prediction | None, folder: Path, _: Progress, __: Stop
+    comparison: Comparison, annotation: Path | None, prediction: Prediction | None, folder: Path, _: Report
 ) -> Path:
     """Write the report of the open crop into the review folder."""
     from napari_monusac.review.report import evidence_of_crop

@@ -27,7 +27,7 @@ _OF_A_SIDE = 8
 
 Path = NDArray[np.float64]
 #: Cuts paths into dashes (start and step of each, (n, 2, 2)) of about this length, px.
-Cut = Callable[[Sequence[Path], float], NDArray[np.float64]]
+DashCut = Callable[[Sequence[Path], float], NDArray[np.float64]]
 
 
 class Marks:
@@ -45,7 +45,7 @@ class Marks:
         Cuts lines into dashes: `dashes`, which are as long on the screen at each zoom, or `eighths`.
     """
 
-    def __init__(self, viewer: Any, like: Layer, role: str = MARKS_ROLE, cut: Cut | None = None) -> None:
+    def __init__(self, viewer: Any, like: Layer, role: str = MARKS_ROLE, cut: DashCut | None = None) -> None:
         self.viewer, self._like, self._role = viewer, like, role
         self._cut = dashes if cut is None else cut
         self._sets: dict[str, list[Path]] = {}
@@ -125,12 +125,12 @@ def _length(paths: Sequence[Path]) -> float:
 
 
 def dashes(paths: Sequence[Path], dash: float) -> NDArray[np.float64]:
-    """Cut paths into dashes of about this length: start and step (y, x) of each, (n, 2, 2)."""
+    """DashCut paths into dashes of about this length: start and step (y, x) of each, (n, 2, 2)."""
     return _segments([_resampled(path, dash) for path in paths])
 
 
 def eighths(paths: Sequence[Path], _: float = 0) -> NDArray[np.float64]:
-    """Cut each straight part of a path into eight dashes: start and step (y, x) of each, (n, 2, 2)."""
+    """DashCut each straight part of a path into eight dashes: start and step (y, x) of each, (n, 2, 2)."""
     along = np.arange(_OF_A_SIDE)[:, None] / _OF_A_SIDE
     return _segments([np.concatenate([*(a + (b - a) * along for a, b in pairwise(path)), path[-1:]]) for path in paths])
 

@@ -78,7 +78,7 @@ class FolderScores(QWidget):
         if job is None:
             return None
         folder = self.model.predictions
-        task = self.model.studio.work.task(lambda report: job(report, lambda: report.stopping), self)
+        task = self.model.studio.work.task(job, self)
         task.done.connect(
             lambda scored: setattr(self.model, "scored", scored) if self.model.predictions == folder else None
         )

@@ -17,12 +17,12 @@ FRAMES_ROLE = "frames"
 _MARGIN_PX = 3
 #: Magnification that is left as it is, and the one that is gone to from below.
 _ENOUGH, _WANTED = 40.0, 60.0
-Box = Sequence[float]
+FramedBox = Sequence[float]
 #: Nuclei of a table's cell that are framed on the slide, at most.
 _MOST_FRAMES = 400
 
 
-def zoom_for(viewer: Any, image: Any, box: Box) -> float:
+def zoom_for(viewer: Any, image: Any, box: FramedBox) -> float:
     """Return the magnification to see a nucleus at.
 
     That of the reader where it is 40x or more, so that steps from nucleus to nucleus do not jump; else 60x. Less only
@@ -67,7 +67,7 @@ class Going(QObject):
             mine = nuclei[nuclei["crop"] == crop.name].head(_MOST_FRAMES)
             self._frame(image, "cell", mine[["y0", "x0", "y1", "x1"]].to_numpy().tolist())
 
-    def _frame(self, image: Any, what: str, boxes: Iterable[Box]) -> None:
+    def _frame(self, image: Any, what: str, boxes: Iterable[FramedBox]) -> None:
         if self._frames is None:
             self._frames = Marks(self.viewer, image, FRAMES_ROLE, eighths)
         y, x = self.model.offset_px

@@ -92,7 +92,7 @@ class GuardView(QWidget):
             self.hint.say("Open a folder of crops (Slides), then choose both.", "warning")
             return None
         self.hint.say(_HINT)
-        task = self.model.studio.work.task(lambda report: job(report, lambda: report.stopping), self)
+        task = self.model.studio.work.task(job, self)
         task.done.connect(lambda guard: setattr(self.model, "guard", guard))
         task.finished.connect(lambda: self.start.setEnabled(True))
         self.start.setEnabled(False)

@@ -59,7 +59,7 @@ class CorrectedTruthButton(QWidget):
         job = self.model.writing_corrected()
         if job is None:
             return None
-        task = self.model.studio.work.task(lambda report: job(report, lambda: report.stopping), self)
+        task = self.model.studio.work.task(job, self)
         task.done.connect(lambda path: self.where.say(f"Written: {path}", "good"))
         return self.progress.follow(task, "Writing the corrected truth…")
 

@@ -171,7 +171,7 @@ class QueueView(QWidget):
         job = self.model.opening_queue(anew=anew)
         if job is None:
             return None
-        task = self.model.studio.work.task(lambda report: job(report, lambda: report.stopping), self)
+        task = self.model.studio.work.task(job, self)
         task.done.connect(self.model.take_session)
         for button in (self.start, self.anew):
             button.setEnabled(False)

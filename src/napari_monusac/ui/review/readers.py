@@ -70,7 +70,7 @@ class ReadersView(QWidget):
             self.hint.say("Choose two readers.", "warning")
             return None
         job = self.model.comparing_readers(first, second)
-        task = self.model.studio.work.task(lambda report: job(report, lambda: report.stopping), self)
+        task = self.model.studio.work.task(job, self)
         task.done.connect(lambda found: setattr(self.model, "agreement", found))
         return self.progress.follow(task, "Comparing the readers…")
 

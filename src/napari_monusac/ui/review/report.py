@@ -48,7 +48,7 @@ class ReportButton(QWidget):
         if job is None:
             self.where.say("Predict a crop, or score the folder: then there is something to report.")
             return None
-        task = self.model.studio.work.task(lambda report: job(report, lambda: report.stopping), self)
+        task = self.model.studio.work.task(job, self)
         task.done.connect(self._open)
         return self.progress.follow(task, "Writing the report…")
 
