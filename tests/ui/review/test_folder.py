@@ -158,11 +158,12 @@ def test_numbers_of_a_queue_are_used_with_their_own_prediction_only(
     found = read_stored(folder / "second", crops[0], opened.model.last_prediction[0].shape, 0.25)
     opened.model.last_prediction = found
     assert "another prediction" in panel.model.other_prediction(item.finding)
-    assert not panel.model.judge(item.finding, "model right")
+    panel.model.finding = item.finding
+    assert not panel.model.judge("model right")
     panel.model.finding = item.finding.model_copy(update={"prediction_ids": (1,)})
     panel.judging.accept()
     assert "another prediction" in panel.judging.message.text()
-    assert not panel.model.log().records
+    assert not panel.model.session.log.records
 
 
 def test_predictions_that_do_not_say_of_which_image_wait_for_the_reader(
