@@ -125,7 +125,7 @@ def test_training_crops_are_left_out_of_the_folder_unless_ticked(opened, settle,
     panel.folder.start.click()
     settle()
     assert [c.name for c in panel.model.scored.evaluation.crops] == [crops[1].name]
-    assert "1 of 2 crops are left out, because the model was trained on them" in panel.folder.view.notes.text()
+    assert "1 of 8 crops are left out, because the model was trained on them" in panel.folder.view.notes.text()
     panel.folder.training.setChecked(True)
     panel.folder.start.click()
     settle()
