@@ -92,7 +92,7 @@ def measure(data: Path, folder: Path, seconds: float) -> dict[str, object]:
 
     viewer = napari.Viewer(show=True)
     _, studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")
-    studio.model.runs_folder = folder / "runs"
+    studio.model.training.runs_folder = folder / "runs"
     studio.panels["Slides"].open_folder(data)
     until(lambda: studio.model.crop is not None)
     studio.show_panel("Train")

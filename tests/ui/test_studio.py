@@ -69,7 +69,7 @@ def test_a_slide_that_is_open_already_is_taken(viewer, qtbot, tissue_folder, set
     qtbot.waitUntil(lambda: studio.model.crop is not None, timeout=30_000)
     assert studio.where.text() == studio.model.crop.name
     assert studio.tabs.tabText(studio.tabs.currentIndex()) == "Review"
-    assert studio.model.runs_folder == tmp_path / "runs"
+    assert studio.model.training.runs_folder == tmp_path / "runs"
     out = studio.panels["Train"].form.out.box
     assert out.lineEdit().placeholderText() == str(tmp_path / "runs")
     assert out.toolTip().startswith(str(tmp_path / "runs"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from types import SimpleNamespace
 
 import pytest
 from qtpy.QtCore import Qt
@@ -14,8 +13,7 @@ from napari_monusac.core.events import BatchEnded, RunStarted
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.dryrun import DryRunReport
 from napari_monusac.ui.train.curves import CurvesView
-from napari_monusac.ui.train.form import check_words, device_answer, run_device_words
-from napari_monusac.ui.train.training import RunProgress
+from napari_monusac.ui.train.words import check_words, device_answer, run_device_words
 
 pytestmark = [pytest.mark.gui, pytest.mark.torch]
 
@@ -101,14 +99,14 @@ def test_a_check_of_values_that_changed_says_nothing_of_them(train, checked, set
 
 def test_an_error_goes_with_the_folder_that_caused_it(train, settle, tissue_folder):
     one = next(p for p in sorted(tissue_folder.rglob("*")) if p.is_dir() and list(p.glob("*.xml")))
-    train.form.data.set_path(one)
+    train.training.data = one
     train.start.click()
     settle()
-    assert "a patient that the model never saw" in train.status.text()
+    assert "a patient that the model never saw" in train.status.note.text()
     assert train.start.isEnabled()
     train.form.data.box.setEditText(str(tissue_folder))
     train.form.data._edited()
-    assert train.status.text() == ""
+    assert train.status.note.text() == ""
 
 
 def test_a_start_shows_its_run_and_a_pause_is_said_everywhere(train, opened, tiny_recipe, checked, qtbot, settle):
@@ -116,7 +114,7 @@ def test_a_start_shows_its_run_and_a_pause_is_said_everywhere(train, opened, tin
     train.dry_run()
     settle()
     train.form.recipes.setCurrentText("quick")
-    train.form.editor.show_recipe(tiny_recipe.with_values(epochs=500))
+    train.training.draft.take(tiny_recipe.with_values(epochs=500))
     train.form.device.setCurrentIndex(train.form.device.findData("cpu"))
     settle()
     assert "No run yet" in train.runs.note.text()
@@ -132,7 +130,7 @@ def test_a_start_shows_its_run_and_a_pause_is_said_everywhere(train, opened, tin
     assert opened.job.text().endswith(", paused")
     qtbot.wait(600)
     assert opened.job.text().endswith(", paused")
-    assert "left" not in train.status.text()
+    assert "left" not in train.run.status.text()
     train.pause.click()
     assert "paused" not in opened.job.text()
     train.stop.click()
@@ -145,42 +143,6 @@ def test_a_start_shows_its_run_and_a_pause_is_said_everywhere(train, opened, tin
     assert [r.path for r in train.runs.selected()] == [train.training.run.path]
     assert train.runs.resume.isEnabled()
     assert RunFolder.open(train.training.run.path).status == "stopped"
-
-
-def test_time_spent_waiting_says_nothing_of_the_pace(monkeypatch):
-    clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("napari_monusac.ui.train.training.time.monotonic", lambda: clock.now)
-    progress = RunProgress()
-    progress.take(RunStarted(recipe="quick", fingerprint="", epochs=1, steps_per_epoch=21, device="cpu"))
-    for step in range(1, 12):
-        clock.now = float(step)
-        progress.take(
-            BatchEnded(epoch=1, step=step, step_in_epoch=step, loss=1, semantic_loss=0, ternary_loss=1, lr=1e-4)
-        )
-    assert progress.seconds_left == pytest.approx(10)
-    progress.pause(True)
-    clock.now += 1000
-    progress.pause(False)
-    assert progress.seconds_left == pytest.approx(10)
-
-
-def test_a_run_that_max_steps_ends_is_done_there(monkeypatch):
-    clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("napari_monusac.ui.train.training.time.monotonic", lambda: clock.now)
-    progress = RunProgress()
-    progress.take(
-        RunStarted(recipe="run-8", fingerprint="", epochs=3, steps_per_epoch=10, total_steps=24, device="cpu")
-    )
-    for step in range(1, 13):
-        clock.now = float(step)
-        progress.take(
-            BatchEnded(
-                epoch=1 + (step - 1) // 10, step=step, step_in_epoch=1 + (step - 1) % 10,
-                loss=1, semantic_loss=0, ternary_loss=1, lr=1e-4,
-            )
-        )  # fmt: skip
-    assert progress.fraction == 0.5
-    assert progress.seconds_left == pytest.approx(12)
 
 
 def test_check_says_that_there_is_no_nucleus_to_learn_from():
@@ -252,7 +214,7 @@ def test_curves_have_plain_epochs_and_a_learning_rate_that_can_be_read(viewer, q
 
 
 def test_a_report_without_a_device_says_no_crop_is_damaged():
-    from napari_monusac.ui.train.form import check_words, long_start
+    from napari_monusac.ui.train.words import check_words, long_start
 
     failed = DryRunReport(crops=6, crops_opened=0, problems=("no weights",))
     assert check_words(failed) == "Problem: no weights"

@@ -52,7 +52,7 @@ class ModelChoice(QWidget):
 
         What the user has chosen stays chosen.
         """
-        folder = self.model.runs_folder
+        folder = self.model.training.runs_folder
 
         def read(_: Report) -> list[tuple[str, str, bool]]:
             from napari_monusac.io.runs.run_folder import find_runs
@@ -104,7 +104,7 @@ class ModelChoice(QWidget):
 
     def _browse(self) -> None:
         chosen = QFileDialog.getOpenFileName(
-            self, "Choose a checkpoint", str(self.model.runs_folder), "Checkpoints (*.safetensors)"
+            self, "Choose a checkpoint", str(self.model.training.runs_folder), "Checkpoints (*.safetensors)"
         )[0]
         if chosen:
             self.add_checkpoint(chosen)

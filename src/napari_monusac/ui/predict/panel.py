@@ -120,7 +120,8 @@ class PredictPanel(QWidget):
         self.prediction: Prediction | None = None
         self._image: Any = None
         self._build()
-        hear(self, self.model.run_ended, lambda _: self.list_models())
+        hear(self, self.model.training.ended, lambda _: self.list_models())
+        hear(self, self.model.training.runs_folder_changed, lambda _: self.list_models())
         hear(self, self.model.crop_changed, self._crop_changed)
         self.list_models()
 
@@ -199,7 +200,7 @@ class PredictPanel(QWidget):
         return self.progress.task is not None or self.slide.busy
 
     def _say_what_next(self) -> None:
-        running = self.model.run is not None and self.model.run.status in ("running", "paused")
+        running = self.model.training.running
         self.hint.say(self.image.trouble if self.models.count() else _FIRST_MODEL if running else _NO_MODEL)
         self._fields.labelForField(self.image).setVisible(self.image.several)
         self.image.setVisible(self.image.several)

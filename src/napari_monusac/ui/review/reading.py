@@ -88,7 +88,7 @@ class Reading(QObject):
 
         if self.predictions is not None:
             return self.predictions / REVIEW_FOLDER
-        base = Path(self.model.runs_folder).parent / REVIEWS
+        base = Path(self.model.training.runs_folder).parent / REVIEWS
         if self.model.collection is None:
             return base / "crops"
         root = Path(self.model.collection.root)
