@@ -114,7 +114,7 @@ def measure(data: Path, folder: Path, seconds: float) -> dict[str, object]:
         stops.append(until(lambda: not panel.training.running))
         if again < 2:
             count = len(steps)
-            panel.resume(panel.training.run)
+            panel.training.resume(panel.training.run)
             until(lambda before=count: len(steps) > before + 3)
     step = median(steps)
     viewer.close()

@@ -161,8 +161,15 @@ def test_weights_that_cannot_be_had_leave_no_folder(training, example_data, tmp_
 def tiny(training, example_data):
     training.draft.take(
         load_recipe("quick").with_values(
-            encoder="tu-test_efficientnet", decoder_channels=(16, 16, 16, 16, 16), epochs=2, steps_per_epoch=3,
-            patch_size=64, batch_size=2, schedule="constant", warmup_epochs=0, precision="float32",
+            encoder="tu-test_efficientnet",
+            decoder_channels=(16, 16, 16, 16, 16),
+            epochs=2,
+            steps_per_epoch=3,
+            patch_size=64,
+            batch_size=2,
+            schedule="constant",
+            warmup_epochs=0,
+            precision="float32",
         )  # fmt: skip
     )
     training.data, training.device = example_data, "cpu"

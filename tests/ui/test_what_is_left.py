@@ -86,7 +86,10 @@ def test_a_dock_that_was_closed_is_not_told_any_more(make_napari_viewer, twenty_
     viewer.window.remove_dock_widget("all")
     assert alive()["Studio"] == 0
     # only what is the model's own: another crop has no prediction yet, another folder is what is trained on
-    assert {name: len(getattr(model, name)) for name in EVENTS} == dict.fromkeys(EVENTS, 0) | {"crop_changed": 1, "collection_changed": 1}
+    assert {name: len(getattr(model, name)) for name in EVENTS} == dict.fromkeys(EVENTS, 0) | {
+        "crop_changed": 1,
+        "collection_changed": 1,
+    }
     studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
     assert studio.model is model
     assert {name: len(getattr(model, name)) for name in EVENTS} == heard

@@ -69,14 +69,11 @@ class TrainingPlan:
         MonusacError
             The data cannot be split, or the folder cannot be made.
         """
-        from napari_monusac.io.collection.collection import open_collection
-        from napari_monusac.io.runs.run_folder import RunFolder
-        from napari_monusac.io.splits import make_split
+        from napari_monusac.io.runs.run_folder import make_run, new_run_name
 
-        split = make_split(open_collection(self.data), kind=self.split, seed=self.recipe.seed)
-        if folder is None:
-            folder = self.runs_folder / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{self.recipe.name}"
-        return RunFolder.create(folder, data=self.data, split=split, recipe=self.recipe)
+        return make_run(
+            self.data, self.recipe, folder or self.runs_folder / new_run_name(self.recipe.name), kind=self.split
+        )
 
 
 @dataclass(frozen=True, slots=True)

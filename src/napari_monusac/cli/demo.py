@@ -83,12 +83,12 @@ def _tissue(root: Path) -> tuple[Path, Path]:
 
 def _recipe(data: Path, minutes: float, device: str) -> TrainingRecipe:
     """Fit recipe `quick` to this machine: as many steps as the time allows, so that its schedule ends in time."""
-    from napari_monusac.cli.train import make_run
+    from napari_monusac.io.runs.run_folder import make_run
     from napari_monusac.learn.dryrun import dry_run
 
     quick = load_recipe("quick")
     with tempfile.TemporaryDirectory() as folder:
-        found = dry_run(quick, make_run(Path(folder) / "check", data, quick), device=device)
+        found = dry_run(quick, make_run(data, quick, Path(folder) / "check"), device=device)
     if found.problems:
         raise TrainingError(f"the demo cannot train here: {found.problems[0]}")
     step, validation = found.seconds_per_step or 1.0, found.seconds_per_validation or 1.0
@@ -108,11 +108,13 @@ def _recipe(data: Path, minutes: float, device: str) -> TrainingRecipe:
 
 
 def _train(root: Path, data: Path, minutes: float, device: str) -> RunFolder:
-    from napari_monusac.cli.train import follow, make_run
+    from napari_monusac.cli.train import follow, tell_split
+    from napari_monusac.io.runs.run_folder import make_run, new_run_name
 
     tell("measuring how fast this machine trains")
     recipe = _recipe(data, minutes, device)
-    run = make_run(root / "runs" / time.strftime("%Y-%m-%d-%H%M%S"), data, recipe)
+    run = make_run(data, recipe, root / "runs" / new_run_name(recipe.name))
+    tell_split(run.split)
     tell(f"training recipe {recipe.name} for about {minutes:g} minutes (Ctrl-C stops and goes on with what is learnt)")
     # A machine that grows slower than it was when it was measured stops in time and uses what it has.
     until = time.monotonic() + 60 * (_PATIENCE + 1) * minutes + 20

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
-from napari_monusac.infer.alone import alone
 from napari_monusac.infer.blocks import segment_store
 from napari_monusac.infer.engines import Engine
 from napari_monusac.infer.engines.choose import Precision
@@ -28,6 +27,7 @@ from napari_monusac.infer.tiling.grid import Blender
 from napari_monusac.infer.tiling.plan import OVERLAP_PX, Plan, in_region
 from napari_monusac.infer.tiling.source import Source, as_source
 from napari_monusac.infer.tiling.tiled import run_tiles, skips_glass
+from napari_monusac.io.locks import store_lock
 from napari_monusac.io.predictions.store import (
     ImageFrame,
     PredictionIdentity,
@@ -116,14 +116,14 @@ def predict_slide(
     info = _info(plan, model.recipe.fingerprint(), checkpoint_name(checkpoint, model), model.recipe.boundary_width)
     about = {"identity": identity, "image": _path_of(source), "trained_on": crops_seen_by_model(model)}
     info = info.model_copy(update=about)
-    with alone(out) as still_here:
+    with store_lock(out) as lock:
         skip = skips_glass(plan, skip_glass)
         work = _Work.begin(out, plan, info, _key(plan, identity, skip=skip))
         started, total = time.perf_counter(), len(plan.grid)
         blender = work.blender()
 
         def write(index: int, box: Region, values: NDArray[np.float32]) -> None:
-            still_here()
+            lock.touch()
             work.write(index, plan.cut(box, values), blender)
 
         for index, box, values in run_tiles(
@@ -146,7 +146,7 @@ def predict_slide(
             seconds = time.perf_counter() - started
 
             def segmented(part: float) -> None:
-                still_here()
+                lock.touch()
                 if progress is not None and part < 1:
                     told = Progress(1 - _NUCLEI_PART * (1 - part))
                     told.done, told.total, told.seconds, told.eta_s = total, total, seconds, _NUCLEI_PART * seconds

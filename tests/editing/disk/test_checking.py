@@ -44,7 +44,7 @@ def journal(crop):
     session = EditingSession.open(crop, SHAPE, author="anna")
     session.draw_brush([(85, 10), (85, 30)], 7, class_="Neutrophil")
     session.set_note("kept", [1])
-    session._journal._file.close()
+    session._journal._log.close()
     path = next((crop.parent / ".monusac").glob("*.journal"))
     return path, session
 
@@ -121,7 +121,7 @@ def test_an_untouched_nucleus_takes_back_what_lay_hidden(crop):
     session.delete([2])
     session.undo()
     session.redo()
-    session._journal._file.close()
+    session._journal._log.close()
     with EditingSession.open(crop, SHAPE) as again:
         assert again.same_as(session)
         assert again.rows[1].intact
@@ -144,7 +144,7 @@ def test_no_honest_journal_is_refused(tmp_path, stress, seed, region):
         if k in (20, 41):
             session.save()
     session.set_note("the last word", [next(iter(session.rows))])
-    session._journal._file.close()
+    session._journal._log.close()
     with EditingSession.open(path, shape, offset_px=offset) as again:
         assert again.same_as(session)
 

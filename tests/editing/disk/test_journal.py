@@ -25,7 +25,7 @@ def journal_of(crop, k=""):
 
 def leave(session):
     """Go as a killed process goes: nothing is tidied up, the lock goes with the file."""
-    session._journal._file.close()
+    session._journal._log.close()
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_full_disk_refuses_the_edit_and_keeps_the_state(crop, monkeypatch):
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patched:
-            patched.setattr("napari_monusac.editing.disk.journal.os.fsync", full)
+            patched.setattr("napari_monusac.core.jsonl.os.fsync", full)
             with pytest.raises(SessionError, match="No space left"):
                 session.delete([2])
             with pytest.raises(SessionError):

@@ -18,7 +18,7 @@ class Killed(BaseException):
 
 
 def leave(session):
-    session._journal._file.close()
+    session._journal._log.close()
 
 
 def notes_of(crop):

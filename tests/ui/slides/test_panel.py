@@ -255,7 +255,7 @@ def test_a_long_path_takes_few_lines_and_is_whole_on_hover(studio, settle, tmp_p
 def test_the_doctor_can_be_read_and_marks_what_it_means(opened, viewer, qtbot, settle, monkeypatch):
     from qtpy.QtWidgets import QScrollArea
 
-    from napari_monusac.io.doctor.report import Report, finding
+    from napari_monusac.io.doctor.report import DoctorReport, finding
 
     collection = opened.model.collection
     crop = collection.crops[1]
@@ -264,7 +264,7 @@ def test_the_doctor_can_be_read_and_marks_what_it_means(opened, viewer, qtbot, s
     long = "5 outlines touch themselves, each by less than 5 px², and this line goes on to tell more than fits on one"
     some = [finding("self-touching", long, crop, at=at, nuclei=(2, 3))]
     some += [finding("missing-um-per-px", "neither says how many um a pixel has", c) for c in collection.crops]
-    report = Report(folder=str(collection.root), findings=tuple(some * 4))
+    report = DoctorReport(folder=str(collection.root), findings=tuple(some * 4))
     monkeypatch.setattr("napari_monusac.io.doctor.examine.examine", lambda *_a, **_k: report)
     viewer.window.resize(1280, 800)
     doctor = opened.panels["Slides"].doctor
@@ -304,7 +304,7 @@ def test_the_doctor_can_be_read_and_marks_what_it_means(opened, viewer, qtbot, s
 
 
 def test_names_in_a_narrow_column_tell_crops_apart():
-    from napari_monusac.io.doctor.examine import KINDS
+    from napari_monusac.io.doctor.report import KINDS
     from napari_monusac.ui.slides.doctor import _PLAIN, brief_names
 
     def crop(patient, name):

@@ -9,18 +9,15 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from napari_monusac.core.boxes import Box
 from napari_monusac.core.errors import SessionError
+from napari_monusac.core.jsonl import TornLine
 from napari_monusac.editing.nuclei.rows import NucleusRow, Plane
 from napari_monusac.masks.change import Change
 
 FORMAT = 1
-
-
-class TornLine(ValueError):
-    """A line is not as it was written: cut off, or with another checksum."""
 
 
 class _Record(BaseModel):
@@ -160,12 +157,7 @@ def decode(line: bytes) -> Record:
     body = line[9:-1]
     if line[:8] != b"%08x" % zlib.crc32(body):
         raise TornLine("the checksum is wrong")
-    try:
-        return _RECORD.validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+    return _RECORD.validate_json(body)
 
 
 def changed_rows(

@@ -13,7 +13,6 @@ from napari_monusac.core.errors import AnnotationError, SessionError
 from napari_monusac.core.files import atomic_write, atomic_write_bytes
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.building import Built, build_annotation
-from napari_monusac.editing.disk.locking import exclusive
 from napari_monusac.editing.disk.provenance import (
     Entry,
     ProvenanceFile,
@@ -29,6 +28,7 @@ from napari_monusac.editing.disk.workplace import Version, Workplace, sha256
 from napari_monusac.editing.history import SessionChange, now
 from napari_monusac.editing.predicted import Accepting
 from napari_monusac.io.annotations.files import write_annotation
+from napari_monusac.io.locks import exclusive
 
 
 class SaveConflict(SessionError):

@@ -14,12 +14,9 @@ from napari_monusac.io.collection.collection import Collection, open_collection
 from napari_monusac.io.collection.crop import Crop
 from napari_monusac.io.collection.organs import patient_barcode
 from napari_monusac.io.doctor.images import ImageFacts, examine_image
-from napari_monusac.io.doctor.mend import Mended, fix
 from napari_monusac.io.doctor.nuclei import examine_nuclei
-from napari_monusac.io.doctor.report import KINDS, SEVERITIES, Finding, Report, finding
+from napari_monusac.io.doctor.report import KINDS, SEVERITIES, DoctorFinding, DoctorReport, finding
 from napari_monusac.io.doctor.sets import leaks, patient_list_gaps, rare_classes, stain_outliers, twins
-
-__all__ = ["KINDS", "Finding", "Mended", "Report", "examine", "fix"]
 
 Progress = Callable[[float, str], object]
 
@@ -27,12 +24,12 @@ Progress = Callable[[float, str], object]
 @dataclass(frozen=True, slots=True)
 class _Examined:
     crop: Crop
-    findings: list[Finding]
+    findings: list[DoctorFinding]
     facts: ImageFacts | None = None
     counts: dict[NucleusClass, int] = field(default_factory=dict)
 
 
-def examine(folder: str | Path | Collection, progress: Progress | None = None) -> Report:
+def examine(folder: str | Path | Collection, progress: Progress | None = None) -> DoctorReport:
     """Examine a folder of crops: every image and every nucleus.
 
     Parameters
@@ -44,7 +41,7 @@ def examine(folder: str | Path | Collection, progress: Progress | None = None) -
 
     Returns
     -------
-    Report
+    DoctorReport
         Findings sorted by severity, then by kind and crop. No file is changed.
 
     Raises
@@ -60,7 +57,7 @@ def examine(folder: str | Path | Collection, progress: Progress | None = None) -
     found += _left_out(collection) + _unpaired(collection) + patient_list_gaps(collection)
     found += leaks(collection) + twins(collection.crops, facts) + stain_outliers(collection.crops, facts)
     found += rare_classes(collection, counts)
-    return Report(
+    return DoctorReport(
         folder=str(collection.root),
         crops=len(collection),
         patients=len(collection.patients),
@@ -71,7 +68,7 @@ def examine(folder: str | Path | Collection, progress: Progress | None = None) -
     )
 
 
-def _order(f: Finding) -> tuple[int, int, str, tuple[int, ...]]:
+def _order(f: DoctorFinding) -> tuple[int, int, str, tuple[int, ...]]:
     return SEVERITIES.index(f.severity), list(KINDS).index(f.code), f.image or f.patient or "", f.nuclei
 
 
@@ -106,17 +103,17 @@ def _examine_one(collection: Collection, crop: Crop) -> _Examined:
     return _Examined(crop, findings, facts, annotation.counts())
 
 
-def _unreadable(error: AnnotationError, path: Path, crop: Crop | None = None) -> Finding:
+def _unreadable(error: AnnotationError, path: Path, crop: Crop | None = None) -> DoctorFinding:
     message = str(error).removeprefix(f"{path}: ")
     return finding("unreadable-annotation", message, crop, path=path)
 
 
-def _left_out(collection: Collection) -> list[Finding]:
+def _left_out(collection: Collection) -> list[DoctorFinding]:
     """What the folder holds that is no crop, and what was not looked into."""
     return [finding(p.code, p.message, path=p.path) for p in collection.problems if p.code != "missing-image"]
 
 
-def _unpaired(collection: Collection) -> list[Finding]:
+def _unpaired(collection: Collection) -> list[DoctorFinding]:
     """Annotations without an image are read all the same: their outlines can be odd, too."""
     from napari_monusac.io.annotations.files import read_annotation
 

@@ -221,7 +221,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 )  # fmt: skip
 
 
-class Finding(BaseModel):
+class DoctorFinding(BaseModel):
     """One thing that is not as it should be."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -238,7 +238,7 @@ class Finding(BaseModel):
     path: str | None = Field(None, description="The file in question")
 
 
-class Report(BaseModel):
+class DoctorReport(BaseModel):
     """All findings of a folder, the worst first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -249,7 +249,7 @@ class Report(BaseModel):
     grouping: str = Field("", description="How many crops of how many patients, and what told the patients")
     guess: str = Field("", description="What it may cost that patients were guessed, and the mend")
     nuclei: dict[str, int] = Field(default_factory=dict, description="Number of nuclei by class")
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[DoctorFinding, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -266,7 +266,7 @@ class Report(BaseModel):
         """Number of findings of each code, in the order of the table."""
         return dict(Counter(f.code for f in self.findings))
 
-    def of(self, code: str) -> tuple[Finding, ...]:
+    def of(self, code: str) -> tuple[DoctorFinding, ...]:
         """Findings of one code."""
         return tuple(f for f in self.findings if f.code == code)
 
@@ -281,10 +281,10 @@ def finding(
     nuclei: tuple[int, ...] = (),
     path: Path | None = None,
     severity: Severity | None = None,
-) -> Finding:
+) -> DoctorFinding:
     """Make a finding; severity, effect and mend come from `KINDS`."""
     kind = KINDS[code]
-    return Finding(
+    return DoctorFinding(
         code=code,
         severity=severity or kind.severity,
         image=crop.name if crop is not None else (path.stem if path is not None else None),

@@ -26,7 +26,7 @@ from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.matching.matching import AmbiguousRule
 from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.matching.tolerance import TOLERANCES_PX
-from napari_monusac.scoring.metrics.evaluation import Evaluation, Provenance, TrainingUse
+from napari_monusac.scoring.metrics.evaluation import ComparedWith, Evaluation, TrainingUse
 from napari_monusac.scoring.metrics.tally import Tally
 from napari_monusac.scoring.report.evaluate import BOOTSTRAP
 from napari_monusac.scoring.report.predictions import FORMS_IN_WORDS, PredictedNuclei, PredictionFolder, sha256_of
@@ -416,14 +416,14 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
-def _provenance(pairs: FolderPairs, truth: str | Path, prediction: str | Path, of: str, by: str) -> Provenance:
+def _provenance(pairs: FolderPairs, truth: str | Path, prediction: str | Path, of: str, by: str) -> ComparedWith:
     from napari_monusac import __version__
 
     checkpoint = pairs.checkpoints[0] if len(pairs.checkpoints) == 1 else ", ".join(pairs.checkpoints)
     file = Path(checkpoint) / "best.safetensors" if Path(checkpoint).is_dir() else Path(checkpoint)
     command = ["napari-monusac", "evaluate", "--truth", str(truth), "--pred", str(prediction)]
     command += ["--within-regions"] if pairs.within_regions else []
-    return Provenance(
+    return ComparedWith(
         truth=str(truth),
         prediction=str(prediction),
         truth_sha256=of,

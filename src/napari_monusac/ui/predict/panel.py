@@ -139,7 +139,7 @@ class PredictPanel(QWidget):
         self.engine.setToolTip("What ran the network, where and how precisely: the faster one on this computer")
         self.notes = Note(kind="warning")
         self.thresholds = Thresholds()
-        self.slide = SlideStore(self.thresholds.values, self._show_store)
+        self.slide = SlideStore(self.model.work, self.thresholds.values, self._show_store)
         self.count = Note()
         self.uncertainty = UncertaintyLayer(self.viewer, self.model)
         self.counts = CountsTable(self.viewer, self.model)

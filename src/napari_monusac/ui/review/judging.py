@@ -59,7 +59,7 @@ class CorrectedTruthButton(QWidget):
             return None
         judgements, reader = self.reading.of_crop(review.pair.crop), self.reading.reader
         path = self.reading.folder / "corrected" / crop.patient / f"{crop.name.replace('/', '_')}.xml"
-        task = self.model.work.task(lambda _: _write(review, collection, crop, judgements, path, reader), self)
+        task = self.reading.model.work.task(lambda _: _write(review, collection, crop, judgements, path, reader), self)
         task.done.connect(lambda p: self.where.say(f"Written: {p}", "good"))
         return self.progress.follow(task, "Writing the corrected truth…")
 

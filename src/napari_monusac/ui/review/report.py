@@ -95,14 +95,14 @@ def of_crop(review: CropReview, annotation: str, latest: Any) -> tuple[Any, Any]
     from pathlib import Path
 
     from napari_monusac import __version__
-    from napari_monusac.scoring.metrics.evaluation import Provenance
+    from napari_monusac.scoring.metrics.evaluation import ComparedWith
     from napari_monusac.scoring.report.pictures import Evidence
     from napari_monusac.scoring.report.predictions import sha256_of
 
     evidence = Evidence()
     evidence.add(review.pair)
     prediction = latest[0] if latest is not None else None
-    provenance = Provenance(
+    provenance = ComparedWith(
         truth=annotation,
         truth_sha256=sha256_of(Path(annotation)) if annotation and Path(annotation).is_file() else "",
         prediction="the prediction in the window, with its thresholds",
