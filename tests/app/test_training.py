@@ -170,7 +170,7 @@ def tiny(training, example_data):
             schedule="constant",
             warmup_epochs=0,
             precision="float32",
-        )  # fmt: skip
+        )
     )
     training.data, training.device = example_data, "cpu"
     return training

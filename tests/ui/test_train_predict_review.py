@@ -181,7 +181,6 @@ def test_thresholds_hold_for_the_next_prediction_too(opened, viewer, qtbot, tiny
 
 def test_a_dragged_threshold_leaves_the_window_alive(opened, viewer, qtbot, monkeypatch):
     """Separating takes its time in a thread; of the values dragged over only the last is shown in the end."""
-    from napari_monusac.ui.predict import panel as predict_panel
 
     predict, image = opened.panels["Predict"], canvas.find_layer(viewer, "image")
     shape = image.data.shape[:2]
@@ -198,13 +197,13 @@ def test_a_dragged_threshold_leaves_the_window_alive(opened, viewer, qtbot, monk
         time.sleep(0.4)
         return instances_from_maps(prediction.semantic, prediction.ternary, um_per_px=0.25)
 
-    monkeypatch.setattr(predict_panel, "nuclei_of", slow)
+    monkeypatch.setattr("napari_monusac.app.prediction.nuclei_of", slow)
     shown: list[object] = []
     predict.model.predicted.connect(shown.append)
     start = time.perf_counter()
     for value in (0.3, 0.4, 0.5, 0.6):
         predict.thresholds.nucleus.setValue(value)
-        predict._apply_thresholds()
+        predict.predicting.thresholds = predict.thresholds.shown()
     assert time.perf_counter() - start < 0.3
     qtbot.waitUntil(lambda: len(shown) == 2, timeout=10_000)
     qtbot.wait(500)

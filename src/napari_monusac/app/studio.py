@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from psygnal import Signal
 
 from napari_monusac.app.facts import Fact, never
+from napari_monusac.app.prediction import PredictionModel
 from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Work
 
@@ -61,6 +62,8 @@ class StudioModel:
         What is done in the background for this window.
     training : TrainingModel
         What is trained.
+    prediction : PredictionModel
+        What predicts, and what was predicted.
     may_leave_crop : callable
         Asked before another crop takes the place of the open one, with what is to come then: False keeps the crop, and
         what was to come is called once the reader has decided about unsaved edits.
@@ -95,6 +98,7 @@ class StudioModel:
     def __init__(self) -> None:
         self.work = Work()
         self.training = TrainingModel(self.work)
+        self.prediction = PredictionModel(self.work, self.training)
         self.editing: Editor | None = None
         self.may_leave_crop: Callable[[Callable[[], object]], bool] = lambda _: True
         self._counted: tuple[Nuclei | None, str] = (None, "")
