@@ -44,12 +44,12 @@ def test_a_background_thread_leaves_a_core_to_the_window(tiny_recipe, make_run, 
     [("cpu", False, False), ("cuda", False, True), ("mps", False, True), ("cuda", True, False)],
 )
 def test_a_resume_on_a_gpu_says_what_it_cannot_promise(tiny_recipe, make_run, device, deterministic, told):
-    from napari_monusac.learn.resume import Progress
+    from napari_monusac.learn.resume import TrainingCounters
     from napari_monusac.learn.setup import _differences
 
     recipe = tiny_recipe.with_values(deterministic=deterministic)
     run = make_run(recipe)
-    found = _differences(recipe, run, None, Progress(device=device, step=3), device)
+    found = _differences(recipe, run, None, TrainingCounters(device=device, step=3), device)
     assert bool(found) is told
     assert all("may differ in the last digits" in text and "deterministic = true" in text for text in found)
-    assert _differences(recipe, run, None, Progress(), device) == [], "a run that begins resumes nothing"
+    assert _differences(recipe, run, None, TrainingCounters(), device) == [], "a run that begins resumes nothing"

@@ -232,14 +232,73 @@ def test_a_run_that_is_resumed_to_another_end_follows_the_schedule_of_that_end(t
     assert "6 steps" in less[-1].message
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "warmup-cosine"])
+@pytest.mark.parametrize("max_steps", [None, 6, 7])
+def test_a_run_that_was_cut_in_an_epoch_ends_its_schedule_where_it_now_ends(tiny_recipe, make_run, schedule, max_steps):
+    """4 steps of 3 an epoch: the second epoch lacks two of them for good, so 3 epochs end after 7 steps."""
+    recipe = tiny_recipe.with_values(epochs=3, max_steps=4, schedule=schedule, warmup_epochs=1, lr=1e-3)
+    run = make_run(recipe)
+    assert _play(recipe, run)[-1].step == 4
+    events = _play(recipe.with_values(max_steps=max_steps), run)
+    end = max_steps or 7
+    assert (events[-1].reason, events[-1].step) == ("completed", end), events[-1].message
+    assert (events[0].total_steps, events[0].epochs) == (end, 3)
+    warm = 0 if schedule == "cosine" else 3
+    k = np.arange(4, end) - warm
+    np.testing.assert_allclose(_lr(events), 1e-6 + (1e-3 - 1e-6) * (1 + np.cos(np.pi * k / (end - warm))) / 2)
+    assert any(f"to end after 4 steps and now ends after {end}" in e.message for e in events if e.kind == "warned")
+
+
+def test_plateau_goes_on_as_it_was_whatever_ends_the_run(tiny_recipe, make_run, monkeypatch):
+    """The rate is torch's, epoch by epoch, also where the run was cut by max_steps, stopped and resumed."""
+    import torch
+
+    from napari_monusac.learn import schedule
+
+    monkeypatch.setattr(schedule, "_PATIENCE", 1)
+    recipe = tiny_recipe.with_values(schedule="plateau", lr=1e-5, steps_per_epoch=1, epochs=12)
+    whole = make_run(recipe, "whole")
+    rates = _lr(_play(recipe, whole))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-5)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", patience=1, factor=0.5)
+    expected = []
+    for epoch in whole.epochs():
+        expected.append(optimizer.param_groups[0]["lr"])
+        plateau.step(epoch.scores.combo)
+    assert rates == expected
+    assert rates[-1] < 1e-5, "it must have acted"
+    run, found = make_run(recipe, "cut"), []
+    for steps in (5, 8, None):
+        events = _play(recipe.with_values(max_steps=steps), run)
+        assert events[-1].reason == "completed", events[-1].message
+        assert not [e.message for e in events if e.kind == "warned"], "its schedule has no end to move"
+        found += _lr(events)
+    assert found == rates
+    assert _same(_weights(run.last), _weights(whole.last))
+
+
+def test_a_run_that_stopped_early_is_over_when_it_is_resumed(tiny_recipe, make_run):
+    still = tiny_recipe.with_values(lr=1e-12, epochs=9, early_stopping=2, weight_decay=0, steps_per_epoch=1, dropout=0)
+    run = make_run(still)
+    end = _play(still, run)[-1]
+    weights = _weights(run.last)
+    again = _play(still, run)
+    assert (again[-1].reason, again[-1].message, again[-1].step) == ("completed", end.message, end.step)
+    assert not [e for e in again if e.kind in {"batch-ended", "epoch-ended"}]
+    assert _same(_weights(run.last), weights)
+    assert _play(still.with_values(early_stopping=5), run)[-1].step > end.step
+
+
 def test_an_earlier_version_s_run_that_max_steps_cut_is_told_when_it_goes_on(tiny_recipe, make_run, monkeypatch):
-    from napari_monusac.learn.resume import Progress
+    from napari_monusac.learn.resume import TrainingCounters
 
     recipe = tiny_recipe.with_values(epochs=9, max_steps=6, schedule="cosine")
     run = make_run(recipe)
-    true = Progress.to_state
+    true = TrainingCounters.to_state
     with monkeypatch.context() as m:
-        m.setattr(Progress, "to_state", lambda self: {k: v for k, v in true(self).items() if k != "total_steps"})
+        m.setattr(
+            TrainingCounters, "to_state", lambda self: {k: v for k, v in true(self).items() if k != "total_steps"}
+        )
         stops = iter([False, False, True])
         _play(recipe, run, should_stop=lambda: next(stops))
     events = _play(recipe, run)
@@ -503,6 +562,56 @@ def test_a_crop_that_cannot_be_read_is_left_out_and_told(tiny_recipe, make_run, 
     assert len(told) == 1
     assert f"crop {name} is left out" in told[0]
     assert ".xml" in told[0]
+
+
+def test_an_empty_annotation_file_costs_its_crop_and_no_more(tiny_recipe, make_run, make_collection, tmp_path):
+    """0 bytes: a copy that broke off."""
+    from napari_monusac.learn.dryrun import dry_run
+    from napari_monusac.network.checkpoint import read_metadata
+
+    data = make_collection(tmp_path / "copy")
+    run = make_run(tiny_recipe, data=data)
+    lost = [run.split.training[0]]
+    sound = set(run.split.training) - set(lost)
+    files = {name: next(data.rglob(f"{name}.xml")) for name in lost}
+    for file in files.values():
+        file.write_bytes(b"")
+    report = dry_run(tiny_recipe, run, device="cpu")
+    assert report.problems == ()
+    assert (report.crops, report.crops_opened) == (5, 4)
+    (said,) = [line for line in report.summary().splitlines() if line.startswith("Left out: ")]
+    assert said.startswith(f"Left out: crop {lost[0]}: {files[lost[0]]}: ")
+    assert "4 of 5 crops can be read" in report.summary()
+    events = _play(tiny_recipe, run)
+    assert events[-1].reason == "completed", events[-1].message
+    (told,) = [e.message for e in events if e.kind == "warned" and "left out" in e.message]
+    assert told.startswith(f"crop {lost[0]} is left out: {files[lost[0]]}: ")
+    assert events[0].training_crops == len(sound)
+    assert read_metadata(run.best).scores.combo is not None
+
+
+def test_a_run_that_is_resumed_under_other_names_of_classes_says_so(tiny_recipe, make_run):
+    from napari_monusac.core.classes import NucleusClass, use_class_names
+    from napari_monusac.io.runs.run_folder import RunFolder
+
+    run = make_run(tiny_recipe.with_values(max_steps=1))
+    said = "class names have other meanings than when the run began: see --classes"
+
+    def told(names, steps):
+        use_class_names(names)
+        try:
+            events = _play(tiny_recipe.with_values(max_steps=steps, epochs=9), RunFolder.open(run.path))
+        finally:
+            use_class_names({})
+        assert events[-1].reason == "completed", events[-1].message
+        return said in [e.message for e in events if e.kind == "warned"]
+
+    epithelial = {"tumour": NucleusClass.EPITHELIAL}
+    assert not told(epithelial, 1)
+    assert not told(epithelial, 2)
+    assert told({"tumour": "Ignored"}, 3)
+    assert RunFolder.open(run.path).info.class_names == {"tumour": "Ignored"}
+    assert told({}, 4)
 
 
 def test_no_readable_crop_is_a_clear_end(tiny_recipe, make_run, make_collection, tmp_path):

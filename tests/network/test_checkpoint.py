@@ -221,6 +221,19 @@ def test_a_checkpoint_that_asks_for_terabytes_is_refused_before_a_network_is_mad
     assert "\n" not in str(found.value)
 
 
+def _stored_by(run):
+    """What a store says that the run's model wrote of a crop, as `predict` on the command line writes it."""
+    from typer.testing import CliRunner
+
+    from napari_monusac.cli.app import app
+    from napari_monusac.io.predictions.store import PredictionStore
+
+    image, out = min(run.data.rglob("*.tif")), run.path.parent / "predicted"
+    done = CliRunner().invoke(app, ["predict", str(image), "--checkpoint", str(run.path), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    return PredictionStore.open(next(out.glob("*.zarr"))).info
+
+
 def test_a_run_that_goes_on_from_another_names_that_ones_training_crops_too(make_run, tiny_recipe):
     """The weights have seen them: a validation crop among them is told, and is a training crop to whoever scores."""
     import json
@@ -241,6 +254,7 @@ def test_a_run_that_goes_on_from_another_names_that_ones_training_crops_too(make
     # names of the user's own stand in the run folder, and in whatever the model predicts
     assert mine.class_names == (("mesothelial", "Epithelial"),)
     assert type(first).open(first.path).info.class_names == {"mesothelial": "Epithelial"}
+    assert _stored_by(first).trained_on == mine
     assert {c.name for c in mine.training} == set(first.split.training)
     assert {c.name for c in mine.validation} == set(first.split.validation)
     assert all(c.pixels and c.patient for c in (*mine.training, *mine.validation))

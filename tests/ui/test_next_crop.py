@@ -319,8 +319,8 @@ def test_the_stain_of_the_former_crop_is_not_laid_over_the_next(opened, viewer, 
     leave_while_at_work(opened, qtbot)
     gate.set()
     settle()
-    qtbot.waitUntil(lambda: canvas.find_layer(viewer, seeing.ROLE) is not None, timeout=20_000)
-    shown = canvas.find_layer(viewer, seeing.ROLE).data
+    qtbot.waitUntil(lambda: canvas.find_layer(viewer, seeing.VIEW_ROLE) is not None, timeout=20_000)
+    shown = canvas.find_layer(viewer, seeing.VIEW_ROLE).data
     assert np.array_equal(shown, right(ours(viewer)["image"].data[..., :3], seeing.STAINS[1], 1.0))
 
 

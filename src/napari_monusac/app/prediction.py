@@ -20,8 +20,8 @@ from napari_monusac.core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from napari_monusac.core.prediction import Nuclei, Prediction
-    from napari_monusac.infer.model import LoadedModel
     from napari_monusac.io.collection.collection import Collection, Crop
+    from napari_monusac.network.checkpoint import LoadedModel
 
 
 @dataclass(frozen=True, slots=True)

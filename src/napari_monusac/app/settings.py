@@ -17,7 +17,7 @@ from napari_monusac.core.settings import PREFIX, Environment, variables_now
 
 #: Paths of a kind that are remembered.
 _MOST_PATHS = 8
-Place = Literal["napari", "window"]
+KeptWhere = Literal["napari", "window"]
 
 
 class Settings(Environment):
@@ -62,7 +62,7 @@ class Settings(Environment):
         return env_settings, init_settings
 
 
-def kept_fields(place: Place) -> tuple[str, ...]:
+def kept_fields(place: KeptWhere) -> tuple[str, ...]:
     """Names of the settings that are kept at a place, in order."""
     found = ((name, f.json_schema_extra) for name, f in Settings.model_fields.items())
     return tuple(name for name, extra in found if isinstance(extra, dict) and extra.get("kept") == place)
@@ -103,7 +103,7 @@ class KeptSettings:
         Where the settings of each place are kept.
     """
 
-    def __init__(self, stores: Mapping[Place, Store]) -> None:
+    def __init__(self, stores: Mapping[KeptWhere, Store]) -> None:
         self._stores = stores
         self._read: tuple[object, Settings] | None = None
 
@@ -134,7 +134,7 @@ class KeptSettings:
 
     def keep(self, name: str, value: Any) -> None:
         """Keep a setting."""
-        place: Place = "napari" if name in kept_fields("napari") else "window"
+        place: KeptWhere = "napari" if name in kept_fields("napari") else "window"
         self._stores[place].write(name, value)
 
     def last_paths(self, key: str) -> tuple[str, ...]:

@@ -54,6 +54,8 @@ class StudioModel:
         Whether there are edits that no file has yet (`unsaved_changed`).
     last_prediction : tuple of (Prediction, Nuclei), or None
         The prediction of the open crop that was made or opened last (`predicted`).
+    hidden : bool
+        All but the tissue is hidden for a look at it (`hidden_changed`).
     holding : bool
         Dropped layers wait for the reader's decision: what is in the viewer is not what is open (`holding_changed`).
     editing : Editor or None
@@ -80,6 +82,7 @@ class StudioModel:
     palette_changed = Signal(str)
     unsaved_changed = Signal(bool)
     predicted = Signal(object)
+    hidden_changed = Signal(bool)
     holding_changed = Signal(bool)
 
     crop_asked = Signal(object)
@@ -93,6 +96,7 @@ class StudioModel:
     palette: Fact[PaletteName] = Fact("palette_changed", "imagescope", operator.eq)
     unsaved: Fact[bool] = Fact("unsaved_changed", False, operator.eq)
     last_prediction: Fact[OpenPrediction | None] = Fact("predicted", None)
+    hidden: Fact[bool] = Fact("hidden_changed", False, operator.eq)
     holding: Fact[bool] = Fact("holding_changed", False, operator.eq)
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_monusac.cli.shell import Device, Json, answer, answer_json, tell
+from napari_monusac.cli.shell import DeviceOption, Json, answer, answer_json, tell
 from napari_monusac.core.errors import FileProblem, TrainingError
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 from napari_monusac.core.settings import Environment
@@ -33,7 +33,7 @@ def demo(
         Path | None, typer.Option("--out", help="Folder for everything; by default a new temporary one.")
     ] = None,
     minutes: Annotated[float, typer.Option("--minutes", min=0.05, help="About how long to train.")] = 2.0,
-    device: Device = "auto",
+    device: DeviceOption = "auto",
     as_json: Json = False,
 ) -> None:
     """Make synthetic tissue, train on it for two minutes, predict a crop of a patient never seen, score it, show it.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_monusac.infer.batch import SlideResult
     from napari_monusac.io.collection.collection import Collection, Crop
 
-Step = Callable[[float, str], None]
+TellStep = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def _crop_of(collection: Collection, image: Path) -> Crop:
 
 
 def _one_by_one(
-    tasks: list[_Task], checkpoint: Path, options: dict[str, Any], stopping: Callable[[], bool], step: Step
+    tasks: list[_Task], checkpoint: Path, options: dict[str, Any], stopping: Callable[[], bool], step: TellStep
 ) -> Iterator[tuple[_Task, SlideResult]]:
     from napari_monusac.infer.batch import job_of, predict_one
 

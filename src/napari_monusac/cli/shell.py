@@ -42,7 +42,7 @@ Patients = Annotated[
         help="A table (crop, patient) that says whose crop is whose. Default: patients.csv in the folder, if there is one.",
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 
 
 def complete_recipe(incomplete: str) -> list[str]:
@@ -209,7 +209,7 @@ def one_line(error: BaseException) -> str:
 
 
 def plain_where_narrow() -> None:
-    """Let terminals that cannot show a character (ASCII, old code pages) show a plain one, rather than end the command."""
+    """Replace characters that the terminal cannot show (ASCII, old code pages) by plain ones."""
     codecs.register_error("monusac", _narrow)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -9,7 +9,7 @@ import typer
 
 from napari_monusac.cli.shell import (
     STOPPED,
-    Device,
+    DeviceOption,
     Json,
     Patients,
     answer_json,
@@ -49,7 +49,7 @@ def study(
     split: Annotated[Literal["patient", "official"], typer.Option("--split", help="One split for all.")] = "patient",
     patients: Patients = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the split.")] = 0,
-    device: Device = "auto",
+    device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
     as_json: Json = False,
 ) -> None:

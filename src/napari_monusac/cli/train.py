@@ -11,7 +11,7 @@ import typer
 
 from napari_monusac.cli.shell import (
     STOPPED,
-    Device,
+    DeviceOption,
     Json,
     Patients,
     answer,
@@ -57,7 +57,7 @@ def train(
         typer.Option("--split", help="By patient within --data, or the two official lists."),
     ] = "patient",
     patients: Patients = None,
-    device: Device = "auto",
+    device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Try everything once, estimate time and memory, and end. Makes no run.")

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from napari_monusac.core.prediction import WHOLE_PX
-from napari_monusac.infer.engines.choose import Precision
+from napari_monusac.core.recipe import Precision
 from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.model import as_model
 from napari_monusac.infer.plan import plan_prediction

@@ -13,7 +13,7 @@ import torch
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.infer.engines.choose import state_of
-from napari_monusac.infer.model import LoadedModel
+from napari_monusac.infer.model import ModelLike
 from napari_monusac.infer.tiling.source import Source, cropped
 from napari_monusac.io.predictions.identity import ImageIdentity
 from napari_monusac.io.predictions.store import PredictionIdentity, PredictionStore
@@ -22,7 +22,7 @@ _WEIGHTS: weakref.WeakKeyDictionary[Any, tuple[int, str]] = weakref.WeakKeyDicti
 
 
 def identity_of(
-    source: Source, model: LoadedModel, *, region: Sequence[int] | None = None, flips: bool = False
+    source: Source, model: ModelLike, *, region: Sequence[int] | None = None, flips: bool = False
 ) -> PredictionIdentity:
     """Say what a prediction is of, without predicting.
 
@@ -30,7 +30,7 @@ def identity_of(
     ----------
     source : Source
         The image, whole; see `napari_monusac.io.predictions.identity.ImageIdentity`.
-    model : LoadedModel
+    model : ModelLike
         Whose weights are compared.
     region : (y, x, height, width), optional
         What of the image is predicted.

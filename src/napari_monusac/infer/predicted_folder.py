@@ -12,7 +12,7 @@ from napari_monusac.io.collection.collection import Collection, Crop
 from napari_monusac.io.predictions.identity import match_image
 
 #: Called with (fraction or None, what is being done).
-Report = Callable[[float | None, str], None]
+TellPart = Callable[[float | None, str], None]
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -27,7 +27,7 @@ def predictions_of(
     *,
     crops: Names[str] | None = None,
     include_training: bool = False,
-    report: Report | None = None,
+    report: TellPart | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
     """Return a folder of predictions: the path itself, or of a checkpoint what it predicts.

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import FileProblem
+from napari_monusac.core.files import whole_stem
 from napari_monusac.core.nuclei import Annotation, Nucleus
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
     from napari_monusac.io.predictions.store_info import StoreInfo
-
-Target = Literal["geojson", "aperio", "coco", "csv", "tif", "mat", "onnx"]
-TARGETS: tuple[str, ...] = get_args(Target)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +107,7 @@ def exportables(source: str | Path) -> Iterator[Exportable]:
 
 
 def from_crop(collection: Collection, crop: Crop) -> Exportable:
-    """Take the truth of a crop.
+    """Make an exportable of a crop's truth.
 
     Raises
     ------
@@ -135,7 +133,7 @@ def from_crop(collection: Collection, crop: Crop) -> Exportable:
 
 
 def from_annotation_file(path: Path) -> Exportable:
-    """Take an annotation without an image: the maps reach as far as its outlines.
+    """Make an exportable of an annotation without an image: the maps reach as far as its outlines.
 
     Raises
     ------
@@ -151,14 +149,15 @@ def from_annotation_file(path: Path) -> Exportable:
     height, width = (np.ceil(np.max(corners, 0)).astype(int) + 1).tolist() if corners else (1, 1)
     shape = (max(1, height), max(1, width))
     maps = label_maps(annotation, shape)
-    patient = patient_barcode(path.stem) or path.stem
+    name = whole_stem(path)
+    patient = patient_barcode(name) or name
     ignore = maps.ignore if maps.ignore.any() else None
     more = {"semantic": maps.semantic}
-    return Exportable(path.stem, patient, annotation, maps.instances, shape, annotation.um_per_px, None, ignore, more)
+    return Exportable(name, patient, annotation, maps.instances, shape, annotation.um_per_px, None, ignore, more)
 
 
 def from_prediction(path: Path) -> Exportable:
-    """Take a stored prediction; its nuclei are segmented first where that was not done.
+    """Make an exportable of a stored prediction; its nuclei are segmented first where that was not done.
 
     Raises
     ------

@@ -11,8 +11,7 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.notes import Notes, left_out_note
-from napari_monusac.learn.schedule import epochs_of_run, steps_of_run
-from napari_monusac.learn.setup import Options, Training, set_up
+from napari_monusac.learn.setup import Options, TrainingParts, set_up
 from napari_monusac.learn.validate import Validator
 from napari_monusac.masks.left_out import LeftOut
 from napari_monusac.network.device import free_gpu_memory, memory_in_use, torch_kept
@@ -151,7 +150,7 @@ def _dry_run(
         free_gpu_memory()
 
 
-def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) -> DryRunReport:
+def _tried(t: TrainingParts, run: RunFolder, tell: Told, stop: Callable[[], bool]) -> DryRunReport:
     names = run.split.training + run.split.validation
     area, opened, size = {}, 0, 0
     left_out: list[LeftOut] = []
@@ -200,8 +199,8 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
         device=t.progress.device,
         precision=t.progress.precision,
         steps_per_epoch=t.sampler.steps,
-        epochs=epochs_of_run(t.recipe, t.sampler.steps),
-        steps=steps_of_run(t.recipe, t.sampler.steps),
+        epochs=t.rate.epochs,
+        steps=t.rate.steps,
         seconds_per_step=step_s,
         seconds_per_validation=validation_s,
         memory_mib=memory,
@@ -212,7 +211,7 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
     )
 
 
-def _step_seconds(t: Training, stop: Callable[[], bool]) -> float:
+def _step_seconds(t: TrainingParts, stop: Callable[[], bool]) -> float:
     """Seconds of a step after the first, which warms up."""
     seconds = []
     for k, batch in enumerate(t.loader.batches(1)):
@@ -226,7 +225,7 @@ def _step_seconds(t: Training, stop: Callable[[], bool]) -> float:
     return seconds[-1]
 
 
-def _validation_seconds(t: Training, run: RunFolder, area: dict[str, int]) -> float:
+def _validation_seconds(t: TrainingParts, run: RunFolder, area: dict[str, int]) -> float:
     """Seconds of a whole validation, from its largest crop: the one that needs most memory."""
     names = [n for n in run.split.validation if n in area]
     if not names:

@@ -29,8 +29,7 @@ from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.distributed import Ranks, is_lost_rank
 from napari_monusac.learn.notes import Notes
 from napari_monusac.learn.resume import save_last
-from napari_monusac.learn.schedule import epochs_of_run, steps_of_run
-from napari_monusac.learn.setup import Options, Training, set_up
+from napari_monusac.learn.setup import Options, TrainingParts, set_up
 from napari_monusac.learn.step import is_out_of_memory
 from napari_monusac.learn.timelapse import save_frame
 from napari_monusac.learn.validate import Validation
@@ -94,11 +93,11 @@ def train(
     yield end
 
 
-def _loop(t: Training, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
+def _loop(t: TrainingParts, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
     """The loop: epochs of steps, each validated and saved. Its last event is the `RunEnded`."""
-    recipe, p = t.recipe, t.progress
+    p = t.progress
     yield _started(t)
-    while p.epoch <= recipe.epochs and (t.steps_left() != 0 or p.step_in_epoch):
+    while not (over := _over(t)):
         for batch in islice(t.loader.batches(p.epoch, p.step_in_epoch), t.steps_left()):
             if (yield from _held(t, stop)):
                 yield _ended(t, "stopped", _STOPPED)
@@ -125,12 +124,18 @@ def _loop(t: Training, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
             yield _ended(t, "stopped", _STOPPED)
             return
         yield from _epoch_ended(t, found)
-        if recipe.early_stopping and p.epoch - 1 - p.best_epoch >= recipe.early_stopping:
-            yield _ended(t, "completed", f"combo has not risen for {recipe.early_stopping} epochs")
-            return
-    yield _ended(
-        t, "completed", f"{p.epoch - 1} epochs" if t.steps_left() != 0 else f"{p.step} steps, as max_steps asks"
-    )
+    yield _ended(t, "completed", over)
+
+
+def _over(t: TrainingParts) -> str:
+    """Why the run is over; empty where it goes on: an epoch that was begun is ended and validated."""
+    p, patience = t.progress, t.recipe.early_stopping
+    if p.step_in_epoch == 0:
+        if p.epoch > 1 and patience and p.epoch - 1 - p.best_epoch >= patience:
+            return f"combo has not risen for {patience} epochs"
+        if t.steps_left() == 0:
+            return f"{p.step} steps, as max_steps asks"
+    return f"{p.epoch - 1} epochs" if p.epoch > t.recipe.epochs else ""
 
 
 class _Wish(IntEnum):
@@ -141,7 +146,7 @@ class _Wish(IntEnum):
     STOP = 2
 
 
-def _held(t: Training, stop: Callable[[], bool]) -> Generator[TrainEvent, None, bool]:
+def _held(t: TrainingParts, stop: Callable[[], bool]) -> Generator[TrainEvent, None, bool]:
     """Save where the run is to pause or to stop, wait while it is paused; whether it is to stop."""
     wish = _wish(t, stop)
     if wish is not _Wish.GO:
@@ -153,12 +158,12 @@ def _held(t: Training, stop: Callable[[], bool]) -> Generator[TrainEvent, None, 
     return wish is _Wish.STOP
 
 
-def _wish(t: Training, stop: Callable[[], bool]) -> _Wish:
+def _wish(t: TrainingParts, stop: Callable[[], bool]) -> _Wish:
     wish = _Wish.STOP if stop() else _Wish.PAUSE if t.run.is_paused() else _Wish.GO
     return _Wish(t.ranks.highest(wish, t.progress.device))
 
 
-def _epoch_ended(t: Training, found: Validation) -> Iterator[TrainEvent]:
+def _epoch_ended(t: TrainingParts, found: Validation) -> Iterator[TrainEvent]:
     """Save what the epoch has come to, and tell it."""
     p, means = t.progress, t.progress.mean_losses()
     if not math.isfinite(found.losses.total):
@@ -193,13 +198,13 @@ def _epoch_ended(t: Training, found: Validation) -> Iterator[TrainEvent]:
     yield saved
 
 
-def _save_best(t: Training) -> CheckpointSaved:
+def _save_best(t: TrainingParts) -> CheckpointSaved:
     if t.ranks.writes:
         save_checkpoint(t.run.best, t.network, _described(t, t.progress.epoch))
     return CheckpointSaved(path=str(t.run.best), which="best", epoch=t.progress.epoch, combo=t.scores.combo)
 
 
-def _save_last(t: Training) -> CheckpointSaved:
+def _save_last(t: TrainingParts) -> CheckpointSaved:
     """Save what a resume needs; the epoch is the last one that is finished."""
     epoch = t.progress.epoch - 1
     if t.ranks.writes:
@@ -214,7 +219,7 @@ def _save_last(t: Training) -> CheckpointSaved:
     return CheckpointSaved(path=str(t.run.last), which="last", epoch=epoch, combo=t.scores.combo)
 
 
-def _described(t: Training, epoch: int) -> CheckpointMetadata:
+def _described(t: TrainingParts, epoch: int) -> CheckpointMetadata:
     p = t.progress
     described = CheckpointMetadata.describe(t.recipe, epoch, p.step, t.scores, t.versions)
     return described.model_copy(
@@ -229,14 +234,14 @@ def _described(t: Training, epoch: int) -> CheckpointMetadata:
     )
 
 
-def _started(t: Training) -> RunStarted:
+def _started(t: TrainingParts) -> RunStarted:
     p = t.progress
     return RunStarted(
         recipe=t.recipe.name,
         fingerprint=t.recipe.fingerprint(),
-        epochs=epochs_of_run(t.recipe, t.sampler.steps),
+        epochs=t.rate.epochs,
         steps_per_epoch=t.sampler.steps,
-        total_steps=steps_of_run(t.recipe, t.sampler.steps),
+        total_steps=t.rate.steps,
         first_epoch=p.epoch,
         first_step=p.step,
         device=p.device,
@@ -250,7 +255,7 @@ def _started(t: Training) -> RunStarted:
     )
 
 
-def _ended(t: Training | None, reason: EndReason, message: str) -> RunEnded:
+def _ended(t: TrainingParts | None, reason: EndReason, message: str) -> RunEnded:
     if t is None:
         return RunEnded(reason=reason, message=message)
     p = t.progress

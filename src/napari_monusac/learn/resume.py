@@ -25,7 +25,7 @@ _MEND = "start a new run with these weights as encoder_weights, or from the begi
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainingCounters:
     """Counters of a run.
 
     Sampling, augmentation and dropout follow from (seed, epoch, index) and (seed, step), so these numbers are also the
@@ -73,6 +73,10 @@ class Progress:
         for k, value in enumerate((losses.total, losses.semantic, losses.ternary)):
             self.loss_sums[k] += value
 
+    def lacking(self, steps_per_epoch: int) -> int:
+        """Steps that epochs of so many steps would have more than were done: `max_steps` cut one short."""
+        return (self.epoch - 1) * steps_per_epoch + self.step_in_epoch - self.step
+
     def mean_losses(self) -> StepLosses:
         """Means over this epoch's steps."""
         return StepLosses(*(s / max(1, self.step_in_epoch) for s in self.loss_sums))
@@ -89,7 +93,7 @@ class Progress:
         return asdict(self)
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Progress:
+    def from_state(cls, state: dict[str, Any]) -> TrainingCounters:
         """Restore what `to_state` gave."""
         known = {k: v for k, v in state.items() if k in cls.__dataclass_fields__}
         return cls(**known)

@@ -26,8 +26,8 @@ from napari_monusac.learn.data.patches import PatchSampler
 from napari_monusac.learn.data.scale import training_scale
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.notes import Notes, left_out_note
-from napari_monusac.learn.resume import Progress, load_state
-from napari_monusac.learn.schedule import LearningRate, scheduled_lr, steps_of_run
+from napari_monusac.learn.resume import TrainingCounters, load_state
+from napari_monusac.learn.schedule import LearningRate
 from napari_monusac.learn.step import Stepper
 from napari_monusac.learn.timelapse import choose_pinned
 from napari_monusac.learn.validate import Validator
@@ -50,7 +50,7 @@ _LAST_DIGITS = (
 
 
 @dataclass(slots=True)
-class Training:
+class TrainingParts:
     """The parts of a run, put together.
 
     Attributes
@@ -74,7 +74,7 @@ class Training:
     loader: PatchLoader
     validator: Validator
     store: CropStore
-    progress: Progress
+    progress: TrainingCounters
     ranks: Ranks
     notes: Notes
     scale: ScaleRecord
@@ -108,7 +108,7 @@ class Options:
 
 def set_up(
     recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Ranks, notes: Notes, *, writes: bool = True
-) -> Training:
+) -> TrainingParts:
     """Put a run together, from its last checkpoint where there is one.
 
     Parameters
@@ -179,8 +179,12 @@ def _begun(recipe: TrainingRecipe, run: RunFolder) -> _Begun | None:
 def _put_together(
     recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Ranks, notes: Notes, began: _Begun | None,
     device: str, reason: str,
-) -> Training:  # fmt: skip
-    progress = Progress.from_state(began.state["progress"]) if began else Progress(accumulate=recipe.accumulate)
+) -> TrainingParts:  # fmt: skip
+    progress = (
+        TrainingCounters.from_state(began.state["progress"])
+        if began
+        else TrainingCounters(accumulate=recipe.accumulate)
+    )
     _set_threads(progress, options.threads)
     store = CropStore(open_collection(run.data), recipe, options.memory_budget_bytes, notes)
     scale = _scale(recipe, run, store, began, notes)
@@ -189,14 +193,14 @@ def _put_together(
     network = _network(recipe, run, device, began)
     precision, why = _precision(recipe, network, device, progress, ranks)
     stepper = Stepper(network, recipe, device, precision, progress.accumulate, ranks, notes)
-    rate = LearningRate(recipe, sampler.steps)
+    rate = LearningRate(recipe, sampler.steps, progress.lacking(sampler.steps))
     notes.add(*_differences(recipe, run, store, progress, device), *rate.notes())
     if began:
         notes.add(*_other_end(recipe, began, progress, rate))
     progress.device, progress.precision, progress.steps_per_epoch = device, precision, sampler.steps
-    progress.total_steps = steps_of_run(recipe, sampler.steps)
+    progress.total_steps = rate.steps
     loader_threads = options.loader_threads or max(2, min(8, (os.cpu_count() or 2) // 2))
-    training = Training(
+    training = TrainingParts(
         recipe=recipe,
         run=run,
         network=network,
@@ -218,7 +222,7 @@ def _put_together(
     return training
 
 
-def _note_in_folder(t: Training, reason: str, *, resumed: bool) -> None:
+def _note_in_folder(t: TrainingParts, reason: str, *, resumed: bool) -> None:
     """Write down what the run is made with, and tell what is suspicious of it."""
     run, p = t.run, t.progress
     t.trained_on = _trained_on(t.recipe, run, t.store)
@@ -249,7 +253,7 @@ def _seen_before(crops: TrainingCrops) -> list[str]:
 
 
 def _precision(
-    recipe: TrainingRecipe, network: DualHeadUnet, device: str, progress: Progress, ranks: Ranks
+    recipe: TrainingRecipe, network: DualHeadUnet, device: str, progress: TrainingCounters, ranks: Ranks
 ) -> tuple[str, str]:
     """What the run began with, or a choice; all processes take that of the first."""
     if progress.precision and recipe.precision == "auto":
@@ -260,7 +264,7 @@ def _precision(
 
 
 def _differences(
-    recipe: TrainingRecipe, run: RunFolder, store: CropStore, progress: Progress, device: str
+    recipe: TrainingRecipe, run: RunFolder, store: CropStore, progress: TrainingCounters, device: str
 ) -> list[str]:
     """What is not as it was when the run began."""
     found = []
@@ -274,24 +278,23 @@ def _differences(
     return found
 
 
-def _other_end(recipe: TrainingRecipe, last: _Begun, progress: Progress, rate: LearningRate) -> list[str]:
+def _other_end(recipe: TrainingRecipe, last: _Begun, progress: TrainingCounters, rate: LearningRate) -> list[str]:
     """Where the run now ends elsewhere than it was to end, its schedule is another from here on: say so."""
-    began = last.metadata.recipe
+    recipe_then, steps = last.metadata.recipe, progress.steps_per_epoch or rate.steps_per_epoch
     if not progress.total_steps:  # begun with an earlier version: max_steps cut its schedule, and did not end it
-        began = began.with_values(max_steps=None)
-    before = steps_of_run(began, progress.steps_per_epoch)
-    now = steps_of_run(recipe, rate.steps_per_epoch)
+        recipe_then = recipe_then.with_values(max_steps=None)
+    then = LearningRate(recipe_then, steps, progress.lacking(steps))
+    before, now = progress.total_steps or then.steps, rate.steps
     if before == now or recipe.schedule not in {"cosine", "warmup-cosine"}:
         return []
-    was = scheduled_lr(began, progress.step, progress.steps_per_epoch)
-    lr = rate.of(progress.epoch, progress.step_in_epoch)
+    was, lr = (each.of(progress.epoch, progress.step_in_epoch) for each in (then, rate))
     return [
         f"this run was to end after {before} steps and now ends after {now}: from step {progress.step} on the learning "
         f"rate follows the schedule of {now} steps ({lr:.3g}, before {was:.3g})"
     ]
 
 
-def _set_threads(progress: Progress, threads: int | None) -> None:
+def _set_threads(progress: TrainingCounters, threads: int | None) -> None:
     wanted = progress.threads or threads
     if not wanted and threading.current_thread() is not threading.main_thread():
         # In the background of a window (napari): the window keeps a core.
@@ -310,9 +313,10 @@ def _scale(recipe: TrainingRecipe, run: RunFolder, store: CropStore, began: _Beg
         except (MonusacError, OSError) as error:
             notes.leave_out(name, error)
     _check_any(headers, notes)
-    scale = training_scale(recipe, headers, began.metadata.um_per_px if began else None)
+    kept = ScaleRecord(um_per_px=began.metadata.um_per_px) if began else None
+    scale = training_scale(recipe, headers, kept)
     store.um_per_px = scale.um_per_px
-    if scale.unknown:
+    if scale.unknown or scale.um_per_px is None:
         notes.add(scale.sentence())
     if began and not began.metadata.scale_source and scale.resampled:
         notes.add(
@@ -355,7 +359,7 @@ def _network(recipe: TrainingRecipe, run: RunFolder, device: str, began: _Begun 
     return network.to(device).to(memory_format=memory_format_of(device))
 
 
-def _restore(training: Training, state: dict[str, Any]) -> None:
+def _restore(training: TrainingParts, state: dict[str, Any]) -> None:
     try:
         training.stepper.optimizer.load_state_dict(state["optimizer"])
         training.rate.load_state_dict(state["rate"])

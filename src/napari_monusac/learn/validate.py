@@ -35,7 +35,7 @@ LOSS_PART_PX = 1024
 _SMALLEST_TILE_PX = 128
 _FIRST_HALF_PX = 256
 
-Maps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+ClassMaps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Validation:
     scores: Scores
     losses: StepLosses
     seconds: float = 0.0
-    pinned: dict[str, Maps] = field(default_factory=dict)
+    pinned: dict[str, ClassMaps] = field(default_factory=dict)
 
 
 class Validator:
@@ -161,7 +161,7 @@ class Validator:
         probabilities: NDArray[np.float32],
         sums: NDArray[np.float64],
         confusion: tuple[PixelConfusion, PixelConfusion],
-    ) -> Maps:
+    ) -> ClassMaps:
         """Add a crop's pixels to both matrices and its losses x pixels to `sums`; returns its maps."""
         semantic, ternary = (probabilities[head].argmax(0).astype(np.uint8) for head in HEADS)
         confusion[0].update(semantic, crop.semantic)

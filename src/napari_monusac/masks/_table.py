@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import CLASS_THRESHOLD, CLASSES, NucleusClass
 from napari_monusac.masks.uncertainty import (
-    Maps,
+    Probabilities,
     channel,
     entropy_map,
     nucleus_probability,
@@ -27,8 +27,8 @@ _LABELS: dict[int, str] = {int(c): c.label for c in (*CLASSES, NucleusClass.UNCL
 
 def nucleus_table(
     labels: NDArray[np.int32],
-    semantic: Maps | None,
-    ternary: Maps,
+    semantic: Probabilities | None,
+    ternary: Probabilities,
     boundary_width: int,
     um_per_px: float | None,
     *,
@@ -61,8 +61,8 @@ def nucleus_table(
 
 def nucleus_facts(
     labels: NDArray[np.int32],
-    semantic: Maps | None,
-    ternary: Maps,
+    semantic: Probabilities | None,
+    ternary: Probabilities,
     boundary_width: int,
     class_threshold: float = CLASS_THRESHOLD,
 ) -> dict[str, NDArray[Any]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
+from napari_monusac.app.actions import REVIEW_ACCEPT
 from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.scoring.report.predictions import PredictedNuclei
@@ -38,7 +39,7 @@ def panel(opened, viewer, qtbot, settle, monkeypatch):
     monkeypatch.setattr("napari_monusac.ui.widgets.settings.set_reader", lambda _: None)
     qtbot.waitUntil(lambda: opened.model.editing.session is not None, timeout=30_000)
     layer = canvas.find_layer(viewer, "nuclei")
-    instances, classes = faulty(np.asarray(layer.data), comparing.classes_of(layer))
+    instances, classes = faulty(np.asarray(layer.data), comparing.classes_in(layer.features))
     found = PredictedNuclei(instances, classes, dict.fromkeys(classes, 0.75))
     prediction = Prediction(*_certain(found), um_per_px=0.25)
     nuclei = Nuclei(instances, _table(found, 0.25), 0.25)
@@ -85,7 +86,7 @@ def test_errors_are_stepped_through_filtered_mended_and_undone(panel, opened, vi
     # the wrong class: the truth takes the model's class by a key; the score follows; undo brings it back
     finding = go(panel, "wrong class")
     before = panel.review.evaluation.pq
-    panel.judging.act(str(int(finding.predicted_class)))
+    panel.judging.set_class(int(finding.predicted_class))
     qtbot.waitUntil(lambda: "wrong class" not in kinds(panel), timeout=20_000)
     settle()
     assert panel.review.evaluation.pq > before
@@ -93,7 +94,7 @@ def test_errors_are_stepped_through_filtered_mended_and_undone(panel, opened, vi
     qtbot.waitUntil(lambda: "wrong class" in kinds(panel), timeout=20_000)
     # a spurious nucleus is accepted into the labels
     go(panel, "spurious")
-    panel.judging.mend["A"].click()
+    panel.judging.mend[REVIEW_ACCEPT.id].click()
     qtbot.waitUntil(lambda: "spurious" not in kinds(panel), timeout=20_000)
     settle()
     # tolerance: the same score, edges forgiven
@@ -176,7 +177,7 @@ def test_ways_that_were_looked_at_come_back_without_new_layers(panel, viewer, se
     for way in ("layers", "outlines", "difference", "swipe", "uncertainty", "beside", "layers"):
         panel.ways[way].click()
         settle()
-        shown = {canvas.role(layer) for layer in viewer.layers if layer.visible} & set(comparing.ROLES)
+        shown = {canvas.role(layer) for layer in viewer.layers if layer.visible} & set(comparing.COMPARED_ROLES)
         assert shown == {
             "layers": set(), "outlines": {comparing.TRUTH, comparing.PREDICTED}, "difference": {comparing.DIFFERENCE},
             "swipe": {comparing.SWIPE}, "uncertainty": {comparing.UNCERTAINTY}, "beside": {comparing.TRUTH},

@@ -175,11 +175,11 @@ def test_a_guessed_scale_is_said_and_asked_for(studio, viewer, settle, tmp_path)
 
 
 def test_status_is_shown_and_filtered(opened, settle, tmp_path):
-    from napari_monusac.editing.progress import Progress
+    from napari_monusac.editing.progress import CropMarks
 
     panel, crop = opened.panels["Slides"], opened.model.crop
     assert panel.crops.items[crop.name].toolTip(2) == "labelled"
-    marks = Progress(opened.model.collection.root)
+    marks = CropMarks(opened.model.collection.root)
     marks.set_mark(crop.name, "reviewed", author="test")
     try:
         panel.show_status()

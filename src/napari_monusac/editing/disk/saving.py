@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_monusac.core.errors import AnnotationError, SessionError
-from napari_monusac.core.files import atomic_write, atomic_write_bytes
+from napari_monusac.core.files import atomic_write, atomic_write_bytes, whole_stem, whole_suffix
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.building import Built, build_annotation
 from napari_monusac.editing.disk.provenance import (
@@ -172,9 +172,9 @@ class SavingSession(Accepting):
 
     def _content(self, built: Built, target: Path, place: Workplace) -> bytes:
         """Return the bytes of the file; those that were opened, where every edit is undone."""
-        if not self.state and self._base and self.path is not None and target.suffix == self.path.suffix:
+        if not self.state and self._base and self.path is not None and whole_suffix(target) == whole_suffix(self.path):
             return self._base
-        draft = place.folder / f"draft-{uuid.uuid4().hex[:12]}{target.suffix}"
+        draft = place.folder / f"draft-{uuid.uuid4().hex[:12]}{whole_suffix(target)}"
         try:
             write_annotation(built.annotation, draft)
             return draft.read_bytes()
@@ -225,10 +225,11 @@ class SavingSession(Accepting):
         known = read_provenance(target)
         other = next((s for s in reversed(known.savings if known else ()) if s.sha256 == disk.annotation), None)
         name = "".join(c if c.isalnum() else "-" for c in self.author).strip("-") or "mine"
-        suggested = target.with_name(f"{target.stem}.{name}{target.suffix}")
+        stem, suffix = whole_stem(target), whole_suffix(target)
+        suggested = target.with_name(f"{stem}.{name}{suffix}")
         number = 2
         while suggested.exists():
-            suggested = target.with_name(f"{target.stem}.{name}-{number}{target.suffix}")
+            suggested = target.with_name(f"{stem}.{name}-{number}{suffix}")
             number += 1
         return SaveConflict(target, suggested, other, notes_only=disk.annotation == self._disk.annotation)
 

@@ -6,18 +6,18 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.core.recipe import Precision
 from napari_monusac.infer.engines import Engine
 from napari_monusac.infer.engines.torch import TorchEngine
-from napari_monusac.infer.model import LoadedModel
+from napari_monusac.infer.model import ModelLike
 
-Precision = Literal["auto", "bfloat16", "float32"]
 #: From so many pixels on it pays to convert the network for OpenVINO (2 to 3 s).
 OPENVINO_PX = 4_000_000
 #: Engines that were made for a network, and how many px it was asked to predict: both live as long as it does.
@@ -34,12 +34,12 @@ def state_of(network: nn.Module) -> int:
     return sum(value._version for value in network.state_dict(keep_vars=True).values())
 
 
-def choose_precision(model: LoadedModel, device: str, wanted: Precision = "auto") -> str:
+def choose_precision(model: ModelLike, device: str, wanted: Precision = "auto") -> str:
     """Take what validation used on such a device, else the faster of bfloat16 and float32, timed once for each network."""
     return _torch_engine(model, device, wanted).precision
 
 
-def _torch_engine(model: LoadedModel, device: str, wanted: Precision) -> TorchEngine:
+def _torch_engine(model: ModelLike, device: str, wanted: Precision) -> TorchEngine:
     kind = device.split(":")[0]
     if wanted == "auto":
         wanted = _validated_in(model, kind)
@@ -54,7 +54,7 @@ def _torch_engine(model: LoadedModel, device: str, wanted: Precision) -> TorchEn
     return _kept(model.network, ("torch", device, wanted), make)
 
 
-def _validated_in(model: LoadedModel, kind: str) -> Precision:
+def _validated_in(model: ModelLike, kind: str) -> Precision:
     """The precision that the scores of a checkpoint were found in, where it was on such a device; else "auto"."""
     about = getattr(model, "metadata", None)
     found = getattr(about, "precision", "") if getattr(about, "device", "") == kind else ""
@@ -86,13 +86,13 @@ def _seconds(engine: Engine, side: int = 192, repeats: int = 2) -> float:
 
 
 def choose_engine(
-    model: LoadedModel, device: str = "auto", precision: Precision = "auto", pixels: int | None = None
+    model: ModelLike, device: str = "auto", precision: Precision = "auto", pixels: int | None = None
 ) -> Engine:
     """Take the best engine for this machine: on a CPU OpenVINO where it is installed, else torch.
 
     Parameters
     ----------
-    model : LoadedModel
+    model : ModelLike
         Network and recipe.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"openvino"`` to insist on it.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_monusac.infer.engines.torch import mean_and_deviation
-from napari_monusac.infer.model import LoadedModel
+from napari_monusac.infer.model import ModelLike
 
 
 class DeployedNetwork(nn.Module):
@@ -16,14 +16,14 @@ class DeployedNetwork(nn.Module):
 
     Parameters
     ----------
-    model : LoadedModel
+    model : ModelLike
         Network and recipe; the network is copied.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: ModelLike) -> None:
         super().__init__()
         self.bare = BareNetwork(model.network)
         mean, deviation = normalisation(model)
@@ -70,7 +70,7 @@ class BareNetwork(nn.Module):
         return semantic, ternary
 
 
-def normalisation(model: LoadedModel) -> tuple[list[float], list[float]]:
+def normalisation(model: ModelLike) -> tuple[list[float], list[float]]:
     """Mean and deviation, on the scale 0 to 255 and for R, G, B, that bring pixels to what the network was trained on.
 
     They are the network's own, so they cannot differ from what it was trained with.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_monusac.infer.engines.deployed import DeployedNetwork
-from napari_monusac.infer.model import LoadedModel
+from napari_monusac.infer.model import ModelLike
 
 #: A graph of a fixed shape is up to a tenth faster and takes 0.3 s to compile: not worth it for a crop of a few tiles.
 FIXED_AFTER = 32
@@ -41,7 +41,7 @@ class OpenVinoEngine:
 
     Parameters
     ----------
-    model : LoadedModel
+    model : ModelLike
         Network and recipe; converted in memory, nothing is sent or stored.
     precision : {"auto", "bfloat16", "float32"}
         ``"auto"``: bfloat16 where the processor computes in it.
@@ -49,7 +49,7 @@ class OpenVinoEngine:
 
     batch_size = 1
 
-    def __init__(self, model: LoadedModel, precision: str = "auto") -> None:
+    def __init__(self, model: ModelLike, precision: str = "auto") -> None:
         ov = quiet_openvino()
         self._core = ov.Core()
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -87,7 +87,7 @@ def compiled(core: Any, graph: Any, precision: str) -> Any:
 class _Joined(nn.Module):
     """Both heads' probabilities as one array: one copy out of the graph, not two and their concatenation."""
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: ModelLike) -> None:
         super().__init__()
         self.deployed = DeployedNetwork(model)
 

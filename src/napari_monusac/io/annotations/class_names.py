@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ _WORDS: Mapping[Meaning, str] = {meaning: word for word, meaning in MEANINGS.ite
 _MEND = f"write lines of name,class; classes are {', '.join(MEANINGS)}"
 _MAX_BYTES = 1 << 20
 _taken = ""
+#: The names that hold in the window alone, and whom to tell when a file has one of them.
+_elsewhere: tuple[Mapping[str, Meaning], Callable[[str], object]] | None = None
 
 
 def read_class_names(path: str | Path) -> dict[str, Meaning]:
@@ -122,6 +124,41 @@ def take_kept_names() -> None:
     """
     if not environment().classes and kept_names_file().is_file():
         take_class_names(kept_names_file())
+
+
+def tell_of_kept_names(tell: Callable[[str], object] | None) -> None:
+    """Have it said, once, when a file has a name that the window takes otherwise than this process (None: no more).
+
+    Parameters
+    ----------
+    tell : callable
+        Called with one line for people.
+
+    Raises
+    ------
+    FileProblem
+        The window's own file of names cannot be read.
+    """
+    global _elsewhere
+    file = kept_names_file()
+    _elsewhere = None
+    if tell is not None and not environment().classes and file.is_file():
+        _elsewhere = {plain_name(name): meaning for name, meaning in read_class_names(file).items()}, tell
+
+
+def names_met(labels: Iterable[str]) -> None:
+    """Note the class names of a file that was read: see `tell_of_kept_names`."""
+    global _elsewhere
+    if _elsewhere is None:
+        return
+    names, tell = _elsewhere
+    label = next((m for m in dict.fromkeys(labels) if names.get(plain_name(m), meaning_of(m)) != meaning_of(m)), None)
+    if label is not None:
+        _elsewhere = None
+        tell(
+            f"note: {label!r} means {_WORDS[names[plain_name(label)]]} in the window, but not here: to take the names given "
+            f"there, add --classes {kept_names_file()}"
+        )
 
 
 def keep_class_names(changes: Mapping[str, Meaning | None]) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import AnnotationError
+from napari_monusac.core.files import whole_stem
 from napari_monusac.io.collection.collection import Collection, open_collection
 from napari_monusac.io.collection.crop import Crop
 from napari_monusac.io.collection.organs import patient_barcode
@@ -18,7 +19,7 @@ from napari_monusac.io.doctor.nuclei import examine_nuclei
 from napari_monusac.io.doctor.report import KINDS, SEVERITIES, DoctorFinding, DoctorReport, finding
 from napari_monusac.io.doctor.sets import leaks, patient_list_gaps, rare_classes, stain_outliers, twins
 
-Progress = Callable[[float, str], object]
+TellShare = Callable[[float, str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class _Examined:
     counts: dict[NucleusClass, int] = field(default_factory=dict)
 
 
-def examine(folder: str | Path | Collection, progress: Progress | None = None) -> DoctorReport:
+def examine(folder: str | Path | Collection, progress: TellShare | None = None) -> DoctorReport:
     """Examine a folder of crops: every image and every nucleus.
 
     Parameters
@@ -72,7 +73,7 @@ def _order(f: DoctorFinding) -> tuple[int, int, str, tuple[int, ...]]:
     return SEVERITIES.index(f.severity), list(KINDS).index(f.code), f.image or f.patient or "", f.nuclei
 
 
-def _examine_all(collection: Collection, progress: Progress | None) -> list[_Examined]:
+def _examine_all(collection: Collection, progress: TellShare | None) -> list[_Examined]:
     total = len(collection)
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="monusac-doctor") as pool:
         waiting = {pool.submit(_examine_one, collection, crop): k for k, crop in enumerate(collection.crops)}
@@ -128,6 +129,6 @@ def _unpaired(collection: Collection) -> list[DoctorFinding]:
         except AnnotationError as error:
             found.append(_unreadable(error, path))
             continue
-        alone = Crop(path.stem, patient or path.stem, path, path)
+        alone = Crop(whole_stem(path), patient or whole_stem(path), path, path)
         found += examine_nuclei(alone, annotation, None, annotation.um_per_px)
     return found

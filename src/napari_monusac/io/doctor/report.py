@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_monusac.core.files import whole_stem
+
 if TYPE_CHECKING:
     from napari_monusac.io.collection.crop import Crop
 
@@ -20,7 +22,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What all findings of one code have in common.
+    """Severity, effect and mend of all findings of one code.
 
     Attributes
     ----------
@@ -222,7 +224,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 
 
 class DoctorFinding(BaseModel):
-    """One thing that is not as it should be."""
+    """One finding: a thing in the folder that is not as it should be."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -287,7 +289,7 @@ def finding(
     return DoctorFinding(
         code=code,
         severity=severity or kind.severity,
-        image=crop.name if crop is not None else (path.stem if path is not None else None),
+        image=crop.name if crop is not None else (whole_stem(path) if path is not None else None),
         patient=crop.patient if crop is not None else patient,
         message=message,
         mend=kind.mend,

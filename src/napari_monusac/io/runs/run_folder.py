@@ -61,6 +61,11 @@ class ScaleRecord(BaseModel):
 
     def sentence(self) -> str:
         """What was done, for people, on one line."""
+        if self.um_per_px is None and len(self.unknown) < self.crops:
+            return (
+                "no crop said its scale when this run began, and the recipe names none: all are still taken as they are; "
+                f"{self.crops - len(self.unknown)} of {self.crops} say one now: start a new run to train at it"
+            )
         if self.um_per_px is None:
             return "no crop says its scale and the recipe names none: all are taken as they are"
         whose = "the recipe's" if self.source == "recipe" else "the median of the training crops by area"
@@ -205,12 +210,12 @@ class RunFolder:
 
     @property
     def events_file(self) -> Path:
-        """One JSON line an event."""
+        """The log of events: one JSON line each."""
         return self.path / "events.jsonl"
 
     @property
     def metrics_file(self) -> Path:
-        """One row an epoch."""
+        """The table of epochs: one row each."""
         return self.path / "metrics.csv"
 
     @property

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_monusac.core.errors import MonusacError, TrainingError
 from napari_monusac.learn.data.augment import Augmenter
 from napari_monusac.learn.data.crops import CropStore, TrainingCrop
-from napari_monusac.learn.data.patches import Patch, PatchRef, PatchSampler, cut_patch
+from napari_monusac.learn.data.patches import PatchRef, PatchSampler, TrainingPatch, cut_patch
 
 _BATCHES_AHEAD = 3
 
@@ -62,7 +62,7 @@ class PatchLoader:
         """
         size = self.sampler.recipe.batch_size
         refs = self.sampler.epoch(epoch)
-        waiting: deque[list[Future[Patch]]] = deque()
+        waiting: deque[list[Future[TrainingPatch]]] = deque()
         numbers = iter(range(first, self.sampler.steps))
         try:
             while True:
@@ -77,10 +77,10 @@ class PatchLoader:
                 for future in futures:
                     future.cancel()
 
-    def _make(self, ref: PatchRef, epoch: int) -> Patch:
+    def _make(self, ref: PatchRef, epoch: int) -> TrainingPatch:
         crop, ref = self._readable(ref)
         patch = cut_patch(crop, ref.y, ref.x, self.sampler.recipe.patch_size)
-        return Patch(*self._augment(patch.image, patch.semantic, patch.ternary, epoch, ref.index))
+        return TrainingPatch(*self._augment(patch.image, patch.semantic, patch.ternary, epoch, ref.index))
 
     def _readable(self, ref: PatchRef) -> tuple[TrainingCrop, PatchRef]:
         """The crop of a patch; where it cannot be read, the next one in the list takes its place."""
@@ -113,7 +113,7 @@ def share_of(size: int, part: int, parts: int) -> slice:
     return slice(size * part // parts, size * (part + 1) // parts)
 
 
-def _stacked(patches: list[Patch]) -> Batch:
+def _stacked(patches: list[TrainingPatch]) -> Batch:
     return Batch(
         np.stack([p.image for p in patches]),
         np.stack([p.semantic for p in patches]),

@@ -33,7 +33,7 @@ class PatchRef:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Patch:
+class TrainingPatch:
     """A patch: image uint8 (p, p, 3), semantic and ternary uint8 (p, p), 255 where padded."""
 
     image: NDArray[np.uint8]
@@ -49,7 +49,7 @@ def steps_per_epoch(recipe: TrainingRecipe, shapes: Mapping[str, tuple[int, int]
     return max(1, math.ceil(area / (recipe.batch_size * recipe.patch_size**2)))
 
 
-def cut_patch(crop: TrainingCrop, y: int, x: int, size: int) -> Patch:
+def cut_patch(crop: TrainingCrop, y: int, x: int, size: int) -> TrainingPatch:
     """Cut a square patch; beyond the crop's edge the image is mirrored and both targets are 255.
 
     Parameters
@@ -64,13 +64,13 @@ def cut_patch(crop: TrainingCrop, y: int, x: int, size: int) -> Patch:
     inside = tuple(slice(max(0, -s), min(size, n - s)) for s, n in zip((y, x), crop.shape, strict=True))
     if all(part == slice(0, size) for part in inside):
         whole = slice(y, y + size), slice(x, x + size)
-        return Patch(crop.image[whole], crop.semantic[whole], crop.ternary[whole])
+        return TrainingPatch(crop.image[whole], crop.semantic[whole], crop.ternary[whole])
     targets = []
     for target in (crop.semantic, crop.ternary):
         cut = np.full((size, size), IGNORE_INDEX, np.uint8)
         cut[inside] = target[np.ix_(*(w[part] for w, part in zip(where, inside, strict=True)))]
         targets.append(cut)
-    return Patch(crop.image[np.ix_(*where)], *targets)
+    return TrainingPatch(crop.image[np.ix_(*where)], *targets)
 
 
 class PatchSampler:

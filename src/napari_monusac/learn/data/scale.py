@@ -24,7 +24,9 @@ class CropHeader:
     um_per_px: float | None
 
 
-def training_scale(recipe: TrainingRecipe, crops: Mapping[str, CropHeader], kept: float | None = None) -> ScaleRecord:
+def training_scale(
+    recipe: TrainingRecipe, crops: Mapping[str, CropHeader], kept: ScaleRecord | None = None
+) -> ScaleRecord:
     """Decide on the scale of a run.
 
     Parameters
@@ -33,8 +35,8 @@ def training_scale(recipe: TrainingRecipe, crops: Mapping[str, CropHeader], kept
         Its `um_per_px` is taken; where that is None, the median of the crops, each weighted by its area in px.
     crops : mapping
         Headers of the training crops.
-    kept : float, optional
-        The scale that a resumed run began at.
+    kept : ScaleRecord, optional
+        What a resumed run began at (none, where no crop said one then).
 
     Returns
     -------
@@ -42,7 +44,7 @@ def training_scale(recipe: TrainingRecipe, crops: Mapping[str, CropHeader], kept
     """
     wanted, source = recipe.um_per_px, "recipe"
     if wanted is None:
-        wanted, source = (kept, "median") if kept else (_median(crops.values()), "median")
+        wanted, source = (kept.um_per_px if kept is not None else _median(crops.values())), "median"
     factors = {n: training_factor(c.um_per_px, wanted) for n, c in crops.items()}
     return ScaleRecord(
         um_per_px=wanted,

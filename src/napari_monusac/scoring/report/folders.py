@@ -33,7 +33,7 @@ from napari_monusac.scoring.report.predictions import FORMS_IN_WORDS, PredictedN
 from napari_monusac.scoring.report.training_use import TrainingCount
 
 #: Called with (crops done, crops in all, name of the next).
-Progress = Callable[[int, int, str], None]
+TellCrop = Callable[[int, int, str], None]
 
 
 @dataclass(slots=True)
@@ -270,7 +270,7 @@ def evaluate_folders(
     bootstrap: int = BOOTSTRAP,
     seed: int = 0,
     include_training: bool = False,
-    progress: Progress | None = None,
+    progress: TellCrop | None = None,
     should_stop: Callable[[], bool] | None = None,
     each: Callable[[CropPair], None] | None = None,
     command: str = "",
@@ -350,8 +350,8 @@ def scored_crops(pairs: FolderPairs, training: TrainingCount) -> tuple[tuple[Cro
     for crop in pairs.crops:
         seen, path = pairs.seen_as(crop), pairs.prediction_of(crop)
         if path is None and (seen is not SeenAs.TRAINING or training.include_training):
-            continue  # named among those without a prediction
-        if training.takes(crop.name, crop.patient, seen) and path is not None:
+            training.leaves()  # named among those without a prediction
+        elif training.takes(crop.name, crop.patient, seen, predicted=path is not None) and path is not None:
             taken.append((crop, path))
     return tuple(taken)
 

@@ -73,7 +73,7 @@ GuardVerdict = Literal["better", "worse", "no clear difference", "too few patien
 
 
 class Guard(BaseModel):
-    """Two predictions of the same crops compared."""
+    """Verdict on two predictions of the same crops: what the new one fixed and broke."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -90,7 +90,7 @@ class Guard(BaseModel):
     notes: tuple[str, ...] = ()
 
     def with_notes(self, *notes: str) -> Self:
-        """The same with further notes."""
+        """Return the guard with further notes."""
         return self.model_copy(update={"notes": (*self.notes, *notes)})
 
 
@@ -168,7 +168,9 @@ def guard_folders(
         stand = [pairs.prediction_of(crop) is not None for pairs in (first, second)]
         if not all(stand) and (include_training or SeenAs.TRAINING not in seen):
             alone += any(stand)
-        elif training.takes(crop.name, crop.patient, *seen):
+            if any(stand):
+                training.leaves()
+        elif training.takes(crop.name, crop.patient, *seen, predicted=any(stand)):
             names.add(crop.name)
     training.check()
     first.only = second.only = names

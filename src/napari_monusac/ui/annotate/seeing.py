@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
 from superqt import QLabeledDoubleSlider
 
+from napari_monusac.app.actions import FILL, FILL_OF
 from napari_monusac.app.work import Task, Work
 from napari_monusac.core.classes import PaletteName
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
@@ -23,7 +24,7 @@ from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.basic import calm, row
 
-ROLE = "view"
+VIEW_ROLE = "view"
 COLOUR, HAEMATOXYLIN, EOSIN = STAINS = ("H&E", "Haematoxylin", "Eosin")
 #: Larger images are not recoloured: memory, and seconds of waiting.
 _MOST_PX = 64_000_000
@@ -92,7 +93,7 @@ class StainView(QObject):
         self.stain, self.contrast = stain, contrast
         if stain == COLOUR and abs(contrast - 1) < 0.01:
             self._timer.stop()
-            layer = canvas.find_layer(self.viewer, ROLE)
+            layer = canvas.find_layer(self.viewer, VIEW_ROLE)
             if layer is not None:
                 self.viewer.layers.remove(layer)
         else:
@@ -122,7 +123,7 @@ class StainView(QObject):
         if not canvas.still_shows(self.viewer, image, shown):
             self._timer.start()  # of the former crop: the open one is shown like that
             return
-        old = canvas.find_layer(self.viewer, ROLE)
+        old = canvas.find_layer(self.viewer, VIEW_ROLE)
         if isinstance(old, Image) and old.rgb == (picture.ndim == 3):
             old.data = picture
             return
@@ -131,9 +132,9 @@ class StainView(QObject):
             self.viewer.layers.events.removed.disconnect(self._removed)
             self.viewer.layers.remove(old)
             self.viewer.layers.events.removed.connect(self._removed)
-        about = {**image.metadata.get("monusac", {}), "role": ROLE}
+        about = {**image.metadata.get("monusac", {}), "role": VIEW_ROLE}
         attributes = {
-            "name": ROLE, "rgb": picture.ndim == 3, "metadata": {"monusac": about}, **canvas.placing(image),
+            "name": VIEW_ROLE, "rgb": picture.ndim == 3, "metadata": {"monusac": about}, **canvas.placing(image),
         }  # fmt: skip
         if picture.ndim == 2:
             attributes["contrast_limits"] = (0, 255)
@@ -142,7 +143,7 @@ class StainView(QObject):
             self.viewer.layers.selection.active = active
 
     def _removed(self, event: Any) -> None:
-        if canvas.role(event.value) == ROLE:
+        if canvas.role(event.value) == VIEW_ROLE:
             self.stain, self.contrast = COLOUR, 1.0
             self.gone.emit()
 
@@ -165,10 +166,8 @@ class Seeing(QWidget):
         self._dressing = QTimer(self)
         self._dressing.setSingleShot(True)
         self._dressing.timeout.connect(self._dress)
-        self.fill = calm(QCheckBox("Filled (O)"))
-        self.fill.setToolTip(
-            "All classes filled, or as outlines (key O); one class: click its colour above, or Shift+O"
-        )
+        self.fill = calm(QCheckBox(FILL.label))
+        self.fill.setToolTip(f"{FILL.tooltip}; one class: click its colour above, or {FILL_OF.key}")
         self.only = calm(QCheckBox("Only this class"))
         self.only.setToolTip("Hide the nuclei of the other classes; the class is the one whose button is pressed above")
         self.colour_blind = calm(QCheckBox("Colour-blind colours"))
@@ -240,11 +239,11 @@ class Seeing(QWidget):
         self._show_fill()
 
     def toggle_fill(self) -> None:
-        """All classes as outlines, or filled (key O)."""
+        """All classes as outlines, or filled."""
         self.controller.fill(FILLABLE)
 
     def toggle_fill_of(self, number: int) -> None:
-        """One class as outlines, or filled (key Shift+O, or a click on its colour)."""
+        """One class as outlines, or filled."""
         self.controller.fill([number])
 
     def _show_fill(self) -> None:

@@ -15,7 +15,7 @@ from napari_monusac.ui.canvas.dashed_layer import DARK, LIGHT, LINE_PX, DashedLa
 if TYPE_CHECKING:
     from napari_monusac.masks.strokes import Stamp
 
-ROLE = "marks"
+MARKS_ROLE = "marks"
 #: Length of a dash on the screen, px.
 _DASH_PX = 6.0
 #: No more dashes than these a set: outlines of very many nuclei are drawn with longer ones.
@@ -37,7 +37,7 @@ class Marks(DashedLayer):
 
     def __init__(self, viewer: Any, like: Labels) -> None:
         self._sets: dict[str, list[Path]] = {}
-        super().__init__(viewer, like, ROLE)
+        super().__init__(viewer, like, MARKS_ROLE)
 
     def show(self, what: str, paths: Iterable[ArrayLike]) -> None:
         """Show one set of lines ("selection", "stroke", "cut"), each (n, 2) points (y, x) in px; empty: none."""
@@ -111,6 +111,14 @@ def outlines_of(stamps: Iterable[Stamp]) -> list[Path]:
             points = np.concatenate([points, points[:1]])
             found.append((points - 1.5) / 2 + np.array(stamp.box[:2]))
     return found
+
+
+def around(path: ArrayLike, distance_px: float) -> Path:
+    """Return a ring around an outline (y, x), so far from it as seen from its middle."""
+    points = np.asarray(path, np.float64)
+    from_middle = points - points.mean(axis=0)
+    length = np.maximum(np.hypot(*from_middle.T), 1e-6)[:, None]
+    return np.asarray(points + from_middle / length * distance_px, np.float64)
 
 
 def boundary_of(labels: NDArray[Any]) -> list[Path]:

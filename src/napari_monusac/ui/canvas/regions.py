@@ -22,7 +22,7 @@ _ELLIPSE_CORNERS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outline:
+class DrawnOutline:
     """A drawn shape that has an area.
 
     Attributes
@@ -41,7 +41,7 @@ class Outline:
         return np.array([layer.world_to_data(corner)[-2:] for corner in self.world])
 
 
-def last_outline(viewer: Any) -> Outline | None:
+def last_outline(viewer: Any) -> DrawnOutline | None:
     """The rectangle, ellipse or polygon drawn last in the topmost Shapes layer that has one; lines have no area."""
     for shapes in reversed(viewer.layers):
         if isinstance(shapes, Shapes) and canvas.role(shapes) != REGIONS_ROLE:
@@ -50,7 +50,7 @@ def last_outline(viewer: Any) -> Outline | None:
                 world = np.array([shapes.data_to_world(c)[-2:] for c in corners])
                 if kind in ("rectangle", "ellipse", "polygon") and _area(world) > 0:
                     name = f"{shapes.name}: {kind} {i + 1}"
-                    return Outline(name, _ellipse(world) if kind == "ellipse" else world)
+                    return DrawnOutline(name, _ellipse(world) if kind == "ellipse" else world)
     return None
 
 
@@ -92,7 +92,7 @@ def chosen_region(viewer: Any, layer: Image, region: str) -> Region:
     height, width = (int(n) for n in base.shape[:2])
     if region == WHOLE:
         return Region(0, 0, height, width)
-    corners = _view_corners(viewer, layer) if region == VIEW else _drawn_corners(viewer, layer)
+    corners = canvas.view_corners(viewer, layer) if region == VIEW else _drawn_corners(viewer, layer)
     low = np.clip(np.floor(corners.min(0)), 0, (height, width)).astype(int)
     high = np.clip(np.ceil(corners.max(0)), 0, (height, width)).astype(int)
     size = high - low
@@ -102,15 +102,6 @@ def chosen_region(viewer: Any, layer: Image, region: str) -> Region:
             "choose at least 16 x 16 px inside the image",
         )
     return Region(int(low[0]), int(low[1]), int(size[0]), int(size[1]))
-
-
-def _view_corners(viewer: Any, layer: Image) -> NDArray[np.float64]:
-    """Corners of what the canvas shows, in level-0 pixels: all four, for the image may be turned."""
-    zoom = viewer.scene.camera.zoom
-    center = np.asarray(viewer.scene.camera.center[-2:])
-    half = np.asarray(viewer.canvas.size) / zoom / 2
-    corners = [center + half * sign for sign in ((-1, -1), (-1, 1), (1, 1), (1, -1))]
-    return np.array([layer.world_to_data(corner) for corner in corners])[:, -2:]
 
 
 def _drawn_corners(viewer: Any, layer: Image) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 UNCERTAINTY = "predicted uncertainty"
 STORED = "stored uncertainty"
 #: Name, level of a stored prediction, explanation.
-KINDS = (
+UNCERTAINTY_KINDS = (
     ("Both kinds", "uncertainty", "Bright where the heads disagree or the class is undecided, whichever is worse"),
     (
         "Heads disagree",
@@ -40,7 +40,7 @@ KINDS = (
 
 
 def uncertainty_of(prediction: Prediction, kind: str) -> NDArray[np.float32]:
-    """The uncertainty of a kind in `KINDS`, float32 (y, x), 0 to 1."""
+    """The uncertainty of a kind in `UNCERTAINTY_KINDS`, float32 (y, x), 0 to 1."""
     import numpy as np
 
     from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
@@ -74,7 +74,7 @@ class UncertaintyLayer(QWidget):
         self.box.setToolTip("A layer over the image, the brighter the more uncertain")
         self.kind = QComboBox()
         self.kind.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        for name, level, about in KINDS:
+        for name, level, about in UNCERTAINTY_KINDS:
             self.kind.addItem(name, level)
             self.kind.setItemData(self.kind.count() - 1, about, Qt.ItemDataRole.ToolTipRole)
         row = QHBoxLayout(self)
@@ -108,7 +108,7 @@ class UncertaintyLayer(QWidget):
         self._prediction = self._stored = self._image = None
 
     def _kind_changed(self) -> None:
-        self.kind.setToolTip(KINDS[self.kind.currentIndex()][2])
+        self.kind.setToolTip(UNCERTAINTY_KINDS[self.kind.currentIndex()][2])
         self._update()
 
     def _update(self) -> None:

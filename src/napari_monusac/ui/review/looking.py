@@ -255,7 +255,7 @@ class Looking(QObject):
         if review is None:
             self._stop_blinking()
             self._leave("layers")
-            comparing.remove(self.viewer, *comparing.ROLES)
+            comparing.remove(self.viewer, *comparing.COMPARED_ROLES)
             self._second.close()
             self._uncertainty = None
             self._hidden = []
@@ -287,7 +287,7 @@ class Looking(QObject):
         """Hide what the next way does not need."""
         keep = {"outlines": (comparing.TRUTH, comparing.PREDICTED), "difference": (comparing.DIFFERENCE,),
                 "swipe": (comparing.SWIPE,), "beside": (comparing.TRUTH,), "uncertainty": (comparing.UNCERTAINTY,)}  # fmt: skip
-        comparing.hide(self.viewer, *(r for r in comparing.ROLES if r not in keep.get(way, ())))
+        comparing.hide(self.viewer, *(r for r in comparing.COMPARED_ROLES if r not in keep.get(way, ())))
         self.swipe.leave()
         if way != "beside":
             self._second.hide()

@@ -129,7 +129,7 @@ class RecipeEditor(QWidget):
         widget = self._widgets[name]
         textual = isinstance(widget, LineEdit | EncoderField)
         value = self.draft.text(name) if textual else self.draft.value(name)
-        if name not in self.draft.faults and not (textual and widget.native.hasFocus()) and widget.value != value:
+        if (textual or name not in self.draft.faults) and not widget.native.hasFocus() and widget.value != value:
             self._showing = True
             widget.value = value
             self._showing = False
