@@ -255,3 +255,63 @@ def test_a_unit_is_written_as_people_write_it(opened):
 
     note = Note("trained at 0.25 um/px, 3 crops of 0.1945 um/px; see /data/um/run 5 um.txt and 7 umbrellas")
     assert note.text() == "trained at 0.25 µm/px, 3 crops of 0.1945 µm/px; see /data/um/run 5 um.txt and 7 umbrellas"
+
+
+def test_a_recipe_that_is_none_of_the_list_is_named_all_the_same(train, tiny_recipe, settle):
+    train.training.draft.take(tiny_recipe)
+    assert train.form.recipes.currentIndex() == -1
+    assert train.form.recipes.placeholderText() == "tiny"
+    train.form.recipes.setCurrentText("run-2")
+    assert train.training.draft.base.name == "run-2"
+    settle()
+
+
+def test_weights_that_cannot_be_had_are_mended_under_the_message(train, settle, tmp_path):
+    train.training.draft.set(encoder_weights=str(tmp_path / "gone.safetensors"))
+    train.start.click()
+    settle()
+    assert "gone.safetensors" in train.status.note.text()
+    assert train.status.scratch.isVisibleTo(train)
+    train.status.scratch.click()
+    assert train.training.draft.recipe.encoder_weights == "none"
+    assert train.form.weights.currentText() == "From scratch"
+    assert train.status.note.text() == ""
+    assert not train.status.scratch.isVisibleTo(train)
+    assert not train.training.runs_folder.exists()
+
+
+def test_encoders_are_a_list_and_another_name_can_be_typed(train, settle):
+    field = train.form.editor._widgets["encoder"]
+    assert field.findText("resnet50") >= 0
+    field.value = "tu-regnety_002"
+    assert train.training.draft.recipe.encoder == "tu-regnety_002"
+    settle()
+
+
+def test_a_run_goes_on_when_its_dock_is_closed_and_is_shown_when_it_is_opened_again(
+    train, opened, viewer, tiny_recipe, qtbot, settle
+):
+    training = train.training
+    training.draft.take(tiny_recipe.with_values(epochs=500))
+    training.device = "cpu"
+    training.start()
+    qtbot.waitUntil(lambda: training.progress.step > 2, timeout=120_000)
+    viewer.window.remove_dock_widget("all")
+    qtbot.wait(100)
+    done = training.progress.step
+    qtbot.waitUntil(lambda: training.progress.step > done, timeout=60_000)
+    again = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
+    panel = again.panels["Train"]
+    again.show_panel("Train")
+    assert panel.training is training
+    assert panel.run.isVisibleTo(panel)
+    assert not panel.form.isVisibleTo(panel)
+    assert panel.curves.has_points
+    assert "tiny" in again.job.text()
+    panel.stop.click()
+    qtbot.waitUntil(lambda: not training.running, timeout=60_000)
+    settle()
+    assert "Stopped" in panel.run.status.text()
+    assert panel.curves.isVisibleTo(panel), "the curves of a run that has ended stay"
+    panel.run.away.click()
+    assert not panel.run.isVisibleTo(panel)

@@ -38,6 +38,7 @@ class TrainForm(QWidget):
     def __init__(self, training: TrainingModel) -> None:
         super().__init__()
         self.training, self.draft = training, training.draft
+        self._choosing = False
         self._build()
         self._lay_out()
         self._connect()
@@ -158,8 +159,10 @@ class TrainForm(QWidget):
             self.device_reason.say(device_answer(*answer))
 
     def _base_changed(self, recipe: TrainingRecipe) -> None:
-        with signals_blocked(self.recipes):
-            self.recipes.setCurrentText(recipe.name)
+        if not self._choosing:  # a recipe that is none of the list is named all the same
+            with signals_blocked(self.recipes):
+                self.recipes.setCurrentIndex(self.recipes.findText(recipe.name))
+            self.recipes.setPlaceholderText(recipe.name)
         reported = recipe.reported.combo
         source = (
             f" Source (other split): combo {reported:.2f}, boundary Dice {recipe.reported.boundary_dice or 0:.2f}."
@@ -190,10 +193,13 @@ class TrainForm(QWidget):
     # -- what the user says
 
     def _recipe_chosen(self) -> None:
+        self._choosing = True
         try:
             self.draft.take(load_recipe(self.recipes.currentData() or self.recipes.currentText()))
         except MonusacError as error:
             self.about.say(error_line(error), "error")
+        finally:
+            self._choosing = False
 
     def _open_recipe(self) -> None:
         path = QFileDialog.getOpenFileName(self, "Open a recipe", "", "Recipes (*.toml)")[0]
