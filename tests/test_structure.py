@@ -54,7 +54,6 @@ _TWICE = {
     "Entry",
     "OTHER_PREDICTION",
     "Place",
-    "Placed",
     "Point",
     "RegionChoice",
     "Saving",

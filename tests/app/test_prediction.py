@@ -98,17 +98,17 @@ def test_thresholds_segment_what_is_shown_again(predicting):
     predicting.work.wait()
     assert told == [], "nothing is shown"
     predicting.prediction = shown = two_nuclei()
-    for inside, number in ((0.5, 2), (0.8, 1)):
-        predicting.thresholds = Thresholds(inside=inside, confidence=0.0)
+    for nucleus, number in ((0.5, 2), (0.7, 1)):
+        predicting.thresholds = Thresholds(nucleus=nucleus)
         predicting.work.wait()
         prediction, nuclei = told[-1]
         assert prediction is shown
         expected = instances_from_maps(
-            shown.semantic, shown.ternary, um_per_px=0.25, inside_threshold=inside, nucleus_threshold=0.5
+            shown.semantic, shown.ternary, um_per_px=0.25, inside_threshold=0.5, nucleus_threshold=nucleus
         )
         np.testing.assert_array_equal(nuclei.instances, expected.instances)
         assert len(np.unique(nuclei.instances)) - 1 == number
-    predicting.thresholds = Thresholds(inside=0.5)
+    predicting.thresholds = Thresholds(nucleus=0.4)
     predicting.prediction = None  # another crop is open before they are through
     predicting.work.wait()
     assert len(told) == 2

@@ -7,7 +7,7 @@ from typing import Literal
 
 from napari_monusac.app.work import error_line
 
-Kind = Literal["hint", "good", "warning", "error"]
+NoteKind = Literal["hint", "good", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class Said:
     """
 
     text: str = ""
-    kind: Kind = "hint"
+    kind: NoteKind = "hint"
     error: BaseException | None = None
 
     @classmethod
-    def of(cls, error: BaseException, kind: Kind = "error") -> Said:
+    def of(cls, error: BaseException, kind: NoteKind = "error") -> Said:
         """The line of an error."""
         return cls(error_line(error), kind, error)

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection
     from napari_monusac.io.collection.patients import Grouping
     from napari_monusac.io.runs.run_folder import RunFolder
+    from napari_monusac.io.splits import SplitKind
+    from napari_monusac.jobs.job import Where
 
 DEFAULT_RECIPE = "run-8"
-SplitKind: TypeAlias = Literal["patient", "official"]
-Where: TypeAlias = Literal["thread", "child"]
+
+
 #: idle: nothing is trained; opening: a run is being made or read; stopping: it was asked to save and end.
 State: TypeAlias = Literal["idle", "opening", "running", "stopping"]
 
@@ -56,13 +58,15 @@ class TrainingPlan:
     where: Where
     device: str
 
-    def make_run(self, folder: Path | None = None) -> RunFolder:
+    def make_run(self, folder: Path | None = None, ready: Callable[[], object] = lambda: None) -> RunFolder:
         """Make the run folder: recipe, data, split.
 
         Parameters
         ----------
         folder : Path, optional
             Where; by default a new folder named after the time and the recipe.
+        ready : callable, optional
+            Called before there is a folder: what it raises leaves none.
 
         Raises
         ------
@@ -72,8 +76,9 @@ class TrainingPlan:
         from napari_monusac.io.runs.run_folder import make_run, new_run_name
 
         return make_run(
-            self.data, self.recipe, folder or self.runs_folder / new_run_name(self.recipe.name), kind=self.split
-        )
+            self.data, self.recipe, folder or self.runs_folder / new_run_name(self.recipe.name), kind=self.split,
+            ready=ready,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,8 +396,7 @@ class TrainingModel:
         def make(_: Report) -> RunFolder:
             from napari_monusac.network.weights import have_weights
 
-            have_weights(plan.recipe)  # before: weights that cannot be had leave no folder behind
-            return plan.make_run()
+            return plan.make_run(ready=lambda: have_weights(plan.recipe))
 
         return self._open(make, lambda run: self._go(run, plan.where, plan.device), "Starting…")
 

@@ -19,7 +19,7 @@ from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Work
 from napari_monusac.ui.widgets.activity import show_activities, show_run
 
-__all__ = ["Placed", "StudioModel", "forget", "hear", "studio_model", "works"]
+__all__ = ["Docked", "StudioModel", "forget", "hear", "studio_model", "works"]
 
 #: The attribute of a viewer's list of layers that holds its model. A table of ours, even a weak one, would keep both for
 #: ever: the model knows the panels, the panels know the viewer. (The viewer itself, a pydantic model, takes no attribute.)
@@ -120,7 +120,7 @@ def _is_there(owner: object) -> bool:
     return not isinstance(owner, QObject) or bool(isalive(owner))
 
 
-class Placed(QObject):
+class Docked(QObject):
     """Watches where a panel is docked: it ends with its dock, and the work of its model with the window.
 
     napari leaves the widget of a dock that is closed alive, without a place; another one is made when it is opened anew.

@@ -22,7 +22,7 @@ from napari_monusac.ui.canvas.predicted_layers import (
     update_nuclei_layer,
 )
 from napari_monusac.ui.canvas.regions import chosen_region
-from napari_monusac.ui.model import Placed, hear, studio_model
+from napari_monusac.ui.model import Docked, hear, studio_model
 from napari_monusac.ui.predict.counts import Counted, CountsTable, count_words
 from napari_monusac.ui.predict.folder import FolderPrediction
 from napari_monusac.ui.predict.image import ImageChoice, RegionChoice
@@ -119,7 +119,7 @@ class PredictPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
-        Placed(self, self.model)
+        Docked(self, self.model)
         self.predicting = self.model.prediction
         self._image: Any = None
         self._build()

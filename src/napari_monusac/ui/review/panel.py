@@ -12,7 +12,7 @@ from napari_monusac.app.actions import BLINK, REVIEW_NEXT, REVIEW_PREVIOUS, KeyG
 from napari_monusac.app.work import Report, Task
 from napari_monusac.core.settings import environment
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.model import Placed, hear, studio_model
+from napari_monusac.ui.model import Docked, hear, studio_model
 from napari_monusac.ui.review.data import CropReview, compare, pair_of_layers, predicted_layer, truth_layer
 from napari_monusac.ui.review.errors import ErrorsView
 from napari_monusac.ui.review.folder import FolderScores, StoredPrediction
@@ -208,7 +208,7 @@ class ReviewPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
-        Placed(self, self.model)
+        Docked(self, self.model)
         self.review: CropReview | None = None
         self.reading = Reading(self.model, self)
         self.looking = Looking(napari_viewer, self.model, self)

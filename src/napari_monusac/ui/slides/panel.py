@@ -14,7 +14,7 @@ from napari_monusac.core.errors import FileProblem, MonusacError
 from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.opening import replace_crop
-from napari_monusac.ui.model import Placed, StudioModel, hear, studio_model
+from napari_monusac.ui.model import Docked, StudioModel, hear, studio_model
 from napari_monusac.ui.slides.class_names import ClassNames
 from napari_monusac.ui.slides.crop_list import THUMBNAIL, CropList
 from napari_monusac.ui.slides.doctor import DoctorView
@@ -188,7 +188,7 @@ class SlidesPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model: StudioModel = studio_model(napari_viewer)
-        Placed(self, self.model)
+        Docked(self, self.model)
         self._opening: Task | None = None
         self._reader = CropReader()
         self._ahead: Task | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from napari_monusac.app.answers import Kind
+from napari_monusac.app.answers import NoteKind
 from napari_monusac.app.work import spoken_duration
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def progress_words(progress: RunProgress) -> str:
     )
 
 
-def end_words(end: RunEnded) -> tuple[str, Kind]:
+def end_words(end: RunEnded) -> tuple[str, NoteKind]:
     """Say how a run ended (a `RunEnded`), and the kind of the note."""
     best = f" Best combo {end.best_combo:.2f} (epoch {end.best_epoch})." if end.best_combo is not None else ""
     words = {
@@ -104,6 +104,6 @@ def end_words(end: RunEnded) -> tuple[str, Kind]:
         "stopped": "Stopped; the model is kept and can be resumed.",
         "failed": f"Failed: {end.message}",
     }
-    kinds: dict[str, Kind] = {"completed": "good", "stopped": "hint", "failed": "error"}
+    kinds: dict[str, NoteKind] = {"completed": "good", "stopped": "hint", "failed": "error"}
     following = " Next: Predict." if end.best_combo is not None else ""
     return f"{words[end.reason]}{best}{following}", kinds[end.reason]
