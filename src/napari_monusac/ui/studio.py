@@ -30,7 +30,7 @@ from napari_monusac.ui.canvas.keys import name_of, napari_name
 from napari_monusac.ui.canvas.opening import class_counts, show_outlines
 from napari_monusac.ui.canvas.zoom_bar import ZoomBar
 from napari_monusac.ui.masks.panel import MasksPanel
-from napari_monusac.ui.model import Docked, hear, studio_model
+from napari_monusac.ui.model import Placed, hear, studio_model
 from napari_monusac.ui.predict.panel import PredictPanel
 from napari_monusac.ui.review.panel import ReviewPanel
 from napari_monusac.ui.slides.panel import SlidesPanel
@@ -78,7 +78,7 @@ class Studio(QWidget):
         #: layers of another image that were dropped while there are unsaved edits
         self._held: list[Any] = []
         self._build()
-        Docked(self, self.model)
+        Placed(self, self.model)
         canvas.show_scale(napari_viewer)
         canvas.show_magnification(napari_viewer)
         self._connect()

@@ -21,7 +21,7 @@ from napari_monusac.ui.annotate.tools import Toolbox
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import controller_of
-from napari_monusac.ui.model import Docked, hear
+from napari_monusac.ui.model import Placed, hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.basic import Note, Section, button_of, calm, column, row
 from napari_monusac.ui.widgets.settings import ReaderName
@@ -45,7 +45,7 @@ class AnnotatePanel(QWidget):
         self.viewer = napari_viewer
         self.controller = controller_of(napari_viewer)
         self.model = self.controller.model
-        Docked(self, self.model)
+        Placed(self, self.model)
         self.commands = Commands(self.controller)
         self.toolbox = Toolbox(self.controller, self.commands, self)
         self.saving = Saving(self.controller, self)

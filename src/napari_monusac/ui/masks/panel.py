@@ -18,7 +18,7 @@ from napari_monusac.core.recipe import BOUNDARY_WIDTHS
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colormaps import ternary_colormap
 from napari_monusac.ui.masks.folder import MaskFolder
-from napari_monusac.ui.model import Docked, hear, studio_model
+from napari_monusac.ui.model import Placed, hear, studio_model
 from napari_monusac.ui.widgets.basic import ClassSwatch, Heading, Note, row
 
 
@@ -73,7 +73,7 @@ class MasksPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
-        Docked(self, self.model)
+        Placed(self, self.model)
         self._watched: Labels | None = None
         self._preview: Labels | None = None
         #: whether the preview was taken off the canvas because the user works in another panel

@@ -22,7 +22,7 @@ from napari_monusac.ui.canvas.predicted_layers import (
     update_nuclei_layer,
 )
 from napari_monusac.ui.canvas.regions import chosen_region
-from napari_monusac.ui.model import Docked, hear, studio_model
+from napari_monusac.ui.model import Placed, hear, studio_model
 from napari_monusac.ui.predict.counts import Counted, CountsTable, count_words
 from napari_monusac.ui.predict.folder import FolderPrediction
 from napari_monusac.ui.predict.image import ImageChoice, RegionChoice
@@ -119,7 +119,7 @@ class PredictPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
-        Docked(self, self.model)
+        Placed(self, self.model)
         self.predicting = self.model.prediction
         self._image: Any = None
         self._build()
@@ -244,6 +244,7 @@ class PredictPanel(QWidget):
         except MonusacError as error:
             self.hint.say(error_line(error), "error")
             return None
+        self.part.drawn()
         shown = layer.data
         base = shown[0] if layer.multiscale else shown
         (y, x, height, width), um_per_px = region, canvas.um_per_px(layer)

@@ -14,7 +14,7 @@ from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Report, Task
 from napari_monusac.core.errors import WeightsError
 from napari_monusac.core.events import RunEnded, RunStarted, TrainEvent, Warned
-from napari_monusac.ui.model import Docked, hear, studio_model
+from napari_monusac.ui.model import Placed, hear, studio_model
 from napari_monusac.ui.train.curves import CurvesView
 from napari_monusac.ui.train.form import TrainForm
 from napari_monusac.ui.train.runs_compare import ComparedRun, RunsCompare
@@ -283,7 +283,7 @@ class TrainPanel(QWidget):
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
         self.training = self.model.training
-        Docked(self, self.model)
+        Placed(self, self.model)
         self.lapse = TimelapseView(napari_viewer, self)
         self._build()
         self._connect()
