@@ -27,7 +27,7 @@ LABEL_SUFFIXES = (".tif", ".tiff")
 #: Largest number of a nucleus that is taken: maps are int32 in the window and in stores.
 _MAX_LABEL = 2**31 - 1
 
-Shape = tuple[int, int]
+_Shape = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +84,7 @@ class ForeignNuclei:
         return Nuclei(instances, table, um_per_px, (y, x))
 
 
-def read_foreign(path: Path, shape: Shape | None) -> ForeignNuclei:
+def read_foreign(path: Path, shape: _Shape | None) -> ForeignNuclei:
     """Read the nuclei of a prediction that is no store of ours.
 
     Parameters
@@ -110,13 +110,13 @@ def read_foreign(path: Path, shape: Shape | None) -> ForeignNuclei:
     return found
 
 
-def _reader(path: Path) -> Callable[[Path, Shape | None], ForeignNuclei]:
+def _reader(path: Path) -> Callable[[Path, _Shape | None], ForeignNuclei]:
     if path.suffix.lower() in LABEL_SUFFIXES:
         return _label_map
     return _nary if path.is_dir() else _outlines
 
 
-def _label_map(path: Path, _: Shape | None) -> ForeignNuclei:
+def _label_map(path: Path, _: _Shape | None) -> ForeignNuclei:
     """Instance map of a .tif, classes from the .csv or the semantic .tif beside it (without either: unclassified)."""
     stem = path.name.removesuffix(path.suffix).removesuffix("_instances")
     instances, um_per_px = _labels_of(path, _MAX_LABEL)
@@ -155,7 +155,7 @@ def _not_in_table(path: Path, instances: NDArray[np.integer], classes: Mapping[i
     return (f"{path.name}: {lacking} {are} unclassified",) if lacking else ()
 
 
-def _outlines(path: Path, shape: Shape | None) -> ForeignNuclei:
+def _outlines(path: Path, shape: _Shape | None) -> ForeignNuclei:
     """Nuclei of an annotation file, drawn into the crop."""
     annotation = read_annotation(path)
     if shape is None:
@@ -171,7 +171,7 @@ def _outlines(path: Path, shape: Shape | None) -> ForeignNuclei:
     )
 
 
-def _nary(folder: Path, _: Shape | None) -> ForeignNuclei:
+def _nary(folder: Path, _: _Shape | None) -> ForeignNuclei:
     """Nuclei of the challenge's n-ary masks, numbered through over the classes; Ambiguous regions are none."""
     masks = read_nary(folder)
     return ForeignNuclei(masks.instances, {k: int(c) for k, c in masks.classes.items()})

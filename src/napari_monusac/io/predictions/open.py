@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 _SAME_SCALE = 0.01
 _CENTROID = ("centroid_y", "centroid_x")
 _MEND = "choose the prediction of this crop, or predict it again"
-Part = tuple[int, int, int, int]
-Shape = tuple[int, int]
+#: (y, x, height, width), px.
+_Part = tuple[int, int, int, int]
+_Shape = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,7 +189,7 @@ def open_prediction(
     *images: Pixels,
     shape: tuple[int, int] | None = None,
     um_per_px: float | None = None,
-    part: Part | None = None,
+    part: _Part | None = None,
     unknown: bool = True,
 ) -> PredictedCrop:
     """Open the stored prediction of a crop.
@@ -271,9 +272,9 @@ def _one_hot(values: NDArray[np.uint8], n: int) -> NDArray[np.float32]:
 def _open_store(
     path: Path,
     images: Sequence[Pixels],
-    shape: Shape | None,
+    shape: _Shape | None,
     um_per_px: float | None,
-    part: Part | None,
+    part: _Part | None,
     unknown: bool,
 ) -> PredictedCrop:
     store = PredictionStore.open(path)
@@ -300,7 +301,7 @@ def _open_store(
     return PredictedCrop(path, nuclei, replace(prediction, nuclei=nuclei), info, match.same)
 
 
-def _frame(store: PredictionStore, shape: Shape | None, um_per_px: float | None) -> ImageFrame:
+def _frame(store: PredictionStore, shape: _Shape | None, um_per_px: float | None) -> ImageFrame:
     """How the maps lie on the crop: as the store says, else at its place and as large as the two scales ask for."""
     info = store.info
     if info.frame is not None:
@@ -319,7 +320,7 @@ def _frame(store: PredictionStore, shape: Shape | None, um_per_px: float | None)
     return ImageFrame(shape=(height, width), offset_px=info.offset_px, um_per_px=um_per_px, factor=1 / times)
 
 
-def _covered(store: PredictionStore, frame: ImageFrame, shape: Shape | None, part: Part | None) -> Region:
+def _covered(store: PredictionStore, frame: ImageFrame, shape: _Shape | None, part: _Part | None) -> Region:
     """Return the part of the crop that the maps cover, within `part`; refuse maps that are not of this crop."""
     low = frame.offset_px
     high = [o + n for o, n in zip(low, frame.shape, strict=True)]
@@ -340,7 +341,7 @@ def _covered(store: PredictionStore, frame: ImageFrame, shape: Shape | None, par
     return Region(y, x, height, width)
 
 
-def _fits(info: StoreInfo, frame: ImageFrame, shape: Shape) -> bool:
+def _fits(info: StoreInfo, frame: ImageFrame, shape: _Shape) -> bool:
     """Whether maps lie within the crop; smaller ones in its corner only where the store says that it is of a region."""
     inside = min(frame.offset_px) >= 0 and all(
         o + n <= size for o, n, size in zip(frame.offset_px, frame.shape, shape, strict=True)
