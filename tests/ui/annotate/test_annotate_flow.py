@@ -492,6 +492,9 @@ def test_the_key_map_opens_and_closes(hand, qtbot):
     shortcut.activated.emit()
     window = hand.panel._keymap
     assert window.isVisible(), "from any panel"
+    room = window.screen().availableSize()
+    assert window.width() <= room.width()
+    assert window.height() <= room.height()
     hand.studio.show_panel("Annotate")
     assert not window.isModal()
     QTest.keyClicks(window, "?")
