@@ -10,7 +10,7 @@ from qtpy.QtGui import QCloseEvent, QShortcut
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-from napari_monusac.review.places import Place
+from napari_monusac.review.places import FindingPlace
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.widgets import settings as annotate_settings
 
@@ -150,7 +150,7 @@ def test_every_way_to_another_crop_asks_and_opens_the_right_one(hand, viewer, un
     until(lambda: np.allclose(viewer.scene.camera.center[-2:], image.data_to_world((20.0, 30.0))[-2:], atol=1))
     # Review: an item of another crop
     edit(hand)
-    place = Place(second.name, (20.0, 20.0), (10, 10, 30, 30))
+    place = FindingPlace(second.name, (20.0, 20.0), (10, 10, 30, 30))
     review.model.go_to(place)
     assert model.crop is third
     assert review.model.awaited is None, "nothing is waited for until the reader has decided"
@@ -492,6 +492,9 @@ def test_the_key_map_opens_and_closes(hand, qtbot):
     shortcut.activated.emit()
     window = hand.panel._keymap
     assert window.isVisible(), "from any panel"
+    room = window.screen().availableSize()
+    assert window.width() <= room.width()
+    assert window.height() <= room.height()
     hand.studio.show_panel("Annotate")
     assert not window.isModal()
     QTest.keyClicks(window, "?")
@@ -538,13 +541,13 @@ def test_the_reader_is_asked_once_and_stands_on_edits(hand):
 def test_corrected_crops_go_back_into_training(hand, until, settle):
     model = hand.studio.model
     asked = []
-    model.train_asked.connect(lambda folder, checkpoint: asked.append((folder, checkpoint)))
+    model.training.data_changed.connect(asked.append)
     edit(hand)
     before = model.crop.annotation.read_bytes()
     hand.panel.train.click()
     until(lambda: bool(asked))
-    folder, checkpoint = asked[0]
-    assert checkpoint is None
+    folder = asked[0]
+    assert model.training.draft.value("start_from") == ""
     assert [p.suffix for p in folder.rglob("*.xml")] == [".xml"]
     assert hand.studio.tabs.tabText(hand.studio.tabs.currentIndex()) == "Train"
     assert hand.studio.panels["Train"].form.data.path == folder
