@@ -37,11 +37,10 @@ def write_inputs(data: Path, folder: Path) -> tuple[Path, Path]:
     """A folder with the one crop (links to the real files, or discs), and one with its spoiled prediction."""
     import tifffile
 
-    from napari_monusac.core.prediction import Prediction
     from napari_monusac.io.annotations.files import write_annotation
+    from napari_monusac.io.predictions.foreign import ForeignNuclei
+    from napari_monusac.io.predictions.open import certain_prediction
     from napari_monusac.io.predictions.store import write_prediction
-    from napari_monusac.scoring.report.predictions import PredictedNuclei
-    from napari_monusac.ui.review.folder import _certain, _table
 
     truth, classes, real = scores.real_crop(data)
     patient = folder / "crops" / "TCGA-5P-A9K0-01Z-00-DX1"
@@ -56,10 +55,9 @@ def write_inputs(data: Path, folder: Path) -> tuple[Path, Path]:
         write_annotation(outlined(truth, classes), patient / f"{name}.xml")
     prediction = scores.spoiled(truth)
     other = {k: c % 4 + 1 if k % 5 == 0 else c for k, c in classes.items() if (prediction == k).any()}
-    found = PredictedNuclei(prediction, other, dict.fromkeys(other, 0.8))
+    found = ForeignNuclei(prediction, other, dict.fromkeys(other, 0.8)).nuclei(0.25)
     write_prediction(
-        Prediction(*_certain(found), um_per_px=0.25), folder / "predicted" / f"{name}.zarr",
-        instances=prediction, table=_table(found, 0.25),
+        certain_prediction(found), folder / "predicted" / f"{name}.zarr", instances=prediction, table=found.table
     )  # fmt: skip
     return folder / "crops", folder / "predicted"
 
@@ -85,8 +83,8 @@ def opened(crops: Path, predicted: Path, size: tuple[int, int]):
     studio.panels["Slides"].open_folder(crops)
     until(lambda: studio.model.crop is not None)
     panel.predictions.set_path(predicted)
-    panel.reading.set_predictions(predicted)
-    until(lambda: panel.review is not None)
+    panel.model.predictions = predicted
+    until(lambda: panel.model.comparison is not None)
     panel.tabs.setCurrentIndex(1)
     settle(2)
     return SimpleNamespace(viewer=viewer, studio=studio, panel=panel)
@@ -125,7 +123,7 @@ def whole_overlay(window, index: int) -> None:
     """The rival's step: the same, and the outlines of all nuclei are handed to the canvas anew."""
     from napari_monusac.ui.canvas import canvas, comparing
 
-    window.panel.errors._select(index)
+    window.panel.model.go_to(window.panel.model.errors[index])
     for role in (comparing.TRUTH, comparing.PREDICTED):
         layer = canvas.find_layer(window.viewer, role)
         layer.data = layer.data.copy()
@@ -135,18 +133,19 @@ def measure(data: Path, steps: int, size: tuple[int, int]) -> dict:
     with tempfile.TemporaryDirectory() as name:
         window = opened(*write_inputs(data, Path(name)), size)
         panel, frames = window.panel, Frames(window.viewer)
-        rows = panel.errors.rowCount()
+        rows = len(panel.model.errors)
         order = np.random.default_rng(0).permutation(rows)
         found: dict[str, dict[str, float]] = {}
         for way, share in WAYS.items():
-            panel.looking.set_way(way)
+            panel.model.look(way)
             settle()
             number = max(10, round(share * steps))
-            times = [frames.after(lambda k=k: panel.errors._select(int(order[k % rows]))) for k in range(number + 3)][
-                3:
-            ]
+            times = [
+                frames.after(lambda k=k: panel.model.go_to(panel.model.errors[int(order[k % rows])]))
+                for k in range(number + 3)
+            ][3:]
             found[way] = _spread(times)
-        panel.looking.set_way("outlines")
+        panel.model.look("outlines")
         settle()
         rival = [
             frames.after(lambda k=k: whole_overlay(window, int(order[k % rows]))) for k in range(max(10, steps // 4))

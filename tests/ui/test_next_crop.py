@@ -295,12 +295,14 @@ def test_what_was_predicted_of_the_former_crop_is_not_offered_as_this_ones(opene
 def test_a_stored_prediction_that_is_read_late_is_not_shown_on_the_next_crop(
     opened, viewer, qtbot, settle, monkeypatch, tmp_path
 ):
+    from napari_monusac.io.predictions.open import PredictedCrop
     from napari_monusac.ui.review import folder
 
-    reading = opened.panels["Review"].reading
-    gate = held_back(monkeypatch, folder, "read_stored", of_shape((160, 192)))
-    reading.set_predictions(tmp_path)
-    reading.predictions = None  # nothing is looked for in the next crop
+    review = opened.panels["Review"].model
+    prediction, nuclei = of_shape((160, 192))
+    gate = held_back(monkeypatch, folder, "predicted_of", PredictedCrop(tmp_path / "a.zarr", nuclei, prediction))
+    review.predictions = tmp_path
+    review.predictions = None  # nothing is looked for in the next crop
     leave_while_at_work(opened, qtbot)
     gate.set()
     settle()
@@ -336,11 +338,12 @@ def test_how_strong_nuclei_are_drawn_holds_in_the_next_crop(opened, viewer, qtbo
 
 def test_the_neighbours_of_the_open_crop_are_read_ahead(opened, viewer, qtbot, settle, monkeypatch):
     from napari_monusac.app import reading
+    from napari_monusac.ui.canvas.opening import crop_opener
 
-    panel, after = opened.panels["Slides"], opened.model.neighbour(1)
-    qtbot.waitUntil(lambda: after.name in panel._reader._ready, timeout=60_000)
+    opener, after = crop_opener(viewer), opened.model.neighbour(1)
+    qtbot.waitUntil(lambda: after.name in opener._reader._ready, timeout=60_000)
     monkeypatch.setattr(reading, "_read", lambda *_: pytest.fail("read once more"))
-    panel._rest.setInterval(10**6)  # the one after it is not asked for here
+    opener._rest.setInterval(10**6)  # the one after it is not asked for here
     assert to_next(opened, qtbot, settle) == after
     collection = opened.model.collection
     with collection.open(after) as slide:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from psygnal import Signal
 
 from napari_monusac.app.facts import Fact, never
+from napari_monusac.app.prediction import PredictionModel
+from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Work
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.editing.session import EditingSession
     from napari_monusac.io.collection.collection import Collection, Crop
-    from napari_monusac.io.runs.run_folder import RunFolder
 
     #: The maps of a prediction, and the nuclei that were segmented in them.
     OpenPrediction: TypeAlias = tuple[Prediction, Nuclei]
@@ -31,6 +31,13 @@ class Editor(Protocol):
 
     session: EditingSession | None
     closed: bool
+
+    @property
+    def opening(self) -> bool:
+        """Whether the session of the crop is being opened."""
+
+    def in_slide(self, offset_px: tuple[int, int]) -> tuple[int, int]:
+        """Return where a pixel of the image that is shown lies in its slide, (y, x)."""
 
     def close(self) -> None:
         """End the session; what was not saved comes back next time."""
@@ -48,70 +55,72 @@ class StudioModel:
     crop : Crop or None
         The crop whose layers are in the viewer (`crop_changed`; also where the same is shown anew). Another crop has no
         prediction yet: `last_prediction` is None before anybody hears of the crop.
-    run : RunFolder or None
-        The run that is being trained, or was trained last (`run_changed`).
-    runs_folder : Path
-        Where runs are kept and looked for (`runs_folder_changed`).
     palette : str
         Class colours: ImageScope's or colour-blind ones (`palette_changed`).
     unsaved : bool
         Whether there are edits that no file has yet (`unsaved_changed`).
     last_prediction : tuple of (Prediction, Nuclei), or None
         The prediction of the open crop that was made or opened last (`predicted`).
+    hidden : bool
+        All but the tissue is hidden for a look at it (`hidden_changed`).
     holding : bool
         Dropped layers wait for the reader's decision: what is in the viewer is not what is open (`holding_changed`).
     editing : Editor or None
         What edits the open crop.
     work : Work
         What is done in the background for this window.
+    training : TrainingModel
+        What is trained.
+    prediction : PredictionModel
+        What predicts, and what was predicted.
     may_leave_crop : callable
         Asked before another crop takes the place of the open one, with what is to come then: False keeps the crop, and
         what was to come is called once the reader has decided about unsaved edits.
+    opens_crops : callable or None
+        What reads a crop and shows it; without it no crop can be opened.
 
     Notes
     -----
-    Messages that are no state: `crop_asked` (a crop is to be read), `crop_leaving` (the layers of the open crop are about
-    to show another one: what works on them ends its work first), `layers_changed`, `run_progressed`, `run_ended`,
-    `panel_asked` (its name), `told` (a line, its kind), `train_asked` (a folder to train on, the checkpoint to start from
-    or None: corrected crops go back into training).
+    Messages that are no state: `crop_asked` (a crop is being read), `crop_leaving` (the layers of the open crop are about
+    to show another one: what works on them ends its work first), `layers_changed`,
+    `panel_asked` (its name), `told` (a line, its kind).
     """
 
     collection_changed = Signal(object)
     crop_changed = Signal(object)
-    run_changed = Signal(object)
-    runs_folder_changed = Signal(object)
     palette_changed = Signal(str)
     unsaved_changed = Signal(bool)
     predicted = Signal(object)
+    hidden_changed = Signal(bool)
     holding_changed = Signal(bool)
 
     crop_asked = Signal(object)
     crop_leaving = Signal()
     layers_changed = Signal()
-    run_progressed = Signal(object)
-    run_ended = Signal(object)
     panel_asked = Signal(str)
     told = Signal(str, str)
-    train_asked = Signal(object, object)
 
     collection: Fact[Collection | None] = Fact("collection_changed", None, never)
     crop: Fact[Crop | None] = Fact("crop_changed", None, never)
-    run: Fact[RunFolder | None] = Fact("run_changed", None, never)
-    runs_folder: Fact[Path] = Fact("runs_folder_changed", Path.home() / "napari-monusac-runs", operator.eq)
     palette: Fact[PaletteName] = Fact("palette_changed", "imagescope", operator.eq)
     unsaved: Fact[bool] = Fact("unsaved_changed", False, operator.eq)
     last_prediction: Fact[OpenPrediction | None] = Fact("predicted", None)
+    hidden: Fact[bool] = Fact("hidden_changed", False, operator.eq)
     holding: Fact[bool] = Fact("holding_changed", False, operator.eq)
 
     def __init__(self) -> None:
         self.work = Work()
+        self.training = TrainingModel(self.work)
+        self.prediction = PredictionModel(self.work, self.training)
         self.editing: Editor | None = None
         self.may_leave_crop: Callable[[Callable[[], object]], bool] = lambda _: True
+        self.opens_crops: Callable[[Crop], object] | None = None
         self._counted: tuple[Nuclei | None, str] = (None, "")
         #: what comes once a crop is open: the crop, and what to call
         self._then: tuple[Crop, Callable[[], object]] | None = None
         # connected first: nobody hears of a crop while the prediction of the former one is still there
         self.crop_changed.connect(self._drop_prediction)
+        self.collection_changed.connect(self.training.take_collection)
 
     # -- the one gate to another crop
 
@@ -133,11 +142,18 @@ class StudioModel:
         return self.leave_crop(lambda: self.open_crop(crop, then))
 
     def open_crop(self, crop: Crop, then: Callable[[], object] | None = None) -> bool:
-        """Open a crop without asking: for what `leave_crop` calls. False where no folder is open to read it from."""
-        if self.collection is None:
+        """Open a crop without asking: for what `leave_crop` calls.
+
+        Returns
+        -------
+        bool
+            False where no folder is open to read it from, or nothing is there that reads crops.
+        """
+        if self.collection is None or self.opens_crops is None:
             return False
         self._then = (crop, then) if then is not None else None
         self.crop_asked.emit(crop)
+        self.opens_crops(crop)
         return True
 
     def tell_leaving(self) -> None:

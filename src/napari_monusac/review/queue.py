@@ -58,11 +58,6 @@ class ReviewItem(_Part):
         return self.finding.key
 
     @property
-    def classes(self) -> frozenset[NucleusClass]:
-        """True and predicted class, as far as they are known."""
-        return frozenset(c for c in (self.finding.truth_class, self.finding.predicted_class) if c is not None)
-
-    @property
     def rare_second_choice(self) -> bool:
         """Whether a neutrophil or macrophage may hide here: the second choice, where the first is a common class."""
         return self.second_class in RARE_CLASSES and self.finding.predicted_class not in RARE_CLASSES
@@ -83,16 +78,19 @@ class QueueFilter(_Part):
 
     def keeps(self, item: ReviewItem, done: bool = False) -> bool:
         """Whether an item passes. One without a confidence passes unless the range was narrowed."""
-        f = item.finding
         if (self.open_only and done) or (self.kinds and item.kind not in self.kinds):
             return False
-        if self.types and (item.kind != "error" or f.type not in self.types):
+        if self.rare_second_choice and not item.rare_second_choice:
             return False
-        if self.classes and not self.classes & item.classes:
+        return (item.kind == "error" or not self.types) and self.keeps_finding(item.finding)
+
+    def keeps_finding(self, f: Finding) -> bool:
+        """Whether an error passes by its type, classes, place and confidence."""
+        if self.types and f.type not in self.types:
+            return False
+        if self.classes and not self.classes & {f.truth_class, f.predicted_class}:
             return False
         if (self.patients and f.patient not in self.patients) or (self.crops and f.crop not in self.crops):
-            return False
-        if self.rare_second_choice and not item.rare_second_choice:
             return False
         narrowed = (self.lowest_confidence, self.highest_confidence) != (0.0, 1.0)
         if f.confidence is None:
@@ -105,6 +103,7 @@ class QueueState(_Part):
 
     current: str | None = None
     done: frozenset[str] = frozenset()
+    done_in: dict[str, str] = Field({}, description="In which prediction (`Finding.counted_in`) each of `done` was")
     filter: QueueFilter = QueueFilter()
     order: Order = "uncertainty"
 
@@ -140,7 +139,7 @@ class ReviewQueue:
         self.notes: tuple[str, ...] = ()
         self.folder = Path(folder) if folder is not None else None
         self.reader = reader
-        self.state = self._read_state()
+        self.state = self._fitting(self._read_state())
         self._shown: list[ReviewItem] = []
         self._arrange()
 
@@ -220,7 +219,10 @@ class ReviewQueue:
     def mark(self, key: str, done: bool = True) -> None:
         """Mark an item as done, or as open again. Where the filter then drops it, the next one becomes current."""
         current, index = self.state.current, self.index
-        self._set(done=self.state.done | {key} if done else self.state.done - {key})
+        counted_in = {k: v for k, v in self.state.done_in.items() if k != key}
+        if done and key in self.items:
+            counted_in[key] = self.items[key].finding.counted_in
+        self._set(done=self.state.done | {key} if done else self.state.done - {key}, done_in=counted_in)
         if self.state.filter.open_only:
             self._arrange()
             if current not in self._places and self._shown:
@@ -295,6 +297,16 @@ class ReviewQueue:
             raise SessionError(
                 f"{path}: the progress cannot be read ({str(error).splitlines()[0]})", "move this file away"
             ) from error
+
+    def _fitting(self, state: QueueState) -> QueueState:
+        """Progress without the marks on items of the same key that were found in another prediction since."""
+        lost = {
+            key
+            for key in state.done & self.items.keys()
+            if not self.items[key].finding.counts_in(state.done_in.get(key, ""))
+        }
+        kept = {k: v for k, v in state.done_in.items() if k not in lost}
+        return state.model_copy(update={"done": state.done - lost, "done_in": kept})
 
     def _set(self, **values: object) -> None:
         self.state = self.state.model_copy(update=values)

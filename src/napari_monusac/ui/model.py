@@ -15,15 +15,16 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_monusac.app.review import ReviewModel
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Work
-from napari_monusac.ui.widgets.activity import show_activities
+from napari_monusac.ui.widgets.activity import show_activities, show_run
 
-__all__ = ["Placed", "StudioModel", "forget", "hear", "studio_model", "works"]
+__all__ = ["Placed", "ReviewModel", "StudioModel", "forget", "hear", "review_model", "studio_model", "works"]
 
 #: The attribute of a viewer's list of layers that holds its model. A table of ours, even a weak one, would keep both for
 #: ever: the model knows the panels, the panels know the viewer. (The viewer itself, a pydantic model, takes no attribute.)
-_HERE = "_monusac_studio"
+_HERE, _REVIEW = "_monusac_studio", "_monusac_review"
 
 
 def studio_model(viewer: Any) -> StudioModel:
@@ -36,15 +37,28 @@ def studio_model(viewer: Any) -> StudioModel:
     """
     kept = vars(getattr(viewer, "__wrapped__", viewer).layers)
     if _HERE not in kept:
-        kept[_HERE] = StudioModel()
-        take_to_qt(kept[_HERE].work)
+        made = kept[_HERE] = StudioModel()
+        take_to_qt(made.work)
+        show_run(made.training)
     model: StudioModel = kept[_HERE]
+    return model
+
+
+def review_model(viewer: Any) -> ReviewModel:
+    """Return Review's state in this viewer, made on first use."""
+    studio = studio_model(viewer)
+    kept = vars(getattr(viewer, "__wrapped__", viewer).layers)
+    if _REVIEW not in kept:
+        kept[_REVIEW] = ReviewModel(studio)
+    model: ReviewModel = kept[_REVIEW]
     return model
 
 
 def forget(viewer: Any) -> None:
     """Drop the model of a viewer before its end; its session is closed."""
-    model = vars(getattr(viewer, "__wrapped__", viewer).layers).pop(_HERE, None)
+    kept = vars(getattr(viewer, "__wrapped__", viewer).layers)
+    kept.pop(_REVIEW, None)
+    model = kept.pop(_HERE, None)
     if model is not None:
         model.work.close()
         if model.editing is not None:
@@ -129,13 +143,11 @@ class Placed(QObject):
     panel : QWidget
         The Studio, or a panel that may be docked alone.
     model : StudioModel
-    may_end : callable
-        Asked when the dock is closed.
     """
 
-    def __init__(self, panel: QWidget, model: StudioModel, may_end: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, panel: QWidget, model: StudioModel) -> None:
         super().__init__(panel)
-        self._panel, self._work, self._may_end, self._placed = panel, model.work, may_end, False
+        self._panel, self._work, self._placed = panel, model.work, False
         panel.installEventFilter(self)
 
     def eventFilter(self, _: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
@@ -151,5 +163,5 @@ class Placed(QObject):
         return False
 
     def _end_unless_placed(self) -> None:
-        if self._panel.parent() is None and self._may_end():
+        if self._panel.parent() is None:
             self._panel.deleteLater()

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari.layers import Labels
-from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
-    QApplication,
     QDockWidget,
     QHBoxLayout,
     QLabel,
@@ -22,10 +20,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.actions import HIDE, NEXT_CROP, PANELS, PREVIOUS_CROP, Action, Panel, StudioWindow
 from napari_monusac.app.work import spoken_duration
 from napari_monusac.core.settings import environment
 from napari_monusac.ui.annotate.panel import AnnotatePanel
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.hiding import Hiding
+from napari_monusac.ui.canvas.keys import name_of, napari_name
 from napari_monusac.ui.canvas.opening import class_counts, show_outlines
 from napari_monusac.ui.canvas.zoom_bar import ZoomBar
 from napari_monusac.ui.masks.panel import MasksPanel
@@ -34,9 +35,7 @@ from napari_monusac.ui.predict.panel import PredictPanel
 from napari_monusac.ui.review.panel import ReviewPanel
 from napari_monusac.ui.slides.panel import SlidesPanel
 from napari_monusac.ui.train.panel import TrainPanel
-from napari_monusac.ui.train.training import RunProgress
 from napari_monusac.ui.widgets.accessible import name_widgets
-from napari_monusac.ui.widgets.activity import Activity
 from napari_monusac.ui.widgets.basic import Note, scrolling
 
 if TYPE_CHECKING:
@@ -49,14 +48,17 @@ _FOCUS = (
     "QCheckBox:focus, QRadioButton:focus, QSlider:focus, QTabBar:focus, QToolButton:focus "
     "{ border: 1px solid #56b4e9; }"
 )
-_PANELS: tuple[tuple[str, type[QWidget]], ...] = (
-    ("Slides", SlidesPanel),
-    ("Annotate", AnnotatePanel),
-    ("Masks", MasksPanel),
-    ("Train", TrainPanel),
-    ("Predict", PredictPanel),
-    ("Review", ReviewPanel),
-)
+_PANELS: dict[Panel, type[QWidget]] = {
+    Panel.SLIDES: SlidesPanel,
+    Panel.ANNOTATE: AnnotatePanel,
+    Panel.MASKS: MasksPanel,
+    Panel.TRAIN: TrainPanel,
+    Panel.PREDICT: PredictPanel,
+    Panel.REVIEW: ReviewPanel,
+}
+
+#: Keys that napari's canvas passes to the viewer; Qt hears the other ones wherever the keyboard is.
+_OF_THE_VIEWER = (NEXT_CROP, PREVIOUS_CROP, HIDE)
 
 
 class Studio(QWidget):
@@ -75,9 +77,8 @@ class Studio(QWidget):
         self._sized = False
         #: layers of another image that were dropped while there are unsaved edits
         self._held: list[Any] = []
-        self._activity: Activity | None = None
         self._build()
-        Placed(self, self.model, lambda: not self.panels["Train"].training.running)
+        Placed(self, self.model)
         canvas.show_scale(napari_viewer)
         canvas.show_magnification(napari_viewer)
         self._connect()
@@ -91,8 +92,7 @@ class Studio(QWidget):
         self.setStyleSheet(_FOCUS)
         self.where = QLabel("No slide is open")
         self.where.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.previous = _arrow("\u25c0", "Previous crop (Page Up)")
-        self.next = _arrow("\u25b6", "Next crop (Page Down)")
+        self.previous, self.next = _arrow(PREVIOUS_CROP), _arrow(NEXT_CROP)
         self.place = QLabel("")
         self.place.setToolTip("Which crop of the folder this is")
         head = QHBoxLayout()
@@ -104,12 +104,13 @@ class Studio(QWidget):
         self.presets = self.zoom.presets
         self.tabs = QTabWidget()
         self.tabs.setUsesScrollButtons(True)
-        for at, (name, panel) in enumerate(_PANELS):
-            self.panels[name] = panel(self.viewer)
+        for at, action in enumerate(PANELS):
+            name = Panel(action.text)
+            self.panels[name] = _PANELS[name](self.viewer)
             self.tabs.addTab(scrolling(self.panels[name]), name)
-            self.tabs.setTabToolTip(at, f"{name} (Alt+{at + 1})")
-            keys = QShortcut(QKeySequence(f"Alt+{at + 1}"), self)
-            keys.activated.connect(lambda n=name: self.show_panel(n))
+            self.tabs.setTabToolTip(at, action.label)
+            keys = QShortcut(QKeySequence(action.keys[0]), self)
+            keys.activated.connect(lambda a=action: a.run(self))
             name_widgets(self.panels[name])
         self.panels["Annotate"].open_keymap_from(self)
         self.notice = Note()
@@ -138,8 +139,8 @@ class Studio(QWidget):
         self.job.clicked.connect(lambda: self.show_panel("Train"))
         hear(self, self.model.crop_changed, self._crop_changed)
         hear(self, self.model.collection_changed, self._collection_changed)
-        hear(self, self.model.run_progressed, self._run_progressed)
-        hear(self, self.model.run_ended, lambda _: self._run_ended())
+        hear(self, self.model.training.progressed, self._run_progressed)
+        hear(self, self.model.training.ended, lambda _: self.job.hide())
         hear(self, self.model.told, self._told)
         hear(self, self.model.panel_asked, self.show_panel)
         hear(self, self.model.unsaved_changed, lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
@@ -147,13 +148,10 @@ class Studio(QWidget):
         hear(self, self.model.palette_changed, self._layers_changed)
         self.viewer.layers.events.inserted.connect(self._inserted)
         self.viewer.layers.events.removed.connect(self._layers_changed)
-        self.viewer.events.theme.connect(self._theme_changed)
-        self.viewer.bind_key("PageDown", _going(self, 1), overwrite=True)
-        self.viewer.bind_key("PageUp", _going(self, -1), overwrite=True)
-        application = QApplication.instance()
-        if application is not None:
-            application.aboutToQuit.connect(self._closing)
-        self._theme_changed()
+        self.hiding = Hiding(self.viewer, self.model, self)
+        for action in _OF_THE_VIEWER:
+            self.viewer.bind_key(napari_name(action.keys[0]), _doing(self, action), overwrite=True)
+        self._run_progressed()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for a dock of 400 px: wide enough for every word, narrow enough to leave the slide its room."""
@@ -190,6 +188,22 @@ class Studio(QWidget):
         crop = self.model.neighbour(step)
         if crop is not None:
             self.model.ask_for_crop(crop)
+
+    def show_keymap(self) -> None:
+        """Open or close the key map."""
+        self.panels["Annotate"].show_keymap()
+
+    def toggle_hidden(self) -> None:
+        """Hide all but the tissue, or show it again."""
+        self.model.hidden = not self.model.hidden
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Keys of the window work while the dock has the focus, too."""
+        action = next((a for a in _OF_THE_VIEWER if name_of(event) in a.keys and not event.isAutoRepeat()), None)
+        if action is None:
+            super().keyPressEvent(event)
+        else:
+            action.run(self)
 
     def _collection_changed(self, _: Collection | None) -> None:
         self._crop_changed(self.model.crop)
@@ -266,10 +280,7 @@ class Studio(QWidget):
         """What the command line wants to be shown: where the runs are, and which panel."""
         hints = environment()
         if hints.runs is not None:
-            self.model.runs_folder = hints.runs
-            self.panels["Train"].form.runs_folder_hinted()
-            self.panels["Train"].runs.refresh()
-            self.panels["Predict"].list_models()
+            self.model.training.runs_folder = hints.runs
         panel = hints.panel.capitalize()
         if panel not in self.panels:
             self.model.tell(
@@ -298,59 +309,42 @@ class Studio(QWidget):
         canvas.show_legend(self.viewer, entries)
         self.zoom.refresh()
 
-    def _theme_changed(self, _: object = None) -> None:
-        theme = get_theme(self.viewer.theme)
-        train = self.panels["Train"]
-        for plots in (train.curves, train.compared):
-            plots.set_theme(theme.background.as_hex(), theme.text.as_hex())
-
     # -- the foot
 
     def _told(self, text: str, kind: str) -> None:
         self.notice.say(text, kind)
         self._notice_timer.start(20_000 if kind in ("warning", "error") else 6_000)
 
-    def _run_progressed(self, progress: Any) -> None:
-        if isinstance(progress, RunProgress) and self.model.run is not None:
-            duration = spoken_duration(progress.seconds_left)
-            left = "paused" if progress.paused else f"{duration} left" if duration else ""
-            epoch = f": epoch {progress.epoch}/{progress.epochs}" if progress.epochs else ""
-            self.job.setText(f"{self.model.run.recipe.name}{epoch}{f', {left}' if left else ''}")
-            self.job.setToolTip(f"The running training{progress.device and f', on {progress.device}'}: click to see it")
-            self.job.show()
-            if self._activity is None:
-                self._activity = Activity(f"Training {self.model.run.recipe.name}", self.panels["Train"].training.stop)
-            self._activity.update(progress.fraction, left)
-
-    def _run_ended(self) -> None:
-        self.job.hide()
-        activity, self._activity = self._activity, None
-        if activity is not None:
-            activity.close()
-
-    def _closing(self) -> None:
-        """Tell a run in our thread to save and end before napari waits for it."""
-        self.panels["Train"].training.release()
-        self._run_ended()
+    def _run_progressed(self) -> None:
+        training = self.model.training
+        if not training.running or training.run is None:
+            return
+        progress, name = training.progress, training.run.recipe.name
+        duration = spoken_duration(progress.seconds_left)
+        left = "paused" if progress.paused else f"{duration} left" if duration else ""
+        epoch = f": epoch {progress.epoch}/{progress.epochs}" if progress.epochs else ""
+        self.job.setText(f"{name}{epoch}{f', {left}' if left else ''}")
+        self.job.setToolTip(f"The running training{progress.device and f', on {progress.device}'}: click to see it")
+        self.job.show()
 
 
-def _going(studio: Studio, step: int) -> Callable[[Any], None]:
-    """Make the function of a key of the viewer, which must not keep the Studio alive: it goes to another crop."""
+def _doing(studio: Studio, action: Action[StudioWindow]) -> Callable[[Any], None]:
+    """Make the function of a key of the viewer, which must not keep the Studio alive."""
     weakly = ref(studio)
 
-    def go(_viewer: Any) -> None:
+    def do(_viewer: Any) -> None:
         here = weakly()
         if here is not None:
-            here.go(step)
+            action.run(here)
 
-    return go
+    return do
 
 
-def _arrow(text: str, tooltip: str) -> QToolButton:
+def _arrow(action: Action[StudioWindow]) -> QToolButton:
     button = QToolButton()
-    button.setText(text)
-    button.setAccessibleName(tooltip)
+    button.setText(action.text)
+    button.setAccessibleName(action.tooltip)
     button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    button.setToolTip(tooltip)
+    button.setToolTip(action.tooltip)
     button.setEnabled(False)
     return button

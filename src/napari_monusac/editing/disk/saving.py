@@ -13,9 +13,9 @@ from napari_monusac.core.files import atomic_write, atomic_write_bytes, draft_be
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.building import Built, build_annotation
 from napari_monusac.editing.disk.provenance import (
-    Entry,
+    NucleusNote,
     ProvenanceFile,
-    Saving,
+    SavingNote,
     make_provenance,
     outline_key,
     parse_provenance,
@@ -45,7 +45,7 @@ class SaveConflict(SessionError):
         Whether the outlines are those that were opened, and only notes (or who drew what) were changed.
     """
 
-    def __init__(self, path: Path, suggested: Path, other: Saving | None, *, notes_only: bool = False) -> None:
+    def __init__(self, path: Path, suggested: Path, other: SavingNote | None, *, notes_only: bool = False) -> None:
         self.path, self.suggested, self.notes_only = path, suggested, notes_only
         self.other_author, self.other_time = (other.author, other.time) if other else ("", "")
         who = f" by {self.other_author}" if self.other_author else ""
@@ -138,7 +138,7 @@ class SavingSession(Accepting):
         built = build_annotation(self, layered=_layered(target))
         content = self._content(built, target, place)
         time, new = now(), sha256(content)
-        notes = self._provenance(target, built, Saving(author=self.author, time=time, sha256=new))
+        notes = self._provenance(target, built, SavingNote(author=self.author, time=time, sha256=new))
         saved = Version(new, sha256(notes))
         if own and self._journal is not None:
             record = Saved(
@@ -201,7 +201,7 @@ class SavingSession(Accepting):
                     "save once more",
                 ) from error
 
-    def _provenance(self, target: Path, built: Built, saving: Saving) -> bytes:
+    def _provenance(self, target: Path, built: Built, saving: SavingNote) -> bytes:
         """Return the bytes of the sidecar."""
         known = read_provenance(target)
         pairs = ((region, row) for region, row in built.pairs if row is not None)
@@ -213,7 +213,7 @@ class SavingSession(Accepting):
         known, new = read_provenance(target), parse_provenance(notes, target)
         return known is not None and new is not None and not set(known.nuclei) <= set(new.nuclei)
 
-    def _known_outside(self, known: ProvenanceFile | None) -> tuple[Entry, ...]:
+    def _known_outside(self, known: ProvenanceFile | None) -> tuple[NucleusNote, ...]:
         """Return what the sidecar knows about nuclei outside the edited part."""
         if known is None or not known.nuclei or not self.outside:
             return ()

@@ -16,7 +16,7 @@ from napari_monusac.ui.canvas import canvas
 
 WHOLE, VIEW, RECTANGLE = REGIONS = ("Whole image", "What the window shows", "Drawn rectangle")
 _SMALLEST_PX = 16
-_ROLE = "region"
+REGION_ROLE = "region"
 #: Corners of the polygon that an ellipse is taken as: its area is then right to 0.01 %.
 _ELLIPSE_CORNERS = 256
 
@@ -56,10 +56,10 @@ def last_outline(viewer: Any) -> DrawnOutline | None:
 
 def draw_rectangle(viewer: Any, image: Image) -> Shapes:
     """Make ready for a rectangle to be dragged over an image: a layer of its own, through which tissue is seen."""
-    layer = next((la for la in viewer.layers if isinstance(la, Shapes) and canvas.role(la) == _ROLE), None)
+    layer = next((la for la in viewer.layers if isinstance(la, Shapes) and canvas.role(la) == REGION_ROLE), None)
     if layer is None:
         layer = viewer.add_shapes(
-            ndim=2, name=_ROLE, metadata={"monusac": {"role": _ROLE}}, face_color="transparent", edge_color="yellow",
+            ndim=2, name=REGION_ROLE, metadata={"monusac": {"role": REGION_ROLE}}, face_color="transparent", edge_color="yellow",
             **canvas.placing(image),
         )  # fmt: skip
         # as thick on the screen at any scale: 3 screen px as the window stands now
@@ -92,7 +92,7 @@ def chosen_region(viewer: Any, layer: Image, region: str) -> Region:
     height, width = (int(n) for n in base.shape[:2])
     if region == WHOLE:
         return Region(0, 0, height, width)
-    corners = _view_corners(viewer, layer) if region == VIEW else _drawn_corners(viewer, layer)
+    corners = canvas.view_corners(viewer, layer) if region == VIEW else _drawn_corners(viewer, layer)
     low = np.clip(np.floor(corners.min(0)), 0, (height, width)).astype(int)
     high = np.clip(np.ceil(corners.max(0)), 0, (height, width)).astype(int)
     size = high - low
@@ -102,15 +102,6 @@ def chosen_region(viewer: Any, layer: Image, region: str) -> Region:
             "choose at least 16 x 16 px inside the image",
         )
     return Region(int(low[0]), int(low[1]), int(size[0]), int(size[1]))
-
-
-def _view_corners(viewer: Any, layer: Image) -> NDArray[np.float64]:
-    """Corners of what the canvas shows, in level-0 pixels: all four, for the image may be turned."""
-    zoom = viewer.scene.camera.zoom
-    center = np.asarray(viewer.scene.camera.center[-2:])
-    half = np.asarray(viewer.canvas.size) / zoom / 2
-    corners = [center + half * sign for sign in ((-1, -1), (-1, 1), (1, 1), (1, -1))]
-    return np.array([layer.world_to_data(corner) for corner in corners])[:, -2:]
 
 
 def _drawn_corners(viewer: Any, layer: Image) -> NDArray[np.float64]:

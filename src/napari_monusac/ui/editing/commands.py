@@ -7,19 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_monusac.app.actions import ACCEPT, CLICK_INSTEAD
+from napari_monusac.app.aim import Aim, Meant, Why
 from napari_monusac.app.work import error_line
+from napari_monusac.core.boxes import overlap
 from napari_monusac.core.errors import MonusacError, SessionError
 from napari_monusac.editing.nuclei.rows import class_name
 from napari_monusac.editing.predicted import MAX_COVERED
+from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.marks import boundary_of, outlines_of
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.widgets import settings as annotate_settings
 
 if TYPE_CHECKING:
+    from napari_monusac.editing.history import SessionChange
     from napari_monusac.editing.session import EditingSession
 
 Point = tuple[float, float]
 _SHAPING = ("grow", "shrink", "smooth", "fill_holes")
+#: Edits that draw a new nucleus.
+_DRAWING = ("draw", "brush", "paint")
 #: More predicted nuclei than these are accepted in the background.
 _AT_ONCE = 200
 _WHO = {"file": "from the file", "model": "found by the model"}
@@ -28,8 +35,7 @@ _WHO = {"file": "from the file", "model": "found by the model"}
 class Commands:
     """Commands of the reader on the session of a controller.
 
-    A key acts on the selected nuclei if several are selected, else on what was pointed at last: the nucleus under the
-    pointer, or the one that was stepped to.
+    What a key acts on is the rule of `app.aim`: the selected nuclei in view, else the one under the pointer.
 
     Parameters
     ----------
@@ -40,13 +46,22 @@ class Commands:
     def __init__(self, controller: EditingController) -> None:
         self.controller = controller
         self.pointer: Point | None = None
-        self._moved = False
+        self.aim = Aim()
         self._described: tuple[object, ...] = ()
         self._cut: tuple[int, int, Any] = (0, -1, None)
         #: least confidence (0 to 1) of predicted nuclei that are accepted in bulk
         self.min_confidence = 0.5
         #: which tool a key without a nucleus chooses
         self.choose_tool: Callable[[str], None] = lambda _: None
+        controller.changed.connect(self._changed)
+        controller.session_changed.connect(self.aim.forget)
+
+    def _changed(self, change: SessionChange) -> None:
+        """What was just drawn is not meant by the next key, nor is what was selected before it."""
+        if change.kind == "edit" and change.name in _DRAWING and change.created:
+            self.aim.drew(change.created)
+            if self.session is not None:
+                self.session.select([])
 
     @property
     def session(self) -> EditingSession | None:
@@ -65,15 +80,17 @@ class Commands:
 
     def moved(self, point: Point) -> None:
         """The pointer is here now."""
-        self.pointer, self._moved = point, True
+        self.pointer = point
+        self.aim.moved(self.under())
 
     def left(self) -> None:
         """The pointer is off the canvas, or the crop is another one: keys mean the selection alone."""
-        self.pointer, self._moved = None, False
+        self.pointer = None
+        self.aim.rested()
 
     def stepped(self) -> None:
-        """The reader stepped to a nucleus: keys mean that one until the pointer moves."""
-        self._moved = False
+        """The reader stepped to a nucleus: the pointer means nothing until it moves."""
+        self.aim.rested()
 
     def under(self, point: Point | None = None) -> int:
         """Return the nucleus or region at a point, by default under the pointer; 0 for none."""
@@ -91,20 +108,42 @@ class Commands:
             return 0
         return self.session.pick_predicted(at, self.tolerance())
 
-    def meant(self) -> list[int]:
-        """Return the nuclei that a key is for."""
+    def meant(self) -> Meant:
+        """Return what a key is for."""
         if self.session is None:
-            return []
-        selected = sorted(self.session.selected)
-        if selected and (len(selected) > 1 or not self._moved):
-            return selected
-        here = self.under()
-        return [here] if here else selected
+            return Meant((), Why.NOTHING)
+        return self.aim.meant(self.session.selected, self.under(), self._seen())
+
+    def selected_in_view(self) -> list[int]:
+        """Return the selected nuclei of which something is seen."""
+        return sorted(filter(self._seen(), self.session.selected)) if self.session is not None else []
+
+    def _seen(self) -> Callable[[int], bool]:
+        """Return what tells whether some of a nucleus is seen in the window."""
+        session, layers = self.session, self.controller.layers
+        layer = layers.get("nuclei") if layers is not None else None
+        if session is None or layer is None:
+            return lambda _: True
+        corners, boxes = canvas.view_corners(self.controller.viewer, layer), session.maps.boxes
+        (top, left), (bottom, right) = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
+        view = int(top), int(left), int(bottom), int(right)
+        return lambda label: label in boxes and overlap(boxes[label], view) is not None
+
+    def _act(self, command: Callable[[EditingSession, list[int]], object]) -> None:
+        """Run a command on the nuclei meant, which flash; say so where there are none."""
+        meant = self.meant()
+        if not meant.ids:
+            line = meant.line(self.words, self.under()) or "Nothing is selected, and no nucleus lies under the pointer"
+            self.controller.said.emit(f"{line}.", "hint")
+            return
+        ids = list(meant.ids)
+        self.controller.flash(ids)
+        self.controller.run(lambda s: command(s, ids))
 
     def class_meant(self) -> int:
         """Return the class of the nucleus under the pointer, else the one that new nuclei get (its number in a row)."""
         session = self.session
-        here = self.under() if self._moved else 0
+        here = self.aim.pointed(self.under())
         if session is None:
             return 1
         return session.rows[here].class_id if here else session.current_class
@@ -116,8 +155,9 @@ class Commands:
         session = self.session
         if session is None:
             return
-        wanted = self.meant() if ids is None else list(ids)
+        wanted = list(self.meant().ids if ids is None else ids)
         if wanted:
+            self.controller.flash(wanted)
             self.controller.run(lambda s: s.set_class(key, wanted))
         session.current_class = key
         if self.controller.layers is not None:
@@ -126,28 +166,26 @@ class Commands:
 
     def delete(self) -> None:
         """Delete the nuclei meant."""
-        ids = self.meant()
-        self.controller.run(lambda s: s.delete(ids))
+        self._act(lambda s, ids: s.delete(ids))
 
     def shape(self, how: str) -> None:
         """Grow, shrink, smooth the nuclei meant, or fill their holes ("grow", "shrink", "smooth", "fill_holes")."""
         if how in _SHAPING:
-            ids = self.meant()
-            self.controller.run(lambda s: getattr(s, how)(ids))
+            self._act(lambda s, ids: getattr(s, how)(ids))
 
     def split(self) -> None:
         """Split the nucleus meant where its shape suggests it; without one, or without a neck: the split tool."""
-        ids = self.meant()
+        ids = self.meant().ids
         if len(ids) == 1 and self.suggestion(ids[0]) is not None:
-            self.controller.run(lambda s: s.split_as_suggested(ids[0]))
+            self._act(lambda s, these: s.split_as_suggested(these[0]))
         else:
             self.choose_tool("split")
 
     def merge(self) -> None:
         """Merge the selected nuclei; with fewer than two: the merge tool."""
-        session = self.session
-        ids = sorted(session.selected) if session is not None else []
+        ids = self.selected_in_view()
         if len(ids) > 1:
+            self.controller.flash(ids)
             self.controller.run(lambda s: s.merge(ids=ids))
         else:
             self.choose_tool("merge")
@@ -221,16 +259,16 @@ class Commands:
             marks.show("cut", outlines_of([session.predicted[label].stamp] if label else []))
 
     def describe(self) -> str | None:
-        """Return what was pointed at or stepped to in words; None where nothing has changed since the last time."""
+        """Return what keys act on in words; None where nothing has changed since the last time."""
         session = self.session
         if session is None:
             return None
-        label = self.under() if self._moved else min(session.selected, default=0)
-        now = (label, session.state, id(session))
+        meant, under = self.meant(), self.under()
+        now = (meant, under, session.state, id(session))
         if now == self._described:
             return None
         self._described = now
-        return self.words(label) if label else ""
+        return meant.line(self.words, under)
 
     def words_predicted(self, label: int) -> str:
         """Return a predicted nucleus in words, and whether it can come in."""
@@ -240,7 +278,7 @@ class Commands:
         found = session.predicted[label]
         sure = "" if found.confidence is None else f", confidence {found.confidence:.2f}"
         there = session.covered(label) > MAX_COVERED
-        what = "outlined already (Shift+click: in its place)" if there else "click, or A: accept it"
+        what = f"outlined already ({CLICK_INSTEAD}: in its place)" if there else f"click, or {ACCEPT.key}: accept it"
         return f"Predicted {class_name(found.class_id).lower()}{sure}: {what}"
 
     def words(self, label: int) -> str:

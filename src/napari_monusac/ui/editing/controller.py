@@ -14,7 +14,7 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.editing.nuclei.frame import Frame
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colors import Look
-from napari_monusac.ui.canvas.marks import Marks, outlines_of
+from napari_monusac.ui.canvas.marks import Marks, around, outlines_of
 from napari_monusac.ui.editing.layers import SessionLayers
 from napari_monusac.ui.editing.opening import Place, SessionOpener, arrays_of, how_it_opened, place_of
 from napari_monusac.ui.editing.ready import PAINTED, VIEWS, Ready
@@ -354,6 +354,8 @@ def _number(session: EditingSession, plane: Plane, before: NDArray[Any], after: 
 #: Counts and tables follow an edit after this long: a burst of edits updates them once.
 _SETTLE_MS = 120
 _NO_PREDICTION = "Open a stored prediction below, or predict this crop (Predict); then its nuclei can be accepted."
+#: What a key has meant flashes so long, with a ring so far outside.
+_FLASH_MS, _RING_PX = 350, 4.0
 #: The outlines of so many selected nuclei are drawn, not more.
 _MOST_OUTLINED = 300
 
@@ -381,6 +383,9 @@ class EditingController(Crops):
         self.users = 0
         self.toolbox: Any = None
         self._settling = self._timer(_SETTLE_MS, self.settle)
+        self._flashing = self._timer(_FLASH_MS, self._end_flash)
+        # what a flash marks may take as long as the flash: it lasts from when it is seen
+        self._flash_seen = self._timer(0, self._flashing.start)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         self.model.crop_leaving.connect(self.leave)
@@ -416,6 +421,8 @@ class EditingController(Crops):
         """Show a change of the session."""
         if self.put_off(change):
             return  # a saving in the background: shown when it is through
+        if change.kind in ("edit", "undo", "redo"):
+            self.model.hidden = False  # what is edited is seen
         if self.layers is not None and change.kind in ("edit", "undo", "redo", "boundary"):
             self.layers.follow(change.box, change.ids)
             self._settling.start()
@@ -431,6 +438,20 @@ class EditingController(Crops):
         if session is not None and marks is not None:
             some = sorted(session.selected)[:_MOST_OUTLINED]
             marks.show("selection", outlines_of(session.maps.stamp(session.rows[k].plane, k) for k in some))
+
+    def flash(self, ids: Iterable[int]) -> None:
+        """Draw rings around nuclei for a moment: a key has meant these."""
+        session, marks = self.session, self.marks
+        if session is not None and marks is not None:
+            some = [k for k in ids if k in session.maps.boxes][:_MOST_OUTLINED]
+            outlines = outlines_of(session.maps.stamp(session.rows[k].plane, k) for k in some)
+            marks.show("flash", [ring for path in outlines for ring in (path, around(path, _RING_PX))])
+            self._flashing.stop()
+            self._flash_seen.start()
+
+    def _end_flash(self) -> None:
+        if self.marks is not None:
+            self.marks.show("flash", [])
 
     def settle(self) -> None:
         """Bring counts and tables up to date now."""

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import (
+    REVIEW_ACCEPT,
+    REVIEW_CLASS,
+    REVIEW_NEXT,
+    REVIEW_PREVIOUS,
+    REVIEW_REJECT,
+    REVIEW_UNDO,
+)
 from napari_monusac.app.work import Task
 from napari_monusac.core.classes import CLASSES
-from napari_monusac.core.errors import SessionError
 from napari_monusac.ui.editing.controller import controller_of
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, row
 from napari_monusac.ui.widgets.tables import Line, class_words, number
 
 if TYPE_CHECKING:
+    from napari_monusac.app.review import ReviewModel
+    from napari_monusac.review.comparison import Comparison
     from napari_monusac.scoring.errors.finding import Finding
-    from napari_monusac.ui.review.data import CropReview
-    from napari_monusac.ui.review.reading import Reading
 
 
 class CorrectedTruthButton(QWidget):
-    """Writes the truth of the open crop as the reader judged it.
+    """Writes the truth of the open crop as the reader judged it."""
 
-    Parameters
-    ----------
-    reading : Reading
-        The reader's judgements, and where the review is kept.
-    """
-
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, model: ReviewModel) -> None:
         super().__init__()
-        self.reading = reading
-        self.review: CropReview | None = None
+        self.model = model
+        self._crop = ""
         self.button = calm(QPushButton("Write the corrected truth (XML)"))
         self.button.setToolTip("A new file in the review folder; the original stays as it is")
         self.button.clicked.connect(self.write)
@@ -43,49 +43,25 @@ class CorrectedTruthButton(QWidget):
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.button, self.progress, self.where):
             box.addWidget(widget)
-        self.set_review(None)
+        hear(self, model.compared, self._compared)
+        self._compared(model.comparison)
 
-    def set_review(self, review: CropReview | None) -> None:
+    def _compared(self, comparison: Comparison | None) -> None:
         """There is something to write once a judgement changes the truth."""
-        if review is None or self.review is None or review.pair.crop != self.review.pair.crop:
+        crop = comparison.pair.crop if comparison is not None else ""
+        if crop != self._crop:
+            self._crop = crop
             self.where.say("")
-        self.review = review
-        self.button.setEnabled(review is not None and review.judged is not None)
+        self.button.setEnabled(comparison is not None and comparison.judged is not None)
 
     def write(self) -> Task | None:
         """Write the truth as judged into the review folder, in the background."""
-        review, crop, collection = self.review, self.reading.model.crop, self.reading.model.collection
-        if review is None or crop is None or collection is None:
+        job = self.model.writing_corrected()
+        if job is None:
             return None
-        judgements, reader = self.reading.of_crop(review.pair.crop), self.reading.reader
-        path = self.reading.folder / "corrected" / crop.patient / f"{crop.name.replace('/', '_')}.xml"
-        task = self.reading.model.work.task(lambda _: _write(review, collection, crop, judgements, path, reader), self)
-        task.done.connect(lambda p: self.where.say(f"Written: {p}", "good"))
+        task = self.model.studio.work.task(job, self)
+        task.done.connect(lambda path: self.where.say(f"Written: {path}", "good"))
         return self.progress.follow(task, "Writing the corrected truth…")
-
-
-def _write(review: CropReview, collection: Any, crop: Any, judgements: Any, path: Path, reader: str) -> Path:
-    import numpy as np
-
-    from napari_monusac.masks.rasterize import label_maps
-    from napari_monusac.review.annotation import write_corrected
-    from napari_monusac.review.truth import correct_truth
-    from napari_monusac.ui.review.data import applicable
-
-    pair = review.pair
-    if crop.annotation is None:
-        raise SessionError(f"{crop.name}: has no annotation file", "save its labels first (Annotate)")
-    annotation = collection.annotation(crop)
-    (y, x), (height, width) = pair.offset_px, pair.truth.shape
-    with collection.open(crop) as slide:
-        saved = label_maps(annotation, slide.shape).instances[y : y + height, x : x + width]
-    if not np.array_equal(saved, pair.truth):
-        raise SessionError(
-            f"{crop.annotation}: the labels in the window are not those of the file",
-            "save them (Annotate), open the crop again, and judge what is left",
-        )
-    write_corrected(annotation, correct_truth(pair, applicable(pair, judgements)), path, reader)
-    return path
 
 
 #: Verdict, words on the button, what it does to the corrected truth.
@@ -97,7 +73,8 @@ _VERDICTS = (
     ("skip", "Skip", "No answer; it comes later"),
 )
 
-_CHOOSE = "Choose an error in the list: N and P step through."
+_CHOOSE = f"Choose an error in the list: {REVIEW_NEXT.key} and {REVIEW_PREVIOUS.key} step through."
+_SETS_CLASS = {action.id for action in REVIEW_CLASS.values()}
 
 
 class Judging(QWidget):
@@ -107,24 +84,13 @@ class Judging(QWidget):
     ----------
     viewer : napari.Viewer
         Whose labels are mended.
-    reading : Reading
-        The reader's judgements.
-
-    Signals
-    -------
-    judged() : the chosen error has an answer; time for the next.
+    model : ReviewModel
+        The error that is looked at, and who judges.
     """
 
-    judged = Signal()
-
-    def __init__(self, viewer: Any, reading: Reading) -> None:
+    def __init__(self, viewer: Any, model: ReviewModel) -> None:
         super().__init__()
-        self.viewer, self.reading = viewer, reading
-        self.controller = controller_of(viewer)
-        self.finding: Finding | None = None
-        self.review: CropReview | None = None
-        self._done: list[str] = []  # what Undo takes back: "edit" or "judgement"
-        self._judge_name = reading.reader
+        self.model, self.controller = model, controller_of(viewer)
         self.about = Line(_CHOOSE)
         self.verdicts: dict[str, QPushButton] = {}
         grid = QGridLayout()
@@ -149,19 +115,19 @@ class Judging(QWidget):
         self.right_class.setToolTip("The class that the nucleus should have, for the corrected truth")
         self.note = QLineEdit()
         self.note.setPlaceholderText("Note (kept with the judgement)")
-        self.reader = QLineEdit(reading.reader)
+        self.reader = QLineEdit(model.reader)
         self.reader.setPlaceholderText("Reader's name")
         self.reader.setToolTip("Each reader has judgements of their own and does not see those of another")
         self.mend: dict[str, QPushButton] = {}
-        for key, words, tip in (
-            *((str(int(c)), f"{int(c)} {c.label}", f"Make the labelled nucleus {c.label.lower()}") for c in CLASSES),
-            ("A", "Accept (A)", "Take the model's nucleus into the labels, in place of what is there"),
-            ("X", "Reject (X)", "The model is wrong here: the labels stay, the next error comes"),
-        ):
-            button = calm(QPushButton(words))
-            button.setToolTip(f"{tip}: of this crop, at once, as in Annotate. Undo or Ctrl+Z takes it back")
-            button.clicked.connect(lambda _=False, k=key: self.act(k))
-            self.mend[key] = button
+        for action in (*REVIEW_CLASS.values(), REVIEW_ACCEPT, REVIEW_REJECT):
+            number_first = f"{action.key} {action.text}" if action.id in _SETS_CLASS else action.label
+            button = calm(QPushButton(number_first))
+            button.setToolTip(f"{action.words} {REVIEW_UNDO.label} takes it back")
+            self.mend[action.id] = button
+        for class_number, action in REVIEW_CLASS.items():
+            self.mend[action.id].clicked.connect(lambda _=False, n=class_number: self.set_class(n))
+        self.mend[REVIEW_ACCEPT.id].clicked.connect(self.accept)
+        self.mend[REVIEW_REJECT.id].clicked.connect(self.reject)
         mend = QGridLayout()
         mend.setSpacing(3)
         for at, button in enumerate(self.mend.values()):
@@ -170,7 +136,7 @@ class Judging(QWidget):
             mend.setColumnStretch(i, 1)
         self.score = Note()
         self.message = Note()
-        self.corrected = CorrectedTruthButton(reading)
+        self.corrected = CorrectedTruthButton(model)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(5)
@@ -184,29 +150,31 @@ class Judging(QWidget):
         line = row(reader, self.reader)
         for widget in (self.score, line, self.corrected):
             box.addWidget(widget)
-        self.reader.editingFinished.connect(lambda: reading.set_reader(self.reader.text()))
-        reading.said.connect(self.message.say)
-        reading.changed.connect(self._reading_changed)
-        self.show_finding(None)
+        self.reader.editingFinished.connect(lambda: setattr(model, "reader", self.reader.text().strip()))
+        hear(self, model.said, self.message.say)
+        hear(self, model.reader_changed, lambda name: self.reader.setText(name))
+        hear(self, model.judged, lambda: self._show_finding(model.finding))
+        hear(self, model.finding_changed, self._show_finding)
+        hear(self, model.compared, self._compared)
+        hear(self, model.studio.crop_changed, lambda _: self.message.say(""))
+        self._compared(model.comparison)
+        self._show_finding(model.finding)
 
     # -- what is judged
 
-    def set_review(self, review: CropReview | None) -> None:
+    def _compared(self, comparison: Comparison | None) -> None:
         """Show what the judgements make of the score."""
-        self.review = review
-        judged = review.judged if review is not None else None
-        words = list(review.notes) if review is not None else []
-        if review is not None and judged is not None:
-            before, now = review.evaluation, judged
+        judged = comparison.judged if comparison is not None else None
+        words = list(comparison.notes) if comparison is not None else []
+        if comparison is not None and judged is not None:
+            before, now = comparison.evaluation, judged
             words.insert(0, f"As judged: PQ {number(before.pq)} → {number(now.pq)}, "
                             f"detection F1 {number(before.detection.f1)} → {number(now.detection.f1)}")  # fmt: skip
         self.score.say("\n".join(words), "good" if judged is not None else "warning")
-        self.corrected.set_review(review)
         self._buttons()
 
-    def show_finding(self, finding: Finding | None) -> None:
+    def _show_finding(self, finding: Finding | None) -> None:
         """Say what is judged now."""
-        self.finding = finding
         if finding is None:
             self.about.say(_CHOOSE)
         else:
@@ -215,7 +183,7 @@ class Judging(QWidget):
             words = [f"{f.type.value.capitalize()}: {class_words(f.truth_class, f.predicted_class)}", size]
             if f.confidence is not None:
                 words.append(f"model {f.confidence:.0%} sure")
-            said = self.reading.judgement_of(f)
+            said = self.model.judgement_of(f)
             if said is not None:
                 words.append(f"you said: {said.verdict.value}" + (f" ({said.note})" if said.note else ""))
             self.about.say(", ".join(words))
@@ -224,64 +192,56 @@ class Judging(QWidget):
         self._buttons()
 
     def _buttons(self) -> None:
-        there, session = self.finding is not None, self.controller.session is not None
-        f = self.finding
+        f, session = self.model.finding, self.controller.session is not None
         for button in self.verdicts.values():
-            button.setEnabled(there)
-        for key, button in self.mend.items():
-            able = there and (key == "X" or (session and (f is not None and (bool(f.prediction_ids) or key != "A"))))
-            button.setEnabled(bool(able))
-        self.undo_button.setEnabled(bool(self._done))
-
-    def _reading_changed(self) -> None:
-        if self._judge_name != self.reading.reader:  # Undo does not reach into another reader's log
-            self._judge_name = self.reading.reader
-            self._done = [d for d in self._done if d == "edit"]
-        if self.reader.text() != self.reading.reader:
-            self.reader.setText(self.reading.reader)
-        finding = self.finding
-        self.show_finding(finding)
+            button.setEnabled(f is not None)
+        for name, button in self.mend.items():
+            predicted = f is not None and bool(f.prediction_ids)
+            may = name == REVIEW_REJECT.id or (session and (predicted or name != REVIEW_ACCEPT.id))
+            button.setEnabled(f is not None and may)
+        self.undo_button.setEnabled(bool(self.model.undoable))
 
     # -- judging
 
     def judge(self, verdict: str) -> None:
-        """Answer for the chosen error and go to the next."""
-        if self.finding is None:
-            return
-        name = self.reader.text().strip()
-        if name and name != self.reading.reader:
-            self.reading.set_reader(name)
-        done = self.reading.judge(
-            self.finding, verdict, chosen_class=self.right_class.currentData(), note=self.note.text().strip()
-        )
-        if done:
-            self._done.append("judgement")
-            self._buttons()
-            self.judged.emit()
-        elif not name:
+        """Answer for the error that is looked at; the next one comes."""
+        name, note, chosen = self.reader.text().strip(), self.note.text().strip(), self.right_class.currentData()
+        if name:
+            self.model.reader = name  # what another reader had begun to say is cleared
+        said = self.model.judge(verdict, chosen_class=chosen, note=note)
+        if not said and not name:
             self.reader.setFocus()
+        self._buttons()
 
-    def act(self, key: str) -> None:
-        """What a key does to the labels: 1 to 4 set the class, A accepts the model's nucleus, X rejects it."""
-        f = self.finding
-        if f is None:
+    def reject(self) -> None:
+        """Say that the model is wrong here."""
+        self.judge("truth right")
+
+    def accept(self) -> None:
+        """Take the model's nucleus into the labels."""
+        if self.model.finding is not None and self._can_edit():
+            self._accept(self.model.finding)
+
+    def set_class(self, class_number: int) -> None:
+        """Give the labelled nucleus a class; where there is none, the model's comes into the labels with it."""
+        f = self.model.finding
+        if f is None or not self._can_edit():
             return
-        if key == "X":
-            self.judge("truth right")
-        elif self.controller.session is None:
-            self.message.say("The labels of this crop cannot be edited yet: see Annotate.", "warning")
-        elif key == "A":
-            self._accept(f)
-        elif f.truth_ids:
-            self._edit(lambda s: s.set_class(int(key), f.truth_ids))
+        if f.truth_ids:
+            self._edit(lambda s: s.set_class(class_number, f.truth_ids))
         else:
-            self._accept(f, int(key))
+            self._accept(f, class_number)
 
-    def _accept(self, f: Finding, key: int | None = None) -> None:
+    def _can_edit(self) -> bool:
+        if self.controller.session is None:
+            self.message.say("The labels of this crop cannot be edited yet: see Annotate.", "warning")
+        return self.controller.session is not None
+
+    def _accept(self, f: Finding, class_number: int | None = None) -> None:
         if not f.prediction_ids:
             self.message.say("The model found no nucleus here: there is nothing to accept.", "hint")
             return
-        other = self.reading.other_prediction(f)
+        other = self.model.other_prediction(f)
         if other:
             self.message.say(other, "warning")
             return
@@ -292,8 +252,8 @@ class Judging(QWidget):
         def command(session: Any) -> None:
             for label in f.prediction_ids:
                 change = session.accept(label, replace=True)
-                if key is not None and change is not None:
-                    session.set_class(key, change.created)
+                if class_number is not None and change is not None:
+                    session.set_class(class_number, change.created)
 
         self._edit(command)
 
@@ -311,27 +271,15 @@ class Judging(QWidget):
         done = self.controller.run(command)
         self.controller.said.disconnect(hear)
         if done and session.state != before:
-            self._done.append("edit")
             self.message.say("The labels are changed; Save (Annotate) writes them.", "good")
-            self.judged.emit()
+            self.model.edited()
         elif said and said[-1][0]:
             self.message.say(*said[-1])
         self._buttons()
 
     def undo(self) -> None:
         """Take back what was done here last."""
-        if not self._done:
-            return
-        if self._done.pop() == "judgement":
-            judgement = self.reading.undo()
-            self.message.say(f"Taken back: {judgement.verdict.value}." if judgement is not None else "", "hint")
-        else:
+        if self.model.undo() == "edit":
             self.controller.run(lambda s: s.undo() if s.can_undo else None)
             self.message.say("The edit is taken back.", "hint")
         self._buttons()
-
-    def forget(self) -> None:
-        """Another crop: Undo does not reach into the last one's labels."""
-        self._done = [d for d in self._done if d == "judgement"]
-        self.message.say("")
-        self.show_finding(None)
