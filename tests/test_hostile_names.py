@@ -108,7 +108,7 @@ def test_doctor_says_names_and_obeys_none(run, hostile: Path, tmp_path: Path) ->
 
 
 #: Names that are none on some system are refused by what may be opened elsewhere; one line names them.
-PLAIN = [n for n in NAMES if not re.search(r'[<>:"|?*\x00-\x1f\u202e]', n)]
+PLAIN = [n for n in NAMES if not re.search(r'[<>:"|?*\x00-\x1f]', n)]
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_predictions_counts_and_the_report(run, hostile: Path, example_run: Path
     )
     assert len([n for n in written(out) if n.endswith(".zarr")]) == len(NAMES)
     counts = no_formula(tmp_path / "counts.csv")
-    assert len({row[0] for row in counts[1:]}) >= len(NAMES)
+    assert sum(row[0] == "area" for row in counts) == len(NAMES)
     run("evaluate", "--truth", hostile, "--pred", out, "--include-training", "--report", tmp_path / "r.html")
     no_formula(tmp_path / "r.csv")
     text = (tmp_path / "r.html").read_text("utf-8")
