@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qtpy.QtCore import QObject, QThread, Signal
 
@@ -12,8 +12,13 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui.widgets.work import Report, Task, error_line
 
 if TYPE_CHECKING:
-    from napari_monusac.editing.history import SessionChange
+    from napari_monusac.editing.commands import Command
+    from napari_monusac.editing.nuclei.edit import SessionChange
     from napari_monusac.editing.session import EditingSession
+
+
+#: What is called with a change once it is made.
+Then: TypeAlias = "Callable[[SessionChange], object]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Running(QObject):
         super().__init__()
         self.session: EditingSession | None = None
         self.busy = False
-        self._waiting: list[Callable[[], object]] = []
+        self._waiting: list[tuple[Command, Then | None]] = []
         self._late: list[SessionChange] = []
 
     def adopt(self, *, only_if_told: bool = False) -> None:
@@ -56,22 +61,26 @@ class Running(QObject):
         """Let napari's tools paint, or not, as `busy` says."""
         raise NotImplementedError
 
-    def run(self, command: Callable[[EditingSession], object]) -> bool:
-        """Run a command on the session now, or after the saving that is under way; False where it could not be done."""
+    def do(self, command: Command, then: Then | None = None) -> bool:
+        """Do a command now, or after the saving that is under way; False where it could not be done.
+
+        `then`: called with what changed, if anything did.
+        """
         if self.session is None:
             self.said.emit("Open a crop first (Slides).", "hint")
             return False
         if self.busy:
-            session = self.session
-            self._waiting.append(lambda: self.run(command) if self.session is session else None)
+            self._waiting.append((command, then))
             return True
         self.adopt(only_if_told=True)
         try:
-            command(self.session)
+            change = self.session.do(command)
         except MonusacError as error:
             self.said.emit(error_line(error), "warning")
             return False
         self.said.emit("", "hint")
+        if change is not None and then is not None:
+            then(change)
         return True
 
     def exclusively(self, work: Callable[[EditingSession], Any]) -> Task | None:
@@ -106,8 +115,8 @@ class Running(QObject):
         for change in late:
             self.heard(change)
         waiting, self._waiting = self._waiting, []
-        for command in waiting:
-            command()
+        for command, then in waiting:
+            self.do(command, then)
 
     def _set_busy(self, busy: bool) -> None:
         self.busy = busy
