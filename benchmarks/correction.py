@@ -41,8 +41,8 @@ from napari_monusac.editing.commands import (
     Merge,
     Reshape,
     SetClass,
-    SplitByStroke,
     SplitAsSuggested,
+    SplitByStroke,
 )
 from napari_monusac.editing.nuclei.rows import NucleusRow
 from napari_monusac.editing.session import EditingSession

@@ -36,8 +36,8 @@ from napari_monusac.editing.commands import (
     Separate,
     SetClass,
     SetNote,
-    SplitByStroke,
     SplitAsSuggested,
+    SplitByStroke,
 )
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
@@ -105,7 +105,7 @@ def random_edit(session: EditingSession, rng: np.random.Generator) -> str:
         "suggested": lambda: session.do(SplitAsSuggested(some[0])),
         "class": lambda: session.do(SetClass(int(rng.integers(0, 6)), some)),
         "note": lambda: session.do(SetNote(f"note {rng.integers(1000)}", some)),
-        "paint": lambda: paint(session, rng, point),
+        "paint": lambda: session.do(paint(session, rng, point)),
     }  # fmt: skip
     name = str(rng.choice(list(tools)))
     try:
@@ -114,14 +114,14 @@ def random_edit(session: EditingSession, rng: np.random.Generator) -> str:
         return ""
 
 
-def paint(session: EditingSession, rng: np.random.Generator, point: np.ndarray):
-    """Paint on the array itself, as napari's brush does, and have it adopted."""
+def paint(session: EditingSession, rng: np.random.Generator, point: np.ndarray) -> AdoptPaint:
+    """Paint on the array itself, as napari's brush does; return what takes it over."""
     y, x = (int(np.clip(c, 0, n - 1)) for c, n in zip(point, session.shape, strict=True))
     box = (max(0, y - 4), max(0, x - 6), min(session.shape[0], y + 5), min(session.shape[1], x + 7))
     view = session.maps.instances[box[0] : box[2], box[1] : box[3]]
     before = view.copy()
     view[rng.random(view.shape) < 0.8] = rng.choice([0, int(view.max()), session.nuclei.next_id])
-    return session.do(AdoptPaint(box, before, view.copy()))
+    return AdoptPaint(box, before, view.copy())
 
 
 def script(session: EditingSession, seed: int, until: int, told=None) -> None:
@@ -174,7 +174,7 @@ def one_round(folder: Path, seed: int, edits: int, shape: tuple[int, int], nucle
         if held < finished:
             raise SystemExit(f"round {seed}: {finished} edits were finished, {held} came back")
         reference = replayed(path, shape, seed, held)
-        if not same_state(session, reference) or session.nuclei.next_id != reference.next_id:
+        if not same_state(session, reference) or session.nuclei.next_id != reference.nuclei.next_id:
             raise SystemExit(f"round {seed}: the restored state is not that of {held} records")
         if len(session.history.done) != len(reference.history.done):
             raise SystemExit(f"round {seed}: the history has another length")

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from napari_monusac.learn._triton import guard_triton
+
 # the same examples each time: what passed here passes elsewhere. New ones are searched on purpose
 # (`make search`), and what they find becomes a test of its own
 settings.register_profile("same", derandomize=True, database=None, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile("same")
+guard_triton()  # whichever test imports torch first, and whichever opens a window first
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # several processes share the cores: OpenMP's threads would only wait for each other

@@ -11,10 +11,9 @@ import pytest
 
 from napari_monusac.app.facts import Fact
 from napari_monusac.app.studio import StudioModel
-from napari_monusac.core.prediction import Prediction
+from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.predictions.identity import nuclei_digest
-from napari_monusac.masks.instances import Nuclei
 from napari_monusac.synth import write_collection
 
 

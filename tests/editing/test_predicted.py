@@ -15,7 +15,7 @@ SHAPE = (96, 64)
 
 @pytest.fixture
 def session(overlapping):
-    """Predicted: 1 = nucleus 3 again; 2 = free; 3 = a third over nucleus 4; 4 = free, doubtful; 6 = overlaps 2."""
+    """Predicted: 1 = nucleus 3 again; 2 = free; 3 = a third over nucleus 4; 4 = free, uncertain; 6 = overlaps 2."""
     session = EditingSession(overlapping, SHAPE, author="anna")
     found = np.zeros(SHAPE, np.int32)
     found[51:69, 11:29] = 1
@@ -45,11 +45,11 @@ def test_one_by_click(session):
     assert (row.provenance, row.class_provenance, row.class_id, row.confidence) == ("model", "model", 2, 0.9)
     assert row.author == "anna", "who accepted it"
     assert session.nuclei.facts(new).area_px == 200
-    assert "found by the model, confidence 0.90" in str(session.nuclei.facts(new))
+    assert "confidence 0.90, found by the model" in str(session.nuclei.facts(new))
     with pytest.raises(SessionError, match="taken by nucleus"):
         session.do(Accept(label))
     session.do(Reshape("grow", [new]))
-    assert session.rows[new].provenance == "man", "whose outline it is now"
+    assert session.rows[new].provenance == "human", "whose outline it is now"
     assert session.rows[new].class_provenance == "model"
 
 

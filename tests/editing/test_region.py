@@ -150,7 +150,7 @@ def test_edits_come_back_in_their_own_part_and_another_part_says_where_they_are(
         EditingSession.open(slide, SHAPE)
     back = opened(slide)
     assert back.restored.edits == 1
-    assert back.row(label).class_id == 4
+    assert back.nuclei.row(label).class_id == 4
 
 
 def test_who_drew_what_outside_is_still_known(slide):
@@ -168,7 +168,7 @@ def test_who_drew_what_outside_is_still_known(slide):
     second.save()
     second.close()
     third = opened(slide)
-    assert third.row(at(third, 40_060, 30_060)).author == "A"
+    assert third.nuclei.row(at(third, 40_060, 30_060)).author == "A"
 
 
 def test_a_prediction_of_the_slide_is_cut_to_the_part(slide):
@@ -178,8 +178,8 @@ def test_a_prediction_of_the_slide_is_cut_to_the_part(slide):
     predicted[600:620, 700:730] = 2
     table = pd.DataFrame({"label": [1, 2], "class_id": [1, 2], "confidence": [0.9, 0.9]})
     session.predicted.set(predicted, table, (OFFSET[0] - 500, OFFSET[1] - 500))
-    assert set(session.predicted) == {2}
+    assert set(session.predicted.found) == {2}
     session.do(Accept(2))
     assert at(session, OFFSET[0] + 110, OFFSET[1] + 215) > 0
     session.predicted.set(predicted[:50, :50], table, (0, 0))
-    assert not session.predicted
+    assert not session.predicted.found

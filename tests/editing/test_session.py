@@ -30,8 +30,8 @@ from napari_monusac.editing.commands import (
     Separate,
     SetClass,
     SetNote,
-    SplitByStroke,
     SplitAsSuggested,
+    SplitByStroke,
     Undo,
     suggested_split,
 )  # fmt: skip
@@ -114,7 +114,7 @@ def test_a_nucleus_without_pixels_is_gone(session):
     session.do(DrawPolygon([(8, 8), (8, 32), (42, 32), (42, 8)], over="all"))
     assert {1, 2}.isdisjoint(session.rows)
     new = max(session.rows)
-    assert session.rows[new].provenance == "man"
+    assert session.rows[new].provenance == "human"
     assert session.rows[new].author == "anna"
     session.undo()
     assert {1, 2} <= session.rows.keys()
@@ -149,7 +149,7 @@ def test_split_and_merge_carry_class_and_numbers(session):
     change = session.do(SplitByStroke([(58, 2), (58, 40)]))
     (new,) = change.created
     assert session.rows[new].class_id == 2
-    assert session.rows[new].provenance == "man"
+    assert session.rows[new].provenance == "human"
     consistent(session)
     session.do(Merge([(54, 12), (66, 12)]))
     assert new not in session.rows
@@ -171,7 +171,7 @@ def test_next_id_is_never_used_twice(session):
 def test_class_keeps_the_outline_the_files_own(session, overlapping):
     session.do(SetClass(4, [2]))
     assert session.rows[2].intact
-    assert session.rows[2].class_provenance == "man"
+    assert session.rows[2].class_provenance == "human"
     assert session.rows[2].provenance == "file"
     assert session.do(SetClass(4, [2])) is None, "nothing to do is no command"
     (moved,) = [r for r in session.annotation().regions if r.label == "Macrophage"]
@@ -383,7 +383,7 @@ def test_a_nucleus_is_accepted_in_place_and_given_a_class_as_one_edit(session):
     ):
         assert (session.maps.instances[rows, columns] == label).all()
         row = session.rows[label]
-        assert (row.class_id, row.provenance, row.class_provenance, row.author) == (4, "model", "man", "anna")
+        assert (row.class_id, row.provenance, row.class_provenance, row.author) == (4, "model", "human", "anna")
     consistent(session)
     session.undo()
     assert dict(session.rows) == before.rows

@@ -135,5 +135,5 @@ def test_they_are_found_by_name_newest_first(tmp_path):
     os.utime(new, (2e9, 2e9))
     folders = [tmp_path / "one", tmp_path / "all", tmp_path / "nowhere", tmp_path / "one"]
     found = find_stored(folders, ["crop_1", "patient__crop_1.tif"])
-    assert [one.file.path for one in found] == [new, old]
+    assert [one.path for one in found] == [new, old]
     assert [one.model for one in found] == ["run-8", "unet"]

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import ShapeError
-from napari_monusac.learn.tiles import Blender, Box, Grid, plan_axis
+from napari_monusac.learn.tiles import Blender, Grid, plan_axis
 
 
 @given(
@@ -45,7 +46,7 @@ def test_blending_parts_equals_blending_on_the_whole_frame(shape: tuple[int, int
         w = grid.rows.weights(row)[:, None] * grid.columns.weights(column)
         box = grid.box(k)
         part = np.s_[:, max(0, -box.y) :, max(0, -box.x) :]
-        box = Box(max(0, box.y), max(0, box.x), box.height + min(0, box.y), box.width + min(0, box.x))
+        box = Region(max(0, box.y), max(0, box.x), box.height + min(0, box.y), box.width + min(0, box.x))
         frame[(slice(None), *box.slices)] += (tiles[k] * w)[part]
         weight[box.slices] += w[part[1:]]
     blender = Blender(grid)

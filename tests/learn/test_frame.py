@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.learn.frame import margin_before, mirrored
 from napari_monusac.learn.source import array_source
-from napari_monusac.learn.tiles import Box, plan_axis
+from napari_monusac.learn.tiles import plan_axis
 
 pytestmark = pytest.mark.torch
 
@@ -32,7 +33,7 @@ def test_a_patch_and_a_tile_of_a_small_crop_are_the_same_pixels(shape: tuple[int
     y, x = (-margin_before(n, size) if n < size else 0 for n in shape)
     patch = cut_patch(crop, y, x, size)
     rows, columns = (plan_axis(n, 512, 64, 32, smallest=size) for n in shape)
-    tile = array_source(image).padded(Box(-rows.before, -columns.before, rows.tile, columns.tile))
+    tile = array_source(image).padded(Region(-rows.before, -columns.before, rows.tile, columns.tile))
     np.testing.assert_array_equal(tile[:size, :size], patch.image)
     pads = [((max(n, size) - n + 1) // 2, (max(n, size) - n) // 2) for n in shape]
     np.testing.assert_array_equal(np.pad(image, (*pads, (0, 0)), mode="reflect")[:size, :size], patch.image)
@@ -43,4 +44,4 @@ def test_a_patch_and_a_tile_of_a_small_crop_are_the_same_pixels(shape: tuple[int
 def test_a_tile_that_reaches_far_past_the_edge_shows_the_image_mirrored_and_not_its_own_strip() -> None:
     image = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
     expected = np.pad(image, ((0, 100), (30, 0), (0, 0)), mode="reflect")
-    np.testing.assert_array_equal(array_source(image).padded(Box(80, -30, 110, 60)), expected[80:190, :60])
+    np.testing.assert_array_equal(array_source(image).padded(Region(80, -30, 110, 60)), expected[80:190, :60])

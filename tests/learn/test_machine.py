@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -183,18 +184,23 @@ def test_a_background_thread_leaves_a_core_to_the_window(tiny_recipe, make_run, 
 # ---------------------------------------------------------------------- the triton trap
 
 
-@pytest.mark.parametrize("mapped", [True, False])
-def test_triton_is_blocked_where_llvm_is_mapped(monkeypatch, mapped):
+def test_triton_is_refused_while_llvm_is_mapped(monkeypatch):
+    """Asked at each import: torch may have been imported long before the viewer, and ask for triton after it."""
     from napari_monusac.learn import _triton
 
-    monkeypatch.setattr(_triton, "llvm_is_mapped", lambda: mapped)
-    modules = {k: v for k, v in sys.modules.items() if k != "triton"}
-    monkeypatch.setattr(_triton, "sys", SimpleNamespace(modules=modules, platform="linux"))
-    assert _triton.guard_triton() is mapped
-    assert ("triton" in modules) is mapped
-    assert _triton.guard_triton() is mapped, "asked twice, the same answer"
-    modules["triton"] = object()
-    assert _triton.guard_triton() is False, "imported before the viewer: nothing to block"
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, _triton._TritonGuard)])
+    monkeypatch.delitem(sys.modules, "triton", raising=False)
+    _triton.guard_triton()
+    _triton.guard_triton()
+    (guard,) = (f for f in sys.meta_path if isinstance(f, _triton._TritonGuard))
+    assert guard is sys.meta_path[0]
+    monkeypatch.setattr(_triton, "llvm_is_mapped", lambda: False)
+    assert guard.find_spec("triton") is None, "without a viewer others look for it"
+    monkeypatch.setattr(_triton, "llvm_is_mapped", lambda: True)
+    for name in ("triton", "triton.language"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(name)
+    assert guard.find_spec("json") is None
 
 
 def test_llvm_is_looked_for_in_the_maps_of_this_process(tmp_path):
@@ -210,8 +216,11 @@ def test_llvm_is_looked_for_in_the_maps_of_this_process(tmp_path):
 
 def test_torch_works_with_triton_blocked():
     code = (
-        "import sys; sys.modules['triton'] = None\n"
-        "import napari_monusac.learn, torch, segmentation_models_pytorch\n"
+        "import napari_monusac.learn, napari_monusac.learn._triton as guard\n"
+        "import torch\n"  # before the viewer
+        "guard.llvm_is_mapped = lambda: True\n"
+        "import segmentation_models_pytorch, torch._dynamo, sys\n"
+        "assert 'triton' not in sys.modules\n"
         "torch.optim.AdamW([torch.zeros(1, requires_grad=True)])\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=240)

@@ -11,8 +11,8 @@ from skimage.draw import disk, ellipse
 from skimage.segmentation import find_boundaries
 
 from napari_monusac.core.errors import ShapeError
-from napari_monusac.masks.doubt import disagreement_map, entropy_map
 from napari_monusac.masks.instances import instances_from_maps
+from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
 
 CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
@@ -154,7 +154,7 @@ def test_facts_of_a_nucleus() -> None:
     assert row.p_nucleus == pytest.approx((0.9 + 0.8) / 2)
     assert row.confidence == pytest.approx(0.85 * 0.6 / 0.9)
     assert row.disagreement == pytest.approx(0.1, abs=1e-6)
-    assert row.doubt >= row.disagreement
+    assert row.uncertainty >= row.disagreement
     assert found.offset_px == (7, 8)
     assert found.class_map[15, 15] == 2
 
@@ -254,7 +254,7 @@ def test_nothing_to_find() -> None:
     assert everything.table.loc[0, "area_px"] == 600
 
 
-def test_doubt_maps() -> None:
+def test_uncertainty_maps() -> None:
     semantic = one_hot(np.array([[0, 1], [2, 0]]), 5)
     ternary = one_hot(np.array([[0, 1], [0, 1]]), 3)
     np.testing.assert_array_equal(disagreement_map(semantic, ternary, 1), [[0, 0], [1, 1]])

@@ -171,7 +171,7 @@ def test_swapped_channels_are_put_right_and_said(tmp_path: Path) -> None:
 def test_a_pyramid_stays_lazy_and_a_huge_single_level_shows_its_middle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_monusac.plugin.layers.WHOLE_PX", 5000)
+    monkeypatch.setattr("napari_monusac.plugin.layers.EDITABLE_PX", 5000)
     monkeypatch.setattr("napari_monusac.plugin.layers._PART_PX", 40)
     image = np.random.default_rng(0).integers(0, 255, (100, 120, 3), np.uint8)
     with tifffile.TiffWriter(tmp_path / "a.svs") as writer:

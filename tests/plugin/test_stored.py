@@ -23,8 +23,8 @@ from napari_monusac.io.predictions.store import (
 )
 from napari_monusac.io.slides.slide import open_slide
 from napari_monusac.jobs.exports import from_prediction
-from napari_monusac.masks.doubt import disagreement_map, entropy_map
 from napari_monusac.masks.instances import instances_from_maps
+from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
 from napari_monusac.plugin.reader import get_reader, read
 
 
@@ -71,14 +71,14 @@ def test_an_image_that_has_become_another_is_not_shown_under_it(store: Path, tmp
     tifffile.imwrite(path, pixels[::-1], photometric="rgb")
     with pytest.warns(UserWarning, match=r"p\.zarr: was made of other pixels"):
         names = [look["name"] for _, look, _ in read(str(store))]
-    assert names == ["stored doubt", "stored ternary", "stored nuclei", "stored classes"]
+    assert names == ["stored uncertainty", "stored ternary", "stored nuclei", "stored classes"]
     with pytest.raises(StoreError, match=r"p\.zarr: was made of other pixels"):
         from_prediction(store)
 
 
 def test_layers_lie_on_the_image(store: Path) -> None:
     layers = {look["name"]: (data, look, kind) for data, look, kind in read(str(store))}
-    assert list(layers) == ["image", "stored doubt", "stored ternary", "stored nuclei", "stored classes"]
+    assert list(layers) == ["image", "stored uncertainty", "stored ternary", "stored nuclei", "stored classes"]
     viewer = ViewerModel()
     for entry in layers.values():
         viewer.add_layer(Layer.create(*entry))
@@ -91,7 +91,7 @@ def test_layers_lie_on_the_image(store: Path) -> None:
     np.testing.assert_array_equal(layers["stored classes"][0].compute(), opened.labels("classes")[:])
     maps = opened.read_maps()
     expected = np.maximum(disagreement_map(maps[:5], maps[5:], 1), entropy_map(maps[:5]))
-    np.testing.assert_allclose(layers["stored doubt"][0].compute(), expected, atol=1e-6)
+    np.testing.assert_allclose(layers["stored uncertainty"][0].compute(), expected, atol=1e-6)
     assert viewer.layers["stored nuclei"].features["class"].tolist() == ["Epithelial", "Lymphocyte"]
     epithelial = viewer.layers["stored classes"].colormap.map(1)
     assert epithelial[0] > 0.5 > epithelial[2], "red, as ImageScope shows it"
@@ -101,7 +101,7 @@ def test_without_its_image_and_at_another_scale(tmp_path: Path) -> None:
     frame = ImageFrame(shape=(30, 40), offset_px=(100, 200), um_per_px=1.0, factor=2.0)
     PredictionStore.create(tmp_path / "p.zarr", (60, 80), StoreInfo(um_per_px=0.5, frame=frame, image="/gone.svs"))
     layers = read(str(tmp_path / "p.zarr"))
-    assert [look["name"] for _, look, _ in layers] == ["stored doubt", "stored ternary"]
+    assert [look["name"] for _, look, _ in layers] == ["stored uncertainty", "stored ternary"]
     for _, look, _ in layers:
         assert look["scale"] == (0.5, 0.5)
         assert look["translate"] == pytest.approx((99.75, 199.75))

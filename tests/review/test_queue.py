@@ -6,12 +6,12 @@ import pytest
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
-from napari_monusac.review.build import doubtful_items, error_items
-from napari_monusac.review.queue import QueueFilter, ReviewItem, ReviewQueue
+from napari_monusac.review.build import NucleusUncertainties, error_items, uncertain_items
+from napari_monusac.review.queue import QueueFilter, QueueState, ReviewItem, ReviewQueue
 from napari_monusac.scoring.errors.finding import Finding, FindingType
 
 
-def item(k: int, doubt: float, **values) -> ReviewItem:
+def item(k: int, uncertainty: float, **values) -> ReviewItem:
     facts = {
         "type": FindingType.MISSED,
         "truth_ids": (k,),
@@ -23,7 +23,7 @@ def item(k: int, doubt: float, **values) -> ReviewItem:
         "patient": f"p{k % 2}",
         **values,
     }
-    return ReviewItem(kind="error", finding=Finding(**facts), doubt=doubt)
+    return ReviewItem(kind="error", finding=Finding(**facts), uncertainty=uncertainty)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def keys(queue):
     return [i.finding.truth_id for i in queue.shown]
 
 
-def test_most_doubtful_first_and_other_orders(items):
+def test_most_uncertain_first_and_other_orders(items):
     queue = ReviewQueue(items)
     assert keys(queue) == [2, 4, 3, 1]
     assert queue.current.finding.truth_id == 2
@@ -60,7 +60,7 @@ def test_most_doubtful_first_and_other_orders(items):
         (QueueFilter(crops={"c1"}), [3, 1]),
         (QueueFilter(highest_confidence=0.6), [2, 4]),
         (QueueFilter(lowest_confidence=0.5), [4, 3]),
-        (QueueFilter(kinds={"doubtful"}), []),
+        (QueueFilter(kinds={"uncertain"}), []),
         (QueueFilter(), [2, 4, 3, 1]),
     ],
 )
@@ -145,7 +145,7 @@ TABLE = pd.DataFrame(
         "label": [1, 2, 3, 4],
         "class_id": [1, 2, 1, 3],
         "confidence": [0.95, 0.9, 0.97, 0.96],
-        "doubt": [0.02, 0.6, 0.05, 0.1],
+        "uncertainty": [0.02, 0.6, 0.05, 0.1],
         "p_epithelial": [0.9, 0.2, 0.8, 0.1],
         "p_lymphocyte": [0.1, 0.7, 0.0, 0.2],
         "p_neutrophil": [0.0, 0.1, 0.0, 0.7],
@@ -154,13 +154,13 @@ TABLE = pd.DataFrame(
 )
 
 
-def test_doubtful_nuclei_without_truth_and_the_rare_class_lens():
+def test_uncertain_nuclei_without_truth_and_the_rare_class_lens():
     instances = np.zeros((8, 40), np.int32)
     for k in range(1, 5):
         instances[2:6, 9 * k - 6 : 9 * k - 2] = k
-    found = doubtful_items(instances, TABLE, crop="c", patient="p", um_per_px=0.5)
-    assert [i.finding.prediction_id for i in found] == [2, 3]  # 2 for its doubt, 3 for its second choice
-    assert found[0].kind == "doubtful"
+    found = uncertain_items(instances, TABLE, crop="c", patient="p", um_per_px=0.5)
+    assert [i.finding.prediction_id for i in found] == [2, 3]  # 2 for its uncertainty, 3 for its second choice
+    assert found[0].kind == "uncertain"
     assert found[0].finding.box == (2, 12, 6, 16)
     assert (found[0].finding.size_px, found[0].finding.size_um2) == (16, 4)
     queue = ReviewQueue(found)
@@ -168,14 +168,29 @@ def test_doubtful_nuclei_without_truth_and_the_rare_class_lens():
     assert [i.finding.prediction_id for i in queue.shown] == [3]
     assert queue.shown[0].second_class is NucleusClass.MACROPHAGE
     assert queue.shown[0].second_probability == pytest.approx(0.2)
-    assert not doubtful_items(instances, TABLE, leave_out=[2, 3])
+    assert not uncertain_items(instances, TABLE, leave_out=[2, 3])
 
 
-def test_errors_take_the_doubt_of_their_prediction():
+def test_errors_take_the_uncertainty_of_their_prediction():
     facts = {"size_px": 1, "centre": (0, 0), "box": (0, 0, 1, 1)}
     missed = Finding(type="missed", truth_ids=(1,), **facts)
     split = Finding(type="split", truth_ids=(2,), prediction_ids=(1, 2), confidence=0.95, **facts)
     other = Finding(type="spurious", prediction_ids=(9,), confidence=0.75, **facts)
     found = error_items([missed, split, other], TABLE)
-    assert [i.doubt for i in found] == pytest.approx([0.5, 0.6, 0.25])
-    assert error_items([other])[0].doubt == pytest.approx(0.25)
+    assert [i.uncertainty for i in found] == pytest.approx([0.5, 0.6, 0.25])
+    assert error_items([other])[0].uncertainty == pytest.approx(0.25)
+
+
+def test_a_queue_of_before_is_read():
+    """Older queues say doubt and doubtful."""
+    known = item(1, 0.4)
+    old = known.model_dump(mode="json")
+    old["doubt"] = old.pop("uncertainty")
+    old["kind"] = "doubtful"
+    assert ReviewItem.model_validate(old) == known.model_copy(update={"kind": "uncertain"})
+    state = QueueState.model_validate({"order": "doubt", "filter": {"kinds": ["doubtful", "error"]}})
+    assert (state.order, state.filter.kinds) == ("uncertainty", {"uncertain", "error"})
+    table = pd.DataFrame({"label": [1], "doubt": [0.7], "confidence": [0.9]})
+    assert (
+        NucleusUncertainties(table).item(known.finding.model_copy(update={"prediction_ids": (1,)})).uncertainty == 0.7
+    )

@@ -100,7 +100,7 @@ def test_corrected_truth_is_a_new_file_and_the_original_stays(folders):
 def test_an_accepted_nucleus_of_a_crop_without_truth_becomes_its_first_annotation(folders):
     crops, out = folders
     session = ReviewSession.open(crops, out, "Anna")
-    assert "P_2" not in {i.finding.crop for i in session.queue.shown}  # no table of doubts in this form
+    assert "P_2" not in {i.finding.crop for i in session.queue.shown}  # no table of uncertainties in this form
     from napari_monusac.scoring.errors.finding import Finding
 
     finding = Finding(

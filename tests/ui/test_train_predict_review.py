@@ -137,7 +137,7 @@ def test_predict_then_review(opened, viewer, qtbot, tiny_run, settle):
 
 
 def test_thresholds_act_without_predicting_again(opened, viewer, qtbot, settle):
-    """Two nuclei, one sure and one doubtful: a slider takes the doubtful one away and gives it back."""
+    """Two nuclei, one sure and one uncertain: a slider takes the uncertain one away and gives it back."""
     predict, image = opened.panels["Predict"], canvas.find_layer(viewer, "image")
     shape = image.data.shape[:2]
     semantic, ternary = np.zeros((5, *shape), np.float32), np.zeros((3, *shape), np.float32)

@@ -16,13 +16,12 @@ from napari_monusac.app.facts import Fact, never
 
 if TYPE_CHECKING:
     from napari_monusac.core.classes import PaletteName
-    from napari_monusac.core.prediction import Prediction
+    from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.editing.session import EditingSession
     from napari_monusac.io.collection.collection import Collection, Crop
     from napari_monusac.io.runs.run_folder import RunFolder
-    from napari_monusac.masks.instances import Nuclei
 
-    #: The maps of a prediction, and the nuclei that were separated in them.
+    #: The maps of a prediction, and the nuclei that were segmented in them.
     OpenPrediction: TypeAlias = tuple[Prediction, Nuclei]
 
 

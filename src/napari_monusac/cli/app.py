@@ -19,7 +19,6 @@ app = typer.Typer(
     help="Nucleus segmentation on H&E slides: check, mask, train, predict, score, review. Research use, not diagnosis.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 failed (one line says what, where and how to mend), 2 wrong use, 130 stopped.",
 )

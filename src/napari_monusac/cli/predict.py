@@ -211,7 +211,7 @@ def _result(task: _Task, result: SlideResult) -> dict[str, Any]:
 
 
 def _counts(store: Path) -> dict[str, int]:
-    """Nuclei of each class in a finished store; empty where they were not separated."""
+    """Nuclei of each class in a finished store; empty where they were not segmented."""
     from napari_monusac.core.classes import CLASSES
     from napari_monusac.io.predictions.store import PredictionStore
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_monusac.cli.shell import Json, answer, answer_json, table
+from napari_monusac.cli.shell import Json, answer, answer_json, complete_recipe, table
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
 
 app = typer.Typer(help="List the recipes: the nine runs of the source, and ours.", invoke_without_command=True)
@@ -30,7 +30,10 @@ def recipes(context: typer.Context, as_json: Json = False) -> None:
 
 
 @app.command("show")
-def show(name: Annotated[str, typer.Argument(help="A recipe's name, or a .toml file.")], as_json: Json = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="A recipe's name, or a .toml file.", autocompletion=complete_recipe)],
+    as_json: Json = False,
+) -> None:
     """Print one recipe, whole, as TOML: a file to start your own from."""
     recipe = load_recipe(name)
     if as_json:

@@ -45,6 +45,13 @@ Patients = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 
 
+def complete_recipe(incomplete: str) -> list[str]:
+    """Names of recipes that begin as what was typed, for the completion of the shell."""
+    from napari_monusac.core.recipe import recipe_names
+
+    return [name for name in recipe_names() if name.startswith(incomplete)]
+
+
 def _console(stderr: bool) -> Console:
     from rich.console import Console
 

@@ -13,6 +13,7 @@ from napari_monusac.cli.shell import (
     Json,
     Patients,
     answer_json,
+    complete_recipe,
     existing_folder,
     stop_on_signal,
     table,
@@ -36,7 +37,11 @@ def study(
     out: Annotated[Path, typer.Option("--out", help="Folder for the runs, the table and the figure.")],
     recipes: Annotated[
         list[str] | None,
-        typer.Option("--recipe", help="A recipe; may be given several times. Default: run-3 run-4 run-8."),
+        typer.Option(
+            "--recipe",
+            help="A recipe; may be given several times. Default: run-3 run-4 run-8.",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value over every recipe; may be given several times.")

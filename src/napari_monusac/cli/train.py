@@ -16,6 +16,7 @@ from napari_monusac.cli.shell import (
     Patients,
     answer,
     answer_json,
+    complete_recipe,
     existing_folder,
     plain,
     progress,
@@ -40,7 +41,9 @@ def train(
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of labelled crops. A resumed run knows its own.")
     ] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="A recipe's name, or a .toml file.")] = "run-8",
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="A recipe's name, or a .toml file.", autocompletion=complete_recipe)
+    ] = "run-8",
     run: Annotated[
         Path | None, typer.Option("--run", "--run-folder", help="Run folder; new, or with --resume an existing one.")
     ] = None,

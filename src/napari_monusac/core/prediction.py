@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.training_crops import TrainingCrops
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Larger images and regions, px, are predicted piece by piece, in constant memory, and kept at the network's scale.
 WHOLE_PX = 4096 * 4096
@@ -41,6 +45,42 @@ def in_255ths(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Nuclei:
+    """Segment nuclei with a class, a confidence and a size each.
+
+    Attributes
+    ----------
+    instances : int32 (y, x)
+        0 = background, 1..n one nucleus each.
+    table : pandas.DataFrame
+        One row a nucleus, in the order of the labels: ``label, class, class_id, confidence, p_nucleus,
+        p_semantic, centroid_y, centroid_x`` (px), ``area_px, area_um2`` (NaN where the scale is unknown), ``p_epithelial, p_lymphocyte,
+        p_neutrophil, p_macrophage`` (sum to 1), ``disagreement, entropy, uncertainty`` (0 to 1).
+    um_per_px : float or None
+        Scale of the map.
+    offset_px : tuple of int
+        (y, x) of the map's first pixel in the image.
+    """
+
+    instances: NDArray[np.int32]
+    table: pd.DataFrame
+    um_per_px: float | None = None
+    offset_px: tuple[int, int] = (0, 0)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def class_map(self) -> NDArray[np.uint8]:
+        """Class of the nucleus under each pixel, uint8 (y, x): 0 background, 255 unclassified."""
+        labels = self.table["label"].to_numpy(np.intp)
+        highest = max(int(self.instances.max(initial=0)), int(labels.max(initial=0)))
+        lut = np.zeros(highest + 1, np.uint8)
+        lut[labels] = self.table["class_id"].to_numpy(np.uint8)
+        return lut[self.instances]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """Probability maps of both heads over an image or a part of it.
 
@@ -66,6 +106,8 @@ class Prediction:
         What ran the network, where and how precisely; for people.
     trained_on : TrainingCrops or None
         The crops that the network was trained on; None where it does not say.
+    nuclei : Nuclei or None
+        Its nuclei, where they were separated (`napari_monusac.read_prediction`).
     """
 
     semantic: NDArray[np.float32]
@@ -78,6 +120,7 @@ class Prediction:
     notes: tuple[str, ...] = field(default=())
     engine: str = ""
     trained_on: TrainingCrops | None = None
+    nuclei: Nuclei | None = None
     _winners: dict[str, NDArray[np.uint8]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

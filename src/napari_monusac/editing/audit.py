@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_monusac.core.boxes import Box, grown, window
 from napari_monusac.core.classes import TernaryClass
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.editing.commands import Command, Delete, Merge, RebuildBoundary, Reshape, Separate, SplitAsSuggested
 from napari_monusac.editing.nuclei.crop import Snapshot
 from napari_monusac.masks import edits
-from napari_monusac.masks.strokes import Box, grown, window
 from napari_monusac.masks.ternary import update_ternary
 
 FindingKind = Literal["broken boundary", "clump", "sliver", "hole", "fragments"]

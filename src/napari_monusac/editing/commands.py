@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_monusac.core.boxes import Box, union, window
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.nuclei.crop import CropNuclei
@@ -26,7 +27,7 @@ from napari_monusac.masks import edits
 from napari_monusac.masks.change import Change
 from napari_monusac.masks.edits import Over
 from napari_monusac.masks.partition import labels_on_path
-from napari_monusac.masks.strokes import Box, Stamp, brush_stamp, polygon_stamp, union, window
+from napari_monusac.masks.strokes import Stamp, brush_stamp, polygon_stamp
 
 Point: TypeAlias = tuple[float, float]
 ClassLike: TypeAlias = int | str | NucleusClass
@@ -324,7 +325,7 @@ class SetClass:
         """Plan it."""
         class_id = class_id_of(self.class_)
         target: Plane = "ambiguous" if class_id == AMBIGUOUS_ID else "nuclei"
-        update = {"class_id": class_id, "class_provenance": "man", "author": desk.by.author, "time": desk.by.time}
+        update = {"class_id": class_id, "class_provenance": "human", "author": desk.by.author, "time": desk.by.time}
         rows: dict[int, NucleusRow | None] = {}
         movers = []
         for k in desk.selection.meant(self.ids):
@@ -411,7 +412,7 @@ class AcceptInPlace:
                 )
             row = _accepted(found, new, desk.by)
             if self.class_ is not None:
-                row = row.model_copy(update={"class_id": class_id_of(self.class_), "class_provenance": "man"})
+                row = row.model_copy(update={"class_id": class_id_of(self.class_), "class_provenance": "human"})
             rows[new] = row
         return EditPlan("replace", [("nuclei", edits.changed(maps.instances, box, after))], rows)
 

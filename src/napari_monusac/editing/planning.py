@@ -102,7 +102,7 @@ def _touched(desk: Desk, plane: Plane, change: Change, lost: set[int]) -> dict[i
             rows[label] = None  # one that goes on outside the frame still has its pixels there
         else:
             rows[label] = row.model_copy(
-                update={"intact": False, "provenance": "man", "author": by.author, "time": by.time}
+                update={"intact": False, "provenance": "human", "author": by.author, "time": by.time}
             )
     return rows
 
@@ -112,7 +112,7 @@ def _new_row(desk: Desk, label: int, plane: Plane, parent: int | None) -> Nucleu
     if parent is not None and parent in rows:
         like = {"id": label, "source": None, "intact": False, "confidence": None, "note": ""}
         return rows[parent].model_copy(
-            update=like | {"provenance": "man", "author": by.author, "time": by.time}
+            update=like | {"provenance": "human", "author": by.author, "time": by.time}
         )  # fmt: skip
     class_id = AMBIGUOUS_ID if plane == "ambiguous" else desk.selection.current_class
     return NucleusRow(id=label, class_id=class_id, author=by.author, time=by.time)

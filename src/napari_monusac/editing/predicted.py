@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from napari_monusac.core.boxes import overlap, window
 from napari_monusac.core.errors import SessionError, ShapeError
 from napari_monusac.editing.nuclei.crop import CropNuclei
 from napari_monusac.editing.nuclei.rows import class_id_of
 from napari_monusac.masks import edits
-from napari_monusac.masks.strokes import Stamp, overlap, polygon_stamp, window
+from napari_monusac.masks.strokes import Stamp, polygon_stamp
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import MonusacError, StoreError
-from napari_monusac.core.prediction import Prediction
+from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.io.predictions.identity import Pixels, check_image, match_image
 from napari_monusac.io.predictions.rescale import ImageFrame, maps_on_image, nuclei_on_image
-from napari_monusac.masks.instances import Nuclei, instances_from_maps
-from napari_monusac.scoring.matching.lookup import paint
+from napari_monusac.masks.instances import instances_from_maps
+from napari_monusac.masks.lookup import paint
 
 if TYPE_CHECKING:
     import pandas as pd

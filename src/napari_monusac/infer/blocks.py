@@ -1,6 +1,6 @@
 """Nuclei of a stored prediction of any size: block by block, in constant memory, without seams or duplicates.
 
-A block is separated with a halo around it. A nucleus belongs to the block that holds its centroid, so every nucleus is
+A block is segmented with a halo around it. A nucleus belongs to the block that holds its centroid, so every nucleus is
 found whole and once; the result equals that on the map whole as long as nuclei are shorter than the halo.
 """
 
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled, StoreError
+from napari_monusac.core.prediction import Nuclei
 from napari_monusac.infer.alone import alone
 from napari_monusac.io.predictions.store import PredictionStore, read_stored_nuclei
-from napari_monusac.masks.instances import Nuclei, instances_from_maps
+from napari_monusac.masks.instances import instances_from_maps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 BLOCK_PX, HALO_PX = 1536, 256
 
 
-def separate_store(
+def segment_store(
     path: str | Path,
     *,
     block_px: int = BLOCK_PX,
@@ -34,7 +35,7 @@ def separate_store(
     should_stop: Callable[[], bool] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """Separate the nuclei of a stored prediction and write them into it.
+    """Segment the nuclei of a stored prediction and write them into it.
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ def _block(
     count: int,
     settings: dict[str, Any],
 ) -> pd.DataFrame:
-    """Separate one block, write the nuclei that belong to it, and give their rows."""
+    """Segment one block, write the nuclei that belong to it, and give their rows."""
     top, left, bottom, right = _halo_of(store.shape, corner, block, halo)
     maps = store.read_maps((top, left, bottom - top, right - left))
     maps = maps.astype(np.float32) if maps.dtype != np.uint8 else maps
@@ -150,11 +151,11 @@ def read_nuclei(path: str | Path) -> Nuclei:
     Raises
     ------
     StoreError
-        The store is missing or damaged, or its nuclei are not separated yet.
+        The store is missing or damaged, or its nuclei are not segmented yet.
     """
     found = read_stored_nuclei(path)
     if found is None:
-        raise StoreError(path, "its nuclei are not separated yet", "run separate_store on it, or predict it to its end")
+        raise StoreError(path, "its nuclei are not segmented yet", "run segment_store on it, or predict it to its end")
     info = PredictionStore.open(path).info
     offset = info.offset_px if info.frame is None else info.frame.offset_px
     return Nuclei(found[0], found[1], info.image_um_per_px, offset)

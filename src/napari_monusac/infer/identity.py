@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.infer.engines import state_of
 from napari_monusac.infer.model import LoadedModel
 from napari_monusac.io.predictions.identity import ImageIdentity
 from napari_monusac.io.predictions.store import PredictionIdentity, PredictionStore
 from napari_monusac.learn.source import Source, cropped
-from napari_monusac.learn.tiles import Box
 
 _WEIGHTS: weakref.WeakKeyDictionary[Any, tuple[int, str]] = weakref.WeakKeyDictionary()
 
@@ -42,7 +42,7 @@ def identity_of(
     ShapeError
         The region does not lie within the image.
     """
-    place = Box(0, 0, *source.shape) if region is None else Box(*(int(v) for v in region))
+    place = Region(0, 0, *source.shape) if region is None else Region(*(int(v) for v in region))
     cropped(source, place)  # refuses what lies outside
     image = ImageIdentity.of(source)
     return PredictionIdentity(

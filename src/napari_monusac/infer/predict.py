@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.infer.engines import Precision
@@ -18,7 +19,6 @@ from napari_monusac.infer.plan import plan_prediction
 from napari_monusac.learn.engine import Engine
 from napari_monusac.learn.plan import OVERLAP_PX, Plan, in_region
 from napari_monusac.learn.tiled import whole_maps
-from napari_monusac.learn.tiles import Box
 
 
 class Progress(float):
@@ -62,7 +62,7 @@ def predict(
     batch_size: int | None = None,
     skip_glass: bool | None = None,
     progress: Callable[[Progress], object] | None = None,
-    on_tile: Callable[[Box, NDArray[np.float32], NDArray[np.float32]], object] | None = None,
+    on_tile: Callable[[Region, NDArray[np.float32], NDArray[np.float32]], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Prediction:
     """Predict both maps over an image or a region of it.
@@ -138,7 +138,7 @@ def predict(
     _check_memory(plan)
     start, total = time.perf_counter(), len(plan.grid)
 
-    def told(index: int, box: Box, values: NDArray[np.float32]) -> None:
+    def told(index: int, box: Region, values: NDArray[np.float32]) -> None:
         if on_tile is not None:
             place, part = in_region(plan, box, values)
             if part.size:

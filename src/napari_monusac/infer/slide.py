@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
 from napari_monusac.infer.alone import alone
-from napari_monusac.infer.blocks import separate_store
+from napari_monusac.infer.blocks import segment_store
 from napari_monusac.infer.engines import Precision
 from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.model import as_model, checkpoint_name, crops_seen_by_model
@@ -33,7 +34,7 @@ from napari_monusac.learn.engine import Engine
 from napari_monusac.learn.plan import OVERLAP_PX, Plan, in_region
 from napari_monusac.learn.source import Source, as_source
 from napari_monusac.learn.tiled import run_tiles, skips_glass
-from napari_monusac.learn.tiles import Blender, Box
+from napari_monusac.learn.tiles import Blender
 
 #: Part of the progress that separating the nuclei takes.
 _NUCLEI_PART = 0.05
@@ -58,7 +59,7 @@ def predict_slide(
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: Callable[[Progress], object] | None = None,
-    on_tile: Callable[[Box, NDArray[np.float32], NDArray[np.float32]], object] | None = None,
+    on_tile: Callable[[Region, NDArray[np.float32], NDArray[np.float32]], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
     """Predict an image of any size into an OME-Zarr store, in memory that does not grow with the image.
@@ -76,7 +77,7 @@ def predict_slide(
     out : str or Path
         The ``.zarr`` folder to write.
     nuclei : bool
-        Separate the nuclei, too.
+        Segment the nuclei, too.
     settings : mapping, optional
         Thresholds of `instances_from_maps`.
     overwrite : bool
@@ -106,7 +107,7 @@ def predict_slide(
     done = finished(out, identity, overwrite=overwrite)
     if done is not None:
         if nuclei and done.read_table() is None:
-            separate_store(out, should_stop=should_stop, settings=settings)
+            segment_store(out, should_stop=should_stop, settings=settings)
         return out
     plan = plan_prediction(
         source, model, um_per_px=um_per_px, region=region, device=device, precision=precision, engine=engine,
@@ -121,7 +122,7 @@ def predict_slide(
         started, total = time.perf_counter(), len(plan.grid)
         blender = work.blender()
 
-        def write(index: int, box: Box, values: NDArray[np.float32]) -> None:
+        def write(index: int, box: Region, values: NDArray[np.float32]) -> None:
             still_here()
             work.write(index, plan.cut(box, values), blender)
 
@@ -144,14 +145,14 @@ def predict_slide(
         if nuclei:
             seconds = time.perf_counter() - started
 
-            def separated(part: float) -> None:
+            def segmented(part: float) -> None:
                 still_here()
                 if progress is not None and part < 1:
                     told = Progress(1 - _NUCLEI_PART * (1 - part))
                     told.done, told.total, told.seconds, told.eta_s = total, total, seconds, _NUCLEI_PART * seconds
                     progress(told)
 
-            separate_store(work.store.path, progress=separated, should_stop=should_stop, settings=settings)
+            segment_store(work.store.path, progress=segmented, should_stop=should_stop, settings=settings)
         else:
             work.store.add_pyramid()
         work.finish()
@@ -245,7 +246,7 @@ class _Work:
         column = self.plan.grid.position(self.done)[1]
         return Blender(self.plan.grid, below=below, right=np.load(right) if self.done and column else None)
 
-    def write(self, index: int, part: tuple[Box, NDArray[np.float32]], blender: Blender) -> None:
+    def write(self, index: int, part: tuple[Region, NDArray[np.float32]], blender: Blender) -> None:
         """Store a finished tile; after a crash at any moment it is either done or done again."""
         place, values = part
         try:

@@ -15,6 +15,7 @@ from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import AnnotationError, ShapeError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.core.text import cell
+from napari_monusac.masks.lookup import majority_classes
 
 #: Columns of `nuclei_table`, in order.
 COLUMNS = (
@@ -151,8 +152,5 @@ def _class_ids(
         raise ShapeError(
             f"semantic {classes.shape} and instances {instances.shape} do not fit", "pass two maps of one image"
         )
-    inside = instances > 0
-    row = np.searchsorted(labels, instances[inside])
-    votes = np.bincount(row * 256 + classes[inside].astype(np.int64), minlength=len(labels) * 256).reshape(-1, 256)
-    votes[:, int(NucleusClass.BACKGROUND)] = 0
-    return [int(v.argmax()) if v.any() else unknown for v in votes]
+    found = majority_classes(classes, instances)
+    return [found.get(k, unknown) for k in labels.tolist()]

@@ -158,7 +158,7 @@ def from_annotation_file(path: Path) -> Exportable:
 
 
 def from_prediction(path: Path) -> Exportable:
-    """Take a stored prediction; its nuclei are separated first where that was not done.
+    """Take a stored prediction; its nuclei are segmented first where that was not done.
 
     Raises
     ------

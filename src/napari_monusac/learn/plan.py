@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.io.scale import check_enlargement
 from napari_monusac.learn.engine import Engine
 from napari_monusac.learn.source import Source, cropped, resample, resampled, scale_factor
 from napari_monusac.learn.stain_sample import normalised, sample_pixels, stain_note
-from napari_monusac.learn.tiles import Box, Grid
+from napari_monusac.learn.tiles import Grid
 
 #: Longest side of a tile and what two tiles share, px.
 TILE_PX, OVERLAP_PX = 512, 64
@@ -33,7 +34,7 @@ class Plan:
         Tiles over `source`.
     engine : Engine
         What runs the network.
-    region : Box
+    region : Region
         The region in px of the image.
     shift : tuple of int
         (y, x) of the region's first pixel in the context around it, px of the image.
@@ -50,7 +51,7 @@ class Plan:
     source: Source
     grid: Grid
     engine: Engine
-    region: Box
+    region: Region
     shift: tuple[int, int]
     factor: float
     um_per_px: float | None
@@ -58,22 +59,22 @@ class Plan:
     notes: tuple[str, ...]
 
     @property
-    def inner(self) -> Box:
+    def inner(self) -> Region:
         """The region in px of `source`."""
         sides = []
         for shift, size, limit in zip(self.shift, self.region[2:], self.source.shape, strict=True):
             start = round(shift * self.factor)
             sides.append((start, min(limit - start, max(1, round(size * self.factor)))))
-        return Box(sides[0][0], sides[1][0], sides[0][1], sides[1][1])
+        return Region(sides[0][0], sides[1][0], sides[0][1], sides[1][1])
 
-    def cut(self, box: Box, values: NDArray[np.float32]) -> tuple[Box, NDArray[np.float32]]:
+    def cut(self, box: Region, values: NDArray[np.float32]) -> tuple[Region, NDArray[np.float32]]:
         """What of a part of `source` lies in `inner`, with its place there; it may be empty."""
         inner = self.inner
         y0, x0 = max(box.y, inner.y), max(box.x, inner.x)
         y1 = max(y0, min(box.y + box.height, inner.y + inner.height))
         x1 = max(x0, min(box.x + box.width, inner.x + inner.width))
         part = values[:, y0 - box.y : y1 - box.y, x0 - box.x : x1 - box.x]
-        return Box(y0 - inner.y, x0 - inner.x, y1 - y0, x1 - x0), part
+        return Region(y0 - inner.y, x0 - inner.x, y1 - y0, x1 - x0), part
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def plan_tiles(
     ShapeError
         The region does not lie within the image, or the tiles are impossible.
     """
-    place = Box(0, 0, *whole.shape) if region is None else Box(*(int(v) for v in region))
+    place = Region(0, 0, *whole.shape) if region is None else Region(*(int(v) for v in region))
     cropped(whole, place)  # refuses what lies outside
     check_enlargement(whole.path, whole.um_per_px, expected.um_per_px)
     told = whole.notes
@@ -183,7 +184,7 @@ def _stained(source: Source, expected: Expected) -> tuple[Source, list[str]]:
     return source, [note] if note else []
 
 
-def _with_context(place: Box, shape: tuple[int, int], factor: float, patch_px: int) -> Box:
+def _with_context(place: Region, shape: tuple[int, int], factor: float, patch_px: int) -> Region:
     """The region with its surroundings, as far as the image goes.
 
     `CONTEXT_PX` of the network's px, and a training patch in all: what can be seen is not mirrored.
@@ -194,7 +195,7 @@ def _with_context(place: Box, shape: tuple[int, int], factor: float, patch_px: i
         low = max(0, start - context)
         sides.append((low, min(size, start + length + context) - low))
     (y, height), (x, width) = sides
-    return Box(y, x, height, width)
+    return Region(y, x, height, width)
 
 
 def width_on_image(width: int, factor: float) -> int:
@@ -202,21 +203,21 @@ def width_on_image(width: int, factor: float) -> int:
     return max(1, 2 * round((width / factor - 1) / 2) + 1)
 
 
-def in_region(plan: Plan, box: Box, values: NDArray[np.float32]) -> tuple[Box, NDArray[np.float32]]:
+def in_region(plan: Plan, box: Region, values: NDArray[np.float32]) -> tuple[Region, NDArray[np.float32]]:
     """Bring a part from the network's pixels to those of the region.
 
     Parameters
     ----------
     plan : Plan
         The plan.
-    box : Box
+    box : Region
         Place of `values` in px of ``plan.source``.
     values : float32 (channels, y, x)
         Probabilities.
 
     Returns
     -------
-    Box, float32 (channels, y, x)
+    Region, float32 (channels, y, x)
         Place in px of the region (parts that share no px tile the region without gap; it may be empty), and values.
     """
     f = plan.factor
@@ -226,10 +227,10 @@ def in_region(plan: Plan, box: Box, values: NDArray[np.float32]) -> tuple[Box, N
         low, high = min(max(low, 0), size), min(max(high, 0), size)
         sides.append((low, max(high - low, 0)))
     (y, height), (x, width) = sides
-    place = Box(y, x, height, width)
+    place = Region(y, x, height, width)
     if f == 1.0 or height == 0 or width == 0:
         top, left = y + plan.shift[0] - box.y, x + plan.shift[1] - box.x
         return place, values[:, max(top, 0) : top + height, max(left, 0) : left + width]
-    wanted = Box(y + plan.shift[0], x + plan.shift[1], height, width)
+    wanted = Region(y + plan.shift[0], x + plan.shift[1], height, width)
     planes = [resample(plane, 1 / f, (box.y, box.x), wanted) for plane in values]
     return place, np.stack(planes)

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.io.scale import PLAUSIBLE_UM_PER_PX, plausible
 from napari_monusac.learn.frame import mirrored
-from napari_monusac.learn.tiles import Box
 
 #: Smallest side of an image that can be predicted, px.
 SMALLEST_PX = 16
@@ -48,7 +48,7 @@ class Source:
     path: Path | None = None
     notes: tuple[str, ...] = ()
 
-    def padded(self, box: Box) -> NDArray[np.uint8]:
+    def padded(self, box: Region) -> NDArray[np.uint8]:
         """Read a box that may reach past the image; what lies outside is the image mirrored at its edge."""
         rows, columns = (mirrored(*where) for where in zip(box[:2], box[2:], self.shape, strict=True))
         y, x = int(rows.min()), int(columns.min())
@@ -117,7 +117,7 @@ def array_source(array: Any, um_per_px: float | None = None) -> Source:
     return Source((shape[0], shape[1]), read, um_per_px)
 
 
-def cropped(source: Source, box: Box) -> Source:
+def cropped(source: Source, box: Region) -> Source:
     """A part of a source as a source of its own.
 
     Raises
@@ -151,15 +151,15 @@ def resampled(source: Source, factor: float) -> Source:
     def read(y: int, x: int, rows: int, columns: int) -> NDArray[np.uint8]:
         top, left = int(np.floor((y + 0.5) / factor - 0.5)) - halo, int(np.floor((x + 0.5) / factor - 0.5)) - halo
         bottom, right = int(np.ceil((y + rows) / factor)) + halo, int(np.ceil((x + columns) / factor)) + halo
-        pixels = source.padded(Box(top, left, bottom - top, right - left))
+        pixels = source.padded(Region(top, left, bottom - top, right - left))
         if sigma:
             pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma), np.uint8)
-        return resample(pixels, factor, (top, left), Box(y, x, rows, columns))
+        return resample(pixels, factor, (top, left), Region(y, x, rows, columns))
 
     return Source((height, width), read, source.um_per_px / factor if source.um_per_px else None, source.path)
 
 
-def resample(pixels: NDArray[Any], factor: float, origin: tuple[int, int], box: Box) -> NDArray[Any]:
+def resample(pixels: NDArray[Any], factor: float, origin: tuple[int, int], box: Region) -> NDArray[Any]:
     """Sample `pixels` (whose first pixel is `origin` in the source) at the pixel centres of `box` in the new frame."""
     matrix = np.array(
         [

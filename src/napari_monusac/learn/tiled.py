@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import Cancelled
 from napari_monusac.learn.engine import Engine
 from napari_monusac.learn.plan import Plan, in_region
 from napari_monusac.learn.source import resample
-from napari_monusac.learn.tiles import Blender, Box
+from napari_monusac.learn.tiles import Blender
 from napari_monusac.learn.tissue import is_glass
 
 #: A slide longer than this on one side is searched for glass without being asked, px.
@@ -29,7 +30,7 @@ def whole_maps(
     flips: bool = False,
     batch_size: int | None = None,
     skip_glass: bool | None = None,
-    told: Callable[[int, Box, NDArray[np.float32]], object] | None = None,
+    told: Callable[[int, Region, NDArray[np.float32]], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> NDArray[np.float32]:
     """Predict the region of a plan in memory, at the image's own pixels.
@@ -56,7 +57,7 @@ def whole_maps(
     """
     maps = np.empty((8, *plan.source.shape), np.float32)
 
-    def keep(_: int, box: Box, values: NDArray[np.float32]) -> None:
+    def keep(_: int, box: Region, values: NDArray[np.float32]) -> None:
         maps[:, *box.slices] = values
 
     tiles = run_tiles(
@@ -78,12 +79,12 @@ def _region_maps(plan: Plan, maps: NDArray[np.float32], block: int = 2048) -> ND
     """The region cut out of the maps of `plan.source`, at the image's pixels."""
     region = plan.region
     if plan.factor == 1.0:
-        return in_region(plan, Box(0, 0, *plan.source.shape), maps)[1]
+        return in_region(plan, Region(0, 0, *plan.source.shape), maps)[1]
     out = np.empty((len(maps), region.height, region.width), np.float32)
     for y in range(0, region.height, block):
         for x in range(0, region.width, block):
-            part = Box(y, x, min(block, region.height - y), min(block, region.width - x))
-            wanted = Box(y + plan.shift[0], x + plan.shift[1], part.height, part.width)
+            part = Region(y, x, min(block, region.height - y), min(block, region.width - x))
+            wanted = Region(y + plan.shift[0], x + plan.shift[1], part.height, part.width)
             top, left = (max(0, int(n * plan.factor) - 2) for n in wanted[:2])
             bottom, right = (int((n + m) * plan.factor) + 3 for n, m in zip(wanted[:2], wanted[2:], strict=True))
             for plane, target in zip(maps[:, top:bottom, left:right], out, strict=True):
@@ -99,9 +100,9 @@ def run_tiles(
     skip_glass: bool = False,
     first: int = 0,
     blender: Blender | None = None,
-    sink: Callable[[int, Box, NDArray[np.float32]], object] | None = None,
+    sink: Callable[[int, Region, NDArray[np.float32]], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> Iterator[tuple[int, Box, NDArray[np.float32]]]:
+) -> Iterator[tuple[int, Region, NDArray[np.float32]]]:
     """Predict tile after tile and blend them.
 
     The network works in the caller's thread, the next tiles are read in another, and what it gave before is blended in
@@ -129,7 +130,7 @@ def run_tiles(
 
     Yields
     ------
-    int, Box, float32 (8, height, width)
+    int, Region, float32 (8, height, width)
         Number of the tile, and what is final with it: place in px of ``plan.source`` and probabilities.
 
     Raises
@@ -142,7 +143,7 @@ def run_tiles(
     size = batch_size or plan.engine.batch_size
     batches = [range(k, min(k + size, len(grid))) for k in range(first, len(grid), size)]
 
-    def blend(batch: range, found: NDArray[np.float32]) -> list[tuple[int, Box, NDArray[np.float32]]]:
+    def blend(batch: range, found: NDArray[np.float32]) -> list[tuple[int, Region, NDArray[np.float32]]]:
         parts = []
         for index, values in zip(batch, found, strict=True):
             box, final = blender.add(index, values)

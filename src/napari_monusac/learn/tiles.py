@@ -4,30 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.learn.frame import margin_before
 
 #: Outermost px of a tile's inner edges that do not count: the network saw no tissue beyond them.
 MARGIN_PX = 8
-
-
-class Box(NamedTuple):
-    """A rectangle of pixels."""
-
-    y: int
-    x: int
-    height: int
-    width: int
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """The rectangle as slices of the last two axes."""
-        return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +128,17 @@ class Grid:
         """Row and column of tile `index`."""
         return divmod(index, self.columns.count)
 
-    def box(self, index: int) -> Box:
+    def box(self, index: int) -> Region:
         """Where tile `index` lies; it may reach past the image on every side."""
         row, column = self.position(index)
         y, x = row * self.rows.stride - self.rows.before, column * self.columns.stride - self.columns.before
-        return Box(y, x, *self.tile_shape)
+        return Region(y, x, *self.tile_shape)
 
-    def final_box(self, index: int) -> Box:
+    def final_box(self, index: int) -> Region:
         """What is final once tile `index` is added after all before it. These boxes tile the image."""
         row, column = self.position(index)
         (y, height), (x, width) = self.rows.final(row), self.columns.final(column)
-        return Box(y, x, height, width)
+        return Region(y, x, height, width)
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self)))
@@ -208,7 +194,7 @@ class Blender:
         width = grid.columns.stride * (grid.columns.count - 1) + grid.columns.tile
         return 2, channels, grid.rows.overlap if grid.rows.count > 1 else 0, width
 
-    def add(self, index: int, values: NDArray[np.float32]) -> tuple[Box, NDArray[np.float32]]:
+    def add(self, index: int, values: NDArray[np.float32]) -> tuple[Region, NDArray[np.float32]]:
         """Add the tile `index`; tiles come in order.
 
         Parameters
@@ -220,7 +206,7 @@ class Blender:
 
         Returns
         -------
-        Box, float32 (channels, height, width)
+        Region, float32 (channels, height, width)
             What is final now, in px of the image.
         """
         rows, columns = self.grid.rows, self.grid.columns

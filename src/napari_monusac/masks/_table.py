@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import CLASS_THRESHOLD, CLASSES, NucleusClass
-from napari_monusac.masks.doubt import Maps, channel, entropy_map, nucleus_probability, ternary_nucleus_probability
+from napari_monusac.masks.uncertainty import (
+    Maps,
+    channel,
+    entropy_map,
+    nucleus_probability,
+    ternary_nucleus_probability,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,5 +112,5 @@ def nucleus_facts(
         "disagreement": disagreement.astype(np.float32),
         "entropy": entropy.astype(np.float32),
         "peak": peak,
-        "doubt": np.maximum(disagreement, entropy).astype(np.float32),
+        "uncertainty": np.maximum(disagreement, entropy).astype(np.float32),
     }

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Box, tight_box, union
+from napari_monusac.core.boxes import window as _cut
 from napari_monusac.core.errors import SessionError, ShapeError
-from napari_monusac.masks.strokes import Box, tight_box, union
-from napari_monusac.masks.strokes import window as _cut
 
 
 @dataclass(frozen=True, slots=True, eq=False)

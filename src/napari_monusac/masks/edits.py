@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import flood
 
+from napari_monusac.core.boxes import Box, grown, union
+from napari_monusac.core.boxes import window as _cut
 from napari_monusac.core.errors import SessionError
 from napari_monusac.masks.change import Change, box_of, changed, patch
 from napari_monusac.masks.partition import merge, split, split_fragments, suggest_split
-from napari_monusac.masks.strokes import Box, Stamp, brush_stamp, grown, polygon_stamp, union
-from napari_monusac.masks.strokes import window as _cut
+from napari_monusac.masks.strokes import Stamp, brush_stamp, polygon_stamp
 
 __all__ = [
     "CLICK_TOLERANCE_PX",

@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import CLASS_THRESHOLD
 from napari_monusac.core.errors import ShapeError
+from napari_monusac.core.prediction import Nuclei
 from napari_monusac.masks._grow import CROSS, components, fill_holes, grow
 from napari_monusac.masks._table import nucleus_table
-from napari_monusac.masks.doubt import Maps, channel, nucleus_probability, ternary_nucleus_probability
-
-if TYPE_CHECKING:
-    import pandas as pd
+from napari_monusac.masks.uncertainty import Maps, channel, nucleus_probability, ternary_nucleus_probability
 
 #: A marker whose *inside* falls apart into cores of so many px at this part of the way from the threshold to 1 is cut.
 _CORE_LEVEL, _CORE_PX = 0.4, 25
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Nuclei:
-    """Separate nuclei with a class, a confidence and a size each.
-
-    Attributes
-    ----------
-    instances : int32 (y, x)
-        0 = background, 1..n one nucleus each.
-    table : pandas.DataFrame
-        One row a nucleus, in the order of the labels: ``label, class, class_id, confidence, p_nucleus,
-        p_semantic, centroid_y, centroid_x`` (px), ``area_px, area_um2`` (NaN where the scale is unknown), ``p_epithelial, p_lymphocyte,
-        p_neutrophil, p_macrophage`` (sum to 1), ``disagreement, entropy, doubt`` (0 to 1).
-    um_per_px : float or None
-        Scale of the map.
-    offset_px : tuple of int
-        (y, x) of the map's first pixel in the image.
-    """
-
-    instances: NDArray[np.int32]
-    table: pd.DataFrame
-    um_per_px: float | None = None
-    offset_px: tuple[int, int] = (0, 0)
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    @property
-    def class_map(self) -> NDArray[np.uint8]:
-        """Class of the nucleus under each pixel, uint8 (y, x): 0 background, 255 unclassified."""
-        lut = np.zeros(len(self.table) + 1, np.uint8)
-        lut[self.table["label"].to_numpy(np.intp)] = self.table["class_id"].to_numpy(np.uint8)
-        return lut[self.instances]
 
 
 def instances_from_maps(
@@ -72,7 +33,7 @@ def instances_from_maps(
     class_threshold: float = CLASS_THRESHOLD,
     offset_px: tuple[int, int] = (0, 0),
 ) -> Nuclei:
-    """Separate the nuclei that the two heads of a network see.
+    """Segment the nuclei that the two heads of a network see.
 
     Connected regions of *inside* are the markers. They grow, all at the same speed, over the pixels where both heads
     together see a nucleus: the semantic head at its word, the ternary head with the (w - 1)/2 px cut back that a
@@ -92,7 +53,7 @@ def instances_from_maps(
     inside_threshold, nucleus_threshold : float
         Probability in 0 to 1 above which a pixel is inside (a marker) and belongs to a nucleus (its extent).
     peak_threshold : float
-        A nucleus is kept if its surest pixel is one with at least this probability, so that specks of doubt are not.
+        A nucleus is kept if its surest pixel is one with at least this probability, so that uncertain specks are not.
         By default 0.2 above `nucleus_threshold`.
     smoothing_px : float
         Sigma of the Gaussian that keeps specks of noise from becoming markers; 0 for none.
@@ -123,7 +84,7 @@ def instances_from_maps(
     )  # fmt: skip
     if not smoothing_px >= 0:
         raise ShapeError(f"smoothing_px = {smoothing_px}", "use 0 px (none) or more")
-    labels = separate(
+    labels = segment(
         semantic,
         ternary,
         boundary_width=boundary_width,
@@ -147,7 +108,7 @@ def instances_from_maps(
     return Nuclei(labels, table, um_per_px, offset_px)
 
 
-def separate(
+def segment(
     semantic: Maps | None,
     ternary: Maps,
     *,

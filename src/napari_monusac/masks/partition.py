@@ -10,10 +10,11 @@ from scipy import ndimage
 from skimage import morphology
 from skimage.segmentation import watershed
 
+from napari_monusac.core.boxes import Box, grown, overlap, tight_box
+from napari_monusac.core.boxes import window as _cut
 from napari_monusac.core.errors import SessionError
 from napari_monusac.masks.change import Change, box_of, changed
-from napari_monusac.masks.strokes import Box, cut_stamp, grown, overlap, path_pixels, tight_box
-from napari_monusac.masks.strokes import window as _cut
+from napari_monusac.masks.strokes import cut_stamp, path_pixels
 
 #: How far a stroke that stops short of the edge is drawn out, in px, one try after the other.
 CUT_REACH_PX = (0.0, 3.0, 6.0)

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Box, grown
 from napari_monusac.core.classes import TernaryClass
 from napari_monusac.core.errors import RecipeError, ShapeError
 
-Box = tuple[int, int, int, int]
 #: Widest boundary: beyond it the boundary swallows every nucleus.
 MAX_BOUNDARY_WIDTH = 99
 # OpenCV's 3 x 3 "ellipse" is this cross; written out, so that no version of OpenCV can change it
@@ -85,12 +85,12 @@ def update_ternary(
         raise ShapeError(
             f"ternary {ternary.shape} and instances {instances.shape} do not fit", "pass two maps of one image"
         )
-    y0, x0, y1, x1 = _grown(box, 0, instances.shape)
+    y0, x0, y1, x1 = grown(box, 0, instances.shape)
     if y1 <= y0 or x1 <= x0:
         return (0, 0, 0, 0)
-    written = _grown((y0, x0, y1, x1), reach, instances.shape)
+    written = grown((y0, x0, y1, x1), reach, instances.shape)
     # what is written depends on pixels up to `reach` further out
-    seen = _grown(written, reach, instances.shape)
+    seen = grown(written, reach, instances.shape)
     local = ternary_map(instances[seen[0] : seen[2], seen[1] : seen[3]], boundary_width)
     y0, x0, y1, x1 = written
     ternary[y0:y1, x0:x1] = local[y0 - seen[0] : y1 - seen[0], x0 - seen[1] : x1 - seen[1]]
@@ -121,8 +121,3 @@ def _reach(boundary_width: int) -> int:
             "use 3, the width of the best of the nine runs",
         )
     return (int(boundary_width) - 1) // 2
-
-
-def _grown(box: Box, by: int, shape: tuple[int, ...]) -> Box:
-    y0, x0, y1, x1 = box
-    return (max(0, y0 - by), max(0, x0 - by), min(shape[0], y1 + by), min(shape[1], x1 + by))

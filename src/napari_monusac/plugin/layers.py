@@ -24,7 +24,7 @@ Colors = dict[int | None, tuple[float, float, float, float]]
 #: Role and name of the layer that shows regions of interest.
 REGIONS_ROLE = "regions of interest"
 #: Images up to this many pixels are read whole; larger ones stay lazy.
-WHOLE_PX = 64 * 10**6
+EDITABLE_PX = 64 * 10**6
 #: Side of the part that is shown of a huge image that has no smaller levels.
 _PART_PX = 8000
 _CLEAR = (0.0, 0.0, 0.0, 0.0)
@@ -143,7 +143,7 @@ def _attributes(common: dict[str, Any], role: str, offset_px: tuple[int, int] = 
 
 def _image_layer(slide: Slide, common: dict[str, Any]) -> LayerData:
     height, width = slide.shape
-    if height * width <= WHOLE_PX:
+    if height * width <= EDITABLE_PX:
         return slide.read(0, 0, height, width), _attributes(common, "image", rgb=True, multiscale=False), "image"
     if len(slide.level_shapes) > 1:
         return slide.levels, _attributes(common, "image", rgb=True, multiscale=True), "image"
@@ -220,12 +220,12 @@ def _labelled_part(slide: Slide, annotation: Annotation) -> tuple[tuple[int, int
     """Offset and shape of the label maps: the whole crop, or of a huge slide the part where something is annotated."""
     height, width = slide.shape
     outlines = [r.vertices for r in annotation.regions if len(r.vertices) >= 3]
-    if height * width <= WHOLE_PX or not outlines:
-        return (0, 0), (height, width) if height * width <= WHOLE_PX else (1, 1)
+    if height * width <= EDITABLE_PX or not outlines:
+        return (0, 0), (height, width) if height * width <= EDITABLE_PX else (1, 1)
     points = np.concatenate(outlines)
     top, left = (max(0, int(v) - 8) for v in points.min(0))
     bottom, right = min(height, int(points[:, 0].max()) + 9), min(width, int(points[:, 1].max()) + 9)
-    side = int(WHOLE_PX**0.5)
-    if (bottom - top) * (right - left) > WHOLE_PX:
+    side = int(EDITABLE_PX**0.5)
+    if (bottom - top) * (right - left) > EDITABLE_PX:
         bottom, right = min(bottom, top + side), min(right, left + side)
     return (top, left), (max(1, bottom - top), max(1, right - left))

@@ -38,7 +38,7 @@ def stored_layers(path: str | Path) -> list[LayerData]:
     Returns
     -------
     list of LayerData
-        *image*, where the file that was predicted is still there and still that image; *stored doubt* (0 to 1), *stored ternary*, *stored
+        *image*, where the file that was predicted is still there and still that image; *stored uncertainty* (0 to 1), *stored ternary*, *stored
         nuclei* and *stored classes*. All lie on each other in um, or in px of the maps where the scale is unknown.
 
     Raises
@@ -53,7 +53,7 @@ def stored_layers(path: str | Path) -> list[LayerData]:
     classes: dict[int | None, Any] = {0: (0.0, 0.0, 0.0, 0.0), None: (0.0, 0.0, 0.0, 0.0)}
     classes.update({int(c): class_colors()[int(c)] for c in (*CLASSES, NucleusClass.UNCLASSIFIED)})
     looks: dict[str, tuple[str, dict[str, Any]]] = {
-        "doubt": (
+        "uncertainty": (
             "image",
             {"colormap": "inferno", "blending": "additive", "contrast_limits": (0, 1), "visible": False},
         ),
@@ -77,13 +77,13 @@ def stored_levels(store: PredictionStore) -> dict[str, list[Any]]:
     Returns
     -------
     dict
-        *classes* uint8, *nuclei* int32 (both empty while the nuclei are not separated), *ternary* uint8, and float32
-        (0 to 1) *doubt*, *disagreement* of the heads and *entropy* of the classes; doubt is the larger of the two.
+        *classes* uint8, *nuclei* int32 (both empty while the nuclei are not segmented), *ternary* uint8, and float32
+        (0 to 1) *uncertainty*, *disagreement* of the heads and *entropy* of the classes; uncertainty is the larger of the two.
     """
     import dask.array as da
     import numpy as np
 
-    from napari_monusac.masks.doubt import disagreement_map, entropy_map
+    from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
 
     width = store.info.boundary_width
     maps = [da.from_zarr(level) for level in store.levels("data")]
@@ -110,7 +110,7 @@ def stored_levels(store: PredictionStore) -> dict[str, list[Any]]:
         "ternary": [m[5:].rechunk({0: 3}).argmax(0).astype("uint8") for m in maps],
         "disagreement": [derived(m, disagreement) for m in maps],
         "entropy": [derived(m, entropy) for m in maps],
-        "doubt": [derived(m, lambda piece: np.maximum(disagreement(piece), entropy(piece))) for m in maps],
+        "uncertainty": [derived(m, lambda piece: np.maximum(disagreement(piece), entropy(piece))) for m in maps],
     }
 
 

@@ -97,7 +97,7 @@ def _row(k: int, truth: CorrectedTruth, confidence: float | None) -> NucleusRow 
         id=abs(k),
         class_id=AMBIGUOUS_ID if ambiguous else truth.classes[k],
         provenance="model" if drawn_by_model else "file",
-        class_provenance="man" if chosen else "model" if from_model else "file",
+        class_provenance="human" if chosen else "model" if from_model else "file",
         confidence=confidence,
         note="; ".join(filter(None, (judgement.verdict.value, judgement.note))),
         author=judgement.reader,

@@ -14,7 +14,7 @@ from napari_monusac.core.errors import Cancelled
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.predictions.identity import nuclei_digest
 from napari_monusac.masks.rasterize import label_maps
-from napari_monusac.review.queue import UNKNOWN_DOUBT, ReviewItem, ReviewQueue
+from napari_monusac.review.queue import UNKNOWN_UNCERTAINTY, ReviewItem, ReviewQueue
 from napari_monusac.scoring.errors.finding import Finding, FindingType
 from napari_monusac.scoring.errors.findings import find_errors
 from napari_monusac.scoring.matching.matching import match_instances
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PROBABILITIES = [f"p_{c.label.lower()}" for c in CLASSES]
-#: Doubt from which a predicted nucleus without truth is worth a look.
-LEAST_DOUBT = 0.3
+#: Uncertainty from which a predicted nucleus without truth is worth a look.
+LEAST_UNCERTAINTY = 0.3
 Progress = Callable[[int, int, str], None]
 
 
-class NucleusDoubts:
+class NucleusUncertainties:
     """What a network's table says about each of its nuclei.
 
     Parameters
     ----------
     table : pandas.DataFrame or None
-        One row a nucleus: ``label``, and where it has them ``doubt``, ``confidence`` and the class probabilities
+        One row a nucleus: ``label``, and where it has them ``uncertainty``, ``confidence`` and the class probabilities
         ``p_epithelial, p_lymphocyte, p_neutrophil, p_macrophage``.
     """
 
@@ -45,30 +45,33 @@ class NucleusDoubts:
         if table is None or not len(table) or "label" not in table:
             return
         labels = table["label"].to_numpy(np.int64).tolist()
-        doubts = _doubts(table)
+        uncertainties = _uncertainties(table)
         seconds = _second_choices(table)
-        for label, doubt, second in zip(labels, doubts, seconds, strict=True):
-            self._rows[label] = (doubt, *second)
+        for label, uncertainty, second in zip(labels, uncertainties, seconds, strict=True):
+            self._rows[label] = (uncertainty, *second)
 
     def item(self, finding: Finding, kind: Any = "error") -> ReviewItem:
-        """A finding with the doubt of its prediction; that of the most doubtful one where there are several."""
+        """A finding with the uncertainty of its prediction; that of the most uncertain one where there are several."""
         known = [self._rows[p] for p in finding.prediction_ids if p in self._rows]
         if not known:
-            doubt = UNKNOWN_DOUBT if finding.confidence is None else 1 - finding.confidence
-            return ReviewItem(kind=kind, finding=finding, doubt=doubt)
-        doubt, second, probability = max(known, key=lambda row: row[0])
-        return ReviewItem(kind=kind, finding=finding, doubt=doubt, second_class=second, second_probability=probability)
+            uncertainty = UNKNOWN_UNCERTAINTY if finding.confidence is None else 1 - finding.confidence
+            return ReviewItem(kind=kind, finding=finding, uncertainty=uncertainty)
+        uncertainty, second, probability = max(known, key=lambda row: row[0])
+        return ReviewItem(
+            kind=kind, finding=finding, uncertainty=uncertainty, second_class=second, second_probability=probability
+        )
 
 
-def _doubts(table: pd.DataFrame) -> list[float]:
-    """The larger of the heads' doubt and what is missing to full confidence."""
+def _uncertainties(table: pd.DataFrame) -> list[float]:
+    """The larger of the heads' uncertainty and what is missing to full confidence."""
     columns = [np.zeros(len(table))]
-    if "doubt" in table:
-        columns.append(table["doubt"].to_numpy(np.float64))
+    for name in ("uncertainty", "doubt"):  # the column's name, and that of tables of before
+        if name in table:
+            columns.append(table[name].to_numpy(np.float64))
     if "confidence" in table:
         columns.append(1 - table["confidence"].to_numpy(np.float64))
     if len(columns) == 1:
-        return [UNKNOWN_DOUBT] * len(table)
+        return [UNKNOWN_UNCERTAINTY] * len(table)
     values: list[float] = np.clip(np.nanmax(columns, axis=0), 0, 1).tolist()
     return values
 
@@ -83,12 +86,12 @@ def _second_choices(table: pd.DataFrame) -> list[tuple[NucleusClass | None, floa
 
 
 def error_items(findings: Iterable[Finding], table: pd.DataFrame | None = None) -> list[ReviewItem]:
-    """Review items of errors, with the network's doubt where its table is at hand."""
-    doubts = NucleusDoubts(table)
-    return [doubts.item(f) for f in findings]
+    """Review items of errors, with the network's uncertainty where its table is at hand."""
+    uncertainties = NucleusUncertainties(table)
+    return [uncertainties.item(f) for f in findings]
 
 
-def doubtful_items(
+def uncertain_items(
     instances: NDArray[Any],
     table: pd.DataFrame,
     *,
@@ -97,29 +100,29 @@ def doubtful_items(
     counted_in: str = "",
     fingerprint: str = "",
     um_per_px: float | None = None,
-    least_doubt: float = LEAST_DOUBT,
+    least_uncertainty: float = LEAST_UNCERTAINTY,
     leave_out: Iterable[int] = (),
 ) -> list[ReviewItem]:
     """Review items of predicted nuclei without looking at any truth.
 
-    A nucleus is taken for its doubt, or because a rare class is its second choice.
+    A nucleus is taken for its uncertainty, or because a rare class is its second choice.
 
     Parameters
     ----------
     instances : integers (y, x)
         Predicted nuclei.
     table : pandas.DataFrame
-        One row a nucleus: ``label, class_id, confidence, doubt`` and class probabilities.
+        One row a nucleus: ``label, class_id, confidence, uncertainty`` and class probabilities.
     crop, patient, counted_in, fingerprint : str
         Written into the items; see `napari_monusac.scoring.errors.findings.find_errors`.
     um_per_px : float, optional
         Scale of the maps.
-    least_doubt : float
-        Doubt, 0 to 1, from which a nucleus is taken.
+    least_uncertainty : float
+        Uncertainty, 0 to 1, from which a nucleus is taken.
     leave_out : iterable of int
         Labels that stand in the queue already.
     """
-    doubts = NucleusDoubts(table)
+    uncertainties = NucleusUncertainties(table)
     objects = match_instances(np.zeros_like(instances), instances).prediction
     place = {label: k for k, label in enumerate(objects.ids.tolist())}
     known = set(leave_out)
@@ -146,8 +149,8 @@ def doubtful_items(
             counted_in=counted_in,
             fingerprint=fingerprint,
         )
-        item = doubts.item(finding, "doubtful")
-        if item.doubt >= least_doubt or item.rare_second_choice:
+        item = uncertainties.item(finding, "uncertain")
+        if item.uncertainty >= least_uncertainty or item.rare_second_choice:
             items.append(item)
     return items
 
@@ -158,11 +161,11 @@ def build_queue(
     *,
     folder: str | Path | None = None,
     reader: str = "",
-    least_doubt: float = LEAST_DOUBT,
+    least_uncertainty: float = LEAST_UNCERTAINTY,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> ReviewQueue:
-    """Build the queue of a whole folder: the errors of crops with truth, and doubtful nuclei of all crops.
+    """Build the queue of a whole folder: the errors of crops with truth, and uncertain nuclei of all crops.
 
     Parameters
     ----------
@@ -174,8 +177,8 @@ def build_queue(
         The review folder; the queue is saved there.
     reader : str
         Whose progress it keeps.
-    least_doubt : float
-        Doubt, 0 to 1, from which a nucleus that is no error is taken.
+    least_uncertainty : float
+        Uncertainty, 0 to 1, from which a nucleus that is no error is taken.
     progress : callable, optional
         Called with (done, total, crop) before each crop, and once at the end.
     should_stop : callable, optional
@@ -196,7 +199,7 @@ def build_queue(
             raise Cancelled("building the queue was stopped", "start it again")
         if progress is not None:
             progress(done, len(found), crop.name)
-        items += _items_of(pairs, crop, path, least_doubt)
+        items += _items_of(pairs, crop, path, least_uncertainty)
     if progress is not None:
         progress(len(found), len(found), "")
     queue = ReviewQueue(items, folder, reader)
@@ -206,7 +209,7 @@ def build_queue(
     return queue
 
 
-def _items_of(pairs: FolderPairs, crop: Any, path: Path, least_doubt: float) -> Iterator[ReviewItem]:
+def _items_of(pairs: FolderPairs, crop: Any, path: Path, least_uncertainty: float) -> Iterator[ReviewItem]:
     predicted, shape, um_per_px = pairs.predicted(crop, path)
     counted_in = nuclei_digest(predicted.instances)
     known: set[int] = set()
@@ -231,7 +234,7 @@ def _items_of(pairs: FolderPairs, crop: Any, path: Path, least_doubt: float) -> 
         known = {p for f in findings for p in f.prediction_ids}
         yield from error_items(findings, predicted.table)
     if predicted.table is not None:
-        yield from doubtful_items(
+        yield from uncertain_items(
             predicted.instances,
             predicted.table,
             crop=crop.name,
@@ -239,6 +242,6 @@ def _items_of(pairs: FolderPairs, crop: Any, path: Path, least_doubt: float) -> 
             counted_in=counted_in,
             fingerprint=predicted.fingerprint,
             um_per_px=um_per_px,
-            least_doubt=least_doubt,
+            least_uncertainty=least_uncertainty,
             leave_out=known,
         )

@@ -1,4 +1,4 @@
-"""The review queue: what a reader looks at next, most doubtful first, with filters, and with progress that is kept.
+"""The review queue: what a reader looks at next, most uncertain first, with filters, and with progress that is kept.
 
 The items are found once and saved (``queue.json`` in the review folder), so that a second reader gets the very same
 queue. Where each reader is, and what they have done, stands in a file of their own.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 #: Classes that the rare-class lens looks for among the second choices.
 RARE_CLASSES = frozenset({NucleusClass.NEUTROPHIL, NucleusClass.MACROPHAGE})
-#: Doubt of items of which the network says nothing (missed nuclei): between the sure and the doubtful ones.
-UNKNOWN_DOUBT = 0.5
+#: Uncertainty of items of which the network says nothing (missed nuclei): between the sure and the uncertain ones.
+UNKNOWN_UNCERTAINTY = 0.5
 QUEUE_FILE = "queue.json"
-Order = Literal["doubt", "size", "crop"]
+#: What queues of before called an uncertain nucleus, and the order by uncertainty.
+_OLD_WORDS = {"doubtful": "uncertain", "doubt": "uncertainty"}
+_new_word = BeforeValidator(lambda word: _OLD_WORDS.get(word, word) if isinstance(word, str) else word)
+Order = Annotated[Literal["uncertainty", "size", "crop"], _new_word]
+ItemKind = Annotated[Literal["error", "uncertain"], _new_word]
 
 
 class _Part(BaseModel):
@@ -36,11 +40,15 @@ class _Part(BaseModel):
 class ReviewItem(_Part):
     """One thing to look at."""
 
-    kind: Literal["error", "doubtful"] = Field(
-        description="A difference between truth and prediction, or a predicted nucleus to be looked at for its doubt"
+    kind: ItemKind = Field(
+        description="A difference between truth and prediction, or a predicted nucleus to be looked at for its uncertainty"
     )
-    finding: Finding = Field(description="Where it is. For a doubtful nucleus: the prediction alone, as if spurious")
-    doubt: float = Field(UNKNOWN_DOUBT, description="0 to 1: disagreement of the heads, entropy, or 1 - confidence")
+    finding: Finding = Field(description="Where it is. For an uncertain nucleus: the prediction alone, as if spurious")
+    uncertainty: float = Field(
+        UNKNOWN_UNCERTAINTY,
+        validation_alias=AliasChoices("uncertainty", "doubt"),
+        description="0 to 1: disagreement of the heads, entropy, or 1 - confidence",
+    )
     second_class: NucleusClass | None = Field(None, description="The network's second choice")
     second_probability: float | None = None
 
@@ -63,8 +71,8 @@ class ReviewItem(_Part):
 class QueueFilter(_Part):
     """Which items are shown; an empty set means all."""
 
-    kinds: frozenset[Literal["error", "doubtful"]] = frozenset()
-    types: frozenset[FindingType] = Field(frozenset(), description="Of errors; doubtful nuclei have no type")
+    kinds: frozenset[ItemKind] = frozenset()
+    types: frozenset[FindingType] = Field(frozenset(), description="Of errors; uncertain nuclei have no type")
     classes: frozenset[NucleusClass] = Field(frozenset(), description="True or predicted class")
     patients: frozenset[str] = frozenset()
     crops: frozenset[str] = frozenset()
@@ -98,7 +106,7 @@ class QueueState(_Part):
     current: str | None = None
     done: frozenset[str] = frozenset()
     filter: QueueFilter = QueueFilter()
-    order: Order = "doubt"
+    order: Order = "uncertainty"
 
 
 class _Items(_Part):
@@ -169,10 +177,10 @@ class ReviewQueue:
         return key in self.state.done
 
     def table(self) -> pd.DataFrame:
-        """The shown items as a table: the columns of `findings_table`, then kind, doubt, second_class, done, key."""
+        """The shown items as a table: the columns of `findings_table`, then kind, uncertainty, second_class, done, key."""
         table = findings_table([i.finding for i in self._shown])
         table.insert(0, "kind", [i.kind for i in self._shown])
-        table["doubt"] = [i.doubt for i in self._shown]
+        table["uncertainty"] = [i.uncertainty for i in self._shown]
         table["second_class"] = [i.second_class.label if i.second_class is not None else "" for i in self._shown]
         table["done"] = [self.is_done(i.key) for i in self._shown]
         table["key"] = [i.key for i in self._shown]
@@ -224,15 +232,15 @@ class ReviewQueue:
         self._arrange()
 
     def set_order(self, order: Order) -> None:
-        """Order by doubt (most doubtful first), by size of the fault (largest first), or crop by crop."""
+        """Order by uncertainty (most uncertain first), by size of the fault (largest first), or crop by crop."""
         self._set(order=order)
         self._arrange()
 
     def _arrange(self) -> None:
         state = self.state
         kept = [i for i in self.items.values() if state.filter.keeps(i, i.key in state.done)]
-        if state.order == "doubt":
-            kept.sort(key=lambda i: -i.doubt)
+        if state.order == "uncertainty":
+            kept.sort(key=lambda i: -i.uncertainty)
         elif state.order == "size":
             kept.sort(key=lambda i: -i.finding.size_px)
         else:

@@ -10,23 +10,24 @@ from napari_monusac.core.classes import NucleusClass
 from napari_monusac.synth.cells import Cell
 from napari_monusac.synth.noise import Floats, blur
 
-Box = tuple[slice, slice]
+#: Rows and columns of the maps that a cell is painted in.
+Window = tuple[slice, slice]
 
 
-def _box(cell: Cell, margin: int, shape: tuple[int, ...]) -> Box:
+def _box(cell: Cell, margin: int, shape: tuple[int, ...]) -> Window:
     low = np.maximum(np.floor(cell.outline.min(0)) - margin, 0)
     high = np.minimum(np.ceil(cell.outline.max(0)) + margin + 1, shape[-2:])
     return slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
 
 
-def _filled(outline: NDArray[np.float64], box: Box) -> NDArray[np.uint8]:
+def _filled(outline: NDArray[np.float64], box: Window) -> NDArray[np.uint8]:
     mask = np.zeros((box[0].stop - box[0].start, box[1].stop - box[1].start), np.uint8)
     points = outline[:, ::-1] - np.array([box[1].start, box[0].start])
     cv2.fillPoly(mask, [np.rint(points * 16).astype(np.int32)], 1, shift=4)
     return mask
 
 
-def _discs(parts: tuple[tuple[float, float, float], ...], box: Box, soft_px: float) -> Floats:
+def _discs(parts: tuple[tuple[float, float, float], ...], box: Window, soft_px: float) -> Floats:
     """Discs with soft rims, 0 to 1."""
     ys = np.arange(box[0].start, box[0].stop, dtype=np.float32)[:, None]
     xs = np.arange(box[1].start, box[1].stop, dtype=np.float32)[None]
@@ -73,7 +74,7 @@ def paint_cell(
     _lay_over(stains, box, cover, blue, eosin=0.34)
 
 
-def _lay_over(stains: Floats, box: Box, cover: Floats, blue: Floats, eosin: float) -> None:
+def _lay_over(stains: Floats, box: Window, cover: Floats, blue: Floats, eosin: float) -> None:
     """Nuclei are translucent: the darker of two that overlap shows through."""
     below = stains[0][box]
     stains[0][box] = below + cover * (np.maximum(blue, 0.75 * below) - below)
@@ -82,7 +83,7 @@ def _lay_over(stains: Floats, box: Box, cover: Floats, blue: Floats, eosin: floa
 
 
 def _vesicular(
-    rng: np.random.Generator, cell: Cell, box: Box, depth: Floats, noise: tuple[Floats, Floats], px: float
+    rng: np.random.Generator, cell: Cell, box: Window, depth: Floats, noise: tuple[Floats, Floats], px: float
 ) -> Floats:
     """Epithelial: open chromatin, a dark membrane, clumps, nucleoli."""
     darkness = rng.uniform(0.8, 1.5)
@@ -94,7 +95,7 @@ def _vesicular(
 
 
 def _dense(
-    rng: np.random.Generator, cell: Cell, box: Box, depth: Floats, noise: tuple[Floats, Floats], px: float
+    rng: np.random.Generator, cell: Cell, box: Window, depth: Floats, noise: tuple[Floats, Floats], px: float
 ) -> Floats:
     """Lymphocyte: small, dark, a few blocks of chromatin."""
     del cell, box
@@ -103,7 +104,7 @@ def _dense(
 
 
 def _lobed(
-    rng: np.random.Generator, cell: Cell, box: Box, depth: Floats, noise: tuple[Floats, Floats], px: float
+    rng: np.random.Generator, cell: Cell, box: Window, depth: Floats, noise: tuple[Floats, Floats], px: float
 ) -> Floats:
     """Neutrophil: dense lobes, paler threads between them."""
     del depth
@@ -111,7 +112,7 @@ def _lobed(
     return np.asarray(rng.uniform(1.5, 1.85) * (0.72 + 0.28 * lobes + 0.06 * noise[1]), np.float32)
 
 
-def _cytoplasm_halo(stains: Floats, cell: Cell, box: Box, mask: NDArray[np.uint8], px: float) -> None:
+def _cytoplasm_halo(stains: Floats, cell: Cell, box: Window, mask: NDArray[np.uint8], px: float) -> None:
     """What surrounds the nucleus: a pink body round a neutrophil, a pale gap round a lymphocyte."""
     if cell.kind is NucleusClass.NEUTROPHIL:
         y, x = cell.center
@@ -129,7 +130,7 @@ def _macrophage(
     rng: np.random.Generator,
     stains: Floats,
     cell: Cell,
-    box: Box,
+    box: Window,
     depth: Floats,
     cover: Floats,
     noise: tuple[Floats, Floats],

@@ -64,7 +64,6 @@ def test_an_edit_of_a_nucleus_takes_little_room(crop):
 def test_looking_writes_nothing(crop):
     with EditingSession.open(crop, SHAPE) as session:
         session.do(Select([1]))
-        session.set_boundary_width(1)
         assert session.file.writable
     assert not (crop.parent / ".monusac").exists()
 
@@ -72,7 +71,7 @@ def test_looking_writes_nothing(crop):
 def test_reopening_restores_edits_undo_and_redo(crop, edited):
     with EditingSession.open(crop, SHAPE) as session:
         assert session.nuclei.same_as(edited.nuclei)
-        assert session.nuclei.next_id == edited.next_id
+        assert session.nuclei.next_id == edited.nuclei.next_id
         assert (session.restored.edits, session.restored.author) == (2, "anna")
         assert session.unsaved
         session.redo()
@@ -176,7 +175,7 @@ def test_a_crash_between_journal_and_file_of_a_saving(crop, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(session), "_put", killed)
+    monkeypatch.setattr(type(session.file), "_put", killed)
     with pytest.raises(KeyboardInterrupt):
         session.save()
     monkeypatch.undo()

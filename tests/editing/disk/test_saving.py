@@ -130,8 +130,8 @@ def test_an_unlabelled_crop_gets_its_first_file(tmp_path):
         session.save()
         assert_saved(session, path)
     again = read_annotation(path)
-    assert again.nuclei.um_per_px == 0.25
-    assert again.nuclei.counts() == {2: 1, 255: 1}
+    assert again.um_per_px == 0.25
+    assert again.counts() == {2: 1, 255: 1}
     assert len(again.ambiguous) == 1
 
 
@@ -172,7 +172,7 @@ def test_who_drew_what_comes_back(crop):
         session.save()
         row = session.rows[new]
     with EditingSession.open(crop, SHAPE, author="bert") as session:
-        (again,) = [r for r in session.rows.values() if r.provenance == "man"]
+        (again,) = [r for r in session.rows.values() if r.provenance == "human"]
         assert (again.author, again.time, again.class_id) == ("anna", row.time, 3)
         assert session.rows[3].note == "look again"
         assert session.rows[3].provenance == "file"
@@ -346,7 +346,7 @@ def test_real_files_keep_their_bytes_and_draw_what_was_edited(shared_data, tmp_p
         assert report.untouched > 0.5 * report.regions
         assert_saved(session, path)
         kept = set(region_lines(source)) & set(region_lines(path))
-        assert len(kept) >= report.untouched - sum(r.class_provenance == "man" for r in session.rows.values())
+        assert len(kept) >= report.untouched - sum(r.class_provenance == "human" for r in session.rows.values())
         while session.history.can_undo:
             session.undo()
         session.save()

@@ -421,10 +421,12 @@ def test_review_queue_of_a_folder_with_and_without_truth(truth, tmp_path):
         write_zarr(truth, out, name)
     next(truth.rglob(f"{NAMES[2]}.xml")).unlink()
     steps = []
-    queue = build_queue(truth, out, folder=folder, reader="A", least_doubt=0.0, progress=lambda *a: steps.append(a[0]))
+    queue = build_queue(
+        truth, out, folder=folder, reader="A", least_uncertainty=0.0, progress=lambda *a: steps.append(a[0])
+    )
     assert steps == [0, 1, 2, 3]
     kinds = [(i.kind, i.finding.crop) for i in queue.shown]
-    assert kinds.count(("doubtful", NAMES[2])) == 12
+    assert kinds.count(("uncertain", NAMES[2])) == 12
     assert ReviewQueue.open(folder, "B").items == queue.items
     with pytest.raises(Cancelled):
         build_queue(truth, out, should_stop=lambda: True)

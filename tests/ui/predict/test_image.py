@@ -217,12 +217,12 @@ def test_layers_lie_on_a_turned_image(panel, viewer, settle, placed):
     viewer.add_shapes([np.array([image.data_to_world(p) for p in inside])], shape_type="polygon")
     viewer.layers.selection.active = image
     panel.region.setCurrentText("Drawn rectangle")
-    panel.doubt.box.setChecked(True)
+    panel.uncertainty.box.setChecked(True)
     panel.predict()
     settle()
     found = panel.prediction
     assert abs(np.subtract(found.offset_px, (20, 30))).max() <= 1
-    for role in ("predicted semantic", "predicted ternary", "predicted nuclei", "predicted doubt"):
+    for role in ("predicted semantic", "predicted ternary", "predicted nuclei", "predicted uncertainty"):
         layer = canvas.find_layer(viewer, role)
         lies_on(image, layer, found.offset_px)
         assert layer.units == image.units
@@ -230,7 +230,7 @@ def test_layers_lie_on_a_turned_image(panel, viewer, settle, placed):
     panel.region.setCurrentText("Whole image")
     panel.predict()
     settle()
-    for role in ("predicted nuclei", "predicted doubt"):
+    for role in ("predicted nuclei", "predicted uncertainty"):
         lies_on(image, canvas.find_layer(viewer, role), (0, 0))
 
 
@@ -260,13 +260,13 @@ def test_stored_maps_lie_on_a_turned_image(placed):
 @pytest.mark.parametrize("placed", [TURNED, ANYHOW, FLIPPED])
 def test_what_review_draws_lies_on_a_turned_image(viewer, placed):
     image = viewer.add_image(pixels(), rgb=True, units=("um", "um"), **placed)
-    lines, doubt = np.zeros((40, 50), np.uint8), np.zeros((40, 50), np.float32)
+    lines, uncertainty = np.zeros((40, 50), np.uint8), np.zeros((40, 50), np.float32)
     look = comparing.look_of("outlines", "imagescope")
     for _ in range(2):  # the second time in the same layers, after the image was turned
         comparing.put_labels(viewer, comparing.TRUTH, lines, image, (10, 20), look)
-        comparing.put_doubt(viewer, doubt, image, (10, 20))
+        comparing.put_uncertainty(viewer, uncertainty, image, (10, 20))
         frames = DashedLayer(viewer, image, "frames")._ready()
-        for role in (comparing.TRUTH, comparing.DOUBT):
+        for role in (comparing.TRUTH, comparing.UNCERTAINTY):
             lies_on(image, canvas.find_layer(viewer, role), (10, 20))
         lies_on(image, frames, (0, 0))
         viewer.layers.remove(frames)

@@ -12,7 +12,7 @@ import pytest
 
 from napari_monusac.core.errors import StoreError
 from napari_monusac.io.predictions.store import PredictionStore
-from napari_monusac.masks.doubt import disagreement_map, entropy_map
+from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import LivePrediction
 from napari_monusac.ui.predict import work as predict_work
@@ -54,13 +54,13 @@ def test_a_large_image_is_predicted_to_disk(panel, viewer, settle, tmp_path):
     )
     maps = opened.read_maps()
     expected = np.maximum(disagreement_map(maps[:5], maps[5:], opened.info.boundary_width), entropy_map(maps[:5]))
-    np.testing.assert_allclose(np.asarray(canvas.find_layer(viewer, "stored doubt").data), expected, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(canvas.find_layer(viewer, "stored uncertainty").data), expected, atol=1e-6)
     assert "Ran on" in panel.engine.text()
     assert panel.counts.table.item(4, 1).text() == str(len(opened.read_table()))
     assert canvas.find_layer(viewer, "predicting") is None
     # the thresholds, without the network
     panel.thresholds.confidence.setValue(0.95)
-    panel.slide.separate()
+    panel.slide.segment()
     settle()
     again = PredictionStore.open(store)
     assert again.info.settings["min_confidence"] == pytest.approx(0.95)
@@ -166,7 +166,7 @@ def separating(panel, settle, tmp_path, monkeypatch):
     settle()
     from napari_monusac.infer import blocks
 
-    gate, true = threading.Event(), blocks.separate_store
+    gate, true = threading.Event(), blocks.segment_store
     started: list[object] = []
 
     def slow(*args, **options):
@@ -174,14 +174,14 @@ def separating(panel, settle, tmp_path, monkeypatch):
         assert gate.wait(20)
         return true(*args, **options)
 
-    monkeypatch.setattr(blocks, "separate_store", slow)
+    monkeypatch.setattr(blocks, "segment_store", slow)
     yield gate, started
     gate.set()
 
 
 def test_what_is_separated_for_one_crop_is_not_shown_on_the_next(panel, viewer, qtbot, settle, separating):
     gate, first = separating[0], panel.model.crop
-    task = panel.slide.separate()
+    task = panel.slide.segment()
     panel.model.ask_for_crop(panel.model.neighbour(1))
     qtbot.waitUntil(lambda: panel.model.crop.name != first.name, timeout=20_000)
     assert task.stopping
@@ -192,7 +192,7 @@ def test_what_is_separated_for_one_crop_is_not_shown_on_the_next(panel, viewer, 
 
 
 def test_nuclei_of_an_image_that_was_closed_are_not_shown(panel, viewer, settle, separating):
-    panel.slide.separate()
+    panel.slide.segment()
     viewer.layers.remove(canvas.find_layer(viewer, "stored classes"))
     viewer.layers.remove(canvas.find_layer(viewer, "image"))
     viewer.add_image(np.zeros((160, 192, 3), np.uint8), name="of somebody else")
@@ -204,10 +204,10 @@ def test_nuclei_of_an_image_that_was_closed_are_not_shown(panel, viewer, settle,
 def test_one_task_at_a_time_writes_a_store(panel, settle, separating):
     gate, started = separating
     assert panel.slide.again.isEnabled()
-    task = panel.slide.separate()
+    task = panel.slide.segment()
     assert not panel.slide.again.isEnabled()
     assert not panel.start.isEnabled()
-    assert panel.slide.separate() is None
+    assert panel.slide.segment() is None
     assert panel.predict() is None
     panel.slide.progress.cancel.click()
     assert task.stopping
@@ -226,7 +226,7 @@ def test_a_stopped_separation_keeps_the_nuclei_and_the_panel(panel, viewer, qtbo
     gate, _ = separating
     before = len(PredictionStore.open(panel.slide.store).read_table())
     panel.thresholds.confidence.setValue(0.95)
-    panel.slide.separate().stop()
+    panel.slide.segment().stop()
     gate.set()
     settle()
     assert "topped" in panel.slide.progress.label.text()
@@ -245,14 +245,14 @@ def test_a_store_without_nuclei_is_one_line_and_they_can_be_had(panel, viewer, q
     store = panel.slide.store
     for part in ("labels", "table"):
         shutil.rmtree(store / part)
-    with pytest.raises(StoreError, match="nuclei are not separated"):
+    with pytest.raises(StoreError, match="nuclei are not segmented"):
         read_stored(store)
     with qtbot.captureExceptions() as raised:
         with monkeypatch.context() as patch:
-            patch.setattr("napari_monusac.infer.blocks.separate_store", lambda *_, **__: None)
-            panel.slide.separate()
+            patch.setattr("napari_monusac.infer.blocks.segment_store", lambda *_, **__: None)
+            panel.slide.segment()
             settle()
-        assert "nuclei are not separated" in panel.slide.progress.label.text()
+        assert "nuclei are not segmented" in panel.slide.progress.label.text()
         panel.predict()
         settle()
     assert not raised
@@ -284,7 +284,7 @@ def test_tables_are_read_in_the_worker(panel, settle, tmp_path, monkeypatch):
     panel.slide.folder.set_path(tmp_path / "out")
     panel.predict()
     settle()
-    panel.slide.separate()
+    panel.slide.segment()
     settle()
     assert threads
     assert threading.main_thread().name not in threads

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from qtpy.QtCore import QPoint, Qt
 
-from napari_monusac.core.prediction import Prediction
-from napari_monusac.masks.instances import Nuclei
+from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.scoring.report.predictions import PredictedNuclei
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_monusac.core.prediction import Prediction
+from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.io.annotations.files import read_annotation
-from napari_monusac.masks.instances import Nuclei
 from napari_monusac.scoring.report.predictions import PredictedNuclei
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
@@ -120,13 +119,13 @@ def test_every_way_of_looking(panel, viewer, qtbot, settle):
     assert (legend["missed"], legend["spurious"], legend["wrong class"]) == ("1", "1", "1")
     shown = [n for n, o in viewer.canvas.overlays.items() if n.startswith("monusac_looking_") and o.visible]
     assert len(shown) == 5
-    # the curtain: truth left, prediction right, on every column
+    # the swipe: truth left, prediction right, on every column
     looking.toggle_swipe()
     data = canvas.find_layer(viewer, comparing.SWIPE).data
     for column in (150, 20, 90):
-        looking.curtain.to(column)
-        edge = np.unique(np.nonzero(data == comparing.CURTAIN)[1])
-        assert np.abs(edge - column).max() <= looking.curtain.edge_px()
+        looking.swipe.to(column)
+        edge = np.unique(np.nonzero(data == comparing.SWIPE_EDGE)[1])
+        assert np.abs(edge - column).max() <= looking.swipe.edge_px()
         assert np.array_equal(data[:, : edge[0]], review.solid[:, : edge[0]])
         assert np.array_equal(data[:, edge[-1] + 1 :], review.dashed[:, edge[-1] + 1 :])
     looking.toggle_swipe()
@@ -149,15 +148,15 @@ def test_every_way_of_looking(panel, viewer, qtbot, settle):
     assert tuple(second.scene.camera.center[-2:]) == (12, 14)
     second.scene.camera.zoom = 7
     assert viewer.scene.camera.zoom == pytest.approx(7)
-    panel.ways["doubt"].click()
+    panel.ways["uncertainty"].click()
     settle()
     assert not looking._second.is_open
-    assert canvas.find_layer(viewer, comparing.DOUBT).data.max() <= 1
+    assert canvas.find_layer(viewer, comparing.UNCERTAINTY).data.max() <= 1
     # what the user deletes stays deleted and breaks nothing
-    viewer.layers.remove(canvas.find_layer(viewer, comparing.DOUBT))
+    viewer.layers.remove(canvas.find_layer(viewer, comparing.UNCERTAINTY))
     panel.update_scores()
     settle()
-    assert canvas.find_layer(viewer, comparing.DOUBT) is None
+    assert canvas.find_layer(viewer, comparing.UNCERTAINTY) is None
     panel.ways["layers"].click()
     assert truth.visible
     assert predicted.visible
@@ -168,19 +167,19 @@ def test_every_way_of_looking(panel, viewer, qtbot, settle):
 
 
 def test_ways_that_were_looked_at_come_back_without_new_layers(panel, viewer, settle):
-    for way in ("outlines", "difference", "swipe", "doubt", "beside"):
+    for way in ("outlines", "difference", "swipe", "uncertainty", "beside"):
         panel.ways[way].click()
         settle()
     second, changes = panel.looking._second.view, []
     for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
         event.connect(changes.append)
-    for way in ("layers", "outlines", "difference", "swipe", "doubt", "beside", "layers"):
+    for way in ("layers", "outlines", "difference", "swipe", "uncertainty", "beside", "layers"):
         panel.ways[way].click()
         settle()
         shown = {canvas.role(layer) for layer in viewer.layers if layer.visible} & set(comparing.ROLES)
         assert shown == {
             "layers": set(), "outlines": {comparing.TRUTH, comparing.PREDICTED}, "difference": {comparing.DIFFERENCE},
-            "swipe": {comparing.SWIPE}, "doubt": {comparing.DOUBT}, "beside": {comparing.TRUTH},
+            "swipe": {comparing.SWIPE}, "uncertainty": {comparing.UNCERTAINTY}, "beside": {comparing.TRUTH},
         }[way]  # fmt: skip
         assert panel.looking._second.is_open == (way == "beside")
     assert not changes
@@ -271,9 +270,9 @@ def test_maps_that_are_compared(panel, viewer, settle):
         assert (truth[pair.truth == label] == number).all()
     assert ((truth > 0) == (pair.truth > 0)).all()
     assert np.array_equal(predicted, pair.semantic)
-    column = looking.curtain.column
+    column = looking.swipe.column
     data = canvas.find_layer(viewer, comparing.SWIPE).data
-    left = column - looking.curtain.edge_px()
+    left = column - looking.swipe.edge_px()
     assert np.array_equal(data[:, :left], truth[:, :left])
     panel.ways_view.map.setCurrentIndex(panel.ways_view.map.findData("ternary"))
     settle()

@@ -10,12 +10,12 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import window
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.nuclei.crop import CropNuclei
 from napari_monusac.editing.nuclei.edit import Edit, Patch, tally
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane
-from napari_monusac.masks.strokes import window
 
 _CLASS_IDS = frozenset({*map(int, CLASSES), int(NucleusClass.UNCLASSIFIED), AMBIGUOUS_ID})
 #: A reader may choose the number of a new nucleus (napari's brush); one so far beyond the others is nobody's choice.

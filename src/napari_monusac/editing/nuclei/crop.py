@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Box, union
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.nuclei.edit import Edit, SessionChange
@@ -20,7 +21,6 @@ from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane, 
 from napari_monusac.editing.nuclei.source import SourceOutlines
 from napari_monusac.masks import edits
 from napari_monusac.masks.rasterize import label_maps
-from napari_monusac.masks.strokes import Box, union
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ class NucleusFacts:
         who = {"file": "from the file", "model": "found by the model"}.get(row.provenance) or (
             f"outlined by {row.author or 'hand'}"
         )
-        if row.class_provenance != row.provenance and row.class_provenance == "man":
+        if row.class_provenance != row.provenance and row.class_provenance == "human":
             who += f", classified by {row.author or 'hand'}"
         sure = [] if row.confidence is None else [f"confidence {row.confidence:.2f}"]
         note = [f"note: {row.note}"] if row.note else []

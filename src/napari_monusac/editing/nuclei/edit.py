@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_monusac.core.boxes import Box
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.nuclei.rows import NucleusRow, Plane
 from napari_monusac.masks.change import Change
-from napari_monusac.masks.strokes import Box
 
 
 def now() -> str:

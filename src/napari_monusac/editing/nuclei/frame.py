@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import window
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.geometry import Outline
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.nuclei.rows import NucleusRow
 from napari_monusac.editing.nuclei.source import rows_of
 from napari_monusac.masks.polygons import polygons_from_instances
-from napari_monusac.masks.strokes import polygon_stamp, window
+from napari_monusac.masks.strokes import polygon_stamp
 
 
 @dataclass(frozen=True, slots=True)

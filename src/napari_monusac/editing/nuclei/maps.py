@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_monusac.core.boxes import Box, tight_box, union, window
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.nuclei.rows import Plane
-from napari_monusac.masks.strokes import Box, Stamp, tight_box, union, window
+from napari_monusac.masks.strokes import Stamp
 from napari_monusac.masks.ternary import ternary_map, update_ternary
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass, meaning_of
 from napari_monusac.core.errors import SessionError
 
 #: Who drew an outline, or chose a class: the annotation file as it was opened, a person, or a network.
-Provenance = Literal["file", "man", "model"]
+#: Journals and sidecars of before say "man" for a person.
+Provenance = Annotated[Literal["file", "human", "model"], BeforeValidator(lambda who: "human" if who == "man" else who)]
 #: Nuclei and Ambiguous regions lie on planes of their own: nuclei under a region stay.
 Plane = Literal["nuclei", "ambiguous"]
 #: The key of each class: 1 to 4, 0 = unclassified, 5 = Ambiguous region.
@@ -32,7 +33,7 @@ class NucleusRow(BaseModel):
         Its label in the instance map; never used twice in a session.
     class_id : int
         1 to 4, 255 = unclassified, 5 = an Ambiguous region (which is no nucleus).
-    provenance, class_provenance : {"file", "man", "model"}
+    provenance, class_provenance : {"file", "human", "model"}
         Who drew the outline, and who chose the class.
     confidence : float or None
         0 to 1, for nuclei that a network found.
@@ -51,8 +52,8 @@ class NucleusRow(BaseModel):
 
     id: int = Field(ge=1)
     class_id: int = int(NucleusClass.UNCLASSIFIED)
-    provenance: Provenance = "man"
-    class_provenance: Provenance = "man"
+    provenance: Provenance = "human"
+    class_provenance: Provenance = "human"
     confidence: float | None = None
     note: str = ""
     author: str = ""

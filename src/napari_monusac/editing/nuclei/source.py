@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Box, overlap, window
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane
-from napari_monusac.masks.strokes import Box, Stamp, overlap, polygon_stamp, window
+from napari_monusac.masks.strokes import Stamp, polygon_stamp
 
 
 def rows_of(annotation: Annotation) -> dict[int, NucleusRow]:

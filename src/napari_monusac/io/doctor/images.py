@@ -17,7 +17,7 @@ from napari_monusac.io.slides.channels import channel_verdict
 from napari_monusac.io.slides.slide import Slide, channel_sample, middle, open_slide
 
 #: Images up to this size are decoded whole, to be sure that they can be.
-_WHOLE_PX = 16 * 10**6
+_MEASURED_WHOLE_PX = 16 * 10**6
 #: Two scales that differ by less say the same.
 _SCALE_TOLERANCE = 0.02
 _STAINED_OD_SUM = 0.45
@@ -76,7 +76,7 @@ def examine_image(collection: Collection, crop: Crop) -> tuple[list[Finding], Im
 
 def _pixels(slide: Slide) -> NDArray[np.uint8]:
     height, width = slide.shape
-    return slide.read(0, 0, height, width) if height * width <= _WHOLE_PX else channel_sample(slide)
+    return slide.read(0, 0, height, width) if height * width <= _MEASURED_WHOLE_PX else channel_sample(slide)
 
 
 def _channels(collection: Collection, crop: Crop, swapped: bool) -> list[Finding]:

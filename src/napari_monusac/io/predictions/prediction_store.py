@@ -41,7 +41,7 @@ __all__ = ["PredictionIdentity", "PredictionStore", "StoreInfo"]
 _KEY = "napari-monusac"
 _CHANNELS = (*(f"semantic: {n}" for n in SEMANTIC_NAMES), *(f"ternary: {n}" for n in TERNARY_NAMES))
 _CHUNK_PX = 512
-#: Nuclei that are being separated, until they are whole.
+#: Nuclei that are being segmented, until they are whole.
 _FRESH_LABELS, _FRESH_TABLE = ".labels.new", ".table.new"
 _FOREIGN = "choose a .zarr folder that napari-monusac has written"
 _AGAIN = "predict it again over it (--overwrite)"
@@ -171,7 +171,7 @@ class PredictionStore:
             return np.asarray(self.maps[:, y : y + height, x : x + width])
 
     def read_instances(self, place: Sequence[int] | None = None) -> NDArray[np.int32] | None:
-        """Read the instance map, whole or at `place`; None where the nuclei are not separated yet.
+        """Read the instance map, whole or at `place`; None where the nuclei are not segmented yet.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class PredictionStore:
             raise StoreError(self.path, f"its {what} are damaged ({reason})", _AGAIN) from error
 
     def labels(self, name: str) -> Any:
-        """The zarr array of ``"instances"`` or ``"classes"``; None where the nuclei are not separated yet."""
+        """The zarr array of ``"instances"`` or ``"classes"``; None where the nuclei are not segmented yet."""
         return self._group.get(f"labels/{name}/0")
 
     def levels(self, name: str) -> list[Any]:

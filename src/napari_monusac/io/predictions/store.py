@@ -175,7 +175,7 @@ def read_stored_nuclei(path: str | Path, *, as_stored: bool = False) -> tuple[ND
     Returns
     -------
     int32 (y, x), pandas.DataFrame
-        None where the nuclei are not separated yet.
+        None where the nuclei are not segmented yet.
 
     Raises
     ------

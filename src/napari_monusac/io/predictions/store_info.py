@@ -64,7 +64,7 @@ class StoreInfo(BaseModel):
     notes : tuple of str
         What the user should be told.
     settings : dict
-        How the nuclei were separated; empty while there are none.
+        How the nuclei were segmented; empty while there are none.
     frame : ImageFrame or None
         How the maps lie on the image, where they have another scale than the image.
     identity : PredictionIdentity or None

@@ -16,7 +16,7 @@ from napari_monusac.io.slides.tiff import open_tiff
 from napari_monusac.io.slides.tiff_level import TiffLevel
 
 _TILE = 512
-_WHOLE_PX = 2**24
+_COPIED_WHOLE_PX = 2**24
 
 
 def write_plain_tif(slide: Slide, target: Path, note: str = "") -> None:
@@ -37,7 +37,7 @@ def write_plain_tif(slide: Slide, target: Path, note: str = "") -> None:
             atomic_write(target) as temporary,
             tifffile.TiffWriter(temporary, bigtiff=height * width > 2**30) as writer,
         ):
-            if height * width <= _WHOLE_PX:
+            if height * width <= _COPIED_WHOLE_PX:
                 writer.write(slide.read(0, 0, height, width), rowsperstrip=256, **options)
             else:
                 spots = ((y, x) for y in range(0, height, _TILE) for x in range(0, width, _TILE))

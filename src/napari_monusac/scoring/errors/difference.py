@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import DIFFERENCE_COLORS
+from napari_monusac.masks.lookup import paint
 from napari_monusac.scoring.errors.findings import Findings, FindingType
-from napari_monusac.scoring.matching.lookup import paint
 from napari_monusac.scoring.matching.matching import check_maps
 
 #: Values of a difference map, from 1, in the order of `DIFFERENCE_COLORS`; 0 is background in both.

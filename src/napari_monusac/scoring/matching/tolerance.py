@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.scoring.matching.lookup import paint
+from napari_monusac.masks.lookup import paint
 from napari_monusac.scoring.matching.matching import Matching
 
 #: The tolerances that are shown beside every score, px.

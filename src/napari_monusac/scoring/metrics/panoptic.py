@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.masks.lookup import majority_classes
 from napari_monusac.scoring.matching.matching import AmbiguousRule, Matching, match_instances
 
 #: Class of each nucleus: ``{id: class}``, an array with one class for each id in ascending order, or a semantic map.
@@ -122,18 +123,10 @@ def classes_by_id(classes: ClassesOf, instances: NDArray[Any]) -> Mapping[int, i
         return classes
     values = np.asarray(classes)
     if values.ndim == 2:
-        return _majority(values, instances)
+        return majority_classes(values, instances)
     ids = np.unique(instances)
     ids = ids[ids != 0]
     return dict(zip(ids.tolist(), values.tolist(), strict=True))
-
-
-def _majority(semantic: NDArray[Any], instances: NDArray[Any]) -> dict[int, int]:
-    inside = (instances != 0) & (semantic != 0)
-    ids, index = np.unique(instances[inside], return_inverse=True)
-    counts = np.bincount(index.ravel() * 256 + semantic[inside].astype(np.int64), minlength=len(ids) * 256)
-    winners = counts.reshape(len(ids), 256).argmax(1)
-    return dict(zip(ids.tolist(), winners.tolist(), strict=True))
 
 
 def class_array(ids: NDArray[np.int64], classes: Mapping[int, int] | None) -> NDArray[np.int64]:

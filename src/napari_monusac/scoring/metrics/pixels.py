@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import IGNORE_INDEX, SEMANTIC_NAMES, TernaryClass
+from napari_monusac.masks.lookup import paint
 from napari_monusac.masks.ternary import ternary_map
-from napari_monusac.scoring.matching.lookup import paint
 from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.metrics.confusion import COMBO_BOUNDARY, COMBO_INSIDE, PixelConfusion
 from napari_monusac.scoring.metrics.panoptic import class_array

@@ -22,14 +22,14 @@ def count_store(store: str | Path, *, name: str = "", patient: str = "") -> Coun
     Raises
     ------
     StoreError
-        It cannot be read, or its nuclei are not separated yet.
+        It cannot be read, or its nuclei are not segmented yet.
     """
     from napari_monusac.io.predictions.prediction_store import PredictionStore
 
     opened = PredictionStore.open(store)
     table = opened.read_table()
     if table is None:
-        raise StoreError(store, "its nuclei are not separated yet", "predict the crop again: it goes on from there")
+        raise StoreError(store, "its nuclei are not segmented yet", "predict the crop again: it goes on from there")
     return count_nuclei(table, opened.shape, opened.info.um_per_px, name=name, patient=patient)
 
 

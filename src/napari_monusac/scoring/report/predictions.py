@@ -69,7 +69,7 @@ class PredictedNuclei:
     trained_on : TrainingCrops or None
         The crops that the model was trained on, where the form says so.
     table : pandas.DataFrame or None
-        One row a nucleus with class probabilities and doubt, where the form has it.
+        One row a nucleus with class probabilities and uncertainty, where the form has it.
     info : StoreInfo or None
         What a store of ours says of itself, its image above all.
     notes : tuple of str
@@ -154,7 +154,7 @@ class PredictionFolder:
 
 
 def read_store(path: Path) -> PredictedNuclei:
-    """Nuclei of a stored prediction; separated here where that was not done yet.
+    """Nuclei of a stored prediction; segmented here where that was not done yet.
 
     Raises
     ------

@@ -27,7 +27,7 @@ from napari_monusac.ui.widgets.settings import ReaderName
 
 _SHAPES = (
     ("Delete", "X", "delete"), ("Grow", "", "grow"), ("Shrink", "", "shrink"), ("Smooth", "", "smooth"),
-    ("Fill holes", "", "fill_holes"),
+    ("Fill holes", "", "fill holes"),
 )  # fmt: skip
 _NOTHING = "Open a crop (Slides): its nuclei can then be outlined, classified and mended here."
 _POINT = "Point at a nucleus."
@@ -237,7 +237,7 @@ class AnnotatePanel(QWidget):
 
     def _show_class(self) -> None:
         if self.controller.session is not None:
-            self.classes.set_current(self.controller.session.current_class)
+            self.classes.set_current(self.controller.session.selection.current_class)
 
     def _show_again(self) -> None:
         image = canvas.find_layer(self.viewer, "image")
@@ -247,17 +247,21 @@ class AnnotatePanel(QWidget):
 
     def _settled(self) -> None:
         session = self.controller.session
-        self.classes.set_counts(session.counts() if session is not None else {})
+        self.classes.set_counts(session.nuclei.counts() if session is not None else {})
 
     def _buttons(self) -> None:
         session, busy = self.controller.session, self.controller.busy
-        self.undo.setEnabled(session is not None and session.can_undo and not busy)
-        self.redo.setEnabled(session is not None and session.can_redo and not busy)
+        self.undo.setEnabled(session is not None and session.history.can_undo and not busy)
+        self.redo.setEnabled(session is not None and session.history.can_redo and not busy)
         self.save.setEnabled(session is not None and session.unsaved and not busy)
         self.done.setEnabled(session is not None and not busy)
         if session is not None:
-            self.undo.setToolTip(f"Take back: {session.undo_name} (Ctrl+Z)" if session.can_undo else "Nothing to undo")
-            self.redo.setToolTip(f"Bring back: {session.redo_name} (Ctrl+Shift+Z)" if session.can_redo else "Nothing")
+            self.undo.setToolTip(
+                f"Take back: {session.history.undo_name} (Ctrl+Z)" if session.history.can_undo else "Nothing to undo"
+            )
+            self.redo.setToolTip(
+                f"Bring back: {session.history.redo_name} (Ctrl+Shift+Z)" if session.history.can_redo else "Nothing"
+            )
 
     def _reader_given(self, name: str) -> None:
         annotate_settings.set_reader(name)
@@ -269,7 +273,7 @@ class AnnotatePanel(QWidget):
     def _class_chosen(self, key: int) -> None:
         session = self.controller.session
         if session is not None:
-            self.commands.set_class(key, sorted(session.selected))
+            self.commands.set_class(key, sorted(session.selection.ids))
 
     def _describe(self, words: str) -> None:
         self.pointer.say(words or _POINT)

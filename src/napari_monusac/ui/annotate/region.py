@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.editing.nuclei.frame import Frame
-from napari_monusac.plugin.layers import WHOLE_PX
+from napari_monusac.plugin.layers import EDITABLE_PX
 from napari_monusac.ui.annotate.saving import Saving
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.regions import RECTANGLE, VIEW, chosen_region
@@ -62,7 +62,7 @@ class RegionChoice(QWidget):
             return
         if place.large:
             mpx = place.whole[0] * place.whole[1] / 1e6
-            self.note.say(_LARGE.format(mpx=mpx, most=WHOLE_PX / 1e6))
+            self.note.say(_LARGE.format(mpx=mpx, most=EDITABLE_PX / 1e6))
         else:
             y, x, height, width = place.part
             size = f"{height:,} x {width:,} px at row {y:,}, column {x:,}"
@@ -80,10 +80,10 @@ class RegionChoice(QWidget):
         except MonusacError as error:
             self.trouble.say(error_line(error), "warning")
             return
-        if height * width > WHOLE_PX:
+        if height * width > EDITABLE_PX:
             mend = "zoom in" if which == VIEW else "draw a smaller one"
             self.trouble.say(
-                f"That is {height * width / 1e6:,.0f} million px, {WHOLE_PX / 1e6:.0f} can be edited at once: {mend}.",
+                f"That is {height * width / 1e6:,.0f} million px, {EDITABLE_PX / 1e6:.0f} can be edited at once: {mend}.",
                 "warning",
             )
             return

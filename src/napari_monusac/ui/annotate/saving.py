@@ -155,7 +155,7 @@ class Saving(QObject):
             then()
 
     def _not_saved(self, error: Exception, then: Callable[[], object] | None) -> None:
-        from napari_monusac.editing.disk.saving import SaveConflict
+        from napari_monusac.editing.disk.file import SaveConflict
 
         if not isinstance(error, SaveConflict):
             self.controller.said.emit(error_line(error), "error")
@@ -203,7 +203,7 @@ class Saving(QObject):
             ("Leave, keep them for later", go),
             ("Stay", lambda: None),
         )
-        number = len(session.edits())
+        number = len(session.history.done)
         edits = f"{number} edits" if number != 1 else "one edit"
         controller.asked.emit(
             Question(f"{name} has unsaved edits ({edits} since it was opened). None is lost either way.", answers)

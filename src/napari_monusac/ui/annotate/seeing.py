@@ -269,8 +269,8 @@ class Seeing(QWidget):
     def apply_look(self) -> None:
         """Show the chosen colours and classes."""
         session, only = self.controller.session, None
-        if session is not None and self.only.isChecked() and session.current_class != AMBIGUOUS_ID:
-            only = frozenset([session.current_class])
+        if session is not None and self.only.isChecked() and session.selection.current_class != AMBIGUOUS_ID:
+            only = frozenset([session.selection.current_class])
         self.controller.set_look(palette=self.controller.model.palette, only=only)
 
     def _stain_changed(self) -> None:

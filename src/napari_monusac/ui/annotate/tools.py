@@ -10,8 +10,10 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
+from napari_monusac.editing.commands import DrawPolygon, Merge, Select, SelectWithin, SplitAsSuggested, SplitByStroke
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.napari_private import zooming_clicks
 from napari_monusac.ui.editing.commands import Commands, Point
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.widgets import settings as annotate_settings
@@ -50,45 +52,40 @@ class Strokes:
         if tool == "accept":
             commands.accept(point, replace="Shift" in modifiers)
         elif tool == "split" and label:
-            self.controller.run(lambda s: s.split_as_suggested(label))
+            self.controller.do(SplitAsSuggested(label))
             commands.show_cut(0)
-        elif tool == "merge" and label and len(session.selected) == 1 and label not in session.selected:
-            ids = [*session.selected, label]
-            self.controller.run(lambda s: s.merge(ids=ids))
+        elif tool == "merge" and label and len(session.selection.ids) == 1 and label not in session.selection.ids:
+            self.controller.do(Merge(ids=[*session.selection.ids, label]))
         else:
             many = bool(modifiers & {"Shift", "Control"})
-            self.controller.run(lambda s: s.select([label] if label else [], "toggle" if many else "replace"))
+            self.controller.do(Select([label] if label else [], "toggle" if many else "replace"))
 
     def stroked(self, tool: str, path: list[Point], modifiers: frozenset[str], *, over: bool) -> None:
         """Act on a finished stroke; `over`: what is drawn wins over nuclei that are there."""
-        run = self.controller.run
+        do = self.controller.do
         if tool == "lasso":
             self._draw(path, modifiers, over)
         elif tool == "split":
-            run(lambda s: s.split(path))
+            do(SplitByStroke(path))
             self.commands.show_cut(0)
         elif tool == "merge":
-            run(lambda s: s.merge(path))
+            do(Merge(path))
         elif tool == "accept":
             self.commands.accept_all(path)
         elif tool == "pick" and "Control" in modifiers:
-            run(lambda s: s.select_lasso(_corners(path[0], path[-1])))
+            do(SelectWithin(_corners(path[0], path[-1])))
         elif tool == "pick" and "Shift" in modifiers:
-            run(lambda s: s.select_lasso(path))
+            do(SelectWithin(path))
 
     def _draw(self, path: list[Point], modifiers: frozenset[str], over: bool) -> None:
         """Draw a nucleus around; with Shift, add to the selected one."""
         session = self.controller.session
-        chosen = sorted(session.selected) if session is not None else []
+        chosen = sorted(session.selection.ids) if session is not None else []
         into = chosen[0] if len(chosen) == 1 and "Shift" in modifiers else None
-        way = "all" if over else "free"
-
-        def draw(s: Any) -> None:
-            change = s.draw_polygon(path, into=into, over=way)
-            if change is not None and change.created:
-                s.select(change.created[:1])
-
-        self.controller.run(draw)
+        drawn = DrawPolygon(path, into, over="all" if over else "free")
+        self.controller.do(
+            drawn, lambda change: self.controller.do(Select(change.created[:1])) if into is None else None
+        )
 
 
 def _corners(first: Point, last: Point) -> list[Point]:
@@ -147,7 +144,7 @@ class Toolbox(QObject):
         self.viewer.events.mouse_over_canvas.connect(self._over_canvas)
         # napari zooms on a double click: two quick clicks are two clicks here
         double = self.viewer.mouse_double_click_callbacks
-        self._zoomers = [f for f in double if getattr(f, "__name__", "") == "double_click_to_zoom"]
+        self._zoomers = zooming_clicks(self.viewer)
         for zoomer in self._zoomers:
             double.remove(zoomer)
         double.append(self._double)
@@ -216,7 +213,9 @@ class Toolbox(QObject):
         layers, session = self.controller.layers, self.controller.session
         if layers is None or session is None:
             return None
-        return layers.get("ambiguous" if session.current_class == AMBIGUOUS_ID else "nuclei") or layers.get("nuclei")
+        return layers.get("ambiguous" if session.selection.current_class == AMBIGUOUS_ID else "nuclei") or layers.get(
+            "nuclei"
+        )
 
     def _apply(self) -> None:
         layer = self.target()
@@ -353,5 +352,5 @@ class Toolbox(QObject):
         here = self.commands.under(start) if start is not None else 0
         plane = "ambiguous" if canvas.role(layer) == "ambiguous" else "nuclei"
         into = here if here and session.rows[here].plane == plane else 0
-        layer.selected_label = into or session.next_id
+        layer.selected_label = into or session.nuclei.next_id
         layer.preserve_labels = not self.over

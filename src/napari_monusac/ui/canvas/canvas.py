@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from napari.components.overlays import TextOverlay
 from napari.layers import Image, Layer
 
 from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, Rgb
+from napari_monusac.ui.canvas.napari_private import held_back
 
 if TYPE_CHECKING:
     pass
@@ -64,9 +65,8 @@ def our_layers(viewer: Any) -> list[Layer]:
 @contextmanager
 def undrawn(layer: Layer) -> Iterator[None]:
     """Several things of a layer are changed, and it is drawn once, by the `refresh` after: napari draws after each."""
-    block: Any = getattr(layer, "_block_refresh", nullcontext)  # no public name; without it all is drawn more often
     before = getattr(layer.data, "shape", None)
-    with block():
+    with held_back(layer):
         yield
         if getattr(layer.data, "shape", None) != before:
             # a hidden layer is not drawn, and would keep the extent of what it showed before: *Fit* goes by it

@@ -13,6 +13,7 @@ from pydantic import PrivateAttr
 
 from napari_monusac.core.classes import AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, class_colors
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
+from napari_monusac.ui.canvas.napari_private import TableColormap
 
 _UNCLASSIFIED = int(NucleusClass.UNCLASSIFIED)
 #: Place of each class in the table of colours; 0 is background.
@@ -57,7 +58,7 @@ class Look:
     strength: float = 0.4
 
 
-class ClassColormap(DirectLabelColormap):
+class ClassColormap(TableColormap):
     """A colormap that knows the class of each label, and a colour for each class.
 
     napari's own `DirectLabelColormap` holds a colour for each label: with 3,000 nuclei it takes 50 ms to make one, and
@@ -67,7 +68,6 @@ class ClassColormap(DirectLabelColormap):
     `napari_monusac.ui.canvas.drawing`): to fill a class is to change that one colour.
     """
 
-    _table: NDArray[np.uint8] = PrivateAttr(default_factory=lambda: np.zeros(256, np.uint8))
     _new: int = PrivateAttr(default=PLACES[_UNCLASSIFIED])
     _shades: NDArray[np.float32] = PrivateAttr(default_factory=lambda: np.zeros((_N_SHADES, 4), np.float32))
 
@@ -121,33 +121,6 @@ class ClassColormap(DirectLabelColormap):
             and np.array_equal(self._table, other._table)
             and np.array_equal(self._shades, other._shades)
         )
-
-    # -- what napari asks
-
-    def _data_to_texture(self, values: Any) -> Any:
-        if self.use_selection:
-            return np.asarray(values == self.selection).astype(np.uint8)[()]
-        return np.take(self._table, values, mode="clip")
-
-    def _selection_as_minimum_dtype(self, dtype: Any) -> int:
-        return int(self._data_to_texture(dtype.type(self.selection)))
-
-    def _values_mapping_to_minimum_values_set(
-        self, apply_selection: bool = True
-    ) -> tuple[dict[int | None, int], dict[int, Any]]:
-        if self.use_selection and apply_selection:
-            return {self.selection: 1, None: 0}, {0: np.zeros(4), 1: self._shade(self.selection)}
-        return {}, dict(enumerate(self._shades))
-
-    def map(self, values: Any) -> Any:
-        """Return the RGBA colours (0 to 1) of labels, an array of one more axis of 4."""
-        shades: NDArray[np.float32] = self._shades[np.take(self._table, values, mode="clip")]
-        if self.use_selection:
-            shades = np.where(np.asarray(values == self.selection)[..., None], shades, 0)
-        return shades
-
-    def _shade(self, label: int) -> NDArray[np.float32]:
-        return np.array(self._shades[self._table[min(label, len(self._table) - 1)]])
 
 
 def class_hex(number: int, palette: PaletteName) -> str:

@@ -1,4 +1,4 @@
-"""Maps that lay prediction over truth, as layers: outlines in two styles, the difference map, the swipe, doubt."""
+"""Maps that lay prediction over truth, as layers: outlines in two styles, the difference map, the swipe, uncertainty."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from napari_monusac.masks.outlines import HALO
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colormaps import N_COLORS, ternary_colormap
 
-TRUTH, PREDICTED, DIFFERENCE, SWIPE, DOUBT = (
+TRUTH, PREDICTED, DIFFERENCE, SWIPE, UNCERTAINTY = (
     "truth outlines",
     "predicted outlines",
     "difference",
     "swipe",
-    "review doubt",
+    "review uncertainty",
 )
-ROLES = (TRUTH, PREDICTED, DIFFERENCE, SWIPE, DOUBT)
-#: Value of the curtain's edge in a swipe map. No class has it.
-CURTAIN = 253
+ROLES = (TRUTH, PREDICTED, DIFFERENCE, SWIPE, UNCERTAINTY)
+#: Value of the swipe's edge in a swipe map. No class has it.
+SWIPE_EDGE = 253
 
 
 def classes_of(layer: Labels) -> dict[int, int]:
@@ -47,9 +47,9 @@ def classes_in(features: Any) -> dict[int, int]:
 
 
 def outline_colormap(palette: PaletteName = "imagescope") -> DirectLabelColormap:
-    """Class colours for lines, the dark halo beside them, and the curtain's edge."""
+    """Class colours for lines, the dark halo beside them, and the swipe's edge."""
     colors: dict[int | None, Any] = dict(class_colors(palette).items())
-    colors |= {0: "transparent", HALO: (0.05, 0.05, 0.08, 0.55), CURTAIN: "white", None: "transparent"}
+    colors |= {0: "transparent", HALO: (0.05, 0.05, 0.08, 0.55), SWIPE_EDGE: "white", None: "transparent"}
     return DirectLabelColormap(color_dict=colors)
 
 
@@ -61,13 +61,13 @@ def difference_colormap() -> DirectLabelColormap:
     return DirectLabelColormap(color_dict={**colors, 0: "transparent", None: "transparent"})
 
 
-#: Doubt from none (nothing is drawn over the tissue) to great.
-DOUBT_COLORS = ((0.0, 0.0, 0.0, 0.0), (0.13, 0.09, 0.35, 0.55), (0.0, 0.62, 0.75, 0.85), (1.0, 0.95, 0.35, 1.0))
+#: Uncertainty from none (nothing is drawn over the tissue) to great.
+UNCERTAINTY_COLORS = ((0.0, 0.0, 0.0, 0.0), (0.13, 0.09, 0.35, 0.55), (0.0, 0.62, 0.75, 0.85), (1.0, 0.95, 0.35, 1.0))
 
 
-def doubt_colormap() -> Colormap:
-    """The more doubtful, the brighter; where there is no doubt the tissue is seen."""
-    return Colormap(np.array(DOUBT_COLORS), name="doubt", controls=[0.0, 0.15, 0.5, 1.0])
+def uncertainty_colormap() -> Colormap:
+    """The more uncertain, the brighter; where there is no uncertainty the tissue is seen."""
+    return Colormap(np.array(UNCERTAINTY_COLORS), name="uncertainty", controls=[0.0, 0.15, 0.5, 1.0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +91,14 @@ def look_of(kind: str, palette: PaletteName) -> LookOf:
 
 def _ternary_colormap() -> DirectLabelColormap:
     colors: dict[int | None, Any] = {number: rgba for number, rgba in ternary_colormap().color_dict.items() if number}
-    return DirectLabelColormap(color_dict={**colors, CURTAIN: "white", 0: "transparent", None: "transparent"})
+    return DirectLabelColormap(color_dict={**colors, SWIPE_EDGE: "white", 0: "transparent", None: "transparent"})
 
 
 def _nuclei_colormap() -> DirectLabelColormap:
     """Twelve colours that stay apart on pink and purple tissue."""
     hues = [hsv_to_rgb(k / N_COLORS, 0.9 if k % 2 else 0.55, 0.95 if k % 3 else 0.7) for k in range(N_COLORS)]
     colors: dict[int | None, Any] = {k + 1: (*rgb, 1.0) for k, rgb in enumerate(hues)}
-    return DirectLabelColormap(color_dict={**colors, CURTAIN: "white", 0: "transparent", None: "transparent"})
+    return DirectLabelColormap(color_dict={**colors, SWIPE_EDGE: "white", 0: "transparent", None: "transparent"})
 
 
 def put_labels(
@@ -149,9 +149,9 @@ def put_above(viewer: Any, role: str, below: str) -> None:
         viewer.layers.move(viewer.layers.index(upper), viewer.layers.index(lower) + 1)
 
 
-def put_doubt(viewer: Any, data: Any, image: Layer, offset_px: tuple[int, int]) -> Image:
-    """Show a doubt map (float32, 0 to 1) over an image, in the layer of an earlier one."""
-    placed, old = _placed(DOUBT, image, offset_px), canvas.find_layer(viewer, DOUBT)
+def put_uncertainty(viewer: Any, data: Any, image: Layer, offset_px: tuple[int, int]) -> Image:
+    """Show an uncertainty map (float32, 0 to 1) over an image, in the layer of an earlier one."""
+    placed, old = _placed(UNCERTAINTY, image, offset_px), canvas.find_layer(viewer, UNCERTAINTY)
     if isinstance(old, Image):
         old.metadata = placed["metadata"]
         canvas.lay(old, placed)
@@ -162,8 +162,8 @@ def put_doubt(viewer: Any, data: Any, image: Layer, offset_px: tuple[int, int]) 
     active = viewer.layers.selection.active
     layer: Image = viewer.add_image(
         data,
-        name=DOUBT,
-        colormap=doubt_colormap(),
+        name=UNCERTAINTY,
+        colormap=uncertainty_colormap(),
         contrast_limits=(0, 1),
         blending="translucent",
         opacity=0.9,

@@ -16,6 +16,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_monusac.ui.canvas.colors import INNER, ClassColormap
+from napari_monusac.ui.canvas.napari_private import draw_with, undress
 
 #: Width of the outlines, px.
 OUTLINE_PX = 2
@@ -59,16 +60,8 @@ def drawn(places: NDArray[np.uint8], edge: NDArray[np.uint8]) -> NDArray[np.uint
     )
 
 
-def undress(layer: Labels) -> None:
-    """Let napari draw a layer itself, whoever drew it before."""
-    layer.__dict__.pop("_raw_to_displayed", None)
-
-
 class Drawing:
     """Draws one labels layer with a `ClassColormap`; installs itself on the layer.
-
-    napari has no public place for this: `Labels._raw_to_displayed` turns labels into what the graphics card gets. Should
-    it go, napari's own outlines are drawn and no class can be filled alone.
 
     Parameters
     ----------
@@ -94,9 +87,7 @@ class Drawing:
         #: used for the first drawing of the whole layer; to be dropped before the labels change
         self.first = first
         undress(layer)  # of a session before, which would be kept alive
-        self._own: Callable[..., Any] | None = getattr(layer, "_raw_to_displayed", None)
-        if self._own is not None:
-            setattr(layer, "_raw_to_displayed", self.displayed)  # noqa: B010 - no attribute that napari's types know
+        self._own = draw_with(layer, self.displayed)
 
     def close(self) -> None:
         """Let napari draw the layer again."""
@@ -106,7 +97,7 @@ class Drawing:
         """Return the numbers of a part's pixels in the table of colours, uint8 (y, x). napari calls it."""
         colormap, width = self.layer.colormap, int(self.layer.contour)
         if self._own is None:
-            raise AttributeError("installed on a layer that has no _raw_to_displayed")
+            raise AttributeError("this napari cannot be told how to draw a layer")
         if width < 1 or raw.ndim != 2 or not isinstance(colormap, ClassColormap) or colormap.use_selection:
             return self._own(raw, data_slice)
         first, self.first = self.first, None
@@ -121,7 +112,7 @@ class Drawing:
         )
         around, down, right = raw[wide], cut[0].start - wide[0].start, cut[1].start - wide[1].start
         large = around.size > _SMALL_PX
-        places = self._quick(wide) if self._quick is not None and large else colormap._data_to_texture(around)
+        places = self._quick(wide) if self._quick is not None and large else colormap.places(around)
         edge = edges(around, width)
         if self._dashed:
             # a gap has the number of what is inside: clear, or filled with it

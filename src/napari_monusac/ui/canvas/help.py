@@ -106,7 +106,7 @@ KEY_WORDS: tuple[tuple[str, str], ...] = (
     ("A", "Accept: the model's nucleus into the labels"),
     ("X", "Reject: the truth is right"),
     ("B (held)", "Blink truth and prediction"),
-    ("W", "Curtain: truth left of the mouse, prediction right"),
+    ("W", "Swipe: truth left of the mouse, prediction right"),
     ("O", "Nuclei as outlines, or filled"),
     ("Ctrl+Z", "Undo the last judgement or edit"),
 )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.drawing import undress
+from napari_monusac.ui.canvas.napari_private import undress
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.widgets.work import Report, Task
 

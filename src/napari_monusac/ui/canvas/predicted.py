@@ -12,6 +12,7 @@ from napari_monusac.ui.canvas.canvas import plain
 from napari_monusac.ui.canvas.colors import ClassColormap, semantic_colormap
 from napari_monusac.ui.canvas.drawing import Drawing
 from napari_monusac.ui.canvas.help import plain_status
+from napari_monusac.ui.canvas.napari_private import drawn_by_us
 
 
 def dress_predicted(layer: Any, palette: PaletteName) -> None:
@@ -22,7 +23,7 @@ def dress_predicted(layer: Any, palette: PaletteName) -> None:
     elif canvas.role(layer) == "predicted nuclei" and isinstance(layer, Labels) and "class_id" in layer.features:
         table = layer.features
         classes = dict(zip(table["index"].tolist(), table["class_id"].tolist(), strict=True))
-        if not layer.multiscale and "_raw_to_displayed" not in vars(layer):
+        if not layer.multiscale and not drawn_by_us(layer):
             Drawing(layer, dashed=True)
             plain_status(layer)
         colormap = ClassColormap.of({int(k): int(v) for k, v in classes.items()}, palette)

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_monusac.core.classes import PaletteName
-    from napari_monusac.core.prediction import Prediction
+    from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.io.predictions.prediction_store import StoreInfo
-    from napari_monusac.masks.instances import Nuclei
 
 
 #: Longest side of the layer that fills while tiles finish, px.
@@ -108,9 +107,9 @@ def add_stored_layers(viewer: Any, image: Image, stored: Stored) -> None:
     """Show a stored prediction of any size over its image, as pyramids that are read as they are looked at.
 
     The layers are *stored classes* (the class of the nucleus under each pixel), *stored nuclei*, *stored ternary* and
-    *stored doubt*.
+    *stored uncertainty*.
     """
-    from napari_monusac.ui.canvas.comparing import doubt_colormap
+    from napari_monusac.ui.canvas.comparing import uncertainty_colormap
 
     info, table = stored.info, stored.table
     active = viewer.layers.selection.active
@@ -122,7 +121,12 @@ def add_stored_layers(viewer: Any, image: Image, stored: Stored) -> None:
     }
     features = {"features": table.rename(columns={"label": "index"})} if len(table) <= _MOST_ROWS else {}
     looks: dict[str, dict[str, Any]] = {
-        "doubt": {"colormap": doubt_colormap(), "contrast_limits": (0, 1), "opacity": 0.9, "visible": False},
+        "uncertainty": {
+            "colormap": uncertainty_colormap(),
+            "contrast_limits": (0, 1),
+            "opacity": 0.9,
+            "visible": False,
+        },
         "ternary": {"colormap": ternary_colormap(), "opacity": 0.6, "visible": False},
         "nuclei": {"opacity": 0.6, "visible": False, **features},
         "classes": {"colormap": semantic_colormap(studio_model(viewer).palette), "opacity": 0.6, "visible": True},
@@ -133,7 +137,7 @@ def add_stored_layers(viewer: Any, image: Image, stored: Stored) -> None:
         if old is not None:
             viewer.layers.remove(old)
         several = len(levels) > 1
-        add = viewer.add_image if name == "doubt" else viewer.add_labels
+        add = viewer.add_image if name == "uncertainty" else viewer.add_labels
         add(
             levels if several else levels[0], multiscale=several, name=role,
             metadata=_metadata(image, role, **about), **stored.placing(image), **look,

@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.plugin.layers import REGIONS_ROLE
 from napari_monusac.ui.canvas import canvas
@@ -79,8 +80,8 @@ def _ellipse(box: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(box.mean(0) + np.cos(turn) * (box[1] - box[0]) / 2 + np.sin(turn) * (box[3] - box[0]) / 2)
 
 
-def chosen_region(viewer: Any, layer: Image, region: str) -> tuple[int, int, int, int]:
-    """Return the region in level-0 pixels of `layer`: (y, x, height, width), clipped to the image.
+def chosen_region(viewer: Any, layer: Image, region: str) -> Region:
+    """Return the region in level-0 pixels of `layer`, clipped to the image.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def chosen_region(viewer: Any, layer: Image, region: str) -> tuple[int, int, int
     base = layer.data[0] if layer.multiscale else layer.data
     height, width = (int(n) for n in base.shape[:2])
     if region == WHOLE:
-        return 0, 0, height, width
+        return Region(0, 0, height, width)
     corners = _view_corners(viewer, layer) if region == VIEW else _drawn_corners(viewer, layer)
     low = np.clip(np.floor(corners.min(0)), 0, (height, width)).astype(int)
     high = np.clip(np.ceil(corners.max(0)), 0, (height, width)).astype(int)
@@ -100,7 +101,7 @@ def chosen_region(viewer: Any, layer: Image, region: str) -> tuple[int, int, int
             f"the region is {max(0, size[0])} x {max(0, size[1])} px of the image",
             "choose at least 16 x 16 px inside the image",
         )
-    return int(low[0]), int(low[1]), int(size[0]), int(size[1])
+    return Region(int(low[0]), int(low[1]), int(size[0]), int(size[1]))
 
 
 def _view_corners(viewer: Any, layer: Image) -> NDArray[np.float64]:

@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_monusac.core.errors import MonusacError, SessionError
+from napari_monusac.core.errors import SessionError
+from napari_monusac.editing.commands import (
+    Accept,
+    AcceptAll,
+    AcceptInPlace,
+    Delete,
+    Merge,
+    Redo,
+    Reshape,
+    SetClass,
+    Shaping,
+    SplitAsSuggested,
+    Undo,
+    suggested_split,
+)
 from napari_monusac.editing.nuclei.rows import class_name
 from napari_monusac.editing.predicted import MAX_COVERED
 from napari_monusac.ui.canvas.marks import boundary_of, outlines_of
@@ -19,10 +33,8 @@ if TYPE_CHECKING:
     from napari_monusac.editing.session import EditingSession
 
 Point = tuple[float, float]
-_SHAPING = ("grow", "shrink", "smooth", "fill_holes")
 #: More predicted nuclei than these are accepted in the background.
 _AT_ONCE = 200
-_WHO = {"file": "from the file", "model": "found by the model"}
 
 
 class Commands:
@@ -80,7 +92,7 @@ class Commands:
         at = self.pointer if point is None else point
         if self.session is None or at is None:
             return 0
-        return self.session.pick(at, self.tolerance())
+        return self.session.nuclei.pick(at, self.tolerance())
 
     def predicted_under(self, point: Point | None = None) -> int:
         """Return the predicted nucleus at a point, by default under the pointer; 0 for none."""
@@ -89,13 +101,13 @@ class Commands:
             return 0
         if not self.controller.ready_prediction():
             return 0
-        return self.session.pick_predicted(at, self.tolerance())
+        return self.session.predicted.pick(at, self.tolerance())
 
     def meant(self) -> list[int]:
         """Return the nuclei that a key is for."""
         if self.session is None:
             return []
-        selected = sorted(self.session.selected)
+        selected = sorted(self.session.selection.ids)
         if selected and (len(selected) > 1 or not self._moved):
             return selected
         here = self.under()
@@ -107,7 +119,7 @@ class Commands:
         here = self.under() if self._moved else 0
         if session is None:
             return 1
-        return session.rows[here].class_id if here else session.current_class
+        return session.rows[here].class_id if here else session.selection.current_class
 
     # -- commands
 
@@ -118,37 +130,35 @@ class Commands:
             return
         wanted = self.meant() if ids is None else list(ids)
         if wanted:
-            self.controller.run(lambda s: s.set_class(key, wanted))
-        session.current_class = key
+            self.controller.do(SetClass(key, wanted))
+        session.selection.current_class = key
         if self.controller.layers is not None:
-            self.controller.layers.set_new_class(session.current_class)
+            self.controller.layers.set_new_class(session.selection.current_class)
         self.controller.class_changed.emit()
 
     def delete(self) -> None:
         """Delete the nuclei meant."""
         ids = self.meant()
-        self.controller.run(lambda s: s.delete(ids))
+        self.controller.do(Delete(ids))
 
-    def shape(self, how: str) -> None:
-        """Grow, shrink, smooth the nuclei meant, or fill their holes ("grow", "shrink", "smooth", "fill_holes")."""
-        if how in _SHAPING:
-            ids = self.meant()
-            self.controller.run(lambda s: getattr(s, how)(ids))
+    def shape(self, how: Shaping) -> None:
+        """Grow, shrink, smooth the nuclei meant, or fill their holes ("grow", "shrink", "smooth", "fill holes")."""
+        self.controller.do(Reshape(how, self.meant()))
 
     def split(self) -> None:
         """Split the nucleus meant where its shape suggests it; without one, or without a neck: the split tool."""
         ids = self.meant()
         if len(ids) == 1 and self.suggestion(ids[0]) is not None:
-            self.controller.run(lambda s: s.split_as_suggested(ids[0]))
+            self.controller.do(SplitAsSuggested(ids[0]))
         else:
             self.choose_tool("split")
 
     def merge(self) -> None:
         """Merge the selected nuclei; with fewer than two: the merge tool."""
         session = self.session
-        ids = sorted(session.selected) if session is not None else []
+        ids = sorted(session.selection.ids) if session is not None else []
         if len(ids) > 1:
-            self.controller.run(lambda s: s.merge(ids=ids))
+            self.controller.do(Merge(ids=ids))
         else:
             self.choose_tool("merge")
 
@@ -160,7 +170,7 @@ class Commands:
         if not label:
             self.controller.said.emit("There is no predicted nucleus here.", "hint")
             return
-        self.controller.run(lambda s: s.accept(label, replace=replace))
+        self.controller.do(AcceptInPlace([label]) if replace else Accept(label))
 
     def accept_all(self, region: Any = None) -> None:
         """Accept all predicted nuclei above the confidence, in a polygon (y, x) or everywhere; many in a worker."""
@@ -168,11 +178,11 @@ class Commands:
         if session is None or not controller.ready_prediction():
             return
         least, before = self.min_confidence, len(session.rows)
-        if len(session.predicted) <= _AT_ONCE or controller.busy:
-            if controller.run(lambda s: s.accept_all(least, region)) and not controller.busy:
+        if len(session.predicted.found) <= _AT_ONCE or controller.busy:
+            if controller.do(AcceptAll(least, region)) and not controller.busy:
                 self._say_accepted(len(session.rows) - before)
             return
-        task = controller.exclusively(lambda s: s.accept_all(least, region))
+        task = controller.exclusively(lambda s: s.do(AcceptAll(least, region)))
         if task is not None:
             controller.said.emit("Accepting…", "hint")
             task.failed.connect(lambda error: controller.said.emit(error_line(error), "error"))
@@ -186,11 +196,11 @@ class Commands:
 
     def undo(self) -> None:
         """Take the last edit back."""
-        self.controller.run(lambda s: s.undo() if s.can_undo else None)
+        self.controller.do(Undo())
 
     def redo(self) -> None:
         """Bring the last undone edit back."""
-        self.controller.run(lambda s: s.redo() if s.can_redo else None)
+        self.controller.do(Redo())
 
     # -- seeing
 
@@ -199,12 +209,12 @@ class Commands:
         session = self.session
         if session is None or not label:
             return None
-        if self._cut[:2] != (label, session.state):
+        if self._cut[:2] != (label, session.history.state):
             try:
-                change = session.suggested_split(label)
+                change = suggested_split(session.nuclei, label)
             except SessionError:
                 change = None
-            self._cut = (label, session.state, change)
+            self._cut = (label, session.history.state, change)
         return self._cut[2]
 
     def show_cut(self, label: int) -> None:
@@ -218,15 +228,15 @@ class Commands:
         """Draw the outline of a predicted nucleus (0: take it away)."""
         marks, session = self.controller.marks, self.session
         if marks is not None and session is not None:
-            marks.show("cut", outlines_of([session.predicted[label].stamp] if label else []))
+            marks.show("cut", outlines_of([session.predicted.found[label].stamp] if label else []))
 
     def describe(self) -> str | None:
         """Return what was pointed at or stepped to in words; None where nothing has changed since the last time."""
         session = self.session
         if session is None:
             return None
-        label = self.under() if self._moved else min(session.selected, default=0)
-        now = (label, session.state, id(session))
+        label = self.under() if self._moved else min(session.selection.ids, default=0)
+        now = (label, session.history.state, id(session))
         if now == self._described:
             return None
         self._described = now
@@ -235,11 +245,11 @@ class Commands:
     def words_predicted(self, label: int) -> str:
         """Return a predicted nucleus in words, and whether it can come in."""
         session = self.session
-        if session is None or label not in session.predicted:
+        if session is None or label not in session.predicted.found:
             return ""
-        found = session.predicted[label]
+        found = session.predicted.found[label]
         sure = "" if found.confidence is None else f", confidence {found.confidence:.2f}"
-        there = session.covered(label) > MAX_COVERED
+        there = session.predicted.covered(label) > MAX_COVERED
         what = "outlined already (Shift+click: in its place)" if there else "click, or A: accept it"
         return f"Predicted {class_name(found.class_id).lower()}{sure}: {what}"
 
@@ -248,15 +258,4 @@ class Commands:
         session = self.session
         if session is None:
             return ""
-        try:
-            facts = session.facts(label)
-        except MonusacError:
-            return ""
-        row = facts.row
-        area = f"{facts.area_px} px" if facts.area_um2 is None else f"{facts.area_um2:.0f} µm²"
-        who = _WHO.get(row.provenance) or (f"outlined by {row.author}" if row.author else "outlined by hand")
-        if row.class_provenance != row.provenance and row.class_provenance == "man":
-            who += f", classified by {row.author}" if row.author else ", classified by hand"
-        sure = [] if row.confidence is None else [f"confidence {row.confidence:.2f}"]
-        note = [f"note: {row.note}"] if row.note else []
-        return ", ".join([f"{row.class_name} {label}", area, *sure, who, *note])
+        return str(session.nuclei.facts(label)) if label in session.rows else ""

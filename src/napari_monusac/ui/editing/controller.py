@@ -10,6 +10,7 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import QTimer, Signal
 
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.editing.commands import AdoptPaint
 from napari_monusac.editing.nuclei.frame import Frame
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colors import Look
@@ -25,7 +26,7 @@ from napari_monusac.ui.widgets.work import error_line
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_monusac.editing.history import SessionChange
+    from napari_monusac.editing.nuclei.edit import SessionChange
     from napari_monusac.editing.nuclei.rows import Plane
     from napari_monusac.editing.session import EditingSession
 
@@ -211,11 +212,11 @@ class Crops(Running):
         image = canvas.find_layer(self.viewer, "image")
         if canvas.find_layer(self.viewer, "nuclei") is None:
             self.layers.show_missing(image if isinstance(image, Image) else None)
-        self.layers.set_new_class(session.current_class)
+        self.layers.set_new_class(session.selection.current_class)
         nuclei = self.layers.get("nuclei")
         if nuclei is not None:
             nuclei.selected_label = (
-                session.next_id
+                session.nuclei.next_id
             )  # napari's brush begins a nucleus, not one of the former crop's number
         self._paint.watch()
         self._new_marks()
@@ -223,7 +224,7 @@ class Crops(Running):
         self._tell_settled()
         words, kind = how_it_opened(place, session)
         self.said.emit(words, kind)
-        if session.restored is not None or session.in_use:
+        if session.restored is not None or session.file.in_use:
             self.model.tell(f"{place.name}: {words}", kind)  # the reader may be looking at another panel
         self.session_changed.emit()
 
@@ -335,7 +336,7 @@ class Paint:
                 box, before, after = found
                 _number(session, plane, before, after)
                 try:
-                    session.adopt(box, before, after, plane=plane)
+                    session.do(AdoptPaint(box, before, after, plane))
                 except MonusacError as error:
                     layers.take_back(name, box)
                     self._controller.said.emit(error_line(error), "error")
@@ -344,7 +345,7 @@ class Paint:
 
 def _number(session: EditingSession, plane: Plane, before: NDArray[Any], after: NDArray[Any]) -> None:
     """Give new nuclei the session's next numbers: the one in napari's box may be taken, or huge."""
-    new, fresh = after != before, session.next_id
+    new, fresh = after != before, session.nuclei.next_id
     for label in sorted({int(v) for v in after[new].tolist()} - {0}):
         if label not in session.rows or session.rows[label].plane != plane:
             after[(after == label) & new] = fresh
@@ -429,7 +430,7 @@ class EditingController(Crops):
         """Draw the outlines of the selected nuclei."""
         session, marks = self.session, self.marks
         if session is not None and marks is not None:
-            some = sorted(session.selected)[:_MOST_OUTLINED]
+            some = sorted(session.selection.ids)[:_MOST_OUTLINED]
             marks.show("selection", outlines_of(session.maps.stamp(session.rows[k].plane, k) for k in some))
 
     def settle(self) -> None:
@@ -494,7 +495,7 @@ class EditingController(Crops):
         if not self.prediction_set:
             prediction, nuclei = latest
             try:
-                session.set_prediction(nuclei.instances, nuclei.table, self.in_slide(prediction.offset_px))
+                session.predicted.set(nuclei.instances, nuclei.table, self.in_slide(prediction.offset_px))
             except MonusacError as error:
                 self.said.emit(error_line(error), "warning")
                 return False

@@ -15,10 +15,11 @@ from napari_monusac.ui.canvas.colormaps import ternary_colormap
 from napari_monusac.ui.canvas.colors import ClassColormap, Look, semantic_colormap
 from napari_monusac.ui.canvas.drawing import OUTLINE_PX, Drawing
 from napari_monusac.ui.canvas.help import plain_status
+from napari_monusac.ui.canvas.napari_private import refresh_box
 from napari_monusac.ui.editing.ready import PAINTED, VIEWS, Ready, places_of
 
 if TYPE_CHECKING:
-    from napari_monusac.masks.strokes import Box
+    from napari_monusac.core.boxes import Box
 
 
 #: Opacity that the reader gives a region that is only filled; of outlines, over which fillings are weaker.
@@ -120,9 +121,9 @@ class SessionLayers:
     def _add(self, name: str, image: Image | None) -> Labels:
         about = dict(image.metadata.get("monusac", {})) if image is not None else {}
         first = about.get("offset_px", (0, 0))
-        offset = self.session.frame.offset_px
+        offset = self.session.nuclei.frame.offset_px
         about |= {
-            "role": name, "annotation": str(self.session.path) if self.session.path else None, "offset_px": offset,
+            "role": name, "annotation": str(self.session.file.path) if self.session.file.path else None, "offset_px": offset,
         }  # fmt: skip
         placing = {}
         if image is not None:
@@ -222,7 +223,7 @@ class SessionLayers:
         """Bring the table of each nucleus up to date, for the status bar, Review and the legend."""
         nuclei = self.get("nuclei")
         if nuclei is not None:
-            nuclei.features = self.session.features("nuclei")
+            nuclei.features = self.session.nuclei.features("nuclei")
         self._count_regions()
 
     def _count_regions(self) -> None:
@@ -237,27 +238,3 @@ class SessionLayers:
             layer = self.get(name)
             if layer is not None:
                 layer.editable = editable
-
-
-def refresh_box(layer: Labels, box: Box) -> None:
-    """Redraw a box of a labels layer whose array was changed in place.
-
-    napari has no public call for this; its brush uses the two private ones below. Should they go, all of the layer is
-    redrawn, which is right but slow.
-    """
-    accumulate = getattr(layer, "_accumulate_updated_slice", None)
-    redraw = getattr(layer, "_partial_labels_refresh", None)
-    if accumulate is None or redraw is None or tuple(layer.data.shape) != _shown_shape(layer):
-        layer.refresh()
-        return
-    cut = (slice(box[0], box[2]), slice(box[1], box[3]))
-    view, raw = layer._slice.image.view, layer._slice.image.raw
-    if layer.contour == 0 and not np.shares_memory(view, raw):
-        view[cut] = layer.colormap._data_to_texture(raw[cut])
-    accumulate(cut)
-    redraw()
-
-
-def _shown_shape(layer: Labels) -> tuple[int, ...]:
-    image = getattr(getattr(layer, "_slice", None), "image", None)
-    return tuple(image.raw.shape) if image is not None else ()

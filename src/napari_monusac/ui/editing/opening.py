@@ -12,7 +12,7 @@ from napari.layers import Image, Labels
 
 from napari_monusac.editing.disk.kept import kept_path
 from napari_monusac.editing.disk.workplace import writable
-from napari_monusac.plugin.layers import WHOLE_PX
+from napari_monusac.plugin.layers import EDITABLE_PX
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.ready import VIEWS, Ready, ready
 from napari_monusac.ui.widgets import settings as annotate_settings
@@ -71,7 +71,7 @@ class Place:
     @property
     def large(self) -> bool:
         """Whether only a region of the image can be edited, and none was chosen yet."""
-        return self.offset_px is None and (self.whole[0] * self.whole[1] > WHOLE_PX or any(self.image_offset_px))
+        return self.offset_px is None and (self.whole[0] * self.whole[1] > EDITABLE_PX or any(self.image_offset_px))
 
     @property
     def part(self) -> tuple[int, int, int, int]:
@@ -144,7 +144,7 @@ def open_session(place: Place, author: str, restore: RestorePolicy) -> EditingSe
 
 def how_it_opened(place: Place, session: EditingSession) -> tuple[str, str]:
     """Return what the reader should know about a session that was opened, and the kind of the note."""
-    if session.in_use:
+    if session.file.in_use:
         return f"{place.name} is edited in another window too: the second to save is asked.", "warning"
     if session.restored is not None:
         number, who = session.restored.edits, session.restored.author

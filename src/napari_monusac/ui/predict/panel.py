@@ -23,18 +23,17 @@ from napari_monusac.ui.canvas.predicted_layers import (
 from napari_monusac.ui.canvas.regions import chosen_region
 from napari_monusac.ui.model import hear, studio_model
 from napari_monusac.ui.predict.counts import Counted, CountsTable, count_words
-from napari_monusac.ui.predict.doubt import DoubtLayer
 from napari_monusac.ui.predict.folder import FolderPrediction
 from napari_monusac.ui.predict.image import ImageChoice, RegionChoice
 from napari_monusac.ui.predict.models import ModelChoice
 from napari_monusac.ui.predict.slide import SlideStore
+from napari_monusac.ui.predict.uncertainty import UncertaintyLayer
 from napari_monusac.ui.predict.work import image_file, needs_store, nuclei_of, predict_in_memory, predict_to_store
 from napari_monusac.ui.widgets.basic import Heading, Note, Section, TaskRow, column
 from napari_monusac.ui.widgets.work import Latest, Progress, Report, Task, error_line
 
 if TYPE_CHECKING:
-    from napari_monusac.core.prediction import Prediction
-    from napari_monusac.masks.instances import Nuclei
+    from napari_monusac.core.prediction import Nuclei, Prediction
 
 
 _SMALLEST = "Smaller nuclei are left out; 0 keeps all"
@@ -140,7 +139,7 @@ class PredictPanel(QWidget):
         self.thresholds = Thresholds()
         self.slide = SlideStore(self.thresholds.values, self._show_store)
         self.count = Note()
-        self.doubt = DoubtLayer(self.viewer, self.model)
+        self.uncertainty = UncertaintyLayer(self.viewer, self.model)
         self.counts = CountsTable(self.viewer, self.model)
         self.after = column(
             Heading("Thresholds (no new prediction needed)"),
@@ -148,7 +147,7 @@ class PredictPanel(QWidget):
             self.slide.again,
             self.slide.progress,
             self.count,
-            self.doubt,
+            self.uncertainty,
             self.counts,
         )
         self.folder = FolderPrediction(self.model, self.models.currentData, lambda: {"flips": self.flips.isChecked()})
@@ -178,7 +177,7 @@ class PredictPanel(QWidget):
         self.start.clicked.connect(self.predict)
         self.part.drawing.connect(lambda: self.hint.say("Drag a rectangle over the image, then press Predict."))
         self._again = Latest()
-        self._again.done.connect(self._separated)
+        self._again.done.connect(self._segmented)
         self._again.failed.connect(lambda error: self.notes.say(error_line(error), "error"))
         self.thresholds.changed.connect(self._apply_thresholds)
         self.choice.changed.connect(self._say_what_next)
@@ -195,7 +194,7 @@ class PredictPanel(QWidget):
 
     @property
     def _busy(self) -> bool:
-        """Whether something is predicted or separated: two at a time could write the same store."""
+        """Whether something is predicted or segmented: two at a time could write the same store."""
         return self.progress.task is not None or self.slide.busy
 
     def _say_what_next(self) -> None:
@@ -214,7 +213,7 @@ class PredictPanel(QWidget):
         self.after.hide()
         self.slide.forget()
         self.counts.forget()
-        self.doubt.forget()
+        self.uncertainty.forget()
         self.image.forget()
         self.engine.say("")
         self.notes.say("")
@@ -228,13 +227,13 @@ class PredictPanel(QWidget):
             self._say_what_next()
             return None
         try:
-            y, x, height, width = chosen_region(self.viewer, layer, self.region.currentText())
+            region = chosen_region(self.viewer, layer, self.region.currentText())
         except MonusacError as error:
             self.hint.say(error_line(error), "error")
             return None
         shown = layer.data
         base = shown[0] if layer.multiscale else shown
-        region, um_per_px = (y, x, height, width), canvas.um_per_px(layer)
+        (y, x, height, width), um_per_px = region, canvas.um_per_px(layer)
         options = {"um_per_px": um_per_px, "region": region, "flips": self.flips.isChecked()}
         out = None
         if needs_store(region):
@@ -292,7 +291,7 @@ class PredictPanel(QWidget):
         add_prediction_layers(self.viewer, image, prediction, nuclei)
         part = _part(image, prediction.offset_px, prediction.shape)
         self._say_how(prediction.checkpoint, part, prediction.engine, prediction.notes, prediction.um_per_px)
-        self.doubt.take(prediction, image)
+        self.uncertainty.take(prediction, image)
         self._found(prediction, nuclei)
 
     def _found(self, prediction: Prediction, nuclei: Nuclei) -> None:
@@ -316,7 +315,7 @@ class PredictPanel(QWidget):
         self.prediction, self._image = None, image
         add_stored_layers(self.viewer, image, stored)
         self.slide.took(image, stored)
-        self.doubt.take_stored(stored, image)
+        self.uncertainty.take_stored(stored, image)
         self.count.say(count_words(stored.table))
         factor = 1.0 if stored.info.frame is None else stored.info.frame.factor
         first, size = ([round(n / factor) for n in pair] for pair in (stored.info.first_px, stored.shape))
@@ -342,13 +341,13 @@ class PredictPanel(QWidget):
     # -- thresholds
 
     def _apply_thresholds(self) -> None:
-        """Separate the nuclei again, in the background: of a large crop it takes longer than a window may stand still."""
+        """Segment the nuclei again, in the background: of a large crop it takes longer than a window may stand still."""
         prediction = self.prediction
         if prediction is not None:
             thresholds = self.thresholds.values(prediction.um_per_px)
             self._again.ask(lambda: (prediction, nuclei_of(prediction, thresholds)))
 
-    def _separated(self, found: tuple[Prediction, Nuclei]) -> None:
+    def _segmented(self, found: tuple[Prediction, Nuclei]) -> None:
         prediction, nuclei = found
         if prediction is not self.prediction:  # another crop, or predicted again meanwhile
             return

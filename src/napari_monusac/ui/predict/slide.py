@@ -10,6 +10,7 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.editing.stored import model_name
 from napari_monusac.ui.canvas.predicted_layers import Stored
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     pass
 
 
-Region = tuple[int, int, int, int]
-
-
 class SlideStore(QWidget):
     """Where the prediction of a large region is kept. Shown once such a region is asked for.
 
@@ -31,10 +29,10 @@ class SlideStore(QWidget):
     settings : callable
         Called with the um/px of the store, gives the thresholds by the names that `instances_from_maps` has for them.
     shown : callable
-        Called with the image and the store when its nuclei were separated again.
+        Called with the image and the store when its nuclei were segmented again.
     """
 
-    #: Its nuclei are being separated again, or no longer.
+    #: Its nuclei are being segmented again, or no longer.
     busy_changed = Signal()
 
     def __init__(
@@ -47,14 +45,14 @@ class SlideStore(QWidget):
         self.folder = PathPicker(
             "predictions", "folder", tooltip="One OME-Zarr store a slide", placeholder="Keep the prediction in…"
         )
-        self.again = QPushButton("Separate the nuclei again with these thresholds")
+        self.again = QPushButton("Segment the nuclei again with these thresholds")
         self.again.setToolTip("Block by block on disk; the network is not asked again")
         self.progress = TaskRow()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.words, self.folder):
             box.addWidget(widget)
-        self.again.clicked.connect(self.separate)
+        self.again.clicked.connect(self.segment)
         self.hide()
 
     def target(self, image: Image, region: Region, checkpoint: str, *, flips: bool) -> Path | None:
@@ -79,32 +77,32 @@ class SlideStore(QWidget):
 
     @property
     def busy(self) -> bool:
-        """Whether nuclei are being separated again."""
+        """Whether nuclei are being segmented again."""
         return self.progress.task is not None
 
     def took(self, image: Image, stored: Stored) -> None:
-        """The prediction of this image is in this store: its nuclei can be separated again."""
+        """The prediction of this image is in this store: its nuclei can be segmented again."""
         self._taken = (image, stored)
         self.again.show()
 
     def forget(self) -> None:
-        """Another image is looked at: what is being separated is not for it."""
+        """Another image is looked at: what is being segmented is not for it."""
         if self.progress.task is not None:
             self.progress.task.stop()
         self._taken = None
         self.hide()
 
-    def separate(self) -> Task | None:
-        """Separate the nuclei of the store again, in the background; one at a time, for they write the same store."""
+    def segment(self) -> Task | None:
+        """Segment the nuclei of the store again, in the background; one at a time, for they write the same store."""
         if self._taken is None or self.busy or not self.again.isEnabled():
             return None
         image, stored = self._taken
         path, settings = stored.path, self._settings(stored.info.um_per_px)
 
         def work(report: Report) -> Stored:
-            from napari_monusac.infer.blocks import separate_store
+            from napari_monusac.infer.blocks import segment_store
 
-            separate_store(
+            segment_store(
                 path, settings=settings, progress=lambda done: report(done, "Separating nuclei"),
                 should_stop=lambda: report.stopping,
             )  # fmt: skip
@@ -142,12 +140,12 @@ def read_stored(path: Path) -> Stored:
     """
     stored = check_stored(path)
     if stored is None:
-        raise StoreError(path, "its nuclei are not separated", "predict again: only they are found anew")
+        raise StoreError(path, "its nuclei are not segmented", "predict again: only they are found anew")
     return stored
 
 
 def check_stored(path: Path) -> Stored | None:
-    """Read what is shown of a store; None while its nuclei are not separated.
+    """Read what is shown of a store; None while its nuclei are not segmented.
 
     Raises
     ------

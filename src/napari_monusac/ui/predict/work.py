@@ -6,16 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.prediction import WHOLE_PX
 from napari_monusac.ui.canvas.predicted_layers import Stored
-from napari_monusac.ui.predict.slide import Region, check_stored, read_stored
+from napari_monusac.ui.predict.slide import check_stored, read_stored
 from napari_monusac.ui.widgets.work import Report
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_monusac.core.prediction import Prediction
-    from napari_monusac.masks.instances import Nuclei
+    from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.ui.canvas.predicted_layers import LivePrediction
 
 
@@ -121,7 +121,7 @@ def predict_to_store(
     StoreError
         There is a prediction of something else or a damaged one, or the disk is full.
     """
-    from napari_monusac.infer.blocks import separate_store
+    from napari_monusac.infer.blocks import segment_store
     from napari_monusac.infer.slide import predict_slide
     from napari_monusac.io.predictions.prediction_store import PredictionStore
     from napari_monusac.learn.source import as_source
@@ -145,7 +145,7 @@ def predict_to_store(
         on_tile=tiles.add, should_stop=lambda: report.stopping,
     )  # fmt: skip
     if not _same_thresholds(PredictionStore.open(out).info.settings, thresholds):  # it was finished, with others
-        separate_store(
+        segment_store(
             out, settings=thresholds, progress=lambda done: report(done, "Separating the nuclei"),
             should_stop=lambda: report.stopping,
         )  # fmt: skip

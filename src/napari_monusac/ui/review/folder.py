@@ -258,10 +258,9 @@ def read_stored(
     MonusacError
         A file is damaged, or the prediction is of another image.
     """
-    from napari_monusac.core.prediction import Prediction
+    from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.io.predictions.identity import check_image
     from napari_monusac.io.predictions.store import read_prediction
-    from napari_monusac.masks.instances import Nuclei
     from napari_monusac.scoring.report.folders import FolderPairs
     from napari_monusac.scoring.report.predictions import PredictionFolder
 
@@ -309,8 +308,8 @@ def _table(stored: Any, um_per_px: float | None) -> Any:
 
 def _certain(stored: Any) -> tuple[Any, Any]:
     """Probabilities of a prediction that has none: 1 for what it says."""
+    from napari_monusac.masks.lookup import paint
     from napari_monusac.masks.ternary import ternary_map
-    from napari_monusac.scoring.matching.lookup import paint
 
     ids = np.array(sorted(stored.classes), np.int64)
     classes = np.array([stored.classes[int(k)] for k in ids], np.uint8)

@@ -10,6 +10,7 @@ from napari.layers import Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_monusac.core.boxes import Box
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.scoring.errors.finding import Finding
 from napari_monusac.ui.canvas import canvas
@@ -28,8 +29,6 @@ _MARGIN_PX = 3
 
 #: Magnification that is left as it is, and the one that is gone to from below.
 _ENOUGH, _WANTED = 40.0, 60.0
-
-Box = tuple[float, float, float, float]
 
 
 class Frames(DashedLayer):

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QPushButto
 
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.core.errors import SessionError
+from napari_monusac.editing.commands import AcceptInPlace, EditCommand, SetClass, Undo
 from napari_monusac.ui.editing.controller import controller_of
 from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, row
 from napari_monusac.ui.widgets.tables import Line, class_words, number
@@ -273,7 +274,7 @@ class Judging(QWidget):
         elif key == "A":
             self._accept(f)
         elif f.truth_ids:
-            self._edit(lambda s: s.set_class(int(key), f.truth_ids))
+            self._edit(SetClass(int(key), f.truth_ids))
         else:
             self._accept(f, int(key))
 
@@ -289,28 +290,22 @@ class Judging(QWidget):
             self.message.say("Predict this crop first (Predict); then its nuclei can be accepted.", "hint")
             return
 
-        def command(session: Any) -> None:
-            for label in f.prediction_ids:
-                change = session.accept(label, replace=True)
-                if key is not None and change is not None:
-                    session.set_class(key, change.created)
+        self._edit(AcceptInPlace(f.prediction_ids, key))
 
-        self._edit(command)
-
-    def _edit(self, command: Any) -> None:
+    def _edit(self, command: EditCommand) -> None:
         session = self.controller.session
         if session is None:
             return
-        before = session.state
+        before = session.history.state
         said: list[tuple[str, str]] = []
 
         def hear(words: str, kind: str) -> None:
             said.append((words, kind))
 
         self.controller.said.connect(hear)
-        done = self.controller.run(command)
+        done = self.controller.do(command)
         self.controller.said.disconnect(hear)
-        if done and session.state != before:
+        if done and session.history.state != before:
             self._done.append("edit")
             self.message.say("The labels are changed; Save (Annotate) writes them.", "good")
             self.judged.emit()
@@ -326,7 +321,7 @@ class Judging(QWidget):
             judgement = self.reading.undo()
             self.message.say(f"Taken back: {judgement.verdict.value}." if judgement is not None else "", "hint")
         else:
-            self.controller.run(lambda s: s.undo() if s.can_undo else None)
+            self.controller.do(Undo())
             self.message.say("The edit is taken back.", "hint")
         self._buttons()
 

@@ -1,4 +1,4 @@
-"""Ways of looking at truth and prediction: outlines, difference, swipe, side by side, doubt, and blink while B is held.
+"""Ways of looking at truth and prediction: outlines, difference, swipe, side by side, uncertainty, and blink while B is held.
 
 The layers *nuclei* and *predicted nuclei* are only hidden meanwhile, and so is what a way of looking has drawn while
 another one is chosen: each click would cost half a second else. What the user deletes stays deleted until another way of
@@ -20,7 +20,7 @@ from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.colors import FILLABLE
 from napari_monusac.ui.editing.controller import controller_of
 from napari_monusac.ui.review.beside import SecondView
-from napari_monusac.ui.review.maps import MAPS, WAYS, Maps, blink_legend, doubt_of, legend_of, maps_of
+from napari_monusac.ui.review.maps import MAPS, WAYS, Maps, blink_legend, legend_of, maps_of, uncertainty_of
 from napari_monusac.ui.widgets.basic import calm
 from napari_monusac.ui.widgets.tables import narrow
 from napari_monusac.ui.widgets.work import Report, Task
@@ -75,7 +75,7 @@ class WaysView(QWidget):
         self.map.setEnabled(on)
 
 
-class Curtain:
+class SwipeEdge:
     """A swipe between two maps.
 
     Parameters
@@ -93,7 +93,7 @@ class Curtain:
         self._swiped: Any = None
 
     def show(self, maps: Maps) -> None:
-        """Draw the curtain over two maps, at the column where it was last."""
+        """Draw the swipe over two maps, at the column where it was last."""
         self._maps = maps
         width = maps[0].shape[1]
         self._swiped = np.empty_like(maps[0])
@@ -114,7 +114,7 @@ class Curtain:
             self.to(round(float(layer.world_to_data(event.position)[-1])))
 
     def to(self, column: int) -> None:
-        """Put the curtain's edge on a column of the map."""
+        """Put the swipe's edge on a column of the map."""
         layer = canvas.find_layer(self.viewer, comparing.SWIPE)
         if layer is None or self._swiped is None or layer.data is not self._swiped:
             return
@@ -134,11 +134,11 @@ class Curtain:
         self._swiped[:, start:column] = truth[:, start:column]
         self._swiped[:, column:stop] = prediction[:, column:stop]
         edge = self.edge_px()
-        self._swiped[:, max(0, column - edge // 2) : column + edge - edge // 2] = comparing.CURTAIN
+        self._swiped[:, max(0, column - edge // 2) : column + edge - edge // 2] = comparing.SWIPE_EDGE
         self.column = column
 
     def edge_px(self) -> int:
-        """Width of the curtain's edge in px of the map: two on the screen."""
+        """Width of the swipe's edge in px of the map: two on the screen."""
         image = canvas.image_layer(self.viewer)
         scale = 1.0 if image is None else float(image.scale[-1])
         return int(np.clip(round(2 / max(1e-6, float(self.viewer.scene.camera.zoom) * scale)), 1, 40))
@@ -180,10 +180,10 @@ class Looking(QObject):
         self._hidden: list[Layer] = []
         self.map = "outlines"
         self._maps: Maps | None = None  # of `map`, where that is not the outlines
-        self._doubt: tuple[Any, Any, Any] | None = (
-            None  # the comparison and prediction that the doubt map is of; the map
+        self._uncertainty: tuple[Any, Any, Any] | None = (
+            None  # the comparison and prediction that the uncertainty map is of; the map
         )
-        self.curtain = Curtain(viewer, lambda data: self._put(comparing.SWIPE, data))
+        self.swipe = SwipeEdge(viewer, lambda data: self._put(comparing.SWIPE, data))
         self._second = SecondView(viewer, self)
         self._second.closed.connect(lambda: self.set_way("layers") if self.way == "beside" else None)
         self._blink = QTimer(self)
@@ -240,7 +240,7 @@ class Looking(QObject):
         return self._maps if self._maps is not None else (review.solid, review.dashed)
 
     def toggle_swipe(self) -> None:
-        """Draw the curtain, or put it away."""
+        """Draw the swipe, or put it away."""
         if self.way == "swipe":
             self.set_way(self._before_swipe)
         else:
@@ -257,7 +257,7 @@ class Looking(QObject):
             self._leave("layers")
             comparing.remove(self.viewer, *comparing.ROLES)
             self._second.close()
-            self._doubt = None
+            self._uncertainty = None
             self._hidden = []
             if self.way != "layers":
                 self.way = "layers"
@@ -280,15 +280,15 @@ class Looking(QObject):
             self._show_swipe()
         if self.way == "beside":
             self._second.update(review.dashed)
-        if self.way == "doubt" and canvas.find_layer(self.viewer, comparing.DOUBT) is not None:
-            self._show_doubt()
+        if self.way == "uncertainty" and canvas.find_layer(self.viewer, comparing.UNCERTAINTY) is not None:
+            self._show_uncertainty()
 
     def _leave(self, way: str) -> None:
         """Hide what the next way does not need."""
         keep = {"outlines": (comparing.TRUTH, comparing.PREDICTED), "difference": (comparing.DIFFERENCE,),
-                "swipe": (comparing.SWIPE,), "beside": (comparing.TRUTH,), "doubt": (comparing.DOUBT,)}  # fmt: skip
+                "swipe": (comparing.SWIPE,), "beside": (comparing.TRUTH,), "uncertainty": (comparing.UNCERTAINTY,)}  # fmt: skip
         comparing.hide(self.viewer, *(r for r in comparing.ROLES if r not in keep.get(way, ())))
-        self.curtain.leave()
+        self.swipe.leave()
         if way != "beside":
             self._second.hide()
 
@@ -339,7 +339,7 @@ class Looking(QObject):
 
     def _show_swipe(self) -> None:
         if self.review is not None:
-            self.curtain.show(self._pair(self.review))
+            self.swipe.show(self._pair(self.review))
 
     def _show_beside(self) -> None:
         image, review = canvas.image_layer(self.viewer), self.review
@@ -349,31 +349,31 @@ class Looking(QObject):
             look = comparing.look_of("outlines" if self._maps is None else self.map, self.model.palette)
             self._second.open(image, prediction, look, review.offset_px)
 
-    def _show_doubt(self) -> None:
+    def _show_uncertainty(self) -> None:
         review, latest = self.review, self.model.last_prediction
         if review is None:
             return
-        known = self._doubt
+        known = self._uncertainty
         if known is not None and known[0] is review and known[1] is latest:
-            self._put_doubt(review, known[2])
+            self._put_uncertainty(review, known[2])
             return
 
         def work(_: Report) -> Any:
-            return doubt_of(review, latest)[: review.pair.truth.shape[0], : review.pair.truth.shape[1]]
+            return uncertainty_of(review, latest)[: review.pair.truth.shape[0], : review.pair.truth.shape[1]]
 
         def show(data: Any) -> None:
-            if self.way == "doubt" and self.review is review:
-                self._doubt = (review, latest, data)
-                self._put_doubt(review, data)
+            if self.way == "uncertainty" and self.review is review:
+                self._uncertainty = (review, latest, data)
+                self._put_uncertainty(review, data)
 
         task = Task(work)
         task.done.connect(show)
         task.start()
 
-    def _put_doubt(self, review: CropReview, data: Any) -> None:
+    def _put_uncertainty(self, review: CropReview, data: Any) -> None:
         image = canvas.image_layer(self.viewer)
         if image is not None:
-            comparing.put_doubt(self.viewer, data, image, review.offset_px)
+            comparing.put_uncertainty(self.viewer, data, image, review.offset_px)
 
     # -- blink
 

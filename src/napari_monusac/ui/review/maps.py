@@ -1,4 +1,4 @@
-"""The maps that are compared: outlines, classes, inside and edge, nuclei; doubt, and what became of each nucleus."""
+"""The maps that are compared: outlines, classes, inside and edge, nuclei; uncertainty, and what became of each nucleus."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def legend_of(review: CropReview, way: str, map_: str) -> list[Entry]:
         kinds = [(name, f"{name}  {counts[name]}", rgb) for name, rgb in DIFFERENCE_COLORS.items()]
         parts = any(f.type.value in ("split", "merged") for f in review.findings)
         return [*kinds, ("parts", "with parts of merged, split", _LINE)] if parts else kinds
-    if way == "doubt":
-        words = ("some doubt", "great doubt")
-        return [(word, word, _rgb(c)) for word, c in zip(words, comparing.DOUBT_COLORS[2:], strict=True)]
+    if way == "uncertainty":
+        words = ("some uncertainty", "high uncertainty")
+        return [(word, word, _rgb(c)) for word, c in zip(words, comparing.UNCERTAINTY_COLORS[2:], strict=True)]
     lines = {
         "outlines": ("truth: solid line", "prediction: dashed line" if map_ == "outlines" else "prediction: filled"),
-        "swipe": ("left of the curtain: truth", "right of it: prediction"),
+        "swipe": ("left of the line: truth", "right of it: prediction"),
         "beside": ("truth",),
     }.get(way, ())
     entries = [(f"{k}", line, _LINE) for k, line in enumerate(lines)]
@@ -77,9 +77,9 @@ WAYS: tuple[tuple[str, str, str], ...] = (
     ("outlines", "Outlines", "Both on the tissue: truth with solid lines, prediction with dashed ones"),
     ("difference", "Difference", "Pixels by what became of their nucleus. The further nuclei of a merge count "
      "as missed, the further pieces of a split as spurious"),
-    ("swipe", "Swipe (W)", "A curtain that follows the mouse: truth left of it, prediction right of it"),
+    ("swipe", "Swipe (W)", "A line that follows the mouse: truth left of it, prediction right of it"),
     ("beside", "Side by side", "Truth in this view, prediction in a second one; both move together"),
-    ("doubt", "Doubt", "Where the model is in doubt: its two heads contradict each other, or the class wavers"),
+    ("uncertainty", "Uncertainty", "Where the model is uncertain: its two heads contradict each other, or the class wavers"),
 )  # fmt: skip
 #: What blink, swipe and side by side compare: name, words, what it is.
 MAPS: tuple[tuple[str, str, str], ...] = (
@@ -112,7 +112,7 @@ def maps_of(review: CropReview, kind: str, boundary_width: int = 3) -> Maps:
 
 
 def _semantic(review: CropReview) -> Maps:
-    from napari_monusac.scoring.matching.lookup import paint
+    from napari_monusac.masks.lookup import paint
 
     pair = review.pair
 
@@ -134,7 +134,7 @@ def _ternary(review: CropReview, boundary_width: int) -> Maps:
 
 def _numbers(review: CropReview) -> Maps:
     """Nuclei that are matched have the same number, 1 to `N_COLORS`, in both maps."""
-    from napari_monusac.scoring.matching.lookup import paint
+    from napari_monusac.masks.lookup import paint
 
     pair, table = review.pair, review.nuclei
     matched = table[table["truth_id"].notna() & table["prediction_id"].notna()]
@@ -162,16 +162,16 @@ def difference_counts(review: CropReview) -> Counter[str]:
     return counts
 
 
-def doubt_of(review: CropReview, latest: Any) -> Any:
-    """Doubt of each pixel, float32 (y, x), 0 to 1: of the two heads where their probabilities are at hand, else of each
+def uncertainty_of(review: CropReview, latest: Any) -> Any:
+    """Uncertainty of each pixel, float32 (y, x), 0 to 1: of the two heads where their probabilities are at hand, else of each
     predicted nucleus as a whole (1 - confidence)."""  # fmt: skip
-    from napari_monusac.masks.doubt import disagreement_map, entropy_map
-    from napari_monusac.scoring.matching.lookup import paint
+    from napari_monusac.masks.lookup import paint
+    from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
 
     pair = review.pair
     if latest is not None and tuple(latest[0].offset_px) == pair.offset_px and latest[0].shape == pair.truth.shape:
         p = latest[0]
         return np.maximum(disagreement_map(p.semantic, p.ternary, p.boundary_width), entropy_map(p.semantic))
     ids = np.array(sorted(pair.confidence), np.int64)
-    doubts = np.array([1 - pair.confidence[int(k)] for k in ids], np.float32)
-    return paint(pair.prediction, ids, doubts)
+    uncertainties = np.array([1 - pair.confidence[int(k)] for k in ids], np.float32)
+    return paint(pair.prediction, ids, uncertainties)

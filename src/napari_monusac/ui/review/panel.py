@@ -40,7 +40,7 @@ _NO_PREDICTION = (
 _NOT_IN_FOLDER = (
     "The chosen folder holds no prediction of this crop: predict it (Predict), or go to a crop that is predicted there."
 )
-_NO_TRUTH = "This crop has no labels to compare with. Its doubtful nuclei can be gone through: see Queue."
+_NO_TRUTH = "This crop has no labels to compare with. Its uncertain nuclei can be gone through: see Queue."
 
 
 class StartView(QWidget):

@@ -1,4 +1,4 @@
-"""The queue: what to look at next over the whole folder, most doubtful first, with or without truth."""
+"""The queue: what to look at next over the whole folder, most uncertain first, with or without truth."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from napari_monusac.ui.review.reading import Reading
 
 
-_HEADERS = ("", "What", "Class", "Doubt", "Crop")
+_HEADERS = ("", "What", "Class", "Uncertainty", "Crop")
 _TIPS = (
     "Looked at, and your answer",
-    "An error, or a nucleus that the model is in doubt of",
+    "An error, or a nucleus that the model is uncertain about",
     "Class in the truth → class that the model gave / its second choice",
     "0: none, 1: great",
     "The crop that it lies in",
@@ -94,16 +94,16 @@ class ItemsModel(QAbstractTableModel):
         if column_ == 0:
             return judged_words(self.verdicts.get(item.key)) or ("✓" if self.queue.is_done(item.key) else "")
         if column_ == 1:
-            return f.type.value.capitalize() if item.kind == "error" else "Doubtful"
+            return f.type.value.capitalize() if item.kind == "error" else "Uncertain"
         if column_ == 2:
             words = class_words(f.truth_class, f.predicted_class, short=True)
             rare = item.second_class
             return f"{words} / {SHORT[rare.label]}" if item.rare_second_choice and rare is not None else words
-        return number(item.doubt) if column_ == 3 else f.crop
+        return number(item.uncertainty) if column_ == 3 else f.crop
 
 
-_ORDERS = (("Most doubtful first", "doubt"), ("Largest fault first", "size"), ("Crop by crop", "crop"))
-_KINDS = (("Errors, doubtful", ()), ("Only errors", ("error",)), ("Only doubtful", ("doubtful",)))
+_ORDERS = (("Most uncertain first", "uncertainty"), ("Largest fault first", "size"), ("Crop by crop", "crop"))
+_KINDS = (("Errors, uncertain", ()), ("Only errors", ("error",)), ("Only uncertain", ("uncertain",)))
 _ROWS_HIGH = 9
 _WIDTHS = (62, 82, 104, 46, 0)
 
@@ -131,7 +131,7 @@ class QueueView(QWidget):
         self.name = ReaderName()
         self.name.given.connect(reading.set_reader)
         self.start = QPushButton("Open the queue")
-        self.start.setToolTip("Errors of crops with truth and doubtful nuclei of all crops; found once, then kept")
+        self.start.setToolTip("Errors of crops with truth and uncertain nuclei of all crops; found once, then kept")
         self.start.clicked.connect(self.open)
         self.progress = TaskRow()
         self.bar = QProgressBar()
@@ -207,7 +207,7 @@ class QueueView(QWidget):
             if session is not None
             else "Open a folder of crops first (Slides)."
             if self.model.collection is None
-            else "Choose the folder of predictions above: its doubtful nuclei and its errors then queue up here."
+            else "Choose the folder of predictions above: its uncertain nuclei and its errors then queue up here."
             if reading.predictions is None
             else "Give your name: progress and judgements are kept for each reader."
             if not reading.reader

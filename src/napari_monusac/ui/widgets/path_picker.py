@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from qtpy.QtCore import QSettings, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QPushButton, QSizePolicy, QWidget
+from qtpy.QtCore import QSettings, Qt, Signal
+from qtpy.QtWidgets import QComboBox, QCompleter, QFileDialog, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
 
 def settings() -> QSettings:
@@ -65,6 +65,11 @@ class PathPicker(QWidget):
         self.box.addItems(self.remembered())
         self.box.setCurrentIndex(-1)
         line = self.box.lineEdit()
+        # Qt's own completes within the line, and takes another case for the same: a typed path became a remembered one
+        completer = QCompleter(self.box.model(), self.box)
+        completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
+        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseSensitive)
+        self.box.setCompleter(completer)
         line.setPlaceholderText(placeholder)
         line.editingFinished.connect(self._edited)
         self.box.activated.connect(lambda _: self._edited())

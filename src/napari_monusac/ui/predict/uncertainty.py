@@ -1,4 +1,4 @@
-"""Where the model doubts, as a layer: the two heads disagree, the class is undecided, or either."""
+"""Where the model is uncertain, as a layer: the two heads disagree, the class is undecided, or either."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QWidget
 
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.comparing import doubt_colormap
+from napari_monusac.ui.canvas.comparing import uncertainty_colormap
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.widgets.work import Latest, error_line
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from napari_monusac.ui.canvas.predicted_layers import Stored
 
 #: Role and name of the layer of a prediction in memory; Review has one of its own.
-DOUBT = "predicted doubt"
-STORED = "stored doubt"
+UNCERTAINTY = "predicted uncertainty"
+STORED = "stored uncertainty"
 #: Name, level of a stored prediction, explanation.
 KINDS = (
-    ("Both kinds", "doubt", "Bright where the heads disagree or the class is undecided, whichever is worse"),
+    ("Both kinds", "uncertainty", "Bright where the heads disagree or the class is undecided, whichever is worse"),
     (
         "Heads disagree",
         "disagreement",
-        "Bright where one head of the network sees a nucleus and the other does not: often a doubtful edge or nucleus",
+        "Bright where one head of the network sees a nucleus and the other does not: often an uncertain edge or nucleus",
     ),
     (
         "Class undecided",
@@ -39,11 +39,11 @@ KINDS = (
 )
 
 
-def doubt_of(prediction: Prediction, kind: str) -> NDArray[np.float32]:
-    """The doubt of a kind in `KINDS`, float32 (y, x), 0 to 1."""
+def uncertainty_of(prediction: Prediction, kind: str) -> NDArray[np.float32]:
+    """The uncertainty of a kind in `KINDS`, float32 (y, x), 0 to 1."""
     import numpy as np
 
-    from napari_monusac.masks.doubt import disagreement_map, entropy_map
+    from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
 
     def disagreement() -> NDArray[np.float32]:
         return disagreement_map(prediction.semantic, prediction.ternary, prediction.boundary_width)
@@ -54,8 +54,8 @@ def doubt_of(prediction: Prediction, kind: str) -> NDArray[np.float32]:
     return entropy if kind == "entropy" else np.maximum(disagreement(), entropy)
 
 
-class DoubtLayer(QWidget):
-    """A box that shows the layer, and which kind of doubt it shows.
+class UncertaintyLayer(QWidget):
+    """A box that shows the layer, and which kind of uncertainty it shows.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ class DoubtLayer(QWidget):
         self._stored: Stored | None = None
         self._image: Any = None
         self._removing = False
-        self.box = QCheckBox("Where the model doubts")
-        self.box.setToolTip("A layer over the image, the brighter the more doubtful")
+        self.box = QCheckBox("Where the model is uncertain")
+        self.box.setToolTip("A layer over the image, the brighter the more uncertain")
         self.kind = QComboBox()
         self.kind.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         for name, level, about in KINDS:
@@ -91,14 +91,14 @@ class DoubtLayer(QWidget):
         self._kind_changed()
 
     def take(self, prediction: Prediction, image: Image) -> None:
-        """Show the doubt of this prediction from now on."""
+        """Show the uncertainty of this prediction from now on."""
         if prediction is self._prediction:
             return
         self._prediction, self._stored, self._image = prediction, None, image
         self._update()
 
     def take_stored(self, stored: Stored, image: Image) -> None:
-        """Show the doubt of a prediction on disk from now on."""
+        """Show the uncertainty of a prediction on disk from now on."""
         self._prediction, self._stored, self._image = None, stored, image
         self._update()
 
@@ -118,18 +118,18 @@ class DoubtLayer(QWidget):
         if self._stored is not None:
             self._update_stored(self._stored.levels[kind], wanted=wanted)
         elif prediction is not None and wanted:
-            self._latest.ask(lambda: (prediction, kind, doubt_of(prediction, kind)))
+            self._latest.ask(lambda: (prediction, kind, uncertainty_of(prediction, kind)))
 
     def _found(self, found: tuple[Prediction, str, Any]) -> None:
         prediction, kind, values = found
         if prediction is self._prediction and kind == self.kind.currentData() and self.box.isChecked():
-            old: Any = canvas.find_layer(self.viewer, DOUBT)
+            old: Any = canvas.find_layer(self.viewer, UNCERTAINTY)
             same_place = old is not None and old.metadata["monusac"]["of"] == (id(self._image), prediction.offset_px)
             if same_place and old.data.shape == values.shape:
                 old.data = values
             else:
                 self._remove()
-                self._add(values, DOUBT, canvas.placing(self._image, prediction.offset_px), prediction.offset_px)
+                self._add(values, UNCERTAINTY, canvas.placing(self._image, prediction.offset_px), prediction.offset_px)
 
     def _update_stored(self, levels: list[Any], *, wanted: bool) -> None:
         layer = canvas.find_layer(self.viewer, STORED)
@@ -147,10 +147,10 @@ class DoubtLayer(QWidget):
         active = self.viewer.layers.selection.active
         about = {**self._image.metadata.get("monusac", {}), "role": role, "of": (id(self._image), offset_px)}
         layer = self.viewer.add_image(
-            data, multiscale=isinstance(data, list), name=role, colormap=doubt_colormap(), contrast_limits=(0, 1),
+            data, multiscale=isinstance(data, list), name=role, colormap=uncertainty_colormap(), contrast_limits=(0, 1),
             opacity=0.9, blending="translucent", metadata={"monusac": about}, **placed,
         )  # fmt: skip
-        nuclei = canvas.find_layer(self.viewer, "predicted nuclei" if role == DOUBT else "stored classes")
+        nuclei = canvas.find_layer(self.viewer, "predicted nuclei" if role == UNCERTAINTY else "stored classes")
         if nuclei is not None:  # whose outlines are seen over it
             self.viewer.layers.move(len(self.viewer.layers) - 1, self.viewer.layers.index(nuclei))
         if active in self.viewer.layers:
@@ -158,13 +158,17 @@ class DoubtLayer(QWidget):
         return layer
 
     def _remove(self) -> None:
-        layer = canvas.find_layer(self.viewer, DOUBT)
+        layer = canvas.find_layer(self.viewer, UNCERTAINTY)
         if layer is not None:
             self._removing = True
             self.viewer.layers.remove(layer)
             self._removing = False
 
     def _layer_removed(self, event: Any) -> None:
-        """What the user deletes stays deleted, until the box is ticked again; another crop's doubt is shown again."""
-        if not self._removing and canvas.role(event.value) in (DOUBT, STORED) and self._image in self.viewer.layers:
+        """What the user deletes stays deleted, until the box is ticked again; another crop's uncertainty is shown again."""
+        if (
+            not self._removing
+            and canvas.role(event.value) in (UNCERTAINTY, STORED)
+            and self._image in self.viewer.layers
+        ):
             self.box.setChecked(False)

@@ -1,4 +1,4 @@
-"""Where the model doubts: both kinds, found in the background, of predictions in memory and on disk."""
+"""Where the model is uncertain: both kinds, found in the background, of predictions in memory and on disk."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.predictions.store import write_prediction
-from napari_monusac.masks.doubt import disagreement_map, entropy_map
 from napari_monusac.masks.instances import instances_from_maps
+from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import LivePrediction
-from napari_monusac.ui.predict import doubt as predict_doubt
-from napari_monusac.ui.predict.doubt import DOUBT, STORED, doubt_of
+from napari_monusac.ui.predict import uncertainty as predict_uncertainty
 from napari_monusac.ui.predict.slide import read_stored
+from napari_monusac.ui.predict.uncertainty import STORED, UNCERTAINTY, uncertainty_of
 
 
 @pytest.fixture
@@ -48,23 +48,23 @@ def expected(maps):
     return {"Both kinds": np.maximum(heads, classes), "Heads disagree": heads, "Class undecided": classes}
 
 
-def test_each_kind_of_doubt_is_shown(panel, viewer, maps, settle):
+def test_each_kind_of_uncertainty_is_shown(panel, viewer, maps, settle):
     show(panel, viewer, maps)
-    panel.doubt.box.setChecked(True)
+    panel.uncertainty.box.setChecked(True)
     settle()
-    layer = canvas.find_layer(viewer, DOUBT)
+    layer = canvas.find_layer(viewer, UNCERTAINTY)
     assert layer.data[80, 40] == pytest.approx(0.4, abs=0.01)
     assert layer.data[130, 40] == pytest.approx(np.log(2) / np.log(5), abs=0.01)
     assert layer.data[30, 40] < 0.05
     assert tuple(layer.scale) == (0.25, 0.25)
     assert viewer.layers.index(layer) < viewer.layers.index("predicted nuclei")  # the outlines are seen over it
     for kind, values in expected(maps).items():
-        panel.doubt.kind.setCurrentText(kind)
+        panel.uncertainty.kind.setCurrentText(kind)
         settle()
-        assert canvas.find_layer(viewer, DOUBT) is layer  # what the user has set of it stays
+        assert canvas.find_layer(viewer, UNCERTAINTY) is layer  # what the user has set of it stays
         np.testing.assert_array_equal(layer.data, values)
-    panel.doubt.box.setChecked(False)
-    assert canvas.find_layer(viewer, DOUBT) is None
+    panel.uncertainty.box.setChecked(False)
+    assert canvas.find_layer(viewer, UNCERTAINTY) is None
 
 
 def test_every_nucleus_says_both(panel, viewer, maps):
@@ -76,9 +76,9 @@ def test_every_nucleus_says_both(panel, viewer, maps):
 
 def test_every_kind_is_explained(panel):
     texts = set()
-    for i in range(panel.doubt.kind.count()):
-        panel.doubt.kind.setCurrentIndex(i)
-        texts.add(panel.doubt.kind.toolTip())
+    for i in range(panel.uncertainty.kind.count()):
+        panel.uncertainty.kind.setCurrentIndex(i)
+        texts.add(panel.uncertainty.kind.toolTip())
     assert len(texts) == 3
     assert all(texts)
 
@@ -89,74 +89,74 @@ def test_it_is_found_in_the_background_and_the_last_wish_wins(panel, viewer, map
     def slow(prediction, kind):
         threads.append(threading.current_thread())
         assert gate.wait(20)
-        return doubt_of(prediction, kind)
+        return uncertainty_of(prediction, kind)
 
-    monkeypatch.setattr(predict_doubt, "doubt_of", slow)
+    monkeypatch.setattr(predict_uncertainty, "uncertainty_of", slow)
     show(panel, viewer, maps)
-    panel.doubt.box.setChecked(True)
-    panel.doubt.kind.setCurrentText("Class undecided")
-    panel.doubt.kind.setCurrentText("Heads disagree")
-    assert canvas.find_layer(viewer, DOUBT) is None
+    panel.uncertainty.box.setChecked(True)
+    panel.uncertainty.kind.setCurrentText("Class undecided")
+    panel.uncertainty.kind.setCurrentText("Heads disagree")
+    assert canvas.find_layer(viewer, UNCERTAINTY) is None
     gate.set()
     settle()
     assert threading.main_thread() not in threads
     assert len(threads) == 2
-    np.testing.assert_array_equal(canvas.find_layer(viewer, DOUBT).data, expected(maps)["Heads disagree"])
+    np.testing.assert_array_equal(canvas.find_layer(viewer, UNCERTAINTY).data, expected(maps)["Heads disagree"])
 
 
 def test_what_is_unticked_meanwhile_does_not_come(panel, viewer, maps, settle):
     show(panel, viewer, maps)
-    panel.doubt.box.setChecked(True)
-    panel.doubt.box.setChecked(False)
+    panel.uncertainty.box.setChecked(True)
+    panel.uncertainty.box.setChecked(False)
     settle()
-    assert canvas.find_layer(viewer, DOUBT) is None
+    assert canvas.find_layer(viewer, UNCERTAINTY) is None
 
 
 def test_what_the_user_deletes_stays_deleted(panel, viewer, maps, settle):
     show(panel, viewer, maps)
-    panel.doubt.box.setChecked(True)
+    panel.uncertainty.box.setChecked(True)
     settle()
-    viewer.layers.remove(DOUBT)
-    assert not panel.doubt.box.isChecked()
-    panel.doubt.kind.setCurrentIndex(1)
+    viewer.layers.remove(UNCERTAINTY)
+    assert not panel.uncertainty.box.isChecked()
+    panel.uncertainty.kind.setCurrentIndex(1)
     settle()
-    assert canvas.find_layer(viewer, DOUBT) is None
-    panel.doubt.box.setChecked(True)
+    assert canvas.find_layer(viewer, UNCERTAINTY) is None
+    panel.uncertainty.box.setChecked(True)
     settle()
-    assert canvas.find_layer(viewer, DOUBT) is not None
+    assert canvas.find_layer(viewer, UNCERTAINTY) is not None
 
 
-def test_the_next_crop_shows_its_doubt_too(panel, viewer, maps, qtbot, settle):
+def test_the_next_crop_shows_its_uncertainty_too(panel, viewer, maps, qtbot, settle):
     show(panel, viewer, maps)
-    panel.doubt.box.setChecked(True)
+    panel.uncertainty.box.setChecked(True)
     settle()
     first = panel.model.crop.name
     panel.model.ask_for_crop(panel.model.neighbour(1))
     qtbot.waitUntil(lambda: panel.model.crop.name != first, timeout=20_000)
     settle()
-    assert canvas.find_layer(viewer, DOUBT) is None
-    assert panel.doubt.box.isChecked()
+    assert canvas.find_layer(viewer, UNCERTAINTY) is None
+    assert panel.uncertainty.box.isChecked()
     show(panel, viewer, maps)
     settle()
-    assert canvas.find_layer(viewer, DOUBT) is not None
+    assert canvas.find_layer(viewer, UNCERTAINTY) is not None
 
 
-def test_stored_doubt_has_its_kinds_too(panel, viewer, maps, tmp_path, settle):
+def test_stored_uncertainty_has_its_kinds_too(panel, viewer, maps, tmp_path, settle):
     nuclei = instances_from_maps(*maps, um_per_px=0.25)
     prediction = Prediction(*maps, um_per_px=0.25)
     path = write_prediction(prediction, tmp_path / "a.zarr", instances=nuclei.instances, table=nuclei.table)
     panel._show_store(canvas.find_layer(viewer, "image"), read_stored(path))
     assert not canvas.find_layer(viewer, STORED).visible
-    panel.doubt.box.setChecked(True)
+    panel.uncertainty.box.setChecked(True)
     layer = canvas.find_layer(viewer, STORED)
     assert layer.visible
     for kind, values in expected(maps).items():
-        panel.doubt.kind.setCurrentText(kind)
+        panel.uncertainty.kind.setCurrentText(kind)
         np.testing.assert_allclose(np.asarray(layer.data), values, atol=0.02)  # stored in 255ths
     assert "disagreement" in canvas.find_layer(viewer, "stored nuclei").features
     viewer.layers.remove(layer)
-    assert not panel.doubt.box.isChecked()
-    panel.doubt.box.setChecked(True)
+    assert not panel.uncertainty.box.isChecked()
+    panel.uncertainty.box.setChecked(True)
     again = canvas.find_layer(viewer, STORED)
     np.testing.assert_allclose(again.extent.world, canvas.find_layer(viewer, "image").extent.world[:, :2])
 
