@@ -67,7 +67,7 @@ def network_of(encoder: str) -> SimpleNamespace:
     import torch
 
     from napari_monusac.core.recipe import load_recipe
-    from napari_monusac.learn.network import DualHeadUnet
+    from napari_monusac.network.unet import DualHeadUnet
 
     recipe = load_recipe("run-8").with_values(encoder=encoder, encoder_weights="none")
     torch.manual_seed(0)
@@ -108,8 +108,8 @@ def bare_openvino_seconds(model: SimpleNamespace, precision: str, tile: tuple[in
     """Seconds of one forward pass from normalised float32 to logits, the mean of `repeats`."""
     import openvino as ov
 
-    from napari_monusac.infer.deployed import BareNetwork
-    from napari_monusac.infer.openvino_engine import as_graph, compiled
+    from napari_monusac.infer.engines.deployed import BareNetwork
+    from napari_monusac.infer.engines.openvino import as_graph, compiled
 
     graph = as_graph(BareNetwork(model.network))
     graph.reshape([1, 3, *tile])
@@ -159,11 +159,11 @@ def timed(function: Callable[[], object]) -> float:
 def throughput(data: Path, side: int, encoder: str, threads: int, kept: Path | None) -> dict:
     import torch
 
-    from napari_monusac.infer import openvino_engine
-    from napari_monusac.infer.engines import choose_precision
+    from napari_monusac.infer.engines import openvino as openvino_engine
+    from napari_monusac.infer.engines.choose import choose_precision
+    from napari_monusac.infer.engines.torch import TorchEngine
     from napari_monusac.infer.predict import predict
-    from napari_monusac.learn.engine import TorchEngine
-    from napari_monusac.learn.tiles import Grid
+    from napari_monusac.infer.tiling.grid import Grid
 
     torch.set_num_threads(threads)
     images = real_crops(data)
@@ -236,7 +236,7 @@ def peak_memory(side: int) -> dict:
 
     from napari_monusac.core.recipe import TrainingRecipe
     from napari_monusac.infer.slide import predict_slide
-    from napari_monusac.learn.source import Source
+    from napari_monusac.infer.tiling.source import Source
 
     class Layer(nn.Module):
         stride = 32
@@ -288,9 +288,9 @@ def validation(run_folder: Path, data: Path | None) -> dict:
     from napari_monusac.infer.predict import predict
     from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.io.runs.run_folder import RunFolder
-    from napari_monusac.learn.checkpoint import load_checkpoint
     from napari_monusac.masks.instances import instances_from_maps
     from napari_monusac.masks.rasterize import label_maps
+    from napari_monusac.network.checkpoint import load_checkpoint
     from napari_monusac.scoring.metrics.panoptic import panoptic_quality
 
     run = RunFolder.open(run_folder)

@@ -24,6 +24,7 @@ FOLDER = Path(__file__).resolve().parent
 #: Options of each benchmark with --quick.
 QUICK: dict[str, list[str]] = {
     "annotations": ["--crops", "2"],
+    "coco": ["--outlines", "100"],
     "edits": ["--edits", "60", "--side", "800", "--nuclei", "400"],
     "fuzz_annotations": ["--examples", "500"],
     "fuzz_slides": ["--count", "100"],
@@ -77,6 +78,19 @@ def annotations(r: dict[str, Any]) -> Iterator[Line]:
         )
     same = sum(bool(c["identical"]) for c in r["crops"])
     yield Line("the same pixels", f"{same} of {len(r['crops'])} crops", aim="all", met=same == len(r["crops"]))
+
+
+def coco(r: dict[str, Any]) -> Iterator[Line]:
+    """COCO, in and out, against the format's own library."""
+    for what, part in r.items():
+        if isinstance(part, dict) and "nuclei" in part:
+            other = part["with_other_pixels"] + part["with_another_area_or_box"]
+            yield _none(f"COCO, {what}: unlike pycocotools {r['pycocotools']}", other, f"{part['nuclei']} nuclei")
+    between = r["between the pixels"]
+    yield Line(
+        f"COCO, {between['outlines']} outlines between the pixels: IoU with pycocotools' pixels", f"{between['iou']:.4f}",
+        f"without the half pixel {between['iou_without_the_half_pixel']:.4f}", aim="> 0.98", met=between["iou"] > 0.98,
+    )  # fmt: skip
 
 
 def correction(r: dict[str, Any]) -> Iterator[Line]:
@@ -240,7 +254,7 @@ def _name_of(item: Any, k: int) -> str:
 
 READERS: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
     f.__name__: f
-    for f in (annotations, correction, doctor, edits, edits_window, fuzz_annotations, fuzz_slides, next_crop,
+    for f in (annotations, coco, correction, doctor, edits, edits_window, fuzz_annotations, fuzz_slides, next_crop,
               review_window,
               scores, slides, startup, stress_kill, stress_session, training,
               training_window)

@@ -28,8 +28,8 @@ from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.io.splits import Split, make_split
-from napari_monusac.learn.checkpoint import read_tensors
 from napari_monusac.learn.loop import train
+from napari_monusac.network.checkpoint import read_tensors
 from napari_monusac.synth.collection import write_collection
 
 

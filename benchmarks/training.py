@@ -30,14 +30,14 @@ from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.io.splits import make_split
-from napari_monusac.learn.augment import build_transforms
-from napari_monusac.learn.crops import CropStore
-from napari_monusac.learn.device import choose_precision, memory_in_use
+from napari_monusac.learn.data.augment import build_transforms
+from napari_monusac.learn.data.crops import CropStore
+from napari_monusac.learn.data.loader import Batch
 from napari_monusac.learn.distributed import Ranks
-from napari_monusac.learn.loader import Batch
 from napari_monusac.learn.loop import train
-from napari_monusac.learn.network import DualHeadUnet
 from napari_monusac.learn.step import Stepper
+from napari_monusac.network.device import choose_precision, memory_in_use
+from napari_monusac.network.unet import DualHeadUnet
 from napari_monusac.synth.collection import write_collection
 
 WARM_UP = 2

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from napari_monusac import instances_from_maps, open_collection, predict
 from napari_monusac.io.predictions.store import write_prediction
-from napari_monusac.learn.checkpoint import load_checkpoint
+from napari_monusac.network.checkpoint import load_checkpoint
 from napari_monusac.synth import write_collection
 
 model = load_checkpoint(os.environ.get("MONUSAC_EXAMPLE_RUN", "example-run"))  # a run folder (its best) or a file

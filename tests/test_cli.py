@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -294,3 +295,30 @@ def test_ctrl_c_between_two_crops(run, folder: Path, tmp_path: Path, monkeypatch
     assert result.code == 130
     assert len(list(tmp_path.rglob("*_ternary.tif"))) == 1
     assert "1 of 3" in result.err
+
+
+def test_a_command_says_where_the_window_knows_a_name_that_it_does_not(tmp_path: Path) -> None:
+    """As people meet it: names given in the window, then `masks` in a terminal, without and with ``--classes``."""
+    from napari_monusac.io.annotations.class_names import write_class_names
+
+    data = write_collection(tmp_path / "data", 1, 1, seed=3, shape=(96, 112))
+    for xml in data.rglob("*.xml"):
+        xml.write_text(xml.read_text().replace('Name="Epithelial"', 'Name="Tumour"'))
+    names = tmp_path / "work" / "class_names.csv"
+    write_class_names({"tumour": NucleusClass.EPITHELIAL}, names)
+    environment = {k: v for k, v in os.environ.items() if k != "MONUSAC_CLASSES"} | {"MONUSAC_WORK": str(names.parent)}
+
+    def masks(out: str, *more: str) -> tuple[str, set[int]]:
+        command = [sys.executable, "-m", "napari_monusac", "masks", str(data), "--out", str(tmp_path / out), *more]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        (semantic,) = (tmp_path / out).rglob("*semantic*.tif")
+        return " ".join(done.stderr.split()), set(np.unique(tifffile.imread(semantic)).tolist())
+
+    said, classes = masks("without")
+    assert said.count("means Epithelial in the window, but not here") == 1
+    assert f"--classes {names}" in said
+    assert 1 not in classes
+    said, classes = masks("with", "--classes", str(names))
+    assert "in the window" not in said
+    assert 1 in classes

@@ -77,8 +77,6 @@ def take(demo: Path, out: Path) -> None:
     """Walk through the panels and take a picture of each."""
     import napari
 
-    from napari_monusac.ui.widgets import work
-
     viewer = napari.Viewer(show=True)
     viewer.window.resize(*_SIZE)
     _, studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")
@@ -89,10 +87,10 @@ def take(demo: Path, out: Path) -> None:
         shrink(out / f"{name}.png")
 
     studio.panels["Slides"].open_folder(demo / "tissue")
-    wait(lambda: studio.model.crop is not None and not work._RUNNING)
+    wait(lambda: studio.model.crop is not None and not studio.model.work.running)
     snap("studio")
     studio.show_panel("Annotate")
-    wait(lambda: not work._RUNNING)
+    wait(lambda: not studio.model.work.running)
     snap("annotate")
     studio.show_panel("Masks")
     studio.panels["Masks"].live.value = True
@@ -100,18 +98,18 @@ def take(demo: Path, out: Path) -> None:
     studio.panels["Masks"].live.value = False
     studio.show_panel("Train")
     train = studio.panels["Train"]
-    wait(lambda: train.runs.table.rowCount() and not work._RUNNING)
+    wait(lambda: train.runs.table.rowCount() and not studio.model.work.running)
     train.runs.table.selectRow(0)
     train.runs.compare_asked.emit(train.runs.selected())
-    wait(lambda: not work._RUNNING)
+    wait(lambda: not studio.model.work.running)
     snap("train")
     studio.show_panel("Review")
     review = studio.panels["Review"]
     review.predictions.set_path(demo / "pictures")
     review.reading.set_predictions(review.predictions.path)
-    wait(lambda: review.review is not None and not work._RUNNING)
+    wait(lambda: review.review is not None and not studio.model.work.running)
     review.looking.set_way("outlines")
-    wait(lambda: not work._RUNNING)
+    wait(lambda: not studio.model.work.running)
     snap("review")
     viewer.close()
 

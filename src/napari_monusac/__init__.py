@@ -42,13 +42,13 @@ if TYPE_CHECKING:  # what editors and mypy see; a test holds it against `_PUBLIC
     from napari_monusac.io.runs.run_folder import RunFolder as RunFolder
     from napari_monusac.io.slides.slide import open_slide as open_slide
     from napari_monusac.learn.loop import train as train
-    from napari_monusac.learn.losses import focal_cross_entropy as focal_cross_entropy
-    from napari_monusac.learn.losses import soft_dice_loss as soft_dice_loss
-    from napari_monusac.learn.network import DualHeadUnet as DualHeadUnet
     from napari_monusac.masks.instances import instances_from_maps as instances_from_maps
     from napari_monusac.masks.rasterize import LabelMaps as LabelMaps
     from napari_monusac.masks.rasterize import label_maps as label_maps
     from napari_monusac.masks.ternary import ternary_map as ternary_map
+    from napari_monusac.network.losses import focal_cross_entropy as focal_cross_entropy
+    from napari_monusac.network.losses import soft_dice_loss as soft_dice_loss
+    from napari_monusac.network.unet import DualHeadUnet as DualHeadUnet
     from napari_monusac.scoring.errors.findings import find_errors as find_errors
     from napari_monusac.scoring.metrics.panoptic import PanopticQuality as PanopticQuality
     from napari_monusac.scoring.metrics.panoptic import panoptic_quality as panoptic_quality
@@ -96,9 +96,9 @@ _PUBLIC = {
     "panoptic_quality": "scoring.metrics.panoptic",
     "evaluate": "scoring.report.evaluate",
     "find_errors": "scoring.errors.findings",
-    "DualHeadUnet": "learn.network",
-    "focal_cross_entropy": "learn.losses",
-    "soft_dice_loss": "learn.losses",
+    "DualHeadUnet": "network.unet",
+    "focal_cross_entropy": "network.losses",
+    "soft_dice_loss": "network.losses",
     "train": "learn.loop",
     "predict": "infer.predict",
 }

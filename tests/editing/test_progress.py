@@ -7,19 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.editing.progress import Progress
+from napari_monusac.editing.progress import CropMarks
 
 CROPS = ["a", "b", "c", "d"]
 
 
 def test_status_follows_the_files_until_a_person_says_more(tmp_path):
-    progress = Progress(tmp_path)
+    progress = CropMarks(tmp_path)
     assert progress.status("a") == "unlabelled"
     assert progress.status("a", predicted=True) == "predicted"
     assert progress.status("a", annotated=True, predicted=True) == "labelled"
     progress.set_mark("a", "reviewed", author="anna", note="two doubtful ones")
     assert progress.status("a") == "reviewed"
-    again = Progress(tmp_path)
+    again = CropMarks(tmp_path)
     mark = again.mark_of("a")
     assert (mark.author, mark.note, mark.mark) == ("anna", "two doubtful ones", "reviewed")
     assert mark.time.endswith("Z")
@@ -30,7 +30,7 @@ def test_status_follows_the_files_until_a_person_says_more(tmp_path):
 
 
 def test_next_open_goes_round(tmp_path):
-    progress = Progress(tmp_path, work=True)
+    progress = CropMarks(tmp_path, work=True)
     progress.set_mark("c", "done")
     assert progress.next_open(CROPS, "b") == "d"
     assert progress.next_open(CROPS, "d") == "a"
@@ -47,11 +47,11 @@ def test_next_open_goes_round(tmp_path):
 
 def test_many_readers_mark_at_once(tmp_path):
     def mark(k):
-        Progress(tmp_path).set_mark(f"crop {k}", "done", author=f"reader {k}")
+        CropMarks(tmp_path).set_mark(f"crop {k}", "done", author=f"reader {k}")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(mark, range(24)))
-    progress = Progress(tmp_path)
+    progress = CropMarks(tmp_path)
     assert {progress.mark_of(f"crop {k}").author for k in range(24)} == {f"reader {k}" for k in range(24)}
 
 
@@ -59,5 +59,5 @@ def test_a_damaged_file_is_told_and_not_overwritten(tmp_path):
     path = tmp_path / "progress.json"
     path.write_text('{"crops": {"a": {"mark": "perhaps"}}}')
     with pytest.raises(SessionError, match="progress cannot be read"):
-        Progress(tmp_path, work=True)
+        CropMarks(tmp_path, work=True)
     assert "perhaps" in path.read_text()

@@ -61,8 +61,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from napari_monusac.core.events import Scores
     from napari_monusac.core.recipe import TrainingRecipe
-    from napari_monusac.learn.checkpoint import CheckpointMetadata, save_checkpoint
-    from napari_monusac.learn.network import DualHeadUnet
+    from napari_monusac.network.checkpoint import CheckpointMetadata, save_checkpoint
+    from napari_monusac.network.unet import DualHeadUnet
 
     recipe = TrainingRecipe(
         name="smallest", encoder="resnet18", encoder_weights="none", decoder_channels=(8, 8, 8, 8, 8), dropout=0.0

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.infer import export, openvino_engine
-from napari_monusac.infer.deployed import normalisation
-from napari_monusac.infer.engines import choose_engine
+from napari_monusac.infer import export
+from napari_monusac.infer.engines import openvino as openvino_engine
+from napari_monusac.infer.engines.choose import choose_engine
+from napari_monusac.infer.engines.deployed import normalisation
 from napari_monusac.infer.export import export_onnx
 from napari_monusac.infer.model import as_model
 from napari_monusac.infer.predict import predict
@@ -117,7 +118,7 @@ def test_openvino_compiles_a_fixed_shape_only_where_it_comes_often(
 
 def test_openvino_is_chosen_for_much_work_on_a_cpu(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
-    monkeypatch.setattr("napari_monusac.learn.device.choose_device", lambda _: ("cpu", "no GPU"))
+    monkeypatch.setattr("napari_monusac.network.device.choose_device", lambda _: ("cpu", "no GPU"))
     stand_in = type(stand_in)(copy.deepcopy(stand_in.network), stand_in.recipe)  # asked for nothing before
     assert choose_engine(stand_in, "auto", "float32", pixels=1000).name == "torch float32 on cpu"
     assert choose_engine(stand_in, "auto", "float32", pixels=50_000_000).name == "OpenVINO float32 on cpu"

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from napari_monusac.core.errors import Cancelled, MonusacError, ShapeError, SlideError
-from napari_monusac.infer.predict import Progress, predict
+from napari_monusac.infer.predict import TileProgress, predict
 
 pytestmark = pytest.mark.torch
 EXACT = {"device": "cpu", "precision": "float32"}
@@ -98,7 +98,7 @@ def test_a_region_is_what_the_whole_says_there(stand_in: Any, tissue: np.ndarray
 def test_parts_tile_the_region(stand_in: Any, tissue: np.ndarray) -> None:
     whole = _both(predict(tissue, stand_in, um_per_px=0.25, **EXACT))
     seen = np.zeros((300, 400), int)
-    told: list[Progress] = []
+    told: list[TileProgress] = []
 
     def check(box: Any, semantic: np.ndarray, ternary: np.ndarray) -> None:
         rows, columns = box.slices
@@ -228,7 +228,7 @@ def test_all_kinds_of_images_give_the_same(stand_in: Any, tissue: np.ndarray, tm
 
 
 def test_progress_tiles_and_stop(stand_in: Any, tissue: np.ndarray) -> None:
-    heard: list[Progress] = []
+    heard: list[TileProgress] = []
     boxes = []
     options = {"um_per_px": 0.25, "tile_px": 96, "overlap_px": 32, **EXACT}
     predict(
@@ -309,7 +309,7 @@ def test_wrong_regions_and_models_are_refused(stand_in: Any, tissue: np.ndarray)
 
 
 def test_unusual_stain_is_said(stand_in: Any) -> None:
-    from napari_monusac.learn.stain import stain_strength
+    from napari_monusac.infer.tiling.stain import stain_strength
 
     rng = np.random.default_rng(0)
     pink = np.clip(rng.normal((190, 120, 170), 12, (300, 300, 3)), 0, 255).astype(np.uint8)
@@ -333,7 +333,7 @@ def test_stain_is_normalised_where_training_was(stand_in: Any) -> None:
             seen.append(tiles.copy())
             return np.full((len(tiles), 8, *tiles.shape[1:3]), 0.125, np.float32)
 
-    from napari_monusac.learn.stain import REFERENCE_STAINS, normalise_stain
+    from napari_monusac.infer.tiling.stain import REFERENCE_STAINS, normalise_stain
 
     rng = np.random.default_rng(0)
     amounts = rng.gamma(2.0, 0.4, (256, 256, 2))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from napari_monusac.core.errors import Cancelled, StoreError
-from napari_monusac.infer import alone
 from napari_monusac.infer.predict import predict
 from napari_monusac.infer.slide import predict_slide
+from napari_monusac.io import locks
 from napari_monusac.io.predictions.store import PredictionStore, read_prediction
 
 pytestmark = pytest.mark.torch
@@ -142,7 +142,7 @@ def test_a_lock_of_another_machine(
     import os
     import threading
 
-    monkeypatch.setattr(alone, "SILENT_S", 1.5)
+    monkeypatch.setattr(locks, "SILENT_S", 1.5)
     lock = tmp_path / "t.zarr.lock"
     lock.write_text(json.dumps({"pid": 1, "started": 0.0, "host": "another machine"}))
     if not alive:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.core.events import BatchEnded, EpochEnded, RunEnded, Scores, Warned, parse_event
+from napari_monusac.core.events import BatchEnded, EpochEnded, RunEnded, Scores, Warned
 from napari_monusac.core.recipe import load_recipe
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.io.splits import make_split
 from napari_monusac.jobs.follow import follow_events
 from napari_monusac.jobs.job import attach_job, start_job
-from napari_monusac.jobs.sinks import csv_sink, jsonl_sink, played, scalars, tensorboard_sink
+from napari_monusac.jobs.sinks import played, scalars, tensorboard_sink
 from napari_monusac.synth.collection import write_collection
 
 
@@ -67,38 +67,19 @@ def test_following_waits_for_whole_lines_and_ends_with_the_writer(tmp_path):
 # ---------------------------------------------------------------------- sinks
 
 
-def test_sinks_take_every_event_and_pass_it_on(tmp_path):
+def test_sinks_take_every_event_and_pass_it_on():
     events = [_batch(1), _epoch(1), _epoch(2), RunEnded(reason="completed")]
-    jsonl, table = tmp_path / "e.jsonl", tmp_path / "m.csv"
-    assert list(played(iter(events), jsonl_sink(jsonl), csv_sink(table))) == events
-    assert [parse_event(line) for line in jsonl.read_text().splitlines()] == events
-    rows = list(csv.DictReader(table.read_text().splitlines()))
-    assert [r["epoch"] for r in rows] == ["1", "2"]
-    assert rows[0]["combo"] == "0.5"
-    assert rows[0]["iou_neutrophil"] == ""
+    taken, closed = ([], []), []
 
+    @contextmanager
+    def sink(k):
+        yield taken[k].append
+        closed.append(k)
 
-def test_a_table_that_is_held_open_is_written_at_the_end(tmp_path, monkeypatch):
-    import os
-
-    from napari_monusac.core import files
-
-    true, held = os.replace, [True]
-
-    def replace(source, target):
-        if held[0]:
-            raise PermissionError(13, "used by another process")
-        true(source, target)
-
-    monkeypatch.setattr(os, "replace", replace)
-    monkeypatch.setattr(files.time, "sleep", lambda _: None)
-    table = tmp_path / "m.csv"
-    for event in played(iter([_epoch(1), _epoch(2), RunEnded(reason="completed")]), csv_sink(table)):
-        held[0] = not isinstance(event, RunEnded)
-    assert len(table.read_text().splitlines()) == 3
-    held[0] = True
-    with pytest.raises(PermissionError):
-        list(played(iter([_epoch(1)]), csv_sink(table)))
+    for count, event in enumerate(played(iter(events), sink(0), sink(1)), 1):
+        assert event is events[count - 1]
+        assert taken == (events[:count], events[:count])  # each sink has it before the next one sees it
+    assert sorted(closed) == [0, 1]
 
 
 def test_scalars_leave_out_what_is_undefined():

@@ -68,8 +68,8 @@ def test_two_ranks_equal_one_process_that_accumulates(folder, tiny_recipe, new_r
     import torch
 
     from napari_monusac.io.runs.run_folder import RunFolder
-    from napari_monusac.learn.checkpoint import read_tensors
     from napari_monusac.learn.loop import train
+    from napari_monusac.network.checkpoint import read_tensors
 
     recipe = tiny_recipe.with_values(dropout=0.0, batch_size=4, accumulate=2)
     single = new_run(tmp_path / "single", recipe)
@@ -127,7 +127,7 @@ import json, os, sys, time
 from pathlib import Path
 from napari_monusac.core.errors import TrainingError
 from napari_monusac.io.runs.run_folder import RunFolder
-from napari_monusac.learn import course, loop, setup, step
+from napari_monusac.learn import loop, setup, step
 rank, where = int(os.environ["RANK"]), sys.argv[2]
 failing = {"rank 0": 0}.get(where, 1)
 
@@ -142,7 +142,7 @@ if rank == failing:
     elif where == "set-up":
         setup.check_labels = fail
     elif where == "rank 0":
-        course.save_frame = fail
+        loop.save_frame = fail
     else:
         step.Stepper.step = lambda self, batch, lr, n: fail() if n == 2 else true(self, batch, lr, n)
 run = RunFolder.open(Path(sys.argv[1]))

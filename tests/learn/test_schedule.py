@@ -100,6 +100,17 @@ def test_run_9_step_by_step_is_the_closed_form(steps):
     np.testing.assert_allclose(_rates(load_recipe("run-9"), steps), np.where(s < 5 * steps, warm, cosine), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("steps", "max_steps"), [(7, 100), (7, 37), (7, 3), (1, 2), (1, 1)])
+def test_run_9_with_max_steps_is_the_closed_form(steps, max_steps):
+    """The warm-up as long as its five epochs, half of the run at most; then cosine to the last step."""
+    recipe = load_recipe("run-9").with_values(max_steps=max_steps)
+    warm = min(5 * steps, max_steps // 2)
+    s = np.arange(max_steps)
+    up = 1e-5 + (3e-4 - 1e-5) * s / max(1, warm)
+    down = 1e-6 + (3e-4 - 1e-6) * (1 + np.cos(np.pi * (s - warm) / (max_steps - warm))) / 2
+    np.testing.assert_allclose(_rates(recipe, steps), np.where(s < warm, up, down), rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["run-8", "run-9", "quick"])
 @pytest.mark.parametrize("max_steps", [40, 300, 1000])
 def test_max_steps_ends_the_schedule_and_does_not_cut_it(name, max_steps):

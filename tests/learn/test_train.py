@@ -19,7 +19,7 @@ def _play(recipe, run, **options):
 
 
 def _weights(path: Path):
-    from napari_monusac.learn.checkpoint import read_tensors
+    from napari_monusac.network.checkpoint import read_tensors
 
     return read_tensors(path)
 
@@ -109,7 +109,7 @@ def test_stop_during_validation_keeps_the_epoch_s_steps(tiny_recipe, make_run, r
 
 
 def test_control_files_pause_and_stop(tiny_recipe, make_run, monkeypatch):
-    from napari_monusac.learn import course
+    from napari_monusac.learn import loop
     from napari_monusac.learn.loop import train
 
     run = make_run(tiny_recipe)
@@ -119,7 +119,7 @@ def test_control_files_pause_and_stop(tiny_recipe, make_run, monkeypatch):
         seen.append(run.status)
         run.request_resume()
 
-    monkeypatch.setattr(course.time, "sleep", sleep)
+    monkeypatch.setattr(loop.time, "sleep", sleep)
     kinds = []
     for event in train(tiny_recipe, run, loader_threads=1, threads=1):
         kinds.append(event.kind)
@@ -232,14 +232,73 @@ def test_a_run_that_is_resumed_to_another_end_follows_the_schedule_of_that_end(t
     assert "6 steps" in less[-1].message
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "warmup-cosine"])
+@pytest.mark.parametrize("max_steps", [None, 6, 7])
+def test_a_run_that_was_cut_in_an_epoch_ends_its_schedule_where_it_now_ends(tiny_recipe, make_run, schedule, max_steps):
+    """4 steps of 3 an epoch: the second epoch lacks two of them for good, so 3 epochs end after 7 steps."""
+    recipe = tiny_recipe.with_values(epochs=3, max_steps=4, schedule=schedule, warmup_epochs=1, lr=1e-3)
+    run = make_run(recipe)
+    assert _play(recipe, run)[-1].step == 4
+    events = _play(recipe.with_values(max_steps=max_steps), run)
+    end = max_steps or 7
+    assert (events[-1].reason, events[-1].step) == ("completed", end), events[-1].message
+    assert (events[0].total_steps, events[0].epochs) == (end, 3)
+    warm = 0 if schedule == "cosine" else 3
+    k = np.arange(4, end) - warm
+    np.testing.assert_allclose(_lr(events), 1e-6 + (1e-3 - 1e-6) * (1 + np.cos(np.pi * k / (end - warm))) / 2)
+    assert any(f"to end after 4 steps and now ends after {end}" in e.message for e in events if e.kind == "warned")
+
+
+def test_plateau_goes_on_as_it_was_whatever_ends_the_run(tiny_recipe, make_run, monkeypatch):
+    """The rate is torch's, epoch by epoch, also where the run was cut by max_steps, stopped and resumed."""
+    import torch
+
+    from napari_monusac.learn import schedule
+
+    monkeypatch.setattr(schedule, "_PATIENCE", 1)
+    recipe = tiny_recipe.with_values(schedule="plateau", lr=1e-5, steps_per_epoch=1, epochs=12)
+    whole = make_run(recipe, "whole")
+    rates = _lr(_play(recipe, whole))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-5)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", patience=1, factor=0.5)
+    expected = []
+    for epoch in whole.epochs():
+        expected.append(optimizer.param_groups[0]["lr"])
+        plateau.step(epoch.scores.combo)
+    assert rates == expected
+    assert rates[-1] < 1e-5, "it must have acted"
+    run, found = make_run(recipe, "cut"), []
+    for steps in (5, 8, None):
+        events = _play(recipe.with_values(max_steps=steps), run)
+        assert events[-1].reason == "completed", events[-1].message
+        assert not [e.message for e in events if e.kind == "warned"], "its schedule has no end to move"
+        found += _lr(events)
+    assert found == rates
+    assert _same(_weights(run.last), _weights(whole.last))
+
+
+def test_a_run_that_stopped_early_is_over_when_it_is_resumed(tiny_recipe, make_run):
+    still = tiny_recipe.with_values(lr=1e-12, epochs=9, early_stopping=2, weight_decay=0, steps_per_epoch=1, dropout=0)
+    run = make_run(still)
+    end = _play(still, run)[-1]
+    weights = _weights(run.last)
+    again = _play(still, run)
+    assert (again[-1].reason, again[-1].message, again[-1].step) == ("completed", end.message, end.step)
+    assert not [e for e in again if e.kind in {"batch-ended", "epoch-ended"}]
+    assert _same(_weights(run.last), weights)
+    assert _play(still.with_values(early_stopping=5), run)[-1].step > end.step
+
+
 def test_an_earlier_version_s_run_that_max_steps_cut_is_told_when_it_goes_on(tiny_recipe, make_run, monkeypatch):
-    from napari_monusac.learn.progress import Progress
+    from napari_monusac.learn.resume import TrainingCounters
 
     recipe = tiny_recipe.with_values(epochs=9, max_steps=6, schedule="cosine")
     run = make_run(recipe)
-    true = Progress.to_state
+    true = TrainingCounters.to_state
     with monkeypatch.context() as m:
-        m.setattr(Progress, "to_state", lambda self: {k: v for k, v in true(self).items() if k != "total_steps"})
+        m.setattr(
+            TrainingCounters, "to_state", lambda self: {k: v for k, v in true(self).items() if k != "total_steps"}
+        )
         stops = iter([False, False, True])
         _play(recipe, run, should_stop=lambda: next(stops))
     events = _play(recipe, run)
@@ -322,7 +381,7 @@ def test_no_memory_for_one_patch_is_a_clear_end(tiny_recipe, make_run, monkeypat
 def test_validation_out_of_memory_uses_smaller_tiles(tiny_recipe, make_run, monkeypatch):
     import torch
 
-    from napari_monusac.learn.engine import TorchEngine
+    from napari_monusac.infer.engines.torch import TorchEngine
 
     true, calls = TorchEngine.run, []
 
@@ -343,7 +402,7 @@ def test_validation_out_of_memory_uses_smaller_tiles(tiny_recipe, make_run, monk
 def test_disk_full_is_told_and_the_run_resumes(tiny_recipe, make_run, reference, monkeypatch):
     import errno
 
-    from napari_monusac.learn import checkpoint
+    from napari_monusac.network import checkpoint
 
     run = make_run(tiny_recipe)
     true = checkpoint.save_file
@@ -473,7 +532,7 @@ def test_checkpoints_follow_the_umask(tiny_recipe, make_run):
 def test_a_vanished_data_folder_ends_the_run_with_a_resumable_checkpoint(
     tiny_recipe, make_run, make_collection, tmp_path, monkeypatch
 ):
-    from napari_monusac.learn import crops
+    from napari_monusac.learn.data import crops
     from napari_monusac.learn.loop import train
 
     monkeypatch.setattr(crops, "_WAIT_S", 0.01)
@@ -505,6 +564,56 @@ def test_a_crop_that_cannot_be_read_is_left_out_and_told(tiny_recipe, make_run, 
     assert ".xml" in told[0]
 
 
+def test_an_empty_annotation_file_costs_its_crop_and_no_more(tiny_recipe, make_run, make_collection, tmp_path):
+    """0 bytes: a copy that broke off."""
+    from napari_monusac.learn.dryrun import dry_run
+    from napari_monusac.network.checkpoint import read_metadata
+
+    data = make_collection(tmp_path / "copy")
+    run = make_run(tiny_recipe, data=data)
+    lost = [run.split.training[0]]
+    sound = set(run.split.training) - set(lost)
+    files = {name: next(data.rglob(f"{name}.xml")) for name in lost}
+    for file in files.values():
+        file.write_bytes(b"")
+    report = dry_run(tiny_recipe, run, device="cpu")
+    assert report.problems == ()
+    assert (report.crops, report.crops_opened) == (5, 4)
+    (said,) = [line for line in report.summary().splitlines() if line.startswith("Left out: ")]
+    assert said.startswith(f"Left out: crop {lost[0]}: {files[lost[0]]}: ")
+    assert "4 of 5 crops can be read" in report.summary()
+    events = _play(tiny_recipe, run)
+    assert events[-1].reason == "completed", events[-1].message
+    (told,) = [e.message for e in events if e.kind == "warned" and "left out" in e.message]
+    assert told.startswith(f"crop {lost[0]} is left out: {files[lost[0]]}: ")
+    assert events[0].training_crops == len(sound)
+    assert read_metadata(run.best).scores.combo is not None
+
+
+def test_a_run_that_is_resumed_under_other_names_of_classes_says_so(tiny_recipe, make_run):
+    from napari_monusac.core.classes import NucleusClass, use_class_names
+    from napari_monusac.io.runs.run_folder import RunFolder
+
+    run = make_run(tiny_recipe.with_values(max_steps=1))
+    said = "class names have other meanings than when the run began: see --classes"
+
+    def told(names, steps):
+        use_class_names(names)
+        try:
+            events = _play(tiny_recipe.with_values(max_steps=steps, epochs=9), RunFolder.open(run.path))
+        finally:
+            use_class_names({})
+        assert events[-1].reason == "completed", events[-1].message
+        return said in [e.message for e in events if e.kind == "warned"]
+
+    epithelial = {"tumour": NucleusClass.EPITHELIAL}
+    assert not told(epithelial, 1)
+    assert not told(epithelial, 2)
+    assert told({"tumour": "Ignored"}, 3)
+    assert RunFolder.open(run.path).info.class_names == {"tumour": "Ignored"}
+    assert told({}, 4)
+
+
 def test_no_readable_crop_is_a_clear_end(tiny_recipe, make_run, make_collection, tmp_path):
     data = make_collection(tmp_path / "copy")
     run = make_run(tiny_recipe, data=data)
@@ -514,12 +623,12 @@ def test_no_readable_crop_is_a_clear_end(tiny_recipe, make_run, make_collection,
 
 
 def test_a_fault_of_ours_is_told_and_its_traceback_kept(tiny_recipe, make_run, monkeypatch):
-    from napari_monusac.learn import course
+    from napari_monusac.learn import loop
 
     def broken(*_):
         raise KeyError("oops")
 
-    monkeypatch.setattr(course, "save_frame", broken)
+    monkeypatch.setattr(loop, "save_frame", broken)
     run = make_run(tiny_recipe)
     message = _failed(_play(tiny_recipe, run))
     assert "KeyError" in message
@@ -530,15 +639,15 @@ def test_a_fault_of_ours_is_told_and_its_traceback_kept(tiny_recipe, make_run, m
 def test_warnings_of_libraries_travel_as_events(tiny_recipe, make_run, monkeypatch):
     import warnings
 
-    from napari_monusac.learn import course
+    from napari_monusac.learn import loop
 
-    true = course.save_frame
+    true = loop.save_frame
 
     def noisy(*args):
         warnings.warn("the sky is falling", UserWarning, stacklevel=1)
         return true(*args)
 
-    monkeypatch.setattr(course, "save_frame", noisy)
+    monkeypatch.setattr(loop, "save_frame", noisy)
     before = warnings.showwarning
     events = _play(tiny_recipe, make_run(tiny_recipe))
     assert [e.message for e in events if e.kind == "warned"] == ["UserWarning: the sky is falling"]
@@ -587,7 +696,7 @@ def test_a_validation_that_is_not_finite_saves_nothing(tiny_recipe, make_run, mo
     monkeypatch.setattr(validate.Validator, "run", poisoned)
     run = make_run(tiny_recipe)
     assert "the validation loss became nan in epoch 2" in _failed(_play(tiny_recipe, run))
-    from napari_monusac.learn.checkpoint import read_metadata
+    from napari_monusac.network.checkpoint import read_metadata
 
     assert read_metadata(run.last).epoch == 1
 
@@ -598,7 +707,7 @@ def test_the_end_frees_memory_and_leaves_torch_as_it_was(tiny_recipe, make_run):
 
     import torch
 
-    from napari_monusac.learn.network import DualHeadUnet
+    from napari_monusac.network.unet import DualHeadUnet
 
     # networks that other tests keep are not ours to count
     others = {id(o) for o in gc.get_objects() if isinstance(o, DualHeadUnet)}
@@ -638,7 +747,7 @@ def test_ours_with_every_option_trains_and_resumes(tiny_recipe, make_run, stain)
     end = _play(recipe, two)[-1]
     assert end.reason == "completed", end.message
     assert _same(_weights(one.last), _weights(two.last))
-    from napari_monusac.learn.checkpoint import read_metadata
+    from napari_monusac.network.checkpoint import read_metadata
 
     assert set(read_metadata(one.best).stain) == {"mean", "std"}
 

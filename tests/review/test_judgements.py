@@ -119,15 +119,16 @@ def test_a_reader_needs_a_name_and_a_folder_that_can_be_written(tmp_path):
 def test_a_disk_that_refuses_leaves_the_log_as_it_was(tmp_path, monkeypatch):
     log = JudgementLog.open(tmp_path, "A")
     log.judge(finding(1), Verdict.SKIP)
+    before = log.path.read_bytes()
 
     def refuse(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("napari_monusac.review.judgements.os.fsync", refuse)
+    monkeypatch.setattr("napari_monusac.core.jsonl.os.fsync", refuse)
     with pytest.raises(SessionError, match="No space left"):
         log.judge(finding(2), Verdict.SKIP)
     assert list(log.judgements) == [finding(1).key]
-    assert log_path(tmp_path, "A") == log.path
+    assert log_path(tmp_path, "A").read_bytes() == before  # half a judgement would spoil the next one
 
 
 def test_a_review_kept_by_the_collections_name_goes_to_the_one_it_is_of(tmp_path):

@@ -58,14 +58,13 @@ def studio(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Any]:
     """The Studio in its dock, with an empty folder of runs."""
     from napari_monusac.ui import model
     from napari_monusac.ui.studio import Studio
-    from napari_monusac.ui.widgets.work import stop_all
 
     state = model.studio_model(viewer)
     state.runs_folder = tmp_path / "runs"
     dock = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
     assert isinstance(dock, Studio)
     yield dock
-    stop_all()
+    state.work.stop()
     wait_for_tasks(qtbot)
     if state.editing is not None and state.editing.session is not None:
         # edits of a test must not come back in the next one: the folder is shared
@@ -75,13 +74,18 @@ def studio(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Any]:
 
 def wait_for_tasks(qtbot: Any, timeout_s: float = 60) -> None:
     """Wait until no background task is running."""
-    from napari_monusac.ui.widgets import work
-
     end = time.monotonic() + timeout_s
-    while work._RUNNING and time.monotonic() < end:
+    while running_tasks() and time.monotonic() < end:
         qtbot.wait(20)
-    assert not work._RUNNING, "a background task did not end"
+    assert not running_tasks(), "a background task did not end"
     qtbot.wait(20)
+
+
+def running_tasks() -> list[Any]:
+    """The tasks of every window whose end was not told yet."""
+    from napari_monusac.ui.model import works
+
+    return [task for work in works() for task in work.running]
 
 
 @pytest.fixture

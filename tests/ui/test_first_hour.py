@@ -19,11 +19,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.work import Work
 from napari_monusac.core.classes import TernaryClass
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.model import take_to_qt
 from napari_monusac.ui.widgets.accessible import spoken_name
 from napari_monusac.ui.widgets.task_row import TaskRow
-from napari_monusac.ui.widgets.work import Task
 
 CONTROLS = (QAbstractButton, QAbstractItemView, QAbstractSpinBox, QComboBox, QLineEdit)
 
@@ -58,9 +59,9 @@ def test_a_wrong_folder_is_told_and_not_remembered(studio, settle, tmp_path):
 
 def test_the_last_folder_is_offered_not_opened(viewer, tissue_folder, qtbot, settle):
     from napari_monusac.ui import model
-    from napari_monusac.ui.widgets.path_picker import settings
+    from napari_monusac.ui.widgets.settings import SETTINGS
 
-    settings().setValue("paths/collection", [str(tissue_folder)])
+    SETTINGS.remember_path("collection", str(tissue_folder))
     _, panel = viewer.window.add_plugin_dock_widget("napari-monusac", "Slides")
     qtbot.waitUntil(lambda: panel.again.isVisible(), timeout=5000)
     assert len(viewer.layers) == 0
@@ -130,44 +131,54 @@ def in_dock():
     return [p.desc.rstrip(": ") for p in progress._all_instances]
 
 
-def test_long_work_stands_in_the_activity_dock_and_can_be_cancelled_there(viewer, qtbot):
+@pytest.fixture
+def work():
+    """The background work of a window."""
+    work = Work()
+    take_to_qt(work)
+    return work
+
+
+def test_long_work_stands_in_the_activity_dock_and_can_be_cancelled_there(viewer, qtbot, work):
     go_on, row = threading.Event(), TaskRow()
     qtbot.addWidget(row)
 
-    def work(report):
+    def count(report):
         while not go_on.wait(0.02):
             report(0.25, "a quarter")
 
-    task = row.follow(Task(work), "Counting stars…")
+    task = row.follow(work.task(count, row), "Counting stars…")
     assert not in_dock(), "short work does not flash"
     qtbot.waitUntil(lambda: in_dock() == ["Counting stars"], timeout=10_000)
     bar = next(iter(progress._all_instances))
     qtbot.waitUntil(lambda: bar.n == bar.total // 4, timeout=10_000)
-    with qtbot.waitSignal(task.cancelled, timeout=10_000):
-        bar.cancel()
+    cancelled = []
+    task.cancelled.connect(lambda: cancelled.append(task))
+    bar.cancel()
+    qtbot.waitUntil(lambda: cancelled == [task], timeout=10_000)
     assert not in_dock()
     assert row.label.text() == "Stopped."
 
 
-def test_work_without_a_title_stays_out_of_the_dock(viewer, qtbot):
+def test_work_without_a_title_stays_out_of_the_dock(viewer, qtbot, work):
     go_on = threading.Event()
-    task = Task(lambda _: go_on.wait(20)).start()
+    task = work.task(lambda _: go_on.wait(20), None).start()
     qtbot.wait(900)
     assert not in_dock()
-    with qtbot.waitSignal(task.finished, timeout=10_000):
-        go_on.set()
+    go_on.set()
+    qtbot.waitUntil(lambda: not task.running, timeout=10_000)
 
 
-def test_a_row_listens_to_its_newest_task_only(viewer, qtbot):
+def test_a_row_listens_to_its_newest_task_only(viewer, qtbot, work):
     row, first_may_end, second_may_end = TaskRow(), threading.Event(), threading.Event()
     qtbot.addWidget(row)
-    first = row.follow(Task(lambda _: first_may_end.wait(20)), "First…")
-    second = row.follow(Task(lambda _: second_may_end.wait(20)), "Second…")
-    with qtbot.waitSignal(first.finished, timeout=10_000):
-        first_may_end.set()
+    first = row.follow(work.task(lambda _: first_may_end.wait(20), None), "First…")
+    second = row.follow(work.task(lambda _: second_may_end.wait(20), None), "Second…")
+    first_may_end.set()
+    qtbot.waitUntil(lambda: not first.running, timeout=10_000)
     assert row.task is second
     assert row.label.text() == "Second…"
-    with qtbot.waitSignal(second.finished, timeout=10_000):
-        second_may_end.set()
+    second_may_end.set()
+    qtbot.waitUntil(lambda: not second.running, timeout=10_000)
     assert row.task is None
     assert row.label.text() == ""

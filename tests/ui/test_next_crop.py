@@ -320,8 +320,8 @@ def test_the_stain_of_the_former_crop_is_not_laid_over_the_next(opened, viewer, 
     leave_while_at_work(opened, qtbot)
     gate.set()
     settle()
-    qtbot.waitUntil(lambda: canvas.find_layer(viewer, seeing.ROLE) is not None, timeout=20_000)
-    shown = canvas.find_layer(viewer, seeing.ROLE).data
+    qtbot.waitUntil(lambda: canvas.find_layer(viewer, seeing.VIEW_ROLE) is not None, timeout=20_000)
+    shown = canvas.find_layer(viewer, seeing.VIEW_ROLE).data
     assert np.array_equal(shown, right(ours(viewer)["image"].data[..., :3], seeing.STAINS[1], 1.0))
 
 
@@ -333,3 +333,16 @@ def test_how_strong_nuclei_are_drawn_holds_in_the_next_crop(opened, viewer, qtbo
     to_next(opened, qtbot, settle)
     assert ours(viewer)["nuclei"].opacity == pytest.approx(0.4)
     assert seeing.opacity.value() == 40
+
+
+def test_the_neighbours_of_the_open_crop_are_read_ahead(opened, viewer, qtbot, settle, monkeypatch):
+    from napari_monusac.app import reading
+
+    panel, after = opened.panels["Slides"], opened.model.neighbour(1)
+    qtbot.waitUntil(lambda: after.name in panel._reader._ready, timeout=60_000)
+    monkeypatch.setattr(reading, "_read", lambda *_: pytest.fail("read once more"))
+    panel._rest.setInterval(10**6)  # the one after it is not asked for here
+    assert to_next(opened, qtbot, settle) == after
+    collection = opened.model.collection
+    with collection.open(after) as slide:
+        assert np.array_equal(canvas.find_layer(viewer, "image").data, slide.read(0, 0, *slide.shape))

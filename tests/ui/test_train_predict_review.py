@@ -231,8 +231,7 @@ def test_cancel_leaves_no_half_prediction(opened, viewer, qtbot, tiny_run):
     predict.add_checkpoint(tiny_run)
     task = predict.predict()
     predict.progress.cancel.click()
-    with qtbot.waitSignal(task.finished, timeout=60_000):
-        pass
+    qtbot.waitUntil(lambda: not task.running, timeout=60_000)
     qtbot.wait(50)
     assert canvas.find_layer(viewer, "predicting") is None
 
@@ -248,7 +247,7 @@ viewer.add_image(np.zeros((64, 64), np.uint8))
 for _ in range(20):
     QApplication.processEvents()
 viewer.screenshot(canvas_only=True, flash=False)
-from napari_monusac.learn.network import DualHeadUnet
+from napari_monusac.network.unet import DualHeadUnet
 from napari_monusac.core.recipe import load_recipe
 import torch
 network = DualHeadUnet(load_recipe("quick"))

@@ -33,7 +33,7 @@ KINDS = {
     "napari_monusac.app.studio": "StudioModel",
     "napari_monusac.editing.session": "EditingSession",
     "napari_monusac.ui.editing.controller": "EditingController",
-    "napari_monusac.ui.widgets.work": "Task",
+    "napari_monusac.app.work": "Task",
     "napari_monusac.ui.studio": "Studio",
 }
 

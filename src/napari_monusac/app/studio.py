@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from psygnal import Signal
 
 from napari_monusac.app.facts import Fact, never
+from napari_monusac.app.work import Work
 
 if TYPE_CHECKING:
     from napari_monusac.core.classes import PaletteName
@@ -61,6 +62,8 @@ class StudioModel:
         Dropped layers wait for the reader's decision: what is in the viewer is not what is open (`holding_changed`).
     editing : Editor or None
         What edits the open crop.
+    work : Work
+        What is done in the background for this window.
     may_leave_crop : callable
         Asked before another crop takes the place of the open one, with what is to come then: False keeps the crop, and
         what was to come is called once the reader has decided about unsaved edits.
@@ -101,6 +104,7 @@ class StudioModel:
     holding: Fact[bool] = Fact("holding_changed", False, operator.eq)
 
     def __init__(self) -> None:
+        self.work = Work()
         self.editing: Editor | None = None
         self.may_leave_crop: Callable[[Callable[[], object]], bool] = lambda _: True
         self._counted: tuple[Nuclei | None, str] = (None, "")

@@ -1,22 +1,42 @@
-"""``--classes FILE`` of all commands that read annotations."""
+"""``--classes FILE`` of all commands that read annotations.
+
+A command takes no names that it was not given, so that it does the same for everybody. Where a file has a name that was
+given a meaning in the window, it says so.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from napari_monusac.cli.shell import tell
+from napari_monusac.core.errors import FileProblem
 
 _OPTION = Annotated[
     Path | None,
     typer.Option("--classes", help="What class names in the files mean: a CSV (name,class) or TOML file."),
 ]
+
+
+@contextmanager
+def _kept_names_are_told() -> Iterator[None]:
+    from napari_monusac.io.annotations.class_names import tell_of_kept_names
+
+    try:
+        tell_of_kept_names(tell)
+    except FileProblem as error:
+        tell(f"note: the names of classes given in the window are not looked at: {error}")
+    try:
+        yield
+    finally:
+        tell_of_kept_names(None)
 
 
 def with_class_names(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,7 +48,8 @@ def with_class_names(command: Callable[..., Any]) -> Callable[..., Any]:
             from napari_monusac.io.annotations.class_names import take_class_names
 
             tell(f"{len(take_class_names(classes))} class names are taken from {classes}")
-        return command(*args, **options)
+        with _kept_names_are_told():
+            return command(*args, **options)
 
     # typer reads the hints: resolved here, where the module of the command is known
     hints = typing.get_type_hints(command, include_extras=True) | {"classes": _OPTION}

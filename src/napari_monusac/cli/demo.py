@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_monusac.cli.shell import Device, Json, answer, answer_json, tell
+from napari_monusac.cli.shell import DeviceOption, Json, answer, answer_json, tell
 from napari_monusac.core.errors import FileProblem, TrainingError
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
+from napari_monusac.core.settings import Environment
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
@@ -32,7 +33,7 @@ def demo(
         Path | None, typer.Option("--out", help="Folder for everything; by default a new temporary one.")
     ] = None,
     minutes: Annotated[float, typer.Option("--minutes", min=0.05, help="About how long to train.")] = 2.0,
-    device: Device = "auto",
+    device: DeviceOption = "auto",
     as_json: Json = False,
 ) -> None:
     """Make synthetic tissue, train on it for two minutes, predict a crop of a patient never seen, score it, show it.
@@ -82,12 +83,12 @@ def _tissue(root: Path) -> tuple[Path, Path]:
 
 def _recipe(data: Path, minutes: float, device: str) -> TrainingRecipe:
     """Fit recipe `quick` to this machine: as many steps as the time allows, so that its schedule ends in time."""
-    from napari_monusac.cli.train import make_run
+    from napari_monusac.io.runs.run_folder import make_run
     from napari_monusac.learn.dryrun import dry_run
 
     quick = load_recipe("quick")
     with tempfile.TemporaryDirectory() as folder:
-        found = dry_run(quick, make_run(Path(folder) / "check", data, quick), device=device)
+        found = dry_run(quick, make_run(data, quick, Path(folder) / "check"), device=device)
     if found.problems:
         raise TrainingError(f"the demo cannot train here: {found.problems[0]}")
     step, validation = found.seconds_per_step or 1.0, found.seconds_per_validation or 1.0
@@ -107,11 +108,13 @@ def _recipe(data: Path, minutes: float, device: str) -> TrainingRecipe:
 
 
 def _train(root: Path, data: Path, minutes: float, device: str) -> RunFolder:
-    from napari_monusac.cli.train import follow, make_run
+    from napari_monusac.cli.train import follow, tell_split
+    from napari_monusac.io.runs.run_folder import make_run, new_run_name
 
     tell("measuring how fast this machine trains")
     recipe = _recipe(data, minutes, device)
-    run = make_run(root / "runs" / time.strftime("%Y-%m-%d-%H%M%S"), data, recipe)
+    run = make_run(data, recipe, root / "runs" / new_run_name(recipe.name))
+    tell_split(run.split)
     tell(f"training recipe {recipe.name} for about {minutes:g} minutes (Ctrl-C stops and goes on with what is learnt)")
     # A machine that grows slower than it was when it was measured stops in time and uses what it has.
     until = time.monotonic() + 60 * (_PATIENCE + 1) * minutes + 20
@@ -154,11 +157,11 @@ def _draw(truth: Path, stored: Path, picture: Path) -> None:
 
 
 def _show(crop: Crop, run: RunFolder, stored: Path) -> None:
-    from napari_monusac.cli.window import PANEL, PREDICTIONS, RUNS, display_is_there, open_studio
+    from napari_monusac.cli.window import display_is_there, open_studio
 
     if not display_is_there():
         tell("no display here: on a desktop the Studio would open on this crop now")
         return
     tell("opening the Studio (it goes on by itself; close its window to end it)")
-    hints: dict[str, str | Path | None] = {RUNS: run.path.parent, PREDICTIONS: stored, PANEL: "Review"}
+    hints = Environment(runs=run.path.parent, predictions=stored, panel="Review")
     open_studio([crop.image], hints, wait=False)

@@ -21,7 +21,7 @@ from napari_monusac.cli.shell import (
 from napari_monusac.core.errors import Cancelled
 
 if TYPE_CHECKING:
-    from napari_monusac.io.doctor.examine import Report
+    from napari_monusac.io.doctor.report import DoctorReport
 
 
 def doctor(
@@ -38,7 +38,7 @@ def doctor(
     """Examine every image and every nucleus of a folder. Exit code 0 with findings, too."""
     from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.io.doctor.examine import examine
-    from napari_monusac.io.doctor.examine import fix as write_mended
+    from napari_monusac.io.doctor.mend import fix as write_mended
 
     if fix != (out is not None):
         raise typer.BadParameter("--fix and --out DIR belong together", param_hint="--fix")
@@ -68,7 +68,7 @@ def doctor(
         tell(f"{len(mended)} files are written to {out}")
 
 
-def _print_kinds(report: Report) -> None:
+def _print_kinds(report: DoctorReport) -> None:
     """Print one line for each kind of finding: how many, in how many crops, the first of them, what to do."""
     rows: list[tuple[Any, ...]] = []
     for code, number in report.counts_by_code().items():

@@ -71,7 +71,7 @@ def evaluate(
     ):
         where = cache or Path(scratch)
         folders = [
-            _predictions(p, truth, where, crops, include_training, step, stopping)
+            _predictions(p, truth, where, crops, patients, include_training, step, stopping)
             for p in (pred, before)
             if p is not None
         ]
@@ -144,6 +144,7 @@ def _predictions(
     truth: Path,
     cache: Path,
     crops: list[str] | None,
+    patients: Path | None,
     include_training: bool,
     step: Callable[[float, str], None],
     stopping: Any,
@@ -155,7 +156,7 @@ def _predictions(
     if not is_checkpoint(path):
         return existing_folder(path)
     return predictions_of(
-        path, open_collection(truth), cache, crops=crops, include_training=include_training, should_stop=stopping,
+        path, open_collection(truth, patients=patients), cache, crops=crops, include_training=include_training, should_stop=stopping,
         report=lambda fraction, text: step(fraction or 0.0, text),
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_monusac.infer.batch import SlideResult
     from napari_monusac.io.collection.collection import Collection, Crop
 
-Step = Callable[[float, str], None]
+TellStep = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def predict(
     other weights or with other options is never taken for finished. An image that fails is reported and the rest go
     on; the exit code is then 1.
     """
-    from napari_monusac.learn.checkpoint import read_metadata
+    from napari_monusac.network.checkpoint import read_metadata
 
     tasks = _tasks(images, out)
     read_metadata(checkpoint)  # one line for a file that is no model, not one for each image
@@ -149,7 +149,7 @@ def _crop_of(collection: Collection, image: Path) -> Crop:
 
 
 def _one_by_one(
-    tasks: list[_Task], checkpoint: Path, options: dict[str, Any], stopping: Callable[[], bool], step: Step
+    tasks: list[_Task], checkpoint: Path, options: dict[str, Any], stopping: Callable[[], bool], step: TellStep
 ) -> Iterator[tuple[_Task, SlideResult]]:
     from napari_monusac.infer.batch import job_of, predict_one
 

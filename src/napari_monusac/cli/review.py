@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from napari_monusac.cli.shell import existing_folder
-from napari_monusac.cli.window import PANEL, PREDICTIONS, display_is_there, open_studio
+from napari_monusac.cli.window import display_is_there, open_studio
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.core.settings import Environment
 
 
 def review(
@@ -24,7 +25,9 @@ def review(
         existing_folder(pred)
     if not display_is_there():
         raise MonusacError("there is no display (DISPLAY is not set)", "run it on a desktop, or with xvfb-run -a")
-    hints = {PREDICTIONS: pred.absolute() if pred is not None else None, PANEL: "Review"}
+    hints = Environment(panel="Review")
+    if pred is not None:
+        hints = Environment(panel="Review", predictions=pred.absolute())
     code = open_studio([folder.absolute()], hints, wait=True)
     if code:
         raise MonusacError(f"napari ended with code {code}", "see what it printed above")

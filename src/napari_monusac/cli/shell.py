@@ -42,7 +42,7 @@ Patients = Annotated[
         help="A table (crop, patient) that says whose crop is whose. Default: patients.csv in the folder, if there is one.",
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 
 
 def complete_recipe(incomplete: str) -> list[str]:

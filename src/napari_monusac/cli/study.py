@@ -9,7 +9,7 @@ import typer
 
 from napari_monusac.cli.shell import (
     STOPPED,
-    Device,
+    DeviceOption,
     Json,
     Patients,
     answer_json,
@@ -49,7 +49,7 @@ def study(
     split: Annotated[Literal["patient", "official"], typer.Option("--split", help="One split for all.")] = "patient",
     patients: Patients = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the split.")] = 0,
-    device: Device = "auto",
+    device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -58,13 +58,16 @@ def study(
     Ctrl-C or SIGTERM saves the run at work, begins no other one, and ends with exit code 130. Started again, it goes
     on: finished runs are kept, an unfinished one is resumed.
     """
-    from napari_monusac.cli.train import split_of
+    from napari_monusac.cli.train import tell_split
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.splits import make_split
 
     existing_folder(data)
     chosen = {name: load_recipe(name).with_settings(settings or []) for name in recipes or _DEFAULT}
     names = _folder_names(list(chosen))
     out.mkdir(parents=True, exist_ok=True)
-    common = split_of(data, split, seed, patients)
+    common = make_split(open_collection(data, patients=patients), kind=split, seed=seed)
+    tell_split(common)
     note = "stopping: the model is saved after this batch, no other run begins (Ctrl-C again ends at once)"
     with stop_on_signal(note) as asked:
         runs, failed = _train_all(chosen, names, data, out, common, device, threads, asked)
@@ -178,9 +181,9 @@ def _write(out: Path, rows: list[dict[str, Any]], runs: list[RunFolder]) -> None
     import csv
     import io
 
-    from napari_monusac.cli.figure import curves_svg
     from napari_monusac.core.files import atomic_write_text
     from napari_monusac.core.text import cell
+    from napari_monusac.scoring.report.figures import curves_plot
 
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -189,4 +192,4 @@ def _write(out: Path, rows: list[dict[str, Any]], runs: list[RunFolder]) -> None
     atomic_write_text(out / "comparison.csv", text.getvalue())
     lines = {r.path.name: [(e.step, e.scores.combo) for e in r.epochs()] for r in runs}
     boundary = {r.path.name: [(e.step, e.scores.dice_boundary or 0.0) for e in r.epochs()] for r in runs}
-    atomic_write_text(out / "comparison.svg", curves_svg({"combo": lines, "Dice boundary": boundary}, "steps"))
+    atomic_write_text(out / "comparison.svg", curves_plot({"combo": lines, "Dice boundary": boundary}, "steps"))

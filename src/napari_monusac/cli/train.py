@@ -11,7 +11,7 @@ import typer
 
 from napari_monusac.cli.shell import (
     STOPPED,
-    Device,
+    DeviceOption,
     Json,
     Patients,
     answer,
@@ -29,9 +29,8 @@ from napari_monusac.core.events import RunEnded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_monusac.core.recipe import TrainingRecipe
     from napari_monusac.io.runs.run_folder import RunFolder
-    from napari_monusac.io.splits import Split
+    from napari_monusac.io.splits import Split, SplitKind
 
 #: How long the other ranks wait for rank 0 to make the run folder, seconds.
 _WAIT_S = 300.0
@@ -58,7 +57,7 @@ def train(
         typer.Option("--split", help="By patient within --data, or the two official lists."),
     ] = "patient",
     patients: Patients = None,
-    device: Device = "auto",
+    device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Try everything once, estimate time and memory, and end. Makes no run.")
@@ -166,7 +165,7 @@ def _dry_run(
     data: Path | None,
     recipe: str,
     settings: list[str],
-    split: str,
+    split: SplitKind,
     device: str,
     patients: Path | None,
     *,
@@ -182,13 +181,15 @@ def _dry_run(
     import tempfile
 
     from napari_monusac.core.recipe import load_recipe
+    from napari_monusac.io.runs.run_folder import make_run
     from napari_monusac.learn.dryrun import dry_run
 
     if data is None:
         raise typer.BadParameter("name the folder of labelled crops", param_hint="--data")
     chosen = load_recipe(recipe).with_settings(settings)
     with tempfile.TemporaryDirectory() as folder, stop_on_signal("stopping") as stopping, progress(1.0, "") as step:
-        run = make_run(Path(folder) / "check", existing_folder(data), chosen, split, patients)
+        run = make_run(existing_folder(data), chosen, Path(folder) / "check", kind=split, patients=patients)
+        tell_split(run.split)
         found = dry_run(chosen, run, device=device, progress=step, should_stop=stopping)
     if as_json:
         grouping = {k: getattr(run.split, k) for k in ("grouping", "patient_sources", "guessed_patients")}
@@ -204,7 +205,9 @@ def _run_path(run: Path | None, recipe: str, resume: bool) -> Path:
         return run
     if resume or _ranks() > 1:
         raise typer.BadParameter("name the run folder", param_hint="--run")
-    return Path("runs") / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{Path(recipe).stem}"
+    from napari_monusac.io.runs.run_folder import new_run_name
+
+    return Path("runs") / new_run_name(Path(recipe).stem)
 
 
 def _is_run(folder: Path) -> bool:
@@ -226,61 +229,27 @@ def _opened(folder: Path, data: Path | None, settings: list[str], patients: Path
 
 
 def _made(
-    folder: Path, data: Path | None, recipe: str, settings: list[str], split: str, patients: Path | None
+    folder: Path, data: Path | None, recipe: str, settings: list[str], split: SplitKind, patients: Path | None
 ) -> RunFolder:
     from napari_monusac.core.recipe import load_recipe
+    from napari_monusac.io.runs.run_folder import make_run
 
     if data is None:
         raise typer.BadParameter("name the folder of labelled crops", param_hint="--data")
     existing_folder(data)
     chosen = load_recipe(recipe).with_settings(settings)
-    return make_run(folder, data, chosen, split, patients) if _is_first_rank() else _made_by_first_rank(folder)
+    if not _is_first_rank():
+        return _made_by_first_rank(folder)
+    run = make_run(data, chosen, folder, kind=split, patients=patients)
+    tell_split(run.split)
+    return run
 
 
-def make_run(
-    folder: Path, data: Path, recipe: TrainingRecipe, split: str = "patient", patients: Path | None = None
-) -> RunFolder:
-    """Make a run folder with a split of the data; what the split has to say is told on stderr.
-
-    Parameters
-    ----------
-    folder, data : Path
-        The run folder, and the folder of labelled crops.
-    recipe : TrainingRecipe
-    split : {"patient", "official"}
-    patients : Path, optional
-        A table (crop, patient); see `napari_monusac.io.collection.collection.open_collection`.
-
-    Raises
-    ------
-    CollectionError
-        The data cannot be split.
-    RunError
-        The folder is not empty.
-    """
-    from napari_monusac.io.runs.run_folder import RunFolder
-
-    chosen = split_of(data, split, recipe.seed, patients)
-    return RunFolder.create(folder, data=data, split=chosen, recipe=recipe)
-
-
-def split_of(data: Path, kind: str, seed: int, patients: Path | None = None) -> Split:
-    """Split a folder, and tell on stderr how its crops fall into patients and what else should be known.
-
-    Raises
-    ------
-    CollectionError
-        The data cannot be split.
-    """
-    from napari_monusac.io.collection.collection import open_collection
-    from napari_monusac.io.splits import make_split
-
-    collection = open_collection(data, patients=patients)
-    made = make_split(collection, kind="official" if kind == "official" else "patient", seed=seed)
-    tell(made.grouping)
-    for note in made.notes:
+def tell_split(split: Split) -> None:
+    """Tell on stderr how the crops of a run fall into patients and what else should be known."""
+    tell(split.grouping)
+    for note in split.notes:
         tell(f"note: {note}")
-    return made
 
 
 def _made_by_first_rank(folder: Path) -> RunFolder:

@@ -6,13 +6,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari_monusac.cli.shell import tell
+from napari_monusac.core.settings import Environment
 
-#: Environment variables that the Studio reads when it starts.
-PREDICTIONS, RUNS, PANEL = "MONUSAC_PREDICTIONS", "MONUSAC_RUNS", "MONUSAC_PANEL"
 #: A child that lives this long has found its libraries and its display.
 _SETTLED_S = 4.0
 
@@ -40,15 +39,15 @@ def studio_command(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def open_studio(paths: Sequence[Path], hints: Mapping[str, str | Path | None], *, wait: bool) -> int:
+def open_studio(paths: Sequence[Path], hints: Environment, *, wait: bool) -> int:
     """Start napari and either wait for its window to close or let it go on by itself.
 
     Parameters
     ----------
     paths : sequence of Path
         What to open.
-    hints : mapping
-        Environment variables for the Studio; None is left out.
+    hints : Environment
+        Settings that the Studio begins with.
     wait : bool
         Wait until napari closes; else only until it has started.
 
@@ -57,7 +56,7 @@ def open_studio(paths: Sequence[Path], hints: Mapping[str, str | Path | None], *
     int
         Exit code of napari, 0 while it still runs.
     """
-    environment = {**os.environ, **{k: str(v) for k, v in hints.items() if v is not None}}
+    environment = {**os.environ, **hints.variables()}
     # A session of its own: Ctrl-C in this terminal must not close a window in which somebody works.
     child = subprocess.Popen(studio_command(paths), env=environment, start_new_session=not wait)
     try:

@@ -19,6 +19,17 @@ _HELD_WINDOWS = {5, 32, 33}
 _HELD = {errno.EACCES, errno.EPERM, errno.EBUSY, errno.ETXTBSY}
 
 
+def whole_suffix(path: str | Path) -> str:
+    """Return the suffix of a file, with that of what is packed in it: ``.geojson.gz``."""
+    path = Path(path)
+    return (Path(path.stem).suffix if path.suffix.lower() == ".gz" else "") + path.suffix
+
+
+def whole_stem(path: str | Path) -> str:
+    """Return the name of a file without its `whole_suffix`."""
+    return Path(path).name.removesuffix(whole_suffix(path))
+
+
 def folder_key(folder: str | Path) -> str:
     """Return a name that is this folder's alone: its own, and a mark of its resolved path."""
     where = Path(folder).resolve()

@@ -15,7 +15,7 @@ from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import atomic_write, folder_key
 from napari_monusac.editing.disk.kept import folder_in
 from napari_monusac.editing.disk.provenance import sidecar_of
-from napari_monusac.editing.progress import Progress
+from napari_monusac.editing.progress import CropMarks
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
 from napari_monusac.io.collection.collection import Collection, Crop, open_collection
 from napari_monusac.io.collection.patient_list import FILE_NAME, Listed, read_list, write_list
@@ -63,7 +63,7 @@ def corrected_collection(
     *,
     which: Which = "corrected",
     work: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: CropMarks | None = None,
 ) -> CorrectedCollection:
     """Gather corrected crops in a folder of MoNuSAC layout: ``out/<folder>/<crop>.xml`` and a link to the image.
 
@@ -80,7 +80,7 @@ def corrected_collection(
         all with an annotation.
     work : str or Path, optional
         Where corrected annotations were saved when the collection cannot be written (see `corrected_path`).
-    progress : Progress, optional
+    progress : CropMarks, optional
         Marks; by default those beside the collection.
 
     Raises
@@ -94,7 +94,7 @@ def corrected_collection(
     """
     refuse_inside(out, folder, "corrected crops")
     collection, target = open_collection(folder), Path(out)
-    marks = progress or Progress(collection.root)
+    marks = progress or CropMarks(collection.root)
     place = None if work is None else Path(work)
     taken, left_out, copied = [], [], 0
     patients, folders = _patients_of(target), _folders_of(collection)
@@ -142,7 +142,7 @@ def _folders_of(collection: Collection) -> dict[str, str]:
     }
 
 
-def _source(crop: Crop, which: Which, work: Path | None, marks: Progress, root: Path) -> tuple[Path | None, str]:
+def _source(crop: Crop, which: Which, work: Path | None, marks: CropMarks, root: Path) -> tuple[Path | None, str]:
     """Return the annotation to take, or the reason to leave the crop out."""
     own = corrected_path(crop, work, root)
     source = own if own.exists() else crop.annotation

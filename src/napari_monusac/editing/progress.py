@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import atomic_write_text, replace_file
-from napari_monusac.editing.disk.locking import exclusive
 from napari_monusac.editing.disk.workplace import FOLDER_NAME, work_folder, writable
 from napari_monusac.editing.nuclei.edit import now
+from napari_monusac.io.locks import exclusive
 
 #: ``unlabelled``, ``labelled`` and ``predicted`` follow from the files; ``reviewed`` and ``done`` are a person's word.
 CropStatus = Literal["unlabelled", "predicted", "labelled", "reviewed", "done"]
@@ -39,17 +39,17 @@ class _File(BaseModel):
     crops: dict[str, CropMark] = Field(default_factory=dict)
 
 
-def marks_of(root: Path, crops: Iterable[str]) -> Progress:
+def marks_of(root: Path, crops: Iterable[str]) -> CropMarks:
     """Return the marks of a collection: beside it, or in its work folder where it cannot be written.
 
     Marks that an earlier version kept by the collection's name are taken over once, where they are of these crops.
     """
     if writable(root):
-        return Progress(root)
-    marks = Progress(work_folder(root), work=True)
+        return CropMarks(root)
+    marks = CropMarks(work_folder(root), work=True)
     old = work_folder() / root.name / "progress.json"
     if not marks.path.exists() and old.exists():
-        known = Progress(old.parent, work=True)
+        known = CropMarks(old.parent, work=True)
         if known._file.crops.keys() <= set(crops):
             try:
                 marks.path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def marks_of(root: Path, crops: Iterable[str]) -> Progress:
     return marks
 
 
-class Progress:
+class CropMarks:
     """Marks of the crops of a collection. Read anew before each answer that matters, written whole or not at all.
 
     Parameters

@@ -18,21 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from napari_monusac.core.errors import Cancelled, MonusacError, SlideError, StoreError
-from napari_monusac.infer.cluster import cluster_workers, dask_executor
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
-
-__all__ = [
-    "SlideJob",
-    "SlideResult",
-    "cluster_workers",
-    "dask_executor",
-    "job_of",
-    "output_paths",
-    "predict_many",
-    "predict_one",
-]
 
 ExecutorFactory = Callable[[], Executor]
 #: So long a stop waits for workers, which look for it before each batch of tiles, s.
@@ -334,3 +322,36 @@ def _set_threads(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+
+
+def dask_executor(address: str | None = None, client: Any = None) -> Executor:
+    """Executor of a Dask cluster; it restarts by itself what a dead worker was at.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler, for example ``"tcp://node1:8786"``.
+    client : distributed.Client, optional
+        A client that exists already.
+
+    Raises
+    ------
+    MonusacError
+        Dask's `distributed` is not installed, or the scheduler does not answer.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MonusacError("distributed is not installed", "pip install 'napari-monusac[cluster]'") from error
+    try:
+        client = client or Client(address, timeout="15s")  # type: ignore[no-untyped-call]
+    except (OSError, TimeoutError) as error:
+        raise MonusacError(f"scheduler {address} does not answer", "check the address, and that it runs") from error
+    executor: Executor = client.get_executor(pure=False)
+    return executor
+
+
+def cluster_workers(executor: Executor) -> int:
+    """How many slides a Dask cluster takes at the same time: its threads, all workers together; at least 1."""
+    client = getattr(executor, "_client", None)
+    return max(1, sum(client.nthreads().values())) if client is not None else 1

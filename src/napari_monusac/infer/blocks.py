@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled, StoreError
 from napari_monusac.core.prediction import Nuclei
-from napari_monusac.infer.alone import alone
+from napari_monusac.io.locks import store_lock
 from napari_monusac.io.predictions.store import PredictionStore, read_stored_nuclei
 from napari_monusac.masks.instances import instances_from_maps
 
@@ -67,7 +67,7 @@ def segment_store(
     import pandas as pd
 
     settings = dict(settings or {})
-    with alone(Path(path)):
+    with store_lock(Path(path)):
         store = PredictionStore.open(path, "r+")
         instances, classes = store.create_labels()
         height, width = store.shape

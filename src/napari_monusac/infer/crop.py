@@ -10,15 +10,15 @@ from typing import Any
 import psutil
 
 from napari_monusac.core.prediction import WHOLE_PX
-from napari_monusac.infer.alone import alone
-from napari_monusac.infer.engines import Precision
+from napari_monusac.core.recipe import Precision
 from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.model import as_model
 from napari_monusac.infer.plan import plan_prediction
 from napari_monusac.infer.predict import bytes_needed, predict
 from napari_monusac.infer.slide import predict_slide
+from napari_monusac.infer.tiling.source import as_source
+from napari_monusac.io.locks import store_lock
 from napari_monusac.io.predictions.store import PredictionStore, write_prediction
-from napari_monusac.learn.source import as_source
 from napari_monusac.masks.instances import instances_from_maps
 
 
@@ -94,7 +94,7 @@ def predict_crop(
     if pixels > WHOLE_PX or bytes_needed(plan) > 0.5 * psutil.virtual_memory().available:
         predict_slide(source, model, out, overwrite=overwrite, engine=plan.engine, settings=settings, **common)
         return CropOutcome(PredictionStore.open(out).info.notes)
-    with alone(out):
+    with store_lock(out):
         prediction = predict(source, model, engine=plan.engine, **common)
         thresholds = dict(settings or {})
         nuclei = instances_from_maps(

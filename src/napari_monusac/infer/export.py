@@ -18,10 +18,10 @@ from napari_monusac.core.classes import SEMANTIC_NAMES, TERNARY_NAMES
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.infer.deployed import DeployedNetwork, normalisation
-from napari_monusac.infer.model import LoadedModel, as_model, checkpoint_name
+from napari_monusac.infer.engines.deployed import DeployedNetwork, normalisation
+from napari_monusac.infer.engines.torch import tile_multiple
+from napari_monusac.infer.model import ModelLike, as_model, checkpoint_name
 from napari_monusac.infer.plan import expected_of
-from napari_monusac.learn.engine import tile_multiple
 
 #: Largest difference of a probability between ONNX Runtime and torch, both in float32.
 TOLERANCE = 1e-3
@@ -55,7 +55,7 @@ def export_onnx(checkpoint: Any, path: str | Path, *, opset: int = 18) -> OnnxRe
 
     Parameters
     ----------
-    checkpoint : path or LoadedModel
+    checkpoint : path or ModelLike
         A checkpoint file, a run folder, or what `load_checkpoint` gives.
     path : str or Path
         The ``.onnx`` file to write.
@@ -92,7 +92,7 @@ def _need(*modules: str) -> None:
         raise MonusacError(f"{' and '.join(missing)} not installed", _EXTRA)
 
 
-def _metadata(model: LoadedModel, source: str) -> dict[str, str]:
+def _metadata(model: ModelLike, source: str) -> dict[str, str]:
     mean, deviation = normalisation(model)
     expected = expected_of(model)
     return {
@@ -112,7 +112,7 @@ def _metadata(model: LoadedModel, source: str) -> dict[str, str]:
     }
 
 
-def _without_folders(model: LoadedModel) -> TrainingRecipe:
+def _without_folders(model: ModelLike) -> TrainingRecipe:
     """The recipe with the names of its files alone: where they lie on this machine is nobody else's business."""
     recipe: TrainingRecipe = model.recipe
     return recipe.with_values(

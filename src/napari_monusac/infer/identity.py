@@ -12,17 +12,17 @@ import torch
 
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
-from napari_monusac.infer.engines import state_of
-from napari_monusac.infer.model import LoadedModel
+from napari_monusac.infer.engines.choose import state_of
+from napari_monusac.infer.model import ModelLike
+from napari_monusac.infer.tiling.source import Source, cropped
 from napari_monusac.io.predictions.identity import ImageIdentity
 from napari_monusac.io.predictions.store import PredictionIdentity, PredictionStore
-from napari_monusac.learn.source import Source, cropped
 
 _WEIGHTS: weakref.WeakKeyDictionary[Any, tuple[int, str]] = weakref.WeakKeyDictionary()
 
 
 def identity_of(
-    source: Source, model: LoadedModel, *, region: Sequence[int] | None = None, flips: bool = False
+    source: Source, model: ModelLike, *, region: Sequence[int] | None = None, flips: bool = False
 ) -> PredictionIdentity:
     """Say what a prediction is of, without predicting.
 
@@ -30,7 +30,7 @@ def identity_of(
     ----------
     source : Source
         The image, whole; see `napari_monusac.io.predictions.identity.ImageIdentity`.
-    model : LoadedModel
+    model : ModelLike
         Whose weights are compared.
     region : (y, x, height, width), optional
         What of the image is predicted.

@@ -10,7 +10,7 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.core.training_crops import TrainingCrops
 
 
-class LoadedModel(Protocol):
+class ModelLike(Protocol):
     """What `learn.checkpoint.load_checkpoint` gives: a network, its recipe, and what the checkpoint says of itself."""
 
     @property
@@ -27,7 +27,7 @@ class LoadedModel(Protocol):
         """What the checkpoint says about itself."""
 
 
-def as_model(checkpoint: Any) -> LoadedModel:
+def as_model(checkpoint: Any) -> ModelLike:
     """Load a checkpoint file or a run folder; a loaded model is handed through.
 
     Raises
@@ -36,19 +36,19 @@ def as_model(checkpoint: Any) -> LoadedModel:
         The file is missing, foreign or damaged.
     """
     if isinstance(checkpoint, str | Path):
-        from napari_monusac.learn.checkpoint import load_checkpoint
+        from napari_monusac.network.checkpoint import load_checkpoint
 
-        model: LoadedModel = load_checkpoint(checkpoint)
+        model: ModelLike = load_checkpoint(checkpoint)
         return model
     if not hasattr(checkpoint, "network") or not hasattr(checkpoint, "recipe"):
         raise MonusacError(
             f"{type(checkpoint).__name__} is no checkpoint", "pass a file, a run folder or what load_checkpoint gives"
         )
-    loaded: LoadedModel = checkpoint
+    loaded: ModelLike = checkpoint
     return loaded
 
 
-def checkpoint_name(checkpoint: Any, model: LoadedModel) -> str:
+def checkpoint_name(checkpoint: Any, model: ModelLike) -> str:
     """Where the weights came from, for a prediction's record; empty where it is unknown."""
     if isinstance(checkpoint, str | Path):
         return str(checkpoint)
@@ -56,7 +56,7 @@ def checkpoint_name(checkpoint: Any, model: LoadedModel) -> str:
     return str(getattr(model, "path", None) or (metadata or {}).get("path", ""))
 
 
-def crops_seen_by_model(model: LoadedModel) -> TrainingCrops | None:
+def crops_seen_by_model(model: ModelLike) -> TrainingCrops | None:
     """The crops that a loaded model was trained on; None where it does not say."""
     found = getattr(getattr(model, "metadata", None), "trained_on", None)
     return found if isinstance(found, TrainingCrops) else None

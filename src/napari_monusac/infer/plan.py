@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from napari_monusac.infer.engines import Precision, choose_engine
-from napari_monusac.infer.model import LoadedModel
-from napari_monusac.learn.engine import Engine, tile_multiple
-from napari_monusac.learn.plan import OVERLAP_PX, Expected, Plan, plan_tiles
-from napari_monusac.learn.source import as_source
+from napari_monusac.core.recipe import Precision
+from napari_monusac.infer.engines import Engine
+from napari_monusac.infer.engines.choose import choose_engine
+from napari_monusac.infer.engines.torch import tile_multiple
+from napari_monusac.infer.model import ModelLike
+from napari_monusac.infer.tiling.plan import OVERLAP_PX, Expected, Plan, plan_tiles
+from napari_monusac.infer.tiling.source import as_source
 
 
 def plan_prediction(
     image: Any,
-    model: LoadedModel,
+    model: ModelLike,
     *,
     um_per_px: float | None = None,
     region: Sequence[int] | None = None,
@@ -33,7 +35,7 @@ def plan_prediction(
     return plan_tiles(source, expected_of(model), choose, region=region, tile_px=tile_px, overlap_px=overlap_px)
 
 
-def expected_of(model: LoadedModel) -> Expected:
+def expected_of(model: ModelLike) -> Expected:
     """What a loaded network expects: by its checkpoint, and by its recipe where that says nothing."""
     recipe, about = model.recipe, getattr(model, "metadata", None)
     return Expected(

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.infer.engines import Precision
+from napari_monusac.core.recipe import Precision
+from napari_monusac.infer.engines import Engine
 from napari_monusac.infer.model import as_model, checkpoint_name, crops_seen_by_model
 from napari_monusac.infer.plan import plan_prediction
-from napari_monusac.learn.engine import Engine
-from napari_monusac.learn.plan import OVERLAP_PX, Plan, in_region
-from napari_monusac.learn.tiled import whole_maps
+from napari_monusac.infer.tiling.plan import OVERLAP_PX, Plan, in_region
+from napari_monusac.infer.tiling.tiled import whole_maps
 
 
-class Progress(float):
+class TileProgress(float):
     """How much is done, 0 to 1, with what a progress line wants to say.
 
     Attributes
@@ -38,7 +38,7 @@ class Progress(float):
     eta_s: float
 
     @classmethod
-    def of(cls, done: int, total: int, seconds: float) -> Progress:
+    def of(cls, done: int, total: int, seconds: float) -> TileProgress:
         """Make one of counts and time."""
         progress = cls(done / total if total else 1.0)
         progress.done, progress.total, progress.seconds = done, total, seconds
@@ -61,7 +61,7 @@ def predict(
     overlap_px: int = OVERLAP_PX,
     batch_size: int | None = None,
     skip_glass: bool | None = None,
-    progress: Callable[[Progress], object] | None = None,
+    progress: Callable[[TileProgress], object] | None = None,
     on_tile: Callable[[Region, NDArray[np.float32], NDArray[np.float32]], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Prediction:
@@ -98,7 +98,7 @@ def predict(
     skip_glass : bool, optional
         Do not ask the network about tiles without tissue; by default for images over 4096 px.
     progress : callable, optional
-        Called with a `Progress` (a fraction, with ETA) after each tile.
+        Called with a `TileProgress` (a fraction, with ETA) after each tile.
     on_tile : callable, optional
         Called with ``(box, semantic, ternary)`` for each finished part; box = (y, x, height, width) in the region.
     should_stop : callable, optional
@@ -144,7 +144,7 @@ def predict(
             if part.size:
                 on_tile(place, part[:5], part[5:])
         if progress is not None:
-            progress(Progress.of(index + 1, total, time.perf_counter() - start))
+            progress(TileProgress.of(index + 1, total, time.perf_counter() - start))
 
     maps = whole_maps(
         plan, flips=flips, batch_size=batch_size, skip_glass=skip_glass, told=told, should_stop=should_stop

@@ -12,7 +12,7 @@ from napari_monusac.io.collection.collection import Collection, Crop
 from napari_monusac.io.predictions.identity import match_image
 
 #: Called with (fraction or None, what is being done).
-Report = Callable[[float | None, str], None]
+TellPart = Callable[[float | None, str], None]
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -27,7 +27,7 @@ def predictions_of(
     *,
     crops: Names[str] | None = None,
     include_training: bool = False,
-    report: Report | None = None,
+    report: TellPart | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
     """Return a folder of predictions: the path itself, or of a checkpoint what it predicts.
@@ -61,8 +61,8 @@ def predictions_of(
         return path
     from napari_monusac.infer.crop import predict_crop
     from napari_monusac.io.predictions.store import crop_store
-    from napari_monusac.learn.checkpoint import load_checkpoint, resolve_checkpoint
-    from napari_monusac.learn.device import choose_device
+    from napari_monusac.network.checkpoint import load_checkpoint, resolve_checkpoint
+    from napari_monusac.network.device import choose_device
     from napari_monusac.scoring.report.predictions import sha256_of
 
     if report is not None:
@@ -87,7 +87,7 @@ def predictions_of(
 def _not_trained_on(weights: Path, collection: Collection, crops: list[Crop]) -> list[Crop]:
     """The crops that a checkpoint was not trained on; all where that is not known."""
     from napari_monusac.io.training_crops import seen_as
-    from napari_monusac.learn.checkpoint import crops_seen_by
+    from napari_monusac.network.checkpoint import crops_seen_by
     from napari_monusac.scoring.report.training_use import TrainingCount
 
     trained_on = crops_seen_by(weights)

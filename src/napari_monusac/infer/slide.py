@@ -16,13 +16,18 @@ from numpy.typing import NDArray
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
-from napari_monusac.infer.alone import alone
+from napari_monusac.core.recipe import Precision
 from napari_monusac.infer.blocks import segment_store
-from napari_monusac.infer.engines import Precision
+from napari_monusac.infer.engines import Engine
 from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.model import as_model, checkpoint_name, crops_seen_by_model
 from napari_monusac.infer.plan import plan_prediction
-from napari_monusac.infer.predict import Progress
+from napari_monusac.infer.predict import TileProgress
+from napari_monusac.infer.tiling.grid import Blender
+from napari_monusac.infer.tiling.plan import OVERLAP_PX, Plan, in_region
+from napari_monusac.infer.tiling.source import Source, as_source
+from napari_monusac.infer.tiling.tiled import run_tiles, skips_glass
+from napari_monusac.io.locks import store_lock
 from napari_monusac.io.predictions.store import (
     ImageFrame,
     PredictionIdentity,
@@ -30,11 +35,6 @@ from napari_monusac.io.predictions.store import (
     StoreInfo,
     move_into_place,
 )
-from napari_monusac.learn.engine import Engine
-from napari_monusac.learn.plan import OVERLAP_PX, Plan, in_region
-from napari_monusac.learn.source import Source, as_source
-from napari_monusac.learn.tiled import run_tiles, skips_glass
-from napari_monusac.learn.tiles import Blender
 
 #: Part of the progress that separating the nuclei takes.
 _NUCLEI_PART = 0.05
@@ -58,7 +58,7 @@ def predict_slide(
     nuclei: bool = True,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    progress: Callable[[Progress], object] | None = None,
+    progress: Callable[[TileProgress], object] | None = None,
     on_tile: Callable[[Region, NDArray[np.float32], NDArray[np.float32]], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Path:
@@ -83,7 +83,7 @@ def predict_slide(
     overwrite : bool
         Predict again although `out` is finished.
     progress : callable, optional
-        Called with a `Progress` after each tile.
+        Called with a `TileProgress` after each tile.
     on_tile : callable, optional
         See `predict`; tiles of an earlier start are not shown again.
     should_stop : callable, optional
@@ -116,14 +116,14 @@ def predict_slide(
     info = _info(plan, model.recipe.fingerprint(), checkpoint_name(checkpoint, model), model.recipe.boundary_width)
     about = {"identity": identity, "image": _path_of(source), "trained_on": crops_seen_by_model(model)}
     info = info.model_copy(update=about)
-    with alone(out) as still_here:
+    with store_lock(out) as lock:
         skip = skips_glass(plan, skip_glass)
         work = _Work.begin(out, plan, info, _key(plan, identity, skip=skip))
         started, total = time.perf_counter(), len(plan.grid)
         blender = work.blender()
 
         def write(index: int, box: Region, values: NDArray[np.float32]) -> None:
-            still_here()
+            lock.touch()
             work.write(index, plan.cut(box, values), blender)
 
         for index, box, values in run_tiles(
@@ -146,9 +146,9 @@ def predict_slide(
             seconds = time.perf_counter() - started
 
             def segmented(part: float) -> None:
-                still_here()
+                lock.touch()
                 if progress is not None and part < 1:
-                    told = Progress(1 - _NUCLEI_PART * (1 - part))
+                    told = TileProgress(1 - _NUCLEI_PART * (1 - part))
                     told.done, told.total, told.seconds, told.eta_s = total, total, seconds, _NUCLEI_PART * seconds
                     progress(told)
 
@@ -157,14 +157,14 @@ def predict_slide(
             work.store.add_pyramid()
         work.finish()
         if progress is not None:
-            progress(Progress.of(total, total, time.perf_counter() - started))
+            progress(TileProgress.of(total, total, time.perf_counter() - started))
     return out
 
 
-def _progress(done: int, first: int, total: int, seconds: float, nuclei: bool) -> Progress:
+def _progress(done: int, first: int, total: int, seconds: float, nuclei: bool) -> TileProgress:
     """Fraction over the tiles of all starts; the time still to go from the tiles of this one."""
     part = 1 - _NUCLEI_PART if nuclei else 1.0
-    progress = Progress(part * done / total)
+    progress = TileProgress(part * done / total)
     progress.done, progress.total, progress.seconds = done, total, seconds
     progress.eta_s = seconds / (done - first) * (total - done) / part
     return progress

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import FileProblem
+from napari_monusac.core.files import whole_stem
 from napari_monusac.core.nuclei import Annotation, Nucleus
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from napari_monusac.io.predictions.store_info import StoreInfo
 
 Target = Literal["geojson", "aperio", "coco", "csv", "tif", "mat", "onnx"]
-TARGETS: tuple[str, ...] = get_args(Target)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,10 +151,11 @@ def from_annotation_file(path: Path) -> Exportable:
     height, width = (np.ceil(np.max(corners, 0)).astype(int) + 1).tolist() if corners else (1, 1)
     shape = (max(1, height), max(1, width))
     maps = label_maps(annotation, shape)
-    patient = patient_barcode(path.stem) or path.stem
+    name = whole_stem(path)
+    patient = patient_barcode(name) or name
     ignore = maps.ignore if maps.ignore.any() else None
     more = {"semantic": maps.semantic}
-    return Exportable(path.stem, patient, annotation, maps.instances, shape, annotation.um_per_px, None, ignore, more)
+    return Exportable(name, patient, annotation, maps.instances, shape, annotation.um_per_px, None, ignore, more)
 
 
 def from_prediction(path: Path) -> Exportable:

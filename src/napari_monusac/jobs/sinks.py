@@ -9,46 +9,8 @@ from typing import Any
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.events import BatchEnded, EpochEnded, TrainEvent
-from napari_monusac.core.files import atomic_write_text
-from napari_monusac.io.runs.history import MetricsTable, metrics_csv
 
 Sink = Callable[[TrainEvent], None]
-
-
-@contextmanager
-def jsonl_sink(path: str | Path) -> Iterator[Sink]:
-    """Append each event as one JSON line (a run folder's own ``events.jsonl`` is written by `train` already)."""
-    with Path(path).open("a", encoding="utf-8") as file:
-
-        def take(event: TrainEvent) -> None:
-            file.write(event.to_json_line() + "\n")
-            file.flush()
-
-        yield take
-
-
-@contextmanager
-def csv_sink(path: str | Path) -> Iterator[Sink]:
-    """Keep a table with one row an epoch.
-
-    While another program holds it open the rows wait; they are written with a later epoch, or at the end.
-
-    Raises
-    ------
-    OSError
-        At the end: it still cannot be written.
-    """
-    epochs: list[EpochEnded] = []
-    table = MetricsTable(path)
-
-    def take(event: TrainEvent) -> None:
-        if isinstance(event, EpochEnded):
-            epochs.append(event)
-            table.write(epochs)
-
-    yield take
-    if table.pending:
-        atomic_write_text(path, metrics_csv(epochs))
 
 
 @contextmanager

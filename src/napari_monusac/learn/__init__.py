@@ -1,11 +1,6 @@
-"""Torch room: network, losses, loop.
+"""Torch room: training.
 
-Importing this package does not import torch; it closes the triton trap and keeps albumentations from calling home.
+Importing this package does not import torch; `network` is imported first because it closes the triton trap.
 """
 
-import os
-
-from napari_monusac.learn._triton import guard_triton
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-guard_triton()
+import napari_monusac.network  # noqa: F401 - guards against Mesa and triton before torch is imported

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from napari_monusac.core.errors import Cancelled, MonusacError, TrainingError
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.runs.run_folder import RunFolder
-from napari_monusac.learn.device import free_gpu_memory, memory_in_use, torch_kept
 from napari_monusac.learn.distributed import Ranks
-from napari_monusac.learn.schedule import epochs_of_run, steps_of_run
-from napari_monusac.learn.setup import Options, Training, set_up
+from napari_monusac.learn.notes import Notes, left_out_note
+from napari_monusac.learn.setup import Options, TrainingParts, set_up
 from napari_monusac.learn.validate import Validator
 from napari_monusac.masks.left_out import LeftOut
+from napari_monusac.network.device import free_gpu_memory, memory_in_use, torch_kept
 
 _STEPS = 2
 #: Notes on annotations that are told one by one.
@@ -139,7 +139,7 @@ def _dry_run(
     recipe: TrainingRecipe, run: RunFolder, device: str, crops: int, tell: Told, stop: Callable[[], bool]
 ) -> DryRunReport:
     try:
-        training = set_up(recipe, run, Options(device=device), Ranks(), writes=False)
+        training = set_up(recipe, run, Options(device=device), Ranks(), Notes(), writes=False)
     except (MonusacError, OSError) as error:
         return DryRunReport(crops, 0, problems=(str(error),))
     try:
@@ -150,7 +150,7 @@ def _dry_run(
         free_gpu_memory()
 
 
-def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) -> DryRunReport:
+def _tried(t: TrainingParts, run: RunFolder, tell: Told, stop: Callable[[], bool]) -> DryRunReport:
     names = run.split.training + run.split.validation
     area, opened, size = {}, 0, 0
     left_out: list[LeftOut] = []
@@ -168,7 +168,7 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
         said += [f"annotation of {name}: {note}" for note in crop.notes]
         size += crop.nbytes
         area[name] = crop.shape[0] * crop.shape[1]
-    unreadable = tuple(f"crop {name}: {reason}" for name, reason in t.store.failures.items())
+    unreadable = tuple(f"crop {name}: {reason}" for name, reason in t.notes.left_out.items())
     problems = []
     tell(0.6, "Training steps")
     step_s = validation_s = None
@@ -181,8 +181,8 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
     except (MonusacError, RuntimeError) as error:
         problems.append(str(error).splitlines()[0])
     memory, gpu = memory_in_use(t.progress.device)
-    told_already = {t.scale.sentence(), *(f"crop {n} is left out: {reason}" for n, reason in t.store.failures.items())}
-    notes = [t.scale.sentence(), *(w for w in t.take_warnings() if w not in told_already)]
+    told_already = {t.scale.sentence(), *(left_out_note(*crop) for crop in t.notes.left_out.items())}
+    notes = [t.scale.sentence(), *(note for note in t.notes.take() if note not in told_already)]
     if size > t.store.budget_bytes:
         budget = t.store.budget_bytes / 2**20
         notes.append(f"the crops do not all fit into {budget:.0f} MiB of memory: some are read again and again")
@@ -199,19 +199,19 @@ def _tried(t: Training, run: RunFolder, tell: Told, stop: Callable[[], bool]) ->
         device=t.progress.device,
         precision=t.progress.precision,
         steps_per_epoch=t.sampler.steps,
-        epochs=epochs_of_run(t.recipe, t.sampler.steps),
-        steps=steps_of_run(t.recipe, t.sampler.steps),
+        epochs=t.rate.epochs,
+        steps=t.rate.steps,
         seconds_per_step=step_s,
         seconds_per_validation=validation_s,
         memory_mib=memory,
         gpu_memory_mib=gpu,
         crops_mib=size / 2**20,
         accumulate=t.stepper.accumulate,
-        notes=tuple(n for n in notes if not n.startswith("crop ")),
+        notes=tuple(notes),
     )
 
 
-def _step_seconds(t: Training, stop: Callable[[], bool]) -> float:
+def _step_seconds(t: TrainingParts, stop: Callable[[], bool]) -> float:
     """Seconds of a step after the first, which warms up."""
     seconds = []
     for k, batch in enumerate(t.loader.batches(1)):
@@ -225,7 +225,7 @@ def _step_seconds(t: Training, stop: Callable[[], bool]) -> float:
     return seconds[-1]
 
 
-def _validation_seconds(t: Training, run: RunFolder, area: dict[str, int]) -> float:
+def _validation_seconds(t: TrainingParts, run: RunFolder, area: dict[str, int]) -> float:
     """Seconds of a whole validation, from its largest crop: the one that needs most memory."""
     names = [n for n in run.split.validation if n in area]
     if not names:

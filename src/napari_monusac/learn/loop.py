@@ -1,24 +1,44 @@
-"""`train`: plays a recipe in a run folder and tells what happens as events."""
+"""`train` and its loop, to be read once: a recipe is played in a run folder and tells what happens as events."""
 
 from __future__ import annotations
 
 import gc
+import math
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
+from enum import IntEnum
+from itertools import chain, islice
 
-from napari_monusac.core.errors import MonusacError
-from napari_monusac.core.events import EndReason, RunEnded, TrainEvent, Warned
+from napari_monusac.core.errors import Cancelled, MonusacError, TrainingError
+from napari_monusac.core.events import (
+    BatchEnded,
+    CheckpointSaved,
+    EndReason,
+    EpochEnded,
+    RunEnded,
+    RunStarted,
+    TrainEvent,
+    Warned,
+)
 from napari_monusac.core.files import atomic_write_text
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.runs.history import Recorder
 from napari_monusac.io.runs.run_folder import RunFolder
-from napari_monusac.learn.caught import caught_warnings
-from napari_monusac.learn.course import Course
-from napari_monusac.learn.device import free_gpu_memory, torch_kept
 from napari_monusac.learn.distributed import Ranks, is_lost_rank
-from napari_monusac.learn.setup import Options
+from napari_monusac.learn.notes import Notes
+from napari_monusac.learn.resume import save_last
+from napari_monusac.learn.setup import Options, TrainingParts, set_up
 from napari_monusac.learn.step import is_out_of_memory
+from napari_monusac.learn.timelapse import save_frame
+from napari_monusac.learn.validate import Validation
+from napari_monusac.network.checkpoint import CheckpointMetadata, save_checkpoint
+from napari_monusac.network.device import free_gpu_memory, torch_kept
+from napari_monusac.network.weights import download_notice
+
+_PAUSE_POLL_S = 0.2
+_STOPPED = "stopped by the user; the model is saved and the run can be resumed"
 
 
 def train(
@@ -64,90 +84,260 @@ def train(
         `RunEnded` whose reason is completed, stopped or failed. A failure raises no exception: the message says what is
         wrong and how to mend it. Under ``torchrun`` only rank 0 yields more than `RunEnded`.
     """
-    stop = should_stop or (lambda: False)
+    wanted = should_stop or (lambda: False)
     options = Options(device, threads, loader_threads, memory_budget_bytes)
-    with ExitStack() as stack:
-        player = _Player(Course(recipe, run, options, lambda: stop() or run.should_stop()), stack)
-        yield from player.play()
+    end = yield from _recorded(recipe, run, options, lambda: wanted() or run.should_stop())
     # The folder is unlocked and the memory free before the last event goes out.
-    del player.course
     gc.collect()
     free_gpu_memory()
-    yield player.end
+    yield end
 
 
-class _Player:
-    """Plays a course: locks the folder, records each event, and turns every ending into one `RunEnded`."""
-
-    def __init__(self, course: Course, stack: ExitStack) -> None:
-        self.course = course
-        self.run = course.run
-        self.stack = stack
-        self.ranks = Ranks.from_environment()
-        self.end = RunEnded(reason="failed", message="the run was abandoned")
-        self.record: Recorder = lambda _event: []
-
-    def play(self) -> Iterator[TrainEvent]:
-        """All events but the last, which is left in `end`."""
-        reason: EndReason = "failed"
-        message = ""
+def _loop(t: TrainingParts, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
+    """The loop: epochs of steps, each validated and saved. Its last event is the `RunEnded`."""
+    p = t.progress
+    yield _started(t)
+    while not (over := _over(t)):
+        for batch in islice(t.loader.batches(p.epoch, p.step_in_epoch), t.steps_left()):
+            if (yield from _held(t, stop)):
+                yield _ended(t, "stopped", _STOPPED)
+                return
+            begun = t.clock or time.perf_counter()  # the end of the step before: waiting for the loader shows
+            lr = t.rate.of(p.epoch, p.step_in_epoch)
+            losses = t.stepper.step(batch, lr, p.step)
+            t.clock = time.perf_counter()
+            p.count(losses, t.clock - begun)
+            yield BatchEnded(
+                epoch=p.epoch,
+                step=p.step,
+                step_in_epoch=p.step_in_epoch,
+                loss=losses.total,
+                semantic_loss=losses.semantic,
+                ternary_loss=losses.ternary,
+                lr=lr,
+                seconds=t.clock - begun,
+            )
         try:
-            self._enter()
-            steps = self.course.steps(self.ranks)
-            while True:
-                try:
-                    event = next(steps)
-                except StopIteration as done:
-                    reason, message = done.value
-                    break
-                for each in (event, *self._heard()):
-                    told = self.record(each)
-                    if self.ranks.writes:
-                        yield each
-                    yield from self._told(told)
+            found = t.validator.run(stop if t.ranks.count == 1 else lambda: False)
+        except Cancelled:
+            yield _save_last(t)
+            yield _ended(t, "stopped", _STOPPED)
+            return
+        yield from _epoch_ended(t, found)
+    yield _ended(t, "completed", over)
+
+
+def _over(t: TrainingParts) -> str:
+    """Why the run is over; empty where it goes on: an epoch that was begun is ended and validated."""
+    p, patience = t.progress, t.recipe.early_stopping
+    if p.step_in_epoch == 0:
+        if p.epoch > 1 and patience and p.epoch - 1 - p.best_epoch >= patience:
+            return f"combo has not risen for {patience} epochs"
+        if t.steps_left() == 0:
+            return f"{p.step} steps, as max_steps asks"
+    return f"{p.epoch - 1} epochs" if p.epoch > t.recipe.epochs else ""
+
+
+class _Wish(IntEnum):
+    """What the user wants before the next batch; the strongest of all processes counts."""
+
+    GO = 0
+    PAUSE = 1
+    STOP = 2
+
+
+def _held(t: TrainingParts, stop: Callable[[], bool]) -> Generator[TrainEvent, None, bool]:
+    """Save where the run is to pause or to stop, wait while it is paused; whether it is to stop."""
+    wish = _wish(t, stop)
+    if wish is not _Wish.GO:
+        yield _save_last(t)
+        while wish is _Wish.PAUSE:
+            time.sleep(_PAUSE_POLL_S)
+            wish = _wish(t, stop)
+        t.clock = 0.0
+    return wish is _Wish.STOP
+
+
+def _wish(t: TrainingParts, stop: Callable[[], bool]) -> _Wish:
+    wish = _Wish.STOP if stop() else _Wish.PAUSE if t.run.is_paused() else _Wish.GO
+    return _Wish(t.ranks.highest(wish, t.progress.device))
+
+
+def _epoch_ended(t: TrainingParts, found: Validation) -> Iterator[TrainEvent]:
+    """Save what the epoch has come to, and tell it."""
+    p, means = t.progress, t.progress.mean_losses()
+    if not math.isfinite(found.losses.total):
+        # Before anything is saved: the last checkpoint stays the sound one of the epoch before.
+        raise TrainingError(
+            f"the validation loss became {found.losses.total} in epoch {p.epoch}", "lower lr and start again"
+        )
+    event = EpochEnded(
+        epoch=p.epoch,
+        step=p.step,
+        train_loss=means.total,
+        train_semantic_loss=means.semantic,
+        train_ternary_loss=means.ternary,
+        val_loss=found.losses.total,
+        val_semantic_loss=found.losses.semantic,
+        val_ternary_loss=found.losses.ternary,
+        scores=found.scores,
+        lr=t.rate.of(p.epoch),
+        seconds=p.seconds + found.seconds,
+    )
+    t.clock, t.scores = 0.0, found.scores
+    t.rate.epoch_ended(found.scores.combo)
+    if p.best_combo is None or found.scores.combo > p.best_combo:
+        p.best_combo, p.best_epoch = found.scores.combo, p.epoch
+        yield _save_best(t)
+    if t.ranks.writes:
+        save_frame(t.run, p.epoch, found.pinned)
+    p.next_epoch()
+    saved = _save_last(t)
+    # Told after the checkpoint is whole: an epoch that stands in the file is never lost.
+    yield event
+    yield saved
+
+
+def _save_best(t: TrainingParts) -> CheckpointSaved:
+    if t.ranks.writes:
+        save_checkpoint(t.run.best, t.network, _described(t, t.progress.epoch))
+    return CheckpointSaved(path=str(t.run.best), which="best", epoch=t.progress.epoch, combo=t.scores.combo)
+
+
+def _save_last(t: TrainingParts) -> CheckpointSaved:
+    """Save what a resume needs; the epoch is the last one that is finished."""
+    epoch = t.progress.epoch - 1
+    if t.ranks.writes:
+        t.progress.accumulate = t.stepper.accumulate
+        state = {
+            "optimizer": t.stepper.optimizer.state_dict(),
+            "rate": t.rate.state_dict(),
+            "progress": t.progress.to_state(),
+            "scores": t.scores.model_dump(),
+        }
+        save_last(t.run, t.network, _described(t, epoch), state)
+    return CheckpointSaved(path=str(t.run.last), which="last", epoch=epoch, combo=t.scores.combo)
+
+
+def _described(t: TrainingParts, epoch: int) -> CheckpointMetadata:
+    p = t.progress
+    described = CheckpointMetadata.describe(t.recipe, epoch, p.step, t.scores, t.versions)
+    return described.model_copy(
+        update={
+            "stain": t.store.stain_statistics(t.sampler.names),
+            "trained_on": t.trained_on,
+            "um_per_px": t.scale.um_per_px,
+            "scale_source": t.scale.source,
+            "device": p.device.split(":")[0],
+            "precision": p.precision,
+        }
+    )
+
+
+def _started(t: TrainingParts) -> RunStarted:
+    p = t.progress
+    return RunStarted(
+        recipe=t.recipe.name,
+        fingerprint=t.recipe.fingerprint(),
+        epochs=t.rate.epochs,
+        steps_per_epoch=t.sampler.steps,
+        total_steps=t.rate.steps,
+        first_epoch=p.epoch,
+        first_step=p.step,
+        device=p.device,
+        device_reason=t.device_reason,
+        precision=p.precision,
+        threads=p.threads,
+        training_crops=len(t.sampler.names),
+        validation_crops=len(t.validator.names),
+        um_per_px=t.scale.um_per_px,
+        scale=t.scale.sentence(),
+    )
+
+
+def _ended(t: TrainingParts | None, reason: EndReason, message: str) -> RunEnded:
+    if t is None:
+        return RunEnded(reason=reason, message=message)
+    p = t.progress
+    return RunEnded(
+        reason=reason,
+        message=message,
+        epoch=p.epoch if p.step_in_epoch else p.epoch - 1,
+        step=p.step,
+        best_combo=p.best_combo,
+        best_epoch=p.best_epoch or None,
+    )
+
+
+# ------------------------------------------------------------------ around the loop: the folder, the record, the ending
+
+
+def _recorded(
+    recipe: TrainingRecipe, run: RunFolder, options: Options, stop: Callable[[], bool]
+) -> Generator[TrainEvent, None, RunEnded]:
+    """Play in a locked folder; each event is written, then given out. Every ending becomes the `RunEnded` it returns."""
+    log, ranks, training = _Log(), Ranks.from_environment(), None
+    end = _ended(None, "failed", "the run was abandoned")
+    with ExitStack() as stack:
+        try:
+            if ranks.writes:
+                stack.enter_context(run.lock())
+                log.record = stack.enter_context(run.recorder())
+                run.clear_requests()
+            stack.enter_context(torch_kept())
+            stack.enter_context(log.notes.catching())
+            if not run.last.is_file() and not recipe.start_from:
+                log.notes.add(*filter(None, [download_notice(recipe)]))
+                yield from log.told()  # before it begins
+            training = set_up(recipe, run, options, ranks, log.notes)
+            stack.callback(training.close)
+            for event in _loop(training, stop):
+                if isinstance(event, RunEnded):
+                    end = event
+                else:
+                    yield from log.told(event)
         except MonusacError as error:
-            message = str(error)
-            self.ranks.tell_failure(message)
+            ranks.tell_failure(str(error))
+            end = _ended(training, "failed", str(error))
         except Exception as error:  # noqa: BLE001 - a fault ends the run as failed, told and kept; it must not kill a napari thread
-            message = self._fault(error)
-        self.end = self.course.ended(reason, message)
+            end = _ended(training, "failed", _fault(error, run, ranks))
         with suppress(OSError):  # a full disk is what the message is about
-            self.record(self.end)
+            log.write(end)
+    return end
 
-    def _enter(self) -> None:
-        if self.ranks.writes:
-            self.stack.enter_context(self.run.lock())
-            self.record = self.stack.enter_context(self.run.recorder())
-            self.run.clear_requests()
-        self.stack.enter_context(torch_kept())
-        self._warnings = self.stack.enter_context(caught_warnings())
-        self.stack.callback(self.course.close)
 
-    def _told(self, messages: list[str]) -> Iterator[Warned]:
-        for message in messages:
-            warned = Warned(message=message)
-            self.record(warned)
-            yield warned
+class _Log:
+    """Writes each event before it is given out, and after it the notes that wait. Rank 0 alone does either."""
 
-    def _heard(self) -> Iterator[Warned]:
-        while self._warnings:
-            yield Warned(message=self._warnings.popleft())
+    def __init__(self) -> None:
+        self.notes = Notes()
+        self.record: Recorder | None = None
 
-    def _fault(self, error: Exception) -> str:
-        if self.ranks.count > 1 and is_lost_rank(error):
-            why = self.ranks.failure() or str(error).splitlines()[0]
-            return f"another process of this run is gone ({why}) — resume from the last checkpoint"
-        message = self._described(error)
-        self.ranks.tell_failure(message)
-        return message
+    def write(self, event: TrainEvent) -> None:
+        if self.record is not None:
+            self.notes.add(*self.record(event))
 
-    def _described(self, error: Exception) -> str:
-        if isinstance(error, OSError):
-            return f"{error.filename or self.run.path}: {error.strerror or error} — mend this, then resume the run"
-        if is_out_of_memory(error):
-            return f"memory ran out ({str(error).splitlines()[0]}) — close other programs, then resume the run"
-        file = self.run.path / "error.txt"
+    def told(self, *events: TrainEvent) -> Iterator[TrainEvent]:
+        for event in chain(events, (Warned(message=note) for note in self.notes.take())):
+            self.write(event)
+            if self.record is not None:
+                yield event
+
+
+def _fault(error: Exception, run: RunFolder, ranks: Ranks) -> str:
+    """What an error that is none of ours means; the other processes are told."""
+    if ranks.count > 1 and is_lost_rank(error):
+        why = ranks.failure() or str(error).splitlines()[0]
+        return f"another process of this run is gone ({why}) — resume from the last checkpoint"
+    if isinstance(error, OSError):
+        message = f"{error.filename or run.path}: {error.strerror or error} — mend this, then resume the run"
+    elif is_out_of_memory(error):
+        message = f"memory ran out ({str(error).splitlines()[0]}) — close other programs, then resume the run"
+    else:
+        file = run.path / "error.txt"
         with suppress(OSError):
             atomic_write_text(file, "".join(traceback.format_exception(error)))
         what = f"{type(error).__name__}: {error}".splitlines()[0]
-        return f"{what} — this is a fault in napari-monusac, please report it with {file}"
+        message = f"{what} — this is a fault in napari-monusac, please report it with {file}"
+    ranks.tell_failure(message)
+    return message

@@ -1,4 +1,4 @@
-"""What a resume needs: ``last.safetensors`` and, beside it, optimiser, schedule and counters.
+"""Where a run stands, and what a resume needs of it: ``last.safetensors`` and, beside it, optimiser, schedule, counters.
 
 The state is ``last-<step>.state``, named in the metadata of ``last.safetensors``: renaming that one file is the moment
 a pair becomes valid, so a crash at any moment leaves one whole pair.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,86 @@ import torch
 from napari_monusac.core.errors import CheckpointError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.io.runs.run_folder import RunFolder
-from napari_monusac.learn.checkpoint import CheckpointMetadata, read_metadata, save_checkpoint, unwritable
-from napari_monusac.learn.network import DualHeadUnet
+from napari_monusac.learn.step import StepLosses
+from napari_monusac.network.checkpoint import CheckpointMetadata, read_metadata, save_checkpoint, unwritable
+from napari_monusac.network.unet import DualHeadUnet
 
 _MEND = "start a new run with these weights as encoder_weights, or from the beginning"
+
+
+@dataclass(slots=True)
+class TrainingCounters:
+    """Counters of a run.
+
+    Sampling, augmentation and dropout follow from (seed, epoch, index) and (seed, step), so these numbers are also the
+    state of every random generator.
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch in progress, from 1.
+    step_in_epoch, step : int
+        Optimiser steps done in this epoch, and in the run.
+    best_combo, best_epoch
+        Of the best checkpoint; None and 0 before the first.
+    loss_sums : list of float
+        Sums of the total, semantic and ternary loss over this epoch's steps.
+    seconds : float
+        Time spent on this epoch.
+    accumulate, threads : int
+    device, precision : str
+        What the run was computed with; a resume keeps to it.
+    steps_per_epoch : int
+    total_steps : int
+        Of the whole run, as its schedule was laid out; 0 in runs of before.
+    """
+
+    epoch: int = 1
+    step_in_epoch: int = 0
+    step: int = 0
+    best_combo: float | None = None
+    best_epoch: int = 0
+    loss_sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    seconds: float = 0.0
+    accumulate: int = 1
+    threads: int = 0
+    device: str = ""
+    precision: str = ""
+    steps_per_epoch: int = 0
+    total_steps: int = 0
+
+    def count(self, losses: StepLosses, seconds: float) -> None:
+        """Count one step."""
+        self.step += 1
+        self.step_in_epoch += 1
+        self.seconds += seconds
+        for k, value in enumerate((losses.total, losses.semantic, losses.ternary)):
+            self.loss_sums[k] += value
+
+    def lacking(self, steps_per_epoch: int) -> int:
+        """Steps that epochs of so many steps would have more than were done: `max_steps` cut one short."""
+        return (self.epoch - 1) * steps_per_epoch + self.step_in_epoch - self.step
+
+    def mean_losses(self) -> StepLosses:
+        """Means over this epoch's steps."""
+        return StepLosses(*(s / max(1, self.step_in_epoch) for s in self.loss_sums))
+
+    def next_epoch(self) -> None:
+        """Begin the next epoch."""
+        self.epoch += 1
+        self.step_in_epoch = 0
+        self.seconds = 0.0
+        self.loss_sums = [0.0, 0.0, 0.0]
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> TrainingCounters:
+        """Restore what `to_state` gave."""
+        known = {k: v for k, v in state.items() if k in cls.__dataclass_fields__}
+        return cls(**known)
 
 
 def save_last(run: RunFolder, network: DualHeadUnet, metadata: CheckpointMetadata, state: dict[str, Any]) -> Path:

@@ -16,25 +16,28 @@ _PATIENCE = 10
 _FACTOR = 0.5
 
 
-def steps_of_run(recipe: TrainingRecipe, steps_per_epoch: int) -> int:
-    """Steps of the whole run: all epochs, or `max_steps` where that ends it sooner."""
-    steps = recipe.epochs * steps_per_epoch
+def steps_of_run(recipe: TrainingRecipe, steps_per_epoch: int, lacking: int = 0) -> int:
+    """Steps of the whole run: all epochs, or `max_steps` where that ends it sooner.
+
+    Parameters
+    ----------
+    recipe : TrainingRecipe
+    steps_per_epoch : int
+    lacking : int
+        Steps that earlier epochs lack: `max_steps` cut them short before the run was resumed to a later end.
+    """
+    steps = recipe.epochs * steps_per_epoch - lacking
     return steps if recipe.max_steps is None else min(steps, recipe.max_steps)
 
 
-def epochs_of_run(recipe: TrainingRecipe, steps_per_epoch: int) -> int:
-    """Epochs that the run begins: all of them, or as many as `max_steps` leaves room for."""
-    return math.ceil(steps_of_run(recipe, steps_per_epoch) / steps_per_epoch)
-
-
-def warmup_steps(recipe: TrainingRecipe, steps_per_epoch: int) -> int:
+def warmup_steps(recipe: TrainingRecipe, steps_per_epoch: int, lacking: int = 0) -> int:
     """Steps of the warm-up: as many as its epochs hold, but never more than half of the run."""
     if recipe.schedule != "warmup-cosine":
         return 0
-    return min(recipe.warmup_epochs * steps_per_epoch, steps_of_run(recipe, steps_per_epoch) // 2)
+    return min(recipe.warmup_epochs * steps_per_epoch, steps_of_run(recipe, steps_per_epoch, lacking) // 2)
 
 
-def scheduled_lr(recipe: TrainingRecipe, step: int, steps_per_epoch: int = 1) -> float:
+def scheduled_lr(recipe: TrainingRecipe, step: int, steps_per_epoch: int = 1, lacking: int = 0) -> float:
     """Learning rate of a step for the schedules that depend on nothing else.
 
     - cosine: ``1e-6 + (lr - 1e-6) (1 + cos(pi s / S)) / 2`` in step s of S (from 0), S the steps of the whole run;
@@ -49,13 +52,14 @@ def scheduled_lr(recipe: TrainingRecipe, step: int, steps_per_epoch: int = 1) ->
     recipe : TrainingRecipe
     step : int
         Steps done before, in the whole run.
-    steps_per_epoch : int
+    steps_per_epoch, lacking : int
+        See `steps_of_run`.
     """
-    end = steps_of_run(recipe, steps_per_epoch)
+    end = steps_of_run(recipe, steps_per_epoch, lacking)
     if recipe.schedule == "cosine":
         return _cosine(recipe.lr, step, end)
     if recipe.schedule == "warmup-cosine":
-        warm = warmup_steps(recipe, steps_per_epoch)
+        warm = warmup_steps(recipe, steps_per_epoch, lacking)
         if step < warm:
             return WARMUP_LR + (recipe.lr - WARMUP_LR) * step / warm
         return _cosine(recipe.lr, step - warm, end - warm)
@@ -72,31 +76,42 @@ class LearningRate:
     Parameters
     ----------
     recipe : TrainingRecipe
-    steps_per_epoch : int
+    steps_per_epoch, lacking : int
+        See `steps_of_run`.
     """
 
-    def __init__(self, recipe: TrainingRecipe, steps_per_epoch: int = 1) -> None:
+    def __init__(self, recipe: TrainingRecipe, steps_per_epoch: int = 1, lacking: int = 0) -> None:
         self.recipe = recipe
-        self.steps_per_epoch = steps_per_epoch
+        self.steps_per_epoch, self.lacking = steps_per_epoch, lacking
         self._holder = torch.optim.SGD([torch.zeros(1)], lr=recipe.lr)
         self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self._holder, mode="max", patience=_PATIENCE, factor=_FACTOR
         )
 
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return steps_of_run(self.recipe, self.steps_per_epoch, self.lacking)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that the run begins: all of them, or as many as `max_steps` leaves room for."""
+        return math.ceil((self.steps + self.lacking) / self.steps_per_epoch)
+
     def of(self, epoch: int, step_in_epoch: int = 0) -> float:
         """Learning rate of a step (from 0) of an epoch (from 1); for plateau that of the running epoch."""
         if self.recipe.schedule == "plateau":
             return float(self._holder.param_groups[0]["lr"])
-        return scheduled_lr(self.recipe, (epoch - 1) * self.steps_per_epoch + step_in_epoch, self.steps_per_epoch)
+        step = (epoch - 1) * self.steps_per_epoch + step_in_epoch - self.lacking
+        return scheduled_lr(self.recipe, step, self.steps_per_epoch, self.lacking)
 
     def notes(self) -> list[str]:
         """What the schedule does otherwise than the recipe's numbers say."""
         asked = self.recipe.warmup_epochs * self.steps_per_epoch
-        given = warmup_steps(self.recipe, self.steps_per_epoch)
+        given = warmup_steps(self.recipe, self.steps_per_epoch, self.lacking)
         if self.recipe.schedule != "warmup-cosine" or given == asked:
             return []
-        end = steps_of_run(self.recipe, self.steps_per_epoch)
-        return [f"the warm-up of {asked} steps is cut to {given}: half of this run of {end} steps"]
+        return [f"the warm-up of {asked} steps is cut to {given}: half of this run of {self.steps} steps"]
 
     def epoch_ended(self, combo: float) -> None:
         """Tell the combo of the epoch that ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,27 +19,27 @@ from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.runs.fingerprint import data_fingerprint
 from napari_monusac.io.runs.run_folder import RunFolder, ScaleRecord
 from napari_monusac.io.training_crops import crops_of_split
-from napari_monusac.learn.checkpoint import (
+from napari_monusac.learn.data.crops import CropStore
+from napari_monusac.learn.data.labels import check_labels
+from napari_monusac.learn.data.loader import PatchLoader
+from napari_monusac.learn.data.patches import PatchSampler
+from napari_monusac.learn.data.scale import training_scale
+from napari_monusac.learn.distributed import Ranks
+from napari_monusac.learn.notes import Notes, left_out_note
+from napari_monusac.learn.resume import TrainingCounters, load_state
+from napari_monusac.learn.schedule import LearningRate
+from napari_monusac.learn.step import Stepper
+from napari_monusac.learn.timelapse import choose_pinned
+from napari_monusac.learn.validate import Validator
+from napari_monusac.network.checkpoint import (
     CheckpointMetadata,
     crops_seen_by,
     load_weights,
     read_metadata,
     resolve_checkpoint,
 )
-from napari_monusac.learn.crops import CropStore
-from napari_monusac.learn.device import choose_device, choose_precision, use_deterministic_algorithms, wrong_gradients
-from napari_monusac.learn.distributed import Ranks
-from napari_monusac.learn.labels import check_labels
-from napari_monusac.learn.loader import PatchLoader
-from napari_monusac.learn.network import DualHeadUnet, memory_format_of
-from napari_monusac.learn.patches import PatchSampler
-from napari_monusac.learn.progress import Progress
-from napari_monusac.learn.resume import load_state
-from napari_monusac.learn.scale import training_scale
-from napari_monusac.learn.schedule import LearningRate, scheduled_lr, steps_of_run
-from napari_monusac.learn.step import Stepper
-from napari_monusac.learn.timelapse import choose_pinned
-from napari_monusac.learn.validate import Validator
+from napari_monusac.network.device import choose_device, choose_precision, use_deterministic_algorithms, wrong_gradients
+from napari_monusac.network.unet import DualHeadUnet, memory_format_of
 
 #: Values that may differ between the recipe a run began with and the one it is resumed with.
 _MAY_CHANGE = {"epochs", "max_steps", "early_stopping", "precision", "deterministic"}
@@ -49,17 +50,15 @@ _LAST_DIGITS = (
 
 
 @dataclass(slots=True)
-class Training:
+class TrainingParts:
     """The parts of a run, put together.
 
     Attributes
     ----------
+    notes : Notes
+        What must be told.
     scores : Scores
         Of the last validation.
-    warnings : list of str
-        What must be told.
-    told : set of str
-        Crops whose failure has been told.
     trained_on : TrainingCrops or None
         The crops that the checkpoints will name.
     clock : float
@@ -67,6 +66,7 @@ class Training:
     """
 
     recipe: TrainingRecipe
+    run: RunFolder
     network: DualHeadUnet
     stepper: Stepper
     rate: LearningRate
@@ -74,40 +74,20 @@ class Training:
     loader: PatchLoader
     validator: Validator
     store: CropStore
-    progress: Progress
+    progress: TrainingCounters
     ranks: Ranks
+    notes: Notes
     scale: ScaleRecord
     device_reason: str
     versions: dict[str, str]
     scores: Scores = field(default_factory=Scores)
-    warnings: list[str] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
     trained_on: TrainingCrops | None = None
     clock: float = 0.0
 
-    def take_warnings(self) -> list[str]:
-        """What must be told, each once."""
-        self.note_left_out(dict(self.store.failures))
-        found = [*self.warnings, *self.stepper.warnings]
-        self.warnings.clear()
-        self.stepper.warnings.clear()
-        return found
-
-    def note_left_out(self, crops: dict[str, str]) -> None:
-        """Remember to say that these crops are left out."""
-        for name, reason in crops.items():
-            if name not in self.told:
-                self.told.add(name)
-                self.warnings.append(f"crop {name} is left out: {reason}")
-
-    def to_state(self) -> dict[str, Any]:
-        """Optimiser, schedule and counters, as tensors and plain values."""
-        return {
-            "optimizer": self.stepper.optimizer.state_dict(),
-            "rate": self.rate.state_dict(),
-            "progress": self.progress.to_state(),
-            "scores": self.scores.model_dump(),
-        }
+    def steps_left(self) -> int | None:
+        """Steps that `max_steps` leaves; None where it does not end the run."""
+        most = self.recipe.max_steps
+        return None if most is None else max(0, most - self.progress.step)
 
     def close(self) -> None:
         """End the threads, leave the process group, give memory back."""
@@ -126,7 +106,9 @@ class Options:
     memory_budget_bytes: int | None = None
 
 
-def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Ranks, *, writes: bool = True) -> Training:
+def set_up(
+    recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Ranks, notes: Notes, *, writes: bool = True
+) -> TrainingParts:
     """Put a run together, from its last checkpoint where there is one.
 
     Parameters
@@ -136,6 +118,8 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
     options : Options
     ranks : Ranks
         The processes that train together, not connected yet.
+    notes : Notes
+        Takes what must be told.
     writes : bool
         Note environment and data fingerprint in the run folder.
 
@@ -145,82 +129,111 @@ def set_up(recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Rank
         The data, the weights, the device or the checkpoint cannot be used.
     """
     ranks.check_shares(recipe)
-    warned = use_deterministic_algorithms() if recipe.deterministic else []
-    state = load_state(run) if run.last.is_file() else None
-    if state:
-        _check_same_recipe(recipe, run)
+    if recipe.deterministic:
+        notes.add(*use_deterministic_algorithms())
+    began = _begun(recipe, run)
     chosen, reason = choose_device(options.device, recipe)
+    if chosen.startswith("mps") and options.device != "auto" and (fault := wrong_gradients(chosen, recipe)):
+        notes.add(f"{fault}: what is learnt on it cannot be trusted, use device cpu")
     ranks = ranks.connected(ranks.device(chosen))
     try:
-        training = _put_together(recipe, run, options, ranks, state, chosen, reason)
-        training.warnings[:0] = warned
+        training = _put_together(recipe, run, options, ranks, notes, began, ranks.device(chosen), reason)
         if writes and ranks.writes:
-            p = training.progress
-            training.trained_on = _trained_on(recipe, run, training.store)
-            training.warnings += _seen_before(training.trained_on)
-            run.record_environment(device=p.device, device_reason=reason, precision=p.precision, threads=p.threads)
-            fingerprint = data_fingerprint(training.store.collection, _names(run))
-            names = names_in_words()
-            if state and names != run.info.class_names:
-                training.warnings.append("class names have other meanings than when the run began: see --classes")
-            run.update_info(data_fingerprint=fingerprint, scale=training.scale, class_names=names)
-            run.update_recipe(recipe)
+            _note_in_folder(training, reason, resumed=began is not None)
     except BaseException:
         ranks.leave()  # the others must not wait for this process
         raise
     return training
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What an earlier process left of this run."""
+
+    metadata: CheckpointMetadata
+    state: dict[str, Any]
+
+
+def _begun(recipe: TrainingRecipe, run: RunFolder) -> _Begun | None:
+    """The last checkpoint of a run that is to go on; None where it begins.
+
+    Raises
+    ------
+    CheckpointError
+        It is damaged, or was made with another recipe.
+    """
+    if not run.last.is_file():
+        return None
+    began = _Begun(read_metadata(run.last), load_state(run))
+    changed = {k: v for k, v in recipe.changes(began.metadata.recipe).items() if k not in _MAY_CHANGE}
+    if changed:
+        key, (now, then) = next(iter(changed.items()))
+        raise CheckpointError(
+            run.last,
+            f"was made with {key} = {then!r}, not {now!r}",
+            "resume with the run's own recipe, or start a new run",
+        )
+    return began
+
+
 def _put_together(
-    recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Ranks,
-    state: dict[str, Any] | None, chosen: str, reason: str,
-) -> Training:  # fmt: skip
-    device = ranks.device(chosen)
-    progress = Progress.from_state(state["progress"]) if state else Progress(accumulate=recipe.accumulate)
+    recipe: TrainingRecipe, run: RunFolder, options: Options, ranks: Ranks, notes: Notes, began: _Begun | None,
+    device: str, reason: str,
+) -> TrainingParts:  # fmt: skip
+    progress = (
+        TrainingCounters.from_state(began.state["progress"])
+        if began
+        else TrainingCounters(accumulate=recipe.accumulate)
+    )
     _set_threads(progress, options.threads)
-    store = CropStore(open_collection(run.data), recipe, options.memory_budget_bytes)
-    began = read_metadata(run.last) if state else None
-    scale, warned = _scale(recipe, run, store, began)
-    sampler = _sampler(recipe, run, store, warned)
-    warned += check_labels(store.collection, run.split, within_regions=recipe.within_regions)
-    if chosen.startswith("mps") and options.device != "auto" and (fault := wrong_gradients(chosen, recipe)):
-        warned.append(f"{fault}: what is learnt on it cannot be trusted, use device cpu")
-    network = _network(recipe, run, device, resumed=state is not None)
+    store = CropStore(open_collection(run.data), recipe, options.memory_budget_bytes, notes)
+    scale = _scale(recipe, run, store, began, notes)
+    sampler = _sampler(recipe, run, store, notes)
+    notes.add(*check_labels(store.collection, run.split, within_regions=recipe.within_regions))
+    network = _network(recipe, run, device, began)
     precision, why = _precision(recipe, network, device, progress, ranks)
-    stepper = Stepper(network, recipe, device, precision, progress.accumulate, ranks)
-    rate = LearningRate(recipe, sampler.steps)
-    warned += _differences(recipe, run, store, progress, chosen) + rate.notes()
-    if state:
-        warned += _other_end(recipe, run, progress, rate)
+    stepper = Stepper(network, recipe, device, precision, progress.accumulate, ranks, notes)
+    rate = LearningRate(recipe, sampler.steps, progress.lacking(sampler.steps))
+    notes.add(*_differences(recipe, run, store, progress, device), *rate.notes())
+    if began:
+        notes.add(*_other_end(recipe, began, progress, rate))
     progress.device, progress.precision, progress.steps_per_epoch = device, precision, sampler.steps
-    progress.total_steps = steps_of_run(recipe, sampler.steps)
-    training = Training(
+    progress.total_steps = rate.steps
+    loader_threads = options.loader_threads or max(2, min(8, (os.cpu_count() or 2) // 2))
+    training = TrainingParts(
         recipe=recipe,
+        run=run,
         network=network,
         stepper=stepper,
         rate=rate,
         sampler=sampler,
-        loader=PatchLoader(store, sampler, _loader_threads(options), part=ranks.rank, parts=ranks.count),
+        loader=PatchLoader(store, sampler, loader_threads, part=ranks.rank, parts=ranks.count),
         validator=Validator(stepper, store, run.split.validation, choose_pinned(run, run.split.validation)),
         store=store,
         progress=progress,
         ranks=ranks,
+        notes=notes,
         scale=scale,
         device_reason=f"{reason}; {precision}: {why}",
         versions=run.environment.get("versions", {}),
-        warnings=warned,
     )
-    if state:
-        _restore(training, state)
+    if began:
+        _restore(training, began.state)
     return training
 
 
-def _loader_threads(options: Options) -> int:
-    return options.loader_threads or max(2, min(8, (os.cpu_count() or 2) // 2))
-
-
-def _names(run: RunFolder) -> tuple[str, ...]:
-    return run.split.training + run.split.validation
+def _note_in_folder(t: TrainingParts, reason: str, *, resumed: bool) -> None:
+    """Write down what the run is made with, and tell what is suspicious of it."""
+    run, p = t.run, t.progress
+    t.trained_on = _trained_on(t.recipe, run, t.store)
+    t.notes.add(*_seen_before(t.trained_on))
+    run.record_environment(device=p.device, device_reason=reason, precision=p.precision, threads=p.threads)
+    fingerprint = data_fingerprint(t.store.collection, run.split.training + run.split.validation)
+    names = names_in_words()
+    if resumed and names != run.info.class_names:
+        t.notes.add("class names have other meanings than when the run began: see --classes")
+    run.update_info(data_fingerprint=fingerprint, scale=t.scale, class_names=names)
+    run.update_recipe(t.recipe)
 
 
 def _trained_on(recipe: TrainingRecipe, run: RunFolder, store: CropStore) -> TrainingCrops:
@@ -240,7 +253,7 @@ def _seen_before(crops: TrainingCrops) -> list[str]:
 
 
 def _precision(
-    recipe: TrainingRecipe, network: DualHeadUnet, device: str, progress: Progress, ranks: Ranks
+    recipe: TrainingRecipe, network: DualHeadUnet, device: str, progress: TrainingCounters, ranks: Ranks
 ) -> tuple[str, str]:
     """What the run began with, or a choice; all processes take that of the first."""
     if progress.precision and recipe.precision == "auto":
@@ -251,7 +264,7 @@ def _precision(
 
 
 def _differences(
-    recipe: TrainingRecipe, run: RunFolder, store: CropStore, progress: Progress, device: str
+    recipe: TrainingRecipe, run: RunFolder, store: CropStore, progress: TrainingCounters, device: str
 ) -> list[str]:
     """What is not as it was when the run began."""
     found = []
@@ -260,29 +273,28 @@ def _differences(
     elif progress.step and not device.startswith("cpu") and not recipe.deterministic:
         found.append(_LAST_DIGITS)
     before = run.info.data_fingerprint
-    if before and before != data_fingerprint(store.collection, _names(run)):
+    if before and before != data_fingerprint(store.collection, run.split.training + run.split.validation):
         found.append("the data have changed since this run began: scores before and after cannot be compared")
     return found
 
 
-def _other_end(recipe: TrainingRecipe, run: RunFolder, progress: Progress, rate: LearningRate) -> list[str]:
+def _other_end(recipe: TrainingRecipe, last: _Begun, progress: TrainingCounters, rate: LearningRate) -> list[str]:
     """Where the run now ends elsewhere than it was to end, its schedule is another from here on: say so."""
-    began = read_metadata(run.last).recipe
+    recipe_then, steps = last.metadata.recipe, progress.steps_per_epoch or rate.steps_per_epoch
     if not progress.total_steps:  # begun with an earlier version: max_steps cut its schedule, and did not end it
-        began = began.with_values(max_steps=None)
-    before = steps_of_run(began, progress.steps_per_epoch)
-    now = steps_of_run(recipe, rate.steps_per_epoch)
+        recipe_then = recipe_then.with_values(max_steps=None)
+    then = LearningRate(recipe_then, steps, progress.lacking(steps))
+    before, now = progress.total_steps or then.steps, rate.steps
     if before == now or recipe.schedule not in {"cosine", "warmup-cosine"}:
         return []
-    was = scheduled_lr(began, progress.step, progress.steps_per_epoch)
-    lr = rate.of(progress.epoch, progress.step_in_epoch)
+    was, lr = (each.of(progress.epoch, progress.step_in_epoch) for each in (then, rate))
     return [
         f"this run was to end after {before} steps and now ends after {now}: from step {progress.step} on the learning "
         f"rate follows the schedule of {now} steps ({lr:.3g}, before {was:.3g})"
     ]
 
 
-def _set_threads(progress: Progress, threads: int | None) -> None:
+def _set_threads(progress: TrainingCounters, threads: int | None) -> None:
     wanted = progress.threads or threads
     if not wanted and threading.current_thread() is not threading.main_thread():
         # In the background of a window (napari): the window keeps a core.
@@ -292,73 +304,62 @@ def _set_threads(progress: Progress, threads: int | None) -> None:
     progress.threads = torch.get_num_threads()
 
 
-def _check_same_recipe(recipe: TrainingRecipe, run: RunFolder) -> None:
-    began = read_metadata(run.last).recipe
-    changed = {k: v for k, v in recipe.changes(began).items() if k not in _MAY_CHANGE}
-    if changed:
-        key, (now, then) = next(iter(changed.items()))
-        raise CheckpointError(
-            run.last,
-            f"was made with {key} = {then!r}, not {now!r}",
-            "resume with the run's own recipe, or start a new run",
-        )
-
-
-def _scale(
-    recipe: TrainingRecipe, run: RunFolder, store: CropStore, began: CheckpointMetadata | None
-) -> tuple[ScaleRecord, list[str]]:
+def _scale(recipe: TrainingRecipe, run: RunFolder, store: CropStore, began: _Begun | None, notes: Notes) -> ScaleRecord:
     """Decide on the scale of the run (a resumed one keeps its own), and say which crops cannot be read."""
-    headers, warned = {}, []
+    headers = {}
     for name in run.split.training:
         try:
             headers[name] = store.header(name)
         except (MonusacError, OSError) as error:
-            warned.append(f"crop {name} is left out: {error}")
-    if not headers and warned:
-        raise TrainingError(f"no training crop can be read ({warned[0]})", "check the data folder and the split")
-    scale = training_scale(recipe, headers, began.um_per_px if began is not None else None)
+            notes.leave_out(name, error)
+    _check_any(headers, notes)
+    kept = ScaleRecord(um_per_px=began.metadata.um_per_px) if began else None
+    scale = training_scale(recipe, headers, kept)
     store.um_per_px = scale.um_per_px
-    if scale.unknown:
-        warned.append(scale.sentence())
-    if began is not None and not began.scale_source and scale.resampled:
-        warned.append(
+    if scale.unknown or scale.um_per_px is None:
+        notes.add(scale.sentence())
+    if began and not began.metadata.scale_source and scale.resampled:
+        notes.add(
             "this run was begun when crops were trained on at whatever scale they had: from here on they are brought to "
             f"{scale.um_per_px:.4g} um/px; start a new run for a model of one scale"
         )
-    return scale, warned
+    return scale
 
 
-def _sampler(recipe: TrainingRecipe, run: RunFolder, store: CropStore, warned: list[str]) -> PatchSampler:
+def _sampler(recipe: TrainingRecipe, run: RunFolder, store: CropStore, notes: Notes) -> PatchSampler:
     shapes, centres = {}, {}
     for name in run.split.training:
         try:
-            shapes[name] = store.shape(name)
+            shape = store.shape(name)
             if recipe.sampling == "rare-classes":
                 centres[name] = store.centres(name)
+            shapes[name] = shape
         except (MonusacError, OSError) as error:
-            shapes.pop(name, None)
-            told = f"crop {name} is left out: {error}"
-            if told not in warned:
-                warned.append(told)
-    if not shapes and warned:
-        raise TrainingError(f"no training crop can be read ({warned[0]})", "check the data folder and the split")
+            notes.leave_out(name, error)
+    _check_any(shapes, notes)
     return PatchSampler(recipe, shapes, centres)
 
 
-def _network(recipe: TrainingRecipe, run: RunFolder, device: str, *, resumed: bool) -> DualHeadUnet:
+def _check_any(readable: Mapping[str, object], notes: Notes) -> None:
+    if not readable and notes.left_out:
+        told = left_out_note(*next(iter(notes.left_out.items())))
+        raise TrainingError(f"no training crop can be read ({told})", "check the data folder and the split")
+
+
+def _network(recipe: TrainingRecipe, run: RunFolder, device: str, began: _Begun | None) -> DualHeadUnet:
     # The weights of a fresh network follow from the seed; torch's generator is left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        network = DualHeadUnet(recipe, encoder_weights="none" if resumed or recipe.start_from else None)
-    if resumed:
-        load_weights(network, run.last, read_metadata(run.last).digest)
+        network = DualHeadUnet(recipe, encoder_weights="none" if began or recipe.start_from else None)
+    if began:
+        load_weights(network, run.last, began.metadata.digest)
     elif recipe.start_from:
         weights = resolve_checkpoint(recipe.start_from)
         load_weights(network, weights, read_metadata(weights).digest)
     return network.to(device).to(memory_format=memory_format_of(device))
 
 
-def _restore(training: Training, state: dict[str, Any]) -> None:
+def _restore(training: TrainingParts, state: dict[str, Any]) -> None:
     try:
         training.stepper.optimizer.load_state_dict(state["optimizer"])
         training.rate.load_state_dict(state["rate"])

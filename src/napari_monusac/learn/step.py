@@ -10,12 +10,13 @@ from torch import Tensor
 
 from napari_monusac.core.errors import TrainingError
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.learn.augment import sample_seed
-from napari_monusac.learn.device import autocast, free_gpu_memory
+from napari_monusac.learn.data.augment import sample_seed
+from napari_monusac.learn.data.loader import Batch, share_of
 from napari_monusac.learn.distributed import Ranks
-from napari_monusac.learn.loader import Batch, share_of
-from napari_monusac.learn.losses import dual_head_loss
-from napari_monusac.learn.network import DualHeadUnet
+from napari_monusac.learn.notes import Notes
+from napari_monusac.network.device import autocast, free_gpu_memory
+from napari_monusac.network.losses import dual_head_loss
+from napari_monusac.network.unet import DualHeadUnet
 
 _DROPOUT_STREAM = 1 << 20
 
@@ -51,22 +52,26 @@ class Stepper:
         Micro-batches a step is split into.
     ranks : Ranks
         The processes that train together.
-
-    Attributes
-    ----------
-    warnings : list of str
-        What happened and must be told; emptied by the loop.
+    notes : Notes, optional
+        Where to say that memory ran out.
     """
 
     def __init__(
-        self, network: DualHeadUnet, recipe: TrainingRecipe, device: str, precision: str, accumulate: int, ranks: Ranks
+        self,
+        network: DualHeadUnet,
+        recipe: TrainingRecipe,
+        device: str,
+        precision: str,
+        accumulate: int,
+        ranks: Ranks,
+        notes: Notes | None = None,
     ) -> None:
         self.network = network
         self.recipe = recipe
         self.device, self.precision = device, precision
         self.accumulate = accumulate
         self.ranks = ranks
-        self.warnings: list[str] = []
+        self.notes = notes or Notes()
         self._model = ranks.wrapped(network)
         fused = device.startswith(("cpu", "cuda"))
         self.optimizer = torch.optim.AdamW(
@@ -147,6 +152,4 @@ class Stepper:
         free_gpu_memory()
         self.accumulate = min(size, 2 * self.accumulate)
         patches = math.ceil(size / self.accumulate)
-        self.warnings.append(
-            f"out of memory: each step is now made of {self.accumulate} micro-batches of {patches} patches"
-        )
+        self.notes.add(f"out of memory: each step is now made of {self.accumulate} micro-batches of {patches} patches")

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_monusac.core.files import atomic_write
 from napari_monusac.io.runs.run_folder import RunFolder
-from napari_monusac.learn.validate import Maps
+from napari_monusac.learn.validate import ClassMaps
 
 #: Crops that are pinned when the run names none, and the largest side that is kept of each.
 PINNED = 2
@@ -27,7 +27,7 @@ def window(shape: tuple[int, int]) -> tuple[slice, slice]:
     return slice(y, y + WINDOW_PX), slice(x, x + WINDOW_PX)
 
 
-def save_frame(run: RunFolder, epoch: int, pinned: dict[str, Maps]) -> None:
+def save_frame(run: RunFolder, epoch: int, pinned: dict[str, ClassMaps]) -> None:
     """Write ``timelapse/epoch-0001.npz``: ``<crop>/semantic`` and ``<crop>/ternary`` (uint8), ``<crop>/origin``."""
     if not pinned:
         return

@@ -18,15 +18,16 @@ from napari_monusac.core.classes import IGNORE_INDEX
 from napari_monusac.core.errors import Cancelled, MonusacError, TrainingError
 from napari_monusac.core.events import Scores
 from napari_monusac.core.prediction import HEADS
-from napari_monusac.learn.crops import CropStore, TrainingCrop
-from napari_monusac.learn.device import free_gpu_memory
-from napari_monusac.learn.engine import Engine, TorchEngine
-from napari_monusac.learn.losses import dual_head_loss
-from napari_monusac.learn.network import SEMANTIC_CHANNELS, TERNARY_CHANNELS
-from napari_monusac.learn.plan import Expected, plan_tiles
-from napari_monusac.learn.source import array_source
+from napari_monusac.infer.engines import Engine
+from napari_monusac.infer.engines.torch import TorchEngine
+from napari_monusac.infer.tiling.plan import Expected, plan_tiles
+from napari_monusac.infer.tiling.source import array_source
+from napari_monusac.infer.tiling.tiled import whole_maps
+from napari_monusac.learn.data.crops import CropStore, TrainingCrop
 from napari_monusac.learn.step import StepLosses, Stepper, is_out_of_memory
-from napari_monusac.learn.tiled import whole_maps
+from napari_monusac.network.device import free_gpu_memory
+from napari_monusac.network.losses import dual_head_loss
+from napari_monusac.network.unet import SEMANTIC_CHANNELS, TERNARY_CHANNELS
 from napari_monusac.scoring.metrics.confusion import PixelConfusion, training_scores
 
 #: Losses are computed over parts of this many px a side, so that the largest crop needs no more memory.
@@ -34,7 +35,7 @@ LOSS_PART_PX = 1024
 _SMALLEST_TILE_PX = 128
 _FIRST_HALF_PX = 256
 
-Maps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+ClassMaps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 @dataclass(slots=True)
@@ -48,8 +49,6 @@ class Validation:
         Means over the crops, weighted by their pixels.
     pinned : dict
         Semantic and ternary map, uint8 (y, x), of each pinned crop.
-    left_out : dict
-        Crops that could not be read, with the reason.
     seconds : float
         How long it took.
     """
@@ -57,8 +56,7 @@ class Validation:
     scores: Scores
     losses: StepLosses
     seconds: float = 0.0
-    pinned: dict[str, Maps] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    pinned: dict[str, ClassMaps] = field(default_factory=dict)
 
 
 class Validator:
@@ -105,7 +103,7 @@ class Validator:
             except Cancelled:
                 raise
             except MonusacError as error:
-                found.left_out[name] = str(error)
+                self.stepper.notes.leave_out(name, error)
                 continue
             maps = self._count(crop, probabilities, sums, confusion)
             if name in self.pinned:
@@ -144,7 +142,7 @@ class Validator:
                 if not is_out_of_memory(error) or smallest:
                     raise
             self.tile_px = _FIRST_HALF_PX if self.tile_px is None else self.tile_px // 2
-            self.stepper.warnings.append(f"out of memory: validation now uses tiles of {self.tile_px} px")
+            self.stepper.notes.add(f"out of memory: validation now uses tiles of {self.tile_px} px")
             free_gpu_memory()
 
     def _expected(self) -> Expected:
@@ -163,7 +161,7 @@ class Validator:
         probabilities: NDArray[np.float32],
         sums: NDArray[np.float64],
         confusion: tuple[PixelConfusion, PixelConfusion],
-    ) -> Maps:
+    ) -> ClassMaps:
         """Add a crop's pixels to both matrices and its losses x pixels to `sums`; returns its maps."""
         semantic, ternary = (probabilities[head].argmax(0).astype(np.uint8) for head in HEADS)
         confusion[0].update(semantic, crop.semantic)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import CLASS_THRESHOLD, CLASSES, NucleusClass
 from napari_monusac.masks.uncertainty import (
-    Maps,
+    Probabilities,
     channel,
     entropy_map,
     nucleus_probability,
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 #: Columns of the class probabilities, in the order of `CLASSES`.
 CLASS_COLUMNS: tuple[str, ...] = tuple(f"p_{c.label.lower()}" for c in CLASSES)
 #: Numbers and names of the classes a nucleus can have, unclassified included.
-CLASS_NAMES: dict[int, str] = {int(c): c.label for c in (*CLASSES, NucleusClass.UNCLASSIFIED)}
+_LABELS: dict[int, str] = {int(c): c.label for c in (*CLASSES, NucleusClass.UNCLASSIFIED)}
 
 
 def nucleus_table(
     labels: NDArray[np.int32],
-    semantic: Maps | None,
-    ternary: Maps,
+    semantic: Probabilities | None,
+    ternary: Probabilities,
     boundary_width: int,
     um_per_px: float | None,
     *,
@@ -53,7 +53,7 @@ def nucleus_table(
     number = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
     table = pd.DataFrame({name: values[keep] for name, values in facts.items()})
     table.insert(0, "label", np.arange(1, len(table) + 1, dtype=np.int32))
-    table.insert(1, "class", pd.Series([CLASS_NAMES[int(k)] for k in table["class_id"]], dtype=str))
+    table.insert(1, "class", pd.Series([_LABELS[int(k)] for k in table["class_id"]], dtype=str))
     scale = np.nan if um_per_px is None else um_per_px**2
     table.insert(list(table.columns).index("area_px") + 1, "area_um2", table["area_px"] * scale)
     return number[labels], table
@@ -61,8 +61,8 @@ def nucleus_table(
 
 def nucleus_facts(
     labels: NDArray[np.int32],
-    semantic: Maps | None,
-    ternary: Maps,
+    semantic: Probabilities | None,
+    ternary: Probabilities,
     boundary_width: int,
     class_threshold: float = CLASS_THRESHOLD,
 ) -> dict[str, NDArray[Any]]:

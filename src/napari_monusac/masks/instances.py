@@ -11,15 +11,15 @@ from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.prediction import Nuclei
 from napari_monusac.masks._grow import CROSS, components, fill_holes, grow
 from napari_monusac.masks._table import nucleus_table
-from napari_monusac.masks.uncertainty import Maps, channel, nucleus_probability, ternary_nucleus_probability
+from napari_monusac.masks.uncertainty import Probabilities, channel, nucleus_probability, ternary_nucleus_probability
 
 #: A marker whose *inside* falls apart into cores of so many px at this part of the way from the threshold to 1 is cut.
 _CORE_LEVEL, _CORE_PX = 0.4, 25
 
 
 def instances_from_maps(
-    semantic: Maps | None,
-    ternary: Maps,
+    semantic: Probabilities | None,
+    ternary: Probabilities,
     *,
     boundary_width: int = 3,
     um_per_px: float | None = None,
@@ -109,8 +109,8 @@ def instances_from_maps(
 
 
 def segment(
-    semantic: Maps | None,
-    ternary: Maps,
+    semantic: Probabilities | None,
+    ternary: Probabilities,
     *,
     boundary_width: int,
     inside_threshold: float,
@@ -151,8 +151,8 @@ def _markers(inside: NDArray[np.float32], threshold: float) -> tuple[int, NDArra
 
 
 def _extent(
-    semantic: Maps | None,
-    ternary: Maps,
+    semantic: Probabilities | None,
+    ternary: Probabilities,
     labels: NDArray[np.int32],
     count: int,
     boundary_width: int,
@@ -203,7 +203,11 @@ def _check_thresholds(**values: float | None) -> None:
 
 
 def _check(
-    semantic: Maps | None, ternary: Maps, boundary_width: int, min_area_um2: float, um_per_px: float | None
+    semantic: Probabilities | None,
+    ternary: Probabilities,
+    boundary_width: int,
+    min_area_um2: float,
+    um_per_px: float | None,
 ) -> None:
     if ternary.ndim != 3 or ternary.shape[0] != 3:
         raise ShapeError(f"ternary has shape {ternary.shape}", "pass probabilities (3, y, x), channels first")

@@ -18,7 +18,7 @@ from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.geometry import Outline
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+Coordinates = NDArray[np.float64]
 
 #: Pixels of bounding boxes that are worked on at a time: bounds the memory (about 60 bytes a pixel at worst).
 CHUNK_PX = 1 << 22
@@ -98,7 +98,7 @@ def fill_polygons(polygons: Sequence[Outline], shape: tuple[int, int]) -> Iterat
         start = stop
 
 
-def _joined(polygons: Sequence[Outline]) -> Floats:
+def _joined(polygons: Sequence[Outline]) -> Coordinates:
     wrong = next((p.shape for p in polygons if p.ndim != 2 or p.shape[1] != 2 or not len(p)), None)
     if wrong is not None:
         raise ShapeError(f"an outline has the shape {wrong}", "pass (n, 2) vertices as (y, x)")
@@ -122,7 +122,7 @@ def _ranges(starts: Ints, counts: Ints) -> Ints:
     return shift
 
 
-def _bands(vertices: Floats, lengths: Ints, shape: tuple[int, int]) -> _Bands:
+def _bands(vertices: Coordinates, lengths: Ints, shape: tuple[int, int]) -> _Bands:
     """Bounding boxes as skimage takes them, cut to strips of at most `CHUNK_PX`; those outside the image left out."""
     first = np.cumsum(lengths) - lengths
     low = np.floor(np.maximum(0, np.minimum.reduceat(vertices, first))).astype(np.int64)
@@ -138,7 +138,9 @@ def _bands(vertices: Floats, lengths: Ints, shape: tuple[int, int]) -> _Bands:
     return _Bands(seen[of], row0, np.minimum(row0 + step[of] - 1, high[of, 0]), low[of, 1], high[of, 1])
 
 
-def _fill(vertices: Floats, first: Ints, lengths: Ints, bands: _Bands, width: int) -> tuple[Ints, NDArray[np.int32]]:
+def _fill(
+    vertices: Coordinates, first: Ints, lengths: Ints, bands: _Bands, width: int
+) -> tuple[Ints, NDArray[np.int32]]:
     """Pixels of `bands`; see `fill_polygons`."""
     base = np.cumsum(bands.size) - bands.size
     flags = np.zeros(int(bands.size.sum()), np.uint8)
@@ -153,7 +155,9 @@ def _fill(vertices: Floats, first: Ints, lengths: Ints, bands: _Bands, width: in
     return _pixels(flags, bands, base, width)
 
 
-def _flip_crossings(flags: NDArray[np.uint8], a: Floats, b: Floats, bands: _Bands, base: Ints, band: Ints) -> None:
+def _flip_crossings(
+    flags: NDArray[np.uint8], a: Coordinates, b: Coordinates, bands: _Bands, base: Ints, band: Ints
+) -> None:
     """Flip, for each edge from b to a and each row that it meets, the first pixel on the far side of the crossing."""
     low, high = np.minimum(a[:, 0], b[:, 0]), np.maximum(a[:, 0], b[:, 0])
     row0 = np.maximum(np.ceil(low).astype(np.int64), bands.row0[band])
@@ -178,7 +182,7 @@ def _flip_crossings(flags: NDArray[np.uint8], a: Floats, b: Floats, bands: _Band
     np.bitwise_xor.at(flags, to[left], _LEFT)
 
 
-def _set_vertices(flags: NDArray[np.uint8], vertices: Floats, bands: _Bands, base: Ints, band: Ints) -> None:
+def _set_vertices(flags: NDArray[np.uint8], vertices: Coordinates, bands: _Bands, base: Ints, band: Ints) -> None:
     """Mark pixels that a vertex lies on."""
     nearest = np.rint(vertices)
     row, col = nearest.astype(np.int64).T

@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 
 from napari_monusac.masks._grow import cut_back
 
-Maps = NDArray[np.floating] | NDArray[np.uint8]
+Probabilities = NDArray[np.floating] | NDArray[np.uint8]
 
 
-def nucleus_probability(semantic: Maps) -> NDArray[np.float32]:
+def nucleus_probability(semantic: Probabilities) -> NDArray[np.float32]:
     """Probability of any nucleus by the semantic head, float32 (y, x): one minus the background's."""
     return np.float32(1.0) - channel(semantic, 0)
 
 
-def ternary_nucleus_probability(ternary: Maps, boundary_width: int = 3) -> NDArray[np.float32]:
+def ternary_nucleus_probability(ternary: Probabilities, boundary_width: int = 3) -> NDArray[np.float32]:
     """Probability of a nucleus by the ternary head, float32 (y, x), on the nucleus' true extent.
 
     The boundary class reaches (w - 1)/2 px outside the nucleus; that rim is cut back.
@@ -23,7 +23,7 @@ def ternary_nucleus_probability(ternary: Maps, boundary_width: int = 3) -> NDArr
     return cut_back(np.float32(1.0) - channel(ternary, 0), (boundary_width - 1) // 2)
 
 
-def disagreement_map(semantic: Maps, ternary: Maps, boundary_width: int = 3) -> NDArray[np.float32]:
+def disagreement_map(semantic: Probabilities, ternary: Probabilities, boundary_width: int = 3) -> NDArray[np.float32]:
     """How far the heads disagree on whether there is a nucleus, float32 (y, x): 0 agree, 1 contradict.
 
     Parameters
@@ -39,7 +39,7 @@ def disagreement_map(semantic: Maps, ternary: Maps, boundary_width: int = 3) -> 
     return np.asarray(np.abs(gap), np.float32)
 
 
-def entropy_map(probabilities: Maps) -> NDArray[np.float32]:
+def entropy_map(probabilities: Probabilities) -> NDArray[np.float32]:
     """Shannon entropy over the channels divided by its largest value, float32 (y, x): 0 certain, 1 no idea."""
     channels = len(probabilities)
     total = np.zeros(probabilities.shape[1:], np.float32)
@@ -49,7 +49,7 @@ def entropy_map(probabilities: Maps) -> NDArray[np.float32]:
     return np.asarray(np.clip(total / np.float32(np.log(channels)), 0, 1), np.float32)
 
 
-def channel(maps: Maps, k: int) -> NDArray[np.float32]:
+def channel(maps: Probabilities, k: int) -> NDArray[np.float32]:
     """Channel `k` of probability maps as float32 in 0 to 1 (uint8 maps count in 255ths)."""
     values = np.asarray(maps[k], np.float32)
     return values / np.float32(255) if maps.dtype == np.uint8 else values

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_monusac.core.files import whole_suffix
 from napari_monusac.io.collection.folders import is_collection, partners
-from napari_monusac.io.collection.pairing import ANNOTATION_SUFFIXES
+from napari_monusac.io.collection.pairing import is_annotation_name
 from napari_monusac.io.slides.slide import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -77,7 +80,7 @@ def _is_ours(path: Path) -> bool:
         return is_stored_prediction(path) if suffix == ".zarr" else is_collection(path)
     if suffix == ".svs":
         return True
-    if suffix not in (*ANNOTATION_SUFFIXES, *IMAGE_SUFFIXES) or not path.is_file():
+    if not (is_annotation_name(path) or suffix in IMAGE_SUFFIXES) or not path.is_file():
         return False
     pair = partners(path)
     return pair is not None and any(_is_annotation(p) for p in pair.annotations)
@@ -86,11 +89,11 @@ def _is_ours(path: Path) -> bool:
 def _is_annotation(path: Path) -> bool:
     """Whether a file begins as an ImageScope XML or as GeoJSON does (other programs write .xml, too)."""
     try:
-        with path.open("rb") as file:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             head = file.read(4096)
-    except OSError:
+    except (OSError, EOFError, zlib.error):
         return False
-    if path.suffix.lower() == ".geojson":
+    if whole_suffix(path).lower().startswith(".geojson"):
         return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
     return any("<Annotations".encode(code) in head for code in ("utf-8", "utf-16-le", "utf-16-be"))
 
@@ -112,7 +115,7 @@ def _collection_and_crop(path: Path) -> tuple[Collection, Crop]:
     collection = open_collection(path.parent.parent, deepest=1) if apart else open_collection(path.parent, deepest=0)
     crop = collection.find(path)
     if crop is None:
-        have = "images" if path.suffix.lower() in ANNOTATION_SUFFIXES else "readable files"
+        have = "images" if is_annotation_name(path) else "readable files"
         raise CollectionError(
             path, f"has no {have} beside it", "put image and annotation of the same name side by side"
         )

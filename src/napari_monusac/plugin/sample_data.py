@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_monusac import __version__
-from napari_monusac.io.cache import cache_folder
+from napari_monusac.core.settings import user_folder
 
 if TYPE_CHECKING:
     from napari_monusac.plugin.layers import LayerData
@@ -44,7 +44,7 @@ def sample_collection(folder: str | Path | None = None) -> Path:
     from napari_monusac.core.files import replace_file
     from napari_monusac.synth.collection import write_collection
 
-    root = Path(folder) if folder is not None else cache_folder() / f"sample-{__version__}"
+    root = Path(folder) if folder is not None else user_folder("cache") / f"sample-{__version__}"
     if root.is_dir():
         return root
     # Made beside and renamed: two windows that open the sample at once must not see each other's half.

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import AnnotationError, SlideError
 from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.masks.rasterize import MAX_PIXELS
 
-#: Largest layer that is saved, px.
-MAX_PIXELS = 1 << 30
 #: Micrometres in the units of length that napari's layers have.
 _UM = {
     "um": 1.0, "\u00b5m": 1.0, "micrometer": 1.0, "micron": 1.0, "nm": 1e-3, "nanometer": 1e-3, "mm": 1e3,

@@ -18,7 +18,7 @@ from napari_monusac.review.queue import UNKNOWN_UNCERTAINTY, ReviewItem, ReviewQ
 from napari_monusac.scoring.errors.finding import Finding, FindingType
 from napari_monusac.scoring.errors.findings import find_errors
 from napari_monusac.scoring.matching.matching import match_instances
-from napari_monusac.scoring.report.folders import FolderPairs, left_open
+from napari_monusac.scoring.report.folders import FolderPairs, TellCrop, left_open
 from napari_monusac.scoring.report.predictions import PredictionFolder
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _PROBABILITIES = [f"p_{c.label.lower()}" for c in CLASSES]
 #: Uncertainty from which a predicted nucleus without truth is worth a look.
 LEAST_UNCERTAINTY = 0.3
-Progress = Callable[[int, int, str], None]
 
 
 class NucleusUncertainties:
@@ -162,7 +161,7 @@ def build_queue(
     folder: str | Path | None = None,
     reader: str = "",
     least_uncertainty: float = LEAST_UNCERTAINTY,
-    progress: Progress | None = None,
+    progress: TellCrop | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> ReviewQueue:
     """Build the queue of a whole folder: the errors of crops with truth, and uncertain nuclei of all crops.

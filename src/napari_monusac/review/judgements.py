@@ -6,20 +6,21 @@ theirs never sees the first one's answers. A line is a record; undo appends one 
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, unquote
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import replace_file
+from napari_monusac.core.jsonl import AppendLog, DamagedLine, read_records
 from napari_monusac.editing.disk.workplace import content_of, sha256
 from napari_monusac.scoring.errors.finding import Finding
 from napari_monusac.scoring.report.predictions import REVIEW_FOLDER
@@ -117,27 +118,14 @@ def read_log(path: str | Path) -> tuple[list[Judgement | Withdrawn], int]:
         The file cannot be read, or a line before the last is damaged.
     """
     try:
-        content = Path(path).read_bytes()
+        return read_records(path, lambda _, line: _RECORD.validate_json(line))
     except OSError as error:
         raise SessionError(f"{path}: the judgements cannot be read ({error.strerror})", "check the folder") from error
-    records: list[Judgement | Withdrawn] = []
-    size = 0
-    lines = content.splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
-        try:
-            record = _RECORD.validate_json(line)
-        except ValidationError as error:
-            if number == len(lines) and not line.endswith(b"\n"):
-                break
-            raise SessionError(
-                f"{path}: line {number} of {len(lines)} is no judgement ({error.errors()[0]['msg']})",
-                "mend this line, or move the file away",
-            ) from error
-        if not line.endswith(b"\n"):  # whole, but its line end is missing: the next record must not join it
-            break
-        records.append(record)
-        size += len(line)
-    return records, size
+    except DamagedLine as error:
+        raise SessionError(
+            f"{path}: line {error.number} of {error.count} is no judgement ({error})",
+            "mend this line, or move the file away",
+        ) from error
 
 
 def take_over(old: Path, new: Path, truths: Mapping[str, Path]) -> str:
@@ -228,8 +216,8 @@ class JudgementLog:
             if log.path.exists():
                 log._records, size = read_log(log.path)
                 if size < log.path.stat().st_size:
-                    with log.path.open("rb+") as file:
-                        file.truncate(size)
+                    with closing(AppendLog.open(log.path)) as file:
+                        file.cut(size)
                     log.notes = ("the last judgement was cut off by a crash: judge it again",)
         except OSError as error:
             raise SessionError(f"{log.path}: cannot be used ({error.strerror})", "choose another folder") from error
@@ -316,10 +304,8 @@ class JudgementLog:
 
     def _append(self, record: Judgement | Withdrawn) -> None:
         try:
-            with self.path.open("ab") as file:
-                file.write(record.model_dump_json().encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            with closing(AppendLog.open(self.path)) as file:
+                file.append(record.model_dump_json().encode() + b"\n")
         except OSError as error:
             raise SessionError(
                 f"{self.path}: the judgement cannot be written ({error.strerror})", "make room or check the folder"

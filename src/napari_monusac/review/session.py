@@ -12,14 +12,14 @@ from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.workplace import content_of, sha256
 from napari_monusac.io.collection.collection import Crop, open_collection
 from napari_monusac.review.annotation import write_corrected
-from napari_monusac.review.build import Progress, build_queue
+from napari_monusac.review.build import build_queue
 from napari_monusac.review.judgements import Judgement, JudgementLog, Verdict
 from napari_monusac.review.queue import QUEUE_FILE, ReviewItem, ReviewQueue
 from napari_monusac.review.truth import CorrectedTruth, correct_truth
 from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.metrics.evaluation import Evaluation
 from napari_monusac.scoring.report.evaluate import evaluate
-from napari_monusac.scoring.report.folders import FolderPairs
+from napari_monusac.scoring.report.folders import FolderPairs, TellCrop
 from napari_monusac.scoring.report.predictions import REVIEW_FOLDER, PredictionFolder
 
 #: Why an item of a queue cannot be judged or accepted.
@@ -57,7 +57,7 @@ class ReviewSession:
         *,
         folder: str | Path | None = None,
         anew: bool = False,
-        progress: Progress | None = None,
+        progress: TellCrop | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> ReviewSession:
         """Open the review of a folder; its queue is built when there is none yet.

@@ -25,7 +25,7 @@ from napari_monusac.scoring.errors.finding import Finding, FindingType
 from napari_monusac.scoring.matching.matching import match_instances
 from napari_monusac.scoring.matching.pairs import CropPair
 
-Patch = tuple[tuple[slice, slice], NDArray[np.bool_]]
+PlacedMask = tuple[tuple[slice, slice], NDArray[np.bool_]]
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +59,7 @@ class CorrectedTruth:
     reclassed: dict[int, Judgement] = field(default_factory=dict)
     added: dict[int, Judgement] = field(default_factory=dict)
     made_ambiguous: dict[int, Judgement] = field(default_factory=dict)
-    ambiguous_masks: dict[int, Patch] = field(default_factory=dict)
+    ambiguous_masks: dict[int, PlacedMask] = field(default_factory=dict)
     to_redraw: list[Judgement] = field(default_factory=list)
 
     @property

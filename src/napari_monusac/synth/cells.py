@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import NucleusClass
-from napari_monusac.synth.noise import Floats
+from napari_monusac.synth.noise import Float32s
 
 #: Mean radius in um (of the whole cell for a macrophage) and its relative spread; areas as MoNuSAC's at 0.25 um/px.
-RADIUS_UM: dict[NucleusClass, tuple[float, float]] = {
+CELL_RADIUS_UM: dict[NucleusClass, tuple[float, float]] = {
     NucleusClass.EPITHELIAL: (3.3, 0.16),
     NucleusClass.LYMPHOCYTE: (2.25, 0.10),
     NucleusClass.NEUTROPHIL: (3.1, 0.09),
@@ -53,7 +53,10 @@ class Cell:
 
 
 def place(
-    rng: np.random.Generator, likelihoods: dict[NucleusClass, Floats], counts: dict[NucleusClass, int], um_per_px: float
+    rng: np.random.Generator,
+    likelihoods: dict[NucleusClass, Float32s],
+    counts: dict[NucleusClass, int],
+    um_per_px: float,
 ) -> list[tuple[NucleusClass, float, float, float]]:
     """Throw darts: big cells first, each where its class is likely and no other cell lies.
 
@@ -76,7 +79,7 @@ def place(
     total = sum(counts.values())
     ys, xs, rs, spaces = (np.zeros(total, np.float32) for _ in range(4))
     placed: list[tuple[NucleusClass, float, float, float]] = []
-    for kind in sorted(counts, key=lambda k: -RADIUS_UM[k][0]):
+    for kind in sorted(counts, key=lambda k: -CELL_RADIUS_UM[k][0]):
         likelihood = likelihoods[kind]
         cumulative = np.cumsum(likelihood.ravel(), dtype=np.float64)
         if counts[kind] == 0 or cumulative[-1] <= 0:
@@ -84,7 +87,7 @@ def place(
         tries = 6 * counts[kind]
         flat = np.searchsorted(cumulative, rng.uniform(0, cumulative[-1], tries))
         y_all, x_all = np.unravel_index(np.minimum(flat, likelihood.size - 1), likelihood.shape)
-        mean, spread = RADIUS_UM[kind]
+        mean, spread = CELL_RADIUS_UM[kind]
         radii = mean / um_per_px * np.clip(rng.normal(1, spread, tries), 0.7, 1.5)
         wanted = len(placed) + counts[kind]
         for y, x, r in zip(y_all, x_all, radii, strict=True):

@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Float32s = NDArray[np.float32]
 
 
-def blur(field: NDArray[Any], sigma_px: float) -> Floats:
+def blur(field: NDArray[Any], sigma_px: float) -> Float32s:
     """Gaussian blur, float32 of the same shape; `sigma_px` may be as small as one likes."""
     return np.asarray(cv2.GaussianBlur(field.astype(np.float32, copy=False), (0, 0), max(sigma_px, 0.05)), np.float32)
 
 
-def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale_px: float) -> Floats:
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale_px: float) -> Float32s:
     """Gaussian noise whose features are about `scale_px` wide, with mean 0 and deviation 1.
 
     Coarse fields are drawn on a coarse grid and enlarged, so the cost does not grow with the scale.
@@ -48,7 +48,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale_px: flo
     return np.asarray((field - field.mean()) / max(float(field.std()), 0.05), np.float32)
 
 
-def fibres(rng: np.random.Generator, shape: tuple[int, int], width_px: float, length_px: float) -> Floats:
+def fibres(rng: np.random.Generator, shape: tuple[int, int], width_px: float, length_px: float) -> Float32s:
     """Wavy strands: noise stretched along one direction, then bent by a slow flow.
 
     Returns
@@ -73,7 +73,7 @@ def fibres(rng: np.random.Generator, shape: tuple[int, int], width_px: float, le
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stain:
+class StainColours:
     """How one laboratory's section looks: optical density per unit of stain, and the lamp.
 
     Attributes
@@ -86,12 +86,12 @@ class Stain:
         Colour of glass without tissue, 0 to 255.
     """
 
-    vectors: Floats
-    strength: Floats
-    white: Floats
+    vectors: Float32s
+    strength: Float32s
+    white: Float32s
 
     @classmethod
-    def of_patient(cls, rng: np.random.Generator) -> Stain:
+    def of_patient(cls, rng: np.random.Generator) -> StainColours:
         """Draw a patient's stain around the mean of TCGA sections (vectors after Ruifrok and Johnston 2001)."""
         vectors = np.array([[0.61, 0.75, 0.27], [0.17, 0.90, 0.41], [0.10, 0.76, 0.64]], np.float32)
         vectors += rng.normal(0, 0.025, (3, 3)).astype(np.float32)
@@ -100,7 +100,7 @@ class Stain:
         white = rng.uniform(238, 250) + rng.normal(0, 2.0, 3)
         return cls(vectors, strength, white.astype(np.float32))
 
-    def image(self, rng: np.random.Generator, stains: Floats, blur_px: float) -> NDArray[np.uint8]:
+    def image(self, rng: np.random.Generator, stains: Float32s, blur_px: float) -> NDArray[np.uint8]:
         """Photograph stain amounts (3, y, x): Beer-Lambert absorption, optics, sensor noise.
 
         Returns

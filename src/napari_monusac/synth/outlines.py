@@ -10,11 +10,11 @@ from napari_monusac.core.classes import AMBIGUOUS, CLASSES, LINE_COLORS
 from napari_monusac.core.nuclei import Annotation, Layer, Nucleus
 from napari_monusac.synth.cells import Cell
 
-Outlines = list[tuple[str, NDArray[np.float64]]]
+NamedOutlines = list[tuple[str, NDArray[np.float64]]]
 
 
-def visible_nuclei(cells: list[Cell], pad: int, shape: tuple[int, int]) -> Outlines:
-    """Outlines inside the crop, in the order of the classes; what lies outside is cut off."""
+def visible_nuclei(cells: list[Cell], pad: int, shape: tuple[int, int]) -> NamedOutlines:
+    """NamedOutlines inside the crop, in the order of the classes; what lies outside is cut off."""
     found = []
     for kind in CLASSES:
         for cell in cells:
@@ -53,7 +53,7 @@ def _clipped(outline: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np
     return None
 
 
-def ambiguous_regions(rng: np.random.Generator, shape: tuple[int, int], number: int, um_per_px: float) -> Outlines:
+def ambiguous_regions(rng: np.random.Generator, shape: tuple[int, int], number: int, um_per_px: float) -> NamedOutlines:
     """Draw boxes that an annotator left undecided: `number` of them, 8 to 16 um wide."""
     regions = []
     for _ in range(number):
@@ -67,7 +67,7 @@ def ambiguous_regions(rng: np.random.Generator, shape: tuple[int, int], number: 
 _HEADERS = (("9999", "Region"), ("9997", "Length"), ("9996", "Area"), ("9998", "Text"), ("1", "Description"))
 
 
-def as_annotation(outlines: Outlines, um_per_px: float) -> Annotation:
+def as_annotation(outlines: NamedOutlines, um_per_px: float) -> Annotation:
     """Return the outlines as ImageScope stores them: all four layers, those without a region included."""
     labels = [c.label for c in CLASSES]
     if any(label == AMBIGUOUS for label, _ in outlines):

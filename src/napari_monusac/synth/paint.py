@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.synth.cells import Cell
-from napari_monusac.synth.noise import Floats, blur
+from napari_monusac.synth.noise import Float32s, blur
 
 #: Rows and columns of the maps that a cell is painted in.
 Window = tuple[slice, slice]
@@ -27,7 +27,7 @@ def _filled(outline: NDArray[np.float64], box: Window) -> NDArray[np.uint8]:
     return mask
 
 
-def _discs(parts: tuple[tuple[float, float, float], ...], box: Window, soft_px: float) -> Floats:
+def _discs(parts: tuple[tuple[float, float, float], ...], box: Window, soft_px: float) -> Float32s:
     """Discs with soft rims, 0 to 1."""
     ys = np.arange(box[0].start, box[0].stop, dtype=np.float32)[:, None]
     xs = np.arange(box[1].start, box[1].stop, dtype=np.float32)[None]
@@ -39,7 +39,7 @@ def _discs(parts: tuple[tuple[float, float, float], ...], box: Window, soft_px: 
 
 
 def paint_cell(
-    rng: np.random.Generator, stains: Floats, cell: Cell, fine: Floats, coarse: Floats, um_per_px: float
+    rng: np.random.Generator, stains: Float32s, cell: Cell, fine: Float32s, coarse: Float32s, um_per_px: float
 ) -> None:
     """Paint one cell over what is there, in place.
 
@@ -74,7 +74,7 @@ def paint_cell(
     _lay_over(stains, box, cover, blue, eosin=0.34)
 
 
-def _lay_over(stains: Floats, box: Window, cover: Floats, blue: Floats, eosin: float) -> None:
+def _lay_over(stains: Float32s, box: Window, cover: Float32s, blue: Float32s, eosin: float) -> None:
     """Nuclei are translucent: the darker of two that overlap shows through."""
     below = stains[0][box]
     stains[0][box] = below + cover * (np.maximum(blue, 0.75 * below) - below)
@@ -83,8 +83,8 @@ def _lay_over(stains: Floats, box: Window, cover: Floats, blue: Floats, eosin: f
 
 
 def _vesicular(
-    rng: np.random.Generator, cell: Cell, box: Window, depth: Floats, noise: tuple[Floats, Floats], px: float
-) -> Floats:
+    rng: np.random.Generator, cell: Cell, box: Window, depth: Float32s, noise: tuple[Float32s, Float32s], px: float
+) -> Float32s:
     """Epithelial: open chromatin, a dark membrane, clumps, nucleoli."""
     darkness = rng.uniform(0.8, 1.5)
     rim = np.exp(-(((depth - 0.25 * px) / (0.35 * px)) ** 2))
@@ -95,8 +95,8 @@ def _vesicular(
 
 
 def _dense(
-    rng: np.random.Generator, cell: Cell, box: Window, depth: Floats, noise: tuple[Floats, Floats], px: float
-) -> Floats:
+    rng: np.random.Generator, cell: Cell, box: Window, depth: Float32s, noise: tuple[Float32s, Float32s], px: float
+) -> Float32s:
     """Lymphocyte: small, dark, a few blocks of chromatin."""
     del cell, box
     rim = np.exp(-(((depth - 0.3 * px) / (0.4 * px)) ** 2))
@@ -104,15 +104,15 @@ def _dense(
 
 
 def _lobed(
-    rng: np.random.Generator, cell: Cell, box: Window, depth: Floats, noise: tuple[Floats, Floats], px: float
-) -> Floats:
+    rng: np.random.Generator, cell: Cell, box: Window, depth: Float32s, noise: tuple[Float32s, Float32s], px: float
+) -> Float32s:
     """Neutrophil: dense lobes, paler threads between them."""
     del depth
     lobes = _discs(cell.parts, box, 0.2 * px)
     return np.asarray(rng.uniform(1.5, 1.85) * (0.72 + 0.28 * lobes + 0.06 * noise[1]), np.float32)
 
 
-def _cytoplasm_halo(stains: Floats, cell: Cell, box: Window, mask: NDArray[np.uint8], px: float) -> None:
+def _cytoplasm_halo(stains: Float32s, cell: Cell, box: Window, mask: NDArray[np.uint8], px: float) -> None:
     """What surrounds the nucleus: a pink body round a neutrophil, a pale gap round a lymphocyte."""
     if cell.kind is NucleusClass.NEUTROPHIL:
         y, x = cell.center
@@ -128,12 +128,12 @@ def _cytoplasm_halo(stains: Floats, cell: Cell, box: Window, mask: NDArray[np.ui
 
 def _macrophage(
     rng: np.random.Generator,
-    stains: Floats,
+    stains: Float32s,
     cell: Cell,
     box: Window,
-    depth: Floats,
-    cover: Floats,
-    noise: tuple[Floats, Floats],
+    depth: Float32s,
+    cover: Float32s,
+    noise: tuple[Float32s, Float32s],
     px: float,
 ) -> None:
     """The whole cell: pale foam with a thin membrane, and a bean-shaped nucleus off the middle."""
@@ -155,7 +155,7 @@ def _macrophage(
     _lay_over(stains, box, bean * cover, chromatin.astype(np.float32), eosin=0.2)
 
 
-def paint_red_cells(rng: np.random.Generator, stains: Floats, where: Floats, um_per_px: float) -> None:
+def paint_red_cells(rng: np.random.Generator, stains: Float32s, where: Float32s, um_per_px: float) -> None:
     """Fill bleeding spots with red blood cells, in place: discs of 6 um, paler in the middle, packed.
 
     Parameters

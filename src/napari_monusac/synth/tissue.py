@@ -12,8 +12,8 @@ from skimage.draw import polygon
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.nuclei import Annotation
-from napari_monusac.synth.cells import RADIUS_UM, Cell, place, shape_cell
-from napari_monusac.synth.noise import Floats, Stain, blur, fibres, smooth_noise
+from napari_monusac.synth.cells import CELL_RADIUS_UM, Cell, place, shape_cell
+from napari_monusac.synth.noise import Float32s, StainColours, blur, fibres, smooth_noise
 from napari_monusac.synth.outlines import ambiguous_regions, as_annotation, visible_nuclei
 from napari_monusac.synth.paint import paint_cell, paint_red_cells
 
@@ -55,11 +55,11 @@ class SyntheticTissue:
 class _Architecture:
     """What kind of tissue stands where; float32 (y, x) each, 0 to 1."""
 
-    nest: Floats
-    lumen: Floats
-    cleft: Floats
-    inflamed: Floats
-    bleeding: Floats
+    nest: Float32s
+    lumen: Float32s
+    cleft: Float32s
+    inflamed: Float32s
+    bleeding: Float32s
 
 
 def synthesize(
@@ -103,13 +103,13 @@ def synthesize(
     if um_per_px <= 0 or density < 0:
         raise ShapeError(f"um_per_px = {um_per_px}, density = {density}", "give positive numbers")
     rng = np.random.default_rng([seed, 1])
-    pad = int(np.ceil(1.8 * RADIUS_UM[NucleusClass.MACROPHAGE][0] / um_per_px)) + 4
+    pad = int(np.ceil(1.8 * CELL_RADIUS_UM[NucleusClass.MACROPHAGE][0] / um_per_px)) + 4
     padded = (shape[0] + 2 * pad, shape[1] + 2 * pad)
     plan = _architecture(rng, padded, um_per_px)
     cells = _cells(rng, plan, um_per_px, density)
     stains = _ground(rng, plan, cells, um_per_px)
     _paint_all(rng, stains, plan, cells, um_per_px)
-    stain = Stain.of_patient(np.random.default_rng([seed if patient_seed is None else patient_seed, 2]))
+    stain = StainColours.of_patient(np.random.default_rng([seed if patient_seed is None else patient_seed, 2]))
     picture = stain.image(rng, stains[:, pad:-pad, pad:-pad], blur_px=0.2 / um_per_px)
     nuclei = visible_nuclei(cells, pad, shape)
     annotation = as_annotation(nuclei + ambiguous_regions(rng, shape, ambiguous, um_per_px), um_per_px)
@@ -120,7 +120,7 @@ def synthesize(
     return SyntheticTissue(picture, annotation, instances, classes, um_per_px)
 
 
-def _soft(field: Floats, threshold: float, width: float) -> Floats:
+def _soft(field: Float32s, threshold: float, width: float) -> Float32s:
     return np.asarray(1 / (1 + np.exp(np.clip((threshold - field) / width, -30, 30))), np.float32)
 
 
@@ -165,7 +165,7 @@ def _cells(rng: np.random.Generator, plan: _Architecture, um_per_px: float, dens
     return [shape_cell(rng, *found) for found in place(rng, likelihoods, counts, um_per_px)]
 
 
-def _ground(rng: np.random.Generator, plan: _Architecture, cells: list[Cell], um_per_px: float) -> Floats:
+def _ground(rng: np.random.Generator, plan: _Architecture, cells: list[Cell], um_per_px: float) -> Float32s:
     """Everything but nuclei: amounts of haematoxylin, eosin, red cells; float32 (3, y, x)."""
     shape, px = plan.nest.shape, 1 / um_per_px
     strands = fibres(rng, shape, 1.0 * px, 14 * px)
@@ -188,7 +188,7 @@ def _ground(rng: np.random.Generator, plan: _Architecture, cells: list[Cell], um
     return np.asarray(stains, np.float32)
 
 
-def _cell_borders(cells: list[Cell], shape: tuple[int, ...], um_per_px: float) -> Floats:
+def _cell_borders(cells: list[Cell], shape: tuple[int, ...], um_per_px: float) -> Float32s:
     """Pale lines half-way between neighbouring epithelial nuclei, 0 to 1."""
     seeds = np.full(shape, 255, np.uint8)
     for cell in cells:
@@ -204,7 +204,7 @@ def _cell_borders(cells: list[Cell], shape: tuple[int, ...], um_per_px: float) -
 
 
 def _paint_all(
-    rng: np.random.Generator, stains: Floats, plan: _Architecture, cells: list[Cell], um_per_px: float
+    rng: np.random.Generator, stains: Float32s, plan: _Architecture, cells: list[Cell], um_per_px: float
 ) -> None:
     paint_red_cells(rng, stains, plan.bleeding, um_per_px)
     shape, px = plan.nest.shape, 1 / um_per_px

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari.layers import Labels
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QSize, Qt, QTimer
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QApplication,
@@ -24,12 +22,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.work import spoken_duration
+from napari_monusac.core.settings import environment
 from napari_monusac.ui.annotate.panel import AnnotatePanel
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.opening import class_counts, show_outlines
 from napari_monusac.ui.canvas.zoom_bar import ZoomBar
 from napari_monusac.ui.masks.panel import MasksPanel
-from napari_monusac.ui.model import hear, studio_model
+from napari_monusac.ui.model import Placed, hear, studio_model
 from napari_monusac.ui.predict.panel import PredictPanel
 from napari_monusac.ui.review.panel import ReviewPanel
 from napari_monusac.ui.slides.panel import SlidesPanel
@@ -38,7 +38,6 @@ from napari_monusac.ui.train.training import RunProgress
 from napari_monusac.ui.widgets.accessible import name_widgets
 from napari_monusac.ui.widgets.activity import Activity
 from napari_monusac.ui.widgets.basic import Note, scrolling
-from napari_monusac.ui.widgets.work import spoken_duration, stop_all
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
@@ -78,6 +77,7 @@ class Studio(QWidget):
         self._held: list[Any] = []
         self._activity: Activity | None = None
         self._build()
+        Placed(self, self.model, lambda: not self.panels["Train"].training.running)
         canvas.show_scale(napari_viewer)
         canvas.show_magnification(napari_viewer)
         self._connect()
@@ -153,7 +153,6 @@ class Studio(QWidget):
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self._closing)
-        self.destroyed.connect(lambda: stop_all())
         self._theme_changed()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
@@ -166,16 +165,6 @@ class Studio(QWidget):
         if not self._sized:
             self._sized = True
             QTimer.singleShot(0, self._take_width)
-
-    def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """A dock that is closed leaves the Studio without a place: it ends then, and the next one is the only one."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._sized:
-            QTimer.singleShot(0, self._end_unless_placed)
-
-    def _end_unless_placed(self) -> None:
-        if self.parent() is None and not self.panels["Train"].training.running:
-            self.deleteLater()
 
     def _take_width(self) -> None:
         dock, window = self.parent(), self.window()
@@ -275,12 +264,18 @@ class Studio(QWidget):
 
     def _take_hints(self) -> None:
         """What the command line wants to be shown: where the runs are, and which panel."""
-        if os.environ.get("MONUSAC_RUNS"):
-            self.model.runs_folder = Path(os.environ["MONUSAC_RUNS"])
+        hints = environment()
+        if hints.runs is not None:
+            self.model.runs_folder = hints.runs
             self.panels["Train"].form.runs_folder_hinted()
             self.panels["Train"].runs.refresh()
             self.panels["Predict"].list_models()
-        self.show_panel(os.environ.get("MONUSAC_PANEL", "Slides").capitalize())
+        panel = hints.panel.capitalize()
+        if panel not in self.panels:
+            self.model.tell(
+                f"MONUSAC_PANEL = {hints.panel!r} is no panel; they are {', '.join(self.panels)}.", "warning"
+            )
+        self.show_panel(panel)
 
     def _list(self, root: str, crop_name: str) -> None:
         slides = self.panels["Slides"]
@@ -337,7 +332,6 @@ class Studio(QWidget):
         """Tell a run in our thread to save and end before napari waits for it."""
         self.panels["Train"].training.release()
         self._run_ended()
-        stop_all()
 
 
 def _going(studio: Studio, step: int) -> Callable[[Any], None]:

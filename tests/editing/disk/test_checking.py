@@ -46,7 +46,7 @@ def journal(crop):
     session = EditingSession.open(crop, SHAPE, author="anna")
     session.do(DrawBrush([(85, 10), (85, 30)], 7, class_="Neutrophil"))
     session.do(SetNote("kept", [1]))
-    session.file.journal._file.close()
+    session.file.journal._log.close()
     path = next((crop.parent / ".monusac").glob("*.journal"))
     return path, session
 
@@ -123,7 +123,7 @@ def test_an_untouched_nucleus_takes_back_what_lay_hidden(crop):
     session.do(Delete([2]))
     session.undo()
     session.redo()
-    session.file.journal._file.close()
+    session.file.journal._log.close()
     with EditingSession.open(crop, SHAPE) as again:
         assert again.nuclei.same_as(session.nuclei)
         assert again.rows[1].intact
@@ -146,7 +146,7 @@ def test_no_honest_journal_is_refused(tmp_path, stress, seed, region):
         if k in (20, 41):
             session.save()
     session.do(SetNote("the last word", [next(iter(session.rows))]))
-    session.file.journal._file.close()
+    session.file.journal._log.close()
     with EditingSession.open(path, shape, offset_px=offset) as again:
         assert again.nuclei.same_as(session.nuclei)
 

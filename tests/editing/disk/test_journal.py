@@ -28,7 +28,7 @@ def journal_of(crop, k=""):
 
 def leave(session):
     """Go as a killed process goes: nothing is tidied up, the lock goes with the file."""
-    session.file.journal._file.close()
+    session.file.journal._log.close()
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_a_full_disk_refuses_the_edit_and_keeps_the_state(crop, monkeypatch):
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patched:
-            patched.setattr("napari_monusac.editing.disk.journal.os.fsync", full)
+            patched.setattr("napari_monusac.core.jsonl.os.fsync", full)
             with pytest.raises(SessionError, match="No space left"):
                 session.do(Delete([2]))
             with pytest.raises(SessionError):

@@ -12,7 +12,7 @@ from napari_monusac.editing.commands import Delete, SetNote
 from napari_monusac.editing.disk.kept import bring_here, kept_path
 from napari_monusac.editing.disk.provenance import sidecar_of
 from napari_monusac.editing.disk.workplace import work_folder
-from napari_monusac.editing.progress import Progress, marks_of
+from napari_monusac.editing.progress import CropMarks, marks_of
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import write_annotation
 
@@ -152,7 +152,7 @@ def test_a_collection_that_moves_keeps_its_corrections_and_a_copy_does_not_take_
 def test_marks_of_two_collections_of_one_name(sites, monkeypatch):
     monkeypatch.setattr(progress, "writable", lambda _: False)
     a, b = (image.parents[1] for image in sites)
-    old = Progress(work_folder() / "slides", work=True)
+    old = CropMarks(work_folder() / "slides", work=True)
     old.set_mark("case1/1", "done", author="anna")
     assert marks_of(b, ["case2/7"]).mark_of("case1/1") is None, "not of these crops"
     assert marks_of(a, ["case1/1"]).mark_of("case1/1").author == "anna"

@@ -19,7 +19,7 @@ class Killed(BaseException):
 
 
 def leave(session):
-    session.file.journal._file.close()
+    session.file.journal._log.close()
 
 
 def notes_of(crop):

@@ -14,7 +14,7 @@ from napari_monusac.editing.commands import Delete, DrawBrush, Reshape, SetClass
 from napari_monusac.editing.corrected import corrected_collection, corrected_path
 from napari_monusac.editing.disk.file import SaveConflict
 from napari_monusac.editing.disk.provenance import sidecar_of
-from napari_monusac.editing.progress import Progress
+from napari_monusac.editing.progress import CropMarks
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
 from napari_monusac.io.collection.collection import open_collection
@@ -135,8 +135,9 @@ def test_an_unlabelled_crop_gets_its_first_file(tmp_path):
     assert len(again.ambiguous) == 1
 
 
-def test_geojson_is_edited_like_xml(tmp_path, overlapping):
-    path = tmp_path / "crop.geojson"
+@pytest.mark.parametrize("name", ["crop.geojson", "crop.geojson.gz"])
+def test_geojson_is_edited_like_xml(tmp_path, overlapping, name):
+    path = tmp_path / name
     write_annotation(overlapping, path)
     with EditingSession.open(path, SHAPE) as session:
         session.do(Delete([3]))
@@ -299,7 +300,7 @@ def test_done_crops_and_a_work_folder(folder, tmp_path):
     with EditingSession.open(target, SHAPE, author="anna") as session:
         session.do(Delete([1, 2]))
         session.save()
-    progress = Progress(work, work=True)
+    progress = CropMarks(work, work=True)
     progress.set_mark(crop.name, "done", author="anna")
     made = corrected_collection(folder, tmp_path / "out", which="done", work=work, progress=progress)
     assert made.crops == (crop.name,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -229,9 +230,38 @@ def test_packed_files_are_read_within_bounds(tmp_path):
         read_annotation(tmp_path / "a.xml.gz")
 
 
-def test_saving_over_a_qupath_file_keeps_what_it_holds(tmp_path):
-    from dataclasses import replace
+@pytest.mark.parametrize("content", [b"", b" \n"])
+def test_an_empty_file_is_called_so(tmp_path, content):
+    (tmp_path / "a.geojson").write_bytes(content)
+    with pytest.raises(AnnotationError, match=rf"a\.geojson: is empty \({len(content)} bytes\)"):
+        read_annotation(tmp_path / "a.geojson")
 
+
+def test_packed_files_stay_packed(tmp_path):
+    """Written as they are read, with the scale that opening a slide looks for; the plain file goes first in a folder."""
+    import gzip
+
+    from napari_monusac.io.slides.annotation_scale import annotation_um_per_px, scale_beside
+
+    members = {"type": "FeatureCollection", "features": [feature([RING], measurements={"x": 1})]}
+    (tmp_path / "a.geojson.gz").write_bytes(gzip.compress(json.dumps(members).encode()))
+    found = read_annotation(tmp_path / "a.geojson.gz")
+    assert annotation_um_per_px(tmp_path / "a.geojson.gz") is None
+    write_annotation(replace(found, um_per_px=0.5), tmp_path / "b.geojson.gz")
+    content = json.loads(gzip.decompress((tmp_path / "b.geojson.gz").read_bytes()))
+    assert content["umPerPx"] == 0.5
+    assert scale_beside(tmp_path / "b.tif") == (0.5, "geojson")
+    again = read_annotation(tmp_path / "b.geojson.gz")
+    assert again.um_per_px == 0.5
+    np.testing.assert_array_equal(again.nuclei[0].vertices, found.nuclei[0].vertices)
+    before = (tmp_path / "b.geojson.gz").read_bytes()
+    write_annotation(again, tmp_path / "b.geojson.gz")
+    assert (tmp_path / "b.geojson.gz").read_bytes() == before, "no time of writing in it"
+    (tmp_path / "c.geojson.gz").write_bytes(before[:-9])
+    assert annotation_um_per_px(tmp_path / "c.geojson.gz") is None
+
+
+def test_saving_over_a_qupath_file_keeps_what_it_holds(tmp_path):
     cell = feature(
         [[[0, 0], [9, 0], [9, 9], [0, 9], [0, 0]]],
         objectType="cell",

@@ -31,7 +31,8 @@ def pairs(root: Path) -> dict[str, str | None]:
     (unicodedata.normalize("NFD", "Müller.png"), unicodedata.normalize("NFC", "müller.geojson")),
     ("Tissue Images/a.tif", "Annotations/a.xml"), ("images/P1/a.png", "annotations/P1/a.xml"),
     ("train/images/a.png", "train/labels/A.geojson"), ("a.tif", "Annotations/a.xml"), ("a.b_1.tif", "a.b_1.xml"),
-    ("slide [x=1,y=2].png", "slide [x=1,y=2].geojson"),
+    ("slide [x=1,y=2].png", "slide [x=1,y=2].geojson"), ("a.svs", "a.geojson.gz"), ("a.tif", "a.tif.geojson.gz"),
+    ("a.ome.tif", "A.GeoJSON.GZ"), ("images/P1/a.png", "annotations/P1/a.geojson.gz"),
 ])  # fmt: skip
 def test_one_image_and_its_annotation(tmp_path: Path, image: str, annotation: str) -> None:
     touch(tmp_path, image, annotation)

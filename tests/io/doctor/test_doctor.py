@@ -13,7 +13,9 @@ from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import CollectionError
 from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.io.collection.collection import open_collection
-from napari_monusac.io.doctor.examine import KINDS, Report, examine, fix
+from napari_monusac.io.doctor.examine import examine
+from napari_monusac.io.doctor.mend import fix
+from napari_monusac.io.doctor.report import KINDS, DoctorReport
 from napari_monusac.io.slides.slide import open_slide
 
 SHAPE = (200, 260)
@@ -59,7 +61,7 @@ def crop(folder: Path, name: str, seed: int, text: str | None = None, swap: bool
     return path
 
 
-def codes(report: Report) -> set[str]:
+def codes(report: DoctorReport) -> set[str]:
     return {f.code for f in report.findings}
 
 
@@ -218,7 +220,7 @@ def test_report_as_json_and_its_order(tmp_path: Path) -> None:
     for f in document["findings"]:
         assert {"code", "severity", "image", "patient", "message", "mend"} <= set(f)
         assert f["code"] in KINDS
-    assert Report.model_validate_json(report.model_dump_json()) == report
+    assert DoctorReport.model_validate_json(report.model_dump_json()) == report
 
 
 def test_progress_can_stop_the_work(tmp_path: Path) -> None:

@@ -92,6 +92,27 @@ def test_signed_maps_are_taken_and_impossible_labels_refused(tmp_path):
             read_labels(tmp_path / "w.tif")
 
 
+def test_labels_as_floats_are_taken_where_they_are_whole(tmp_path):
+    """Fiji (MorphoLibJ) writes label images of 32 bits; a map of probabilities is none, and is named with its value."""
+    labels = np.arange(12, dtype=np.float32).reshape(3, 4)
+    tifffile.imwrite(tmp_path / "f.tif", labels)
+    assert is_label_map(tmp_path / "f.tif")
+    found, _ = read_labels(tmp_path / "f.tif")
+    assert found.dtype.kind == "i"
+    np.testing.assert_array_equal(found, labels)
+    for wrong, said in (
+        (2.5, "value 2.5"),
+        (np.nan, "value nan"),
+        (np.inf, "value inf"),
+        (-3, "label -3"),
+        (7e10, "label 7"),
+    ):
+        labels[1, 1] = wrong
+        tifffile.imwrite(tmp_path / "w.tif", labels)
+        with pytest.raises(AnnotationError, match=rf"w\.tif: holds the {said}"):
+            read_labels(tmp_path / "w.tif")
+
+
 def test_stacks_are_no_label_maps_and_sizes_are_bounded(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "s.tif", np.ones((3, 40, 50), np.uint8), photometric="minisblack")
     assert not is_label_map(tmp_path / "s.tif")
@@ -108,7 +129,7 @@ def test_stacks_are_no_label_maps_and_sizes_are_bounded(tmp_path, monkeypatch):
 def test_unreadable_files(tmp_path):
     (tmp_path / "a.tif").write_bytes(b"II*\x00garbage")
     tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((4, 4, 3), np.uint8), photometric="rgb")
-    tifffile.imwrite(tmp_path / "float.tif", np.zeros((4, 4), np.float32))
+    tifffile.imwrite(tmp_path / "float.tif", np.zeros((4, 4), np.complex64))
     write_labels(np.ones((50, 50), np.uint8), tmp_path / "cut.tif")
     (tmp_path / "cut.tif").write_bytes((tmp_path / "cut.tif").read_bytes()[:200])
     for name in ("a.tif", "rgb.tif", "float.tif", "cut.tif", "none.tif"):

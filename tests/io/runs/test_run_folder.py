@@ -13,7 +13,7 @@ import pytest
 from napari_monusac.core.errors import RunError, RunLockedError
 from napari_monusac.core.events import BatchEnded, CheckpointSaved, EpochEnded, RunEnded, RunStarted, Scores
 from napari_monusac.core.recipe import load_recipe
-from napari_monusac.io.runs import lock as _locks
+from napari_monusac.io import locks as _locks
 from napari_monusac.io.runs.run_folder import RunFolder, find_runs
 from napari_monusac.io.runs.timelapse import read_timelapse, timelapse_crops
 from napari_monusac.io.splits import Split
@@ -121,7 +121,7 @@ def test_only_one_process_may_write(run):
     assert child.stdout.readline() == b"locked\n"
     assert run.status == "running"
     assert run.writer_pid() == child.pid
-    with pytest.raises(RunLockedError, match=f"process {child.pid}"), run.lock():
+    with pytest.raises(RunLockedError, match=f"process, {child.pid} on"), run.lock():
         pass
     child.kill()
     child.wait()
@@ -149,7 +149,7 @@ def test_a_recycled_pid_a_torn_lock_and_another_machine(run):
 
 
 def test_a_lock_taken_meanwhile_is_not_taken_away(run):
-    lock = _locks.RunLock(run.path / "lock")
+    lock = _locks.ProcessLock(run.path / "lock")
     stale = {"pid": 999999, "started": 0, "host": _locks.platform.node()}
     (run.path / "lock").write_text(json.dumps(_locks.this_process()))  # taken after `stale` was read
     lock._take_away(stale)

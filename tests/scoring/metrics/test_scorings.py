@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_monusac.scoring.metrics.scorings import SCORINGS, Counts, bootstrap_weights, mean_defined
+from napari_monusac.scoring.metrics.scorings import SCORINGS, MatchCounts, bootstrap_weights, mean_defined
 
 
 def pq(tp, fp, fn, iou):
@@ -48,7 +48,7 @@ def tables(draw):
 @settings(max_examples=100, deadline=None)
 def test_equal_the_plain_definitions(table):
     values, patients = table
-    counts = Counts(values, patients)
+    counts = MatchCounts(values, patients)
     for key, rule in SCORINGS.items():
         value, by_class = rule.score(counts)
         assert value == pytest.approx(plain(key, values, patients.tolist()), abs=1e-12, nan_ok=True)
@@ -59,7 +59,7 @@ def test_equal_the_plain_definitions(table):
 @settings(max_examples=50, deadline=None)
 def test_a_patient_drawn_twice_counts_twice(table):
     values, patients = table
-    counts = Counts(values, patients)
+    counts = MatchCounts(values, patients)
     weights = bootstrap_weights(counts.n_patients, 5, 1)
     for key, rule in SCORINGS.items():
         drawn = rule.function(counts, weights, "pq")[0]
@@ -73,7 +73,7 @@ def test_a_patient_drawn_twice_counts_twice(table):
 
 
 def test_legacy_forgives_spurious_nuclei_of_absent_classes_and_corrected_does_not():
-    counts = Counts(np.array([[[2, 0, 0, 2.0], [0, 3, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]], float), np.array([0]))
+    counts = MatchCounts(np.array([[[2, 0, 0, 2.0], [0, 3, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]], float), np.array([0]))
     assert SCORINGS["legacy-2020"].score(counts)[0] == 1.0
     assert SCORINGS["corrected"].score(counts)[0] == 0.5
     by_class = SCORINGS["corrected"].score(counts)[1]

@@ -13,7 +13,7 @@ import pytest
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.scoring.errors.finding import FindingType
 from napari_monusac.scoring.matching.pairs import CropPair
-from napari_monusac.scoring.metrics.evaluation import Provenance
+from napari_monusac.scoring.metrics.evaluation import ComparedWith
 from napari_monusac.scoring.report.evaluate import evaluate
 from napari_monusac.scoring.report.figures import class_color, number, patient_plot, tolerance_plot
 from napari_monusac.scoring.report.html import ReviewLine, render_report, scores_csv, write_report
@@ -81,7 +81,7 @@ def evidence(pairs):
 
 @pytest.fixture
 def evaluation(pairs):
-    provenance = Provenance(
+    provenance = ComparedWith(
         truth=NASTY, prediction="/p", truth_sha256="a" * 64, prediction_sha256="b" * 64, recipe="fp-" + NASTY,
         checkpoint="best.safetensors", checkpoint_sha256="c" * 64, command="napari-monusac evaluate --truth 'x y'",
         version="napari-monusac 0", created="2026-01-02T03:04:05+00:00",

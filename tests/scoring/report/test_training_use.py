@@ -116,6 +116,26 @@ def test_training_crops_are_left_out_and_counted(data, tmp_path):
     assert type(result).model_validate_json(result.to_json()) == result
 
 
+def test_each_crop_is_left_out_for_one_reason_and_the_numbers_add_up(data, tmp_path):
+    """Of 8 crops the model was trained on 4; 3 have a prediction: one of the 4, and two others."""
+    trained_on = trained_on_patients(data, "AA", "BB")
+    out = predict_all(data, tmp_path / "pred", trained_on)
+    kept = {names(data, "AA")[0], *names(data, "CC")}
+    for store in out.glob("*.zarr"):
+        if store.stem not in kept:
+            shutil.rmtree(store)
+    result = evaluate_folders(data, out)
+    assert [c.name for c in result.crops] == list(names(data, "CC"))
+    trained, missing = result.notes[:2]
+    assert trained.startswith(
+        "4 of 8 crops are left out, because the model was trained on them (3 of them have no prediction, either): "
+    )
+    assert missing == f"2 of 8 crops have no prediction and are left out: {', '.join(names(data, 'DD'))}"
+    everything = evaluate_folders(data, out, include_training=True)
+    assert "1 of 3 scored crops were used to train the model" in everything.notes[0]
+    assert everything.notes[1].startswith("5 of 8 crops have no prediction and are left out: ")
+
+
 def test_asked_for_they_are_scored_and_said(data, tmp_path):
     out = predict_all(data, tmp_path / "pred", trained_on_patients(data, "AA", "BB"))
     result = evaluate_folders(data, out, include_training=True)
@@ -253,7 +273,7 @@ def test_names_decide_only_where_pixels_are_not_known():
 @pytest.mark.torch
 def test_the_checkpoint_the_store_and_the_command_line(example_data, example_run, tmp_path):
     from napari_monusac.cli.app import app
-    from napari_monusac.learn.checkpoint import load_checkpoint, read_metadata, save_checkpoint
+    from napari_monusac.network.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 
     split, said = RunFolder.open(example_run).split, read_metadata(example_run).trained_on
     assert said == crops_of_split(open_collection(example_data), split)

@@ -129,7 +129,6 @@ def bench(tissue_folder, tmp_path_factory):
 
     from napari_monusac.ui import model
     from napari_monusac.ui.studio import Studio
-    from napari_monusac.ui.widgets import work
 
     folder = tmp_path_factory.mktemp("annotate") / "Gewebe"
     shutil.copytree(tissue_folder, folder)
@@ -145,8 +144,8 @@ def bench(tissue_folder, tmp_path_factory):
         studio.panels["Slides"].open_folder(folder)
         studio.show_panel("Annotate")
         yield studio, viewer
-        work.stop_all()
-        until(lambda: not work._RUNNING)
+        state.work.stop()
+        until(lambda: not state.work.running)
         model.forget(viewer)
         viewer.close()
         del studio, viewer

@@ -206,7 +206,7 @@ def test_closing_the_window_asks_and_nothing_is_lost(hand, until):
 
 
 def test_done_saves_marks_and_goes_on(hand, until):
-    from napari_monusac.editing.progress import Progress
+    from napari_monusac.editing.progress import CropMarks
 
     model = hand.studio.model
     first = model.crop
@@ -215,7 +215,7 @@ def test_done_saves_marks_and_goes_on(hand, until):
     hand.key(Qt.Key.Key_D)
     until(lambda: model.crop is not first and hand.session is not None)
     assert first.annotation.read_bytes() != before
-    marks = Progress(model.collection.root)
+    marks = CropMarks(model.collection.root)
     assert marks.mark_of(first.name).mark == "done"
     assert "1 of" in hand.panel.progress.text()
     marks.set_mark(first.name, None)

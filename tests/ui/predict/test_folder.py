@@ -73,7 +73,7 @@ def test_a_stop_keeps_what_is_done(panel, settle, tmp_path, qtbot, monkeypatch):
 
 def test_what_should_be_known_of_the_crops_is_said(panel, settle, tmp_path, monkeypatch):
     from napari_monusac.infer import plan
-    from napari_monusac.learn import plan as tiles
+    from napari_monusac.infer.tiling import plan as tiles
 
     expected = plan.expected_of
     monkeypatch.setattr(plan, "expected_of", lambda model: replace(expected(model), stain={"a": 1}))

@@ -24,7 +24,7 @@ def compared(opened, viewer, qtbot, settle, monkeypatch):
     monkeypatch.setattr("napari_monusac.ui.widgets.settings.reader", lambda: "A. Reader")
     qtbot.waitUntil(lambda: opened.model.editing.session is not None, timeout=30_000)
     layer = canvas.find_layer(viewer, "nuclei")
-    instances, classes = layer.data.copy(), comparing.classes_of(layer)
+    instances, classes = layer.data.copy(), comparing.classes_in(layer.features)
     labels = sorted(classes)
     instances[instances == labels[0]] = 0
     instances[instances == labels[2]] = labels[1]

@@ -14,7 +14,7 @@ def other_checkpoint(tiny_run, tmp_path):
     """Another network: the same one with its heads turned to one answer."""
     import torch
 
-    from napari_monusac.learn.checkpoint import load_checkpoint, save_checkpoint
+    from napari_monusac.network.checkpoint import load_checkpoint, save_checkpoint
 
     loaded = load_checkpoint(tiny_run)
     heads = loaded.network.state_dict()

@@ -38,7 +38,7 @@ def panel(opened, viewer, qtbot, settle, monkeypatch):
     monkeypatch.setattr("napari_monusac.ui.widgets.settings.set_reader", lambda _: None)
     qtbot.waitUntil(lambda: opened.model.editing.session is not None, timeout=30_000)
     layer = canvas.find_layer(viewer, "nuclei")
-    instances, classes = faulty(np.asarray(layer.data), comparing.classes_of(layer))
+    instances, classes = faulty(np.asarray(layer.data), comparing.classes_in(layer.features))
     found = PredictedNuclei(instances, classes, dict.fromkeys(classes, 0.75))
     prediction = Prediction(*_certain(found), um_per_px=0.25)
     nuclei = Nuclei(instances, _table(found, 0.25), 0.25)
@@ -176,7 +176,7 @@ def test_ways_that_were_looked_at_come_back_without_new_layers(panel, viewer, se
     for way in ("layers", "outlines", "difference", "swipe", "uncertainty", "beside", "layers"):
         panel.ways[way].click()
         settle()
-        shown = {canvas.role(layer) for layer in viewer.layers if layer.visible} & set(comparing.ROLES)
+        shown = {canvas.role(layer) for layer in viewer.layers if layer.visible} & set(comparing.COMPARED_ROLES)
         assert shown == {
             "layers": set(), "outlines": {comparing.TRUTH, comparing.PREDICTED}, "difference": {comparing.DIFFERENCE},
             "swipe": {comparing.SWIPE}, "uncertainty": {comparing.UNCERTAINTY}, "beside": {comparing.TRUTH},

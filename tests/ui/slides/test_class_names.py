@@ -19,7 +19,7 @@ from napari_monusac.ui.slides.crop_list import COUNTS_ROLE
 def own_names(tmp_path, monkeypatch):
     """Names go to a folder of the test's own, and none is left behind."""
     monkeypatch.setenv("MONUSAC_WORK", str(tmp_path / "work"))
-    monkeypatch.setenv(class_names.VARIABLE, "")
+    monkeypatch.setenv("MONUSAC_CLASSES", "")
     monkeypatch.setattr(class_names, "_taken", "")
     yield tmp_path / "work" / "class_names.csv"
     use_class_names({})
@@ -95,7 +95,7 @@ def test_names_are_changed_taken_back_and_there_again_in_the_next_window(own_nam
     class_names._taken = ""
     import os
 
-    os.environ[class_names.VARIABLE] = ""
+    os.environ["MONUSAC_CLASSES"] = ""
     class_names.take_kept_names()  # as a new window does
     panel = studio.panels["Slides"]
     panel.open_folder(folder)

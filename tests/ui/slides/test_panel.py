@@ -77,8 +77,7 @@ def test_search_and_filter(opened, qtbot):
 def test_a_folder_that_holds_nothing_says_so(studio, qtbot, tmp_path):
     panel = studio.panels["Slides"]
     task = panel.open_folder(tmp_path)
-    with qtbot.waitSignal(task.finished, timeout=20_000):
-        pass
+    qtbot.waitUntil(lambda: not task.running, timeout=20_000)
     assert str(tmp_path) in panel.opening.label.text()
     assert studio.model.crop is None
 
@@ -177,11 +176,11 @@ def test_a_guessed_scale_is_said_and_asked_for(studio, viewer, settle, tmp_path)
 
 
 def test_status_is_shown_and_filtered(opened, settle, tmp_path):
-    from napari_monusac.editing.progress import Progress
+    from napari_monusac.editing.progress import CropMarks
 
     panel, crop = opened.panels["Slides"], opened.model.crop
     assert panel.crops.items[crop.name].toolTip(2) == "labelled"
-    marks = Progress(opened.model.collection.root)
+    marks = CropMarks(opened.model.collection.root)
     marks.set_mark(crop.name, "reviewed", author="test")
     try:
         panel.show_status()
@@ -257,7 +256,7 @@ def test_a_long_path_takes_few_lines_and_is_whole_on_hover(studio, settle, tmp_p
 def test_the_doctor_can_be_read_and_marks_what_it_means(opened, viewer, qtbot, settle, monkeypatch):
     from qtpy.QtWidgets import QScrollArea
 
-    from napari_monusac.io.doctor.report import Report, finding
+    from napari_monusac.io.doctor.report import DoctorReport, finding
 
     collection = opened.model.collection
     crop = collection.crops[1]
@@ -266,7 +265,7 @@ def test_the_doctor_can_be_read_and_marks_what_it_means(opened, viewer, qtbot, s
     long = "5 outlines touch themselves, each by less than 5 px², and this line goes on to tell more than fits on one"
     some = [finding("self-touching", long, crop, at=at, nuclei=(2, 3))]
     some += [finding("missing-um-per-px", "neither says how many um a pixel has", c) for c in collection.crops]
-    report = Report(folder=str(collection.root), findings=tuple(some * 4))
+    report = DoctorReport(folder=str(collection.root), findings=tuple(some * 4))
     monkeypatch.setattr("napari_monusac.io.doctor.examine.examine", lambda *_a, **_k: report)
     viewer.window.resize(1280, 800)
     doctor = opened.panels["Slides"].doctor
@@ -306,7 +305,7 @@ def test_the_doctor_can_be_read_and_marks_what_it_means(opened, viewer, qtbot, s
 
 
 def test_names_in_a_narrow_column_tell_crops_apart():
-    from napari_monusac.io.doctor.examine import KINDS
+    from napari_monusac.io.doctor.report import KINDS
     from napari_monusac.ui.slides.doctor import _PLAIN, brief_names
 
     def crop(patient, name):

@@ -10,14 +10,15 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QCompleter
 
 import napari_monusac
-from napari_monusac.ui.widgets.path_picker import PathPicker, settings
+from napari_monusac.ui.widgets.path_picker import PathPicker
+from napari_monusac.ui.widgets.settings import SETTINGS
 
 
 @pytest.fixture
 def picker(qtbot, tmp_path):
     for name in ("ab", "abc"):
         (tmp_path / name).mkdir()
-    settings().setValue("paths/test", [str(tmp_path / "abc"), str(tmp_path / "ab")])
+        SETTINGS.remember_path("test", str(tmp_path / name))
     made = PathPicker("test")
     qtbot.addWidget(made)
     made.show()

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from napari_monusac.core.errors import AnnotationError, SessionError
-from napari_monusac.core.files import atomic_write, atomic_write_bytes
+from napari_monusac.core.files import atomic_write, atomic_write_bytes, whole_stem, whole_suffix
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.building import Built, build_annotation
 from napari_monusac.editing.disk.journal import Journal
-from napari_monusac.editing.disk.locking import exclusive
 from napari_monusac.editing.disk.provenance import (
     Entry,
     ProvenanceFile,
@@ -31,6 +30,7 @@ from napari_monusac.editing.disk.workplace import Version, Workplace, sha256
 from napari_monusac.editing.nuclei.crop import CropNuclei
 from napari_monusac.editing.nuclei.edit import Edit, now
 from napari_monusac.io.annotations.files import write_annotation
+from napari_monusac.io.locks import exclusive
 
 
 class SaveConflict(SessionError):
@@ -276,9 +276,9 @@ class SessionFile:
 
     def _content(self, built: Built, state: int, to: _Target) -> bytes:
         """Return the bytes of the file; those that were opened, where every edit is undone."""
-        if not state and self._base and self.path is not None and to.path.suffix == self.path.suffix:
+        if not state and self._base and self.path is not None and whole_suffix(to.path) == whole_suffix(self.path):
             return self._base
-        draft = to.place.folder / f"draft-{uuid.uuid4().hex[:12]}{to.path.suffix}"
+        draft = to.place.folder / f"draft-{uuid.uuid4().hex[:12]}{whole_suffix(to.path)}"
         try:
             write_annotation(built.annotation, draft)
             return draft.read_bytes()
@@ -310,10 +310,11 @@ class SessionFile:
         known = read_provenance(target)
         other = next((s for s in reversed(known.savings if known else ()) if s.sha256 == disk.annotation), None)
         name = "".join(c if c.isalnum() else "-" for c in author).strip("-") or "mine"
-        suggested = target.with_name(f"{target.stem}.{name}{target.suffix}")
+        stem, suffix = whole_stem(target), whole_suffix(target)
+        suggested = target.with_name(f"{stem}.{name}{suffix}")
         number = 2
         while suggested.exists():
-            suggested = target.with_name(f"{target.stem}.{name}-{number}{target.suffix}")
+            suggested = target.with_name(f"{stem}.{name}-{number}{suffix}")
             number += 1
         return SaveConflict(target, suggested, other, notes_only=disk.annotation == self.known.annotation)
 

@@ -14,8 +14,38 @@ from io import FileIO
 from pathlib import Path
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.editing.disk.locking import try_lock
-from napari_monusac.editing.disk.records import FORMAT, Header, Record, TornLine, decode, encode
+from napari_monusac.core.jsonl import AppendLog, DamagedLine, read_records
+from napari_monusac.editing.disk.records import FORMAT, Header, Record, decode, encode
+
+# The journal itself is locked (filelock would want a file of its own for each).
+# Windows locks ranges of bytes and keeps others from reading them: lock one that no file of ours reaches.
+_LOCK_BYTE = 1 << 40
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: FileIO) -> bool:
+        """Lock an open file for this process; False where another holder has it."""
+        where = file.tell()
+        try:
+            file.seek(_LOCK_BYTE)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        finally:
+            file.seek(where)
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(file: FileIO) -> bool:
+        """Lock an open file for this process; False where another holder has it."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
 
 def read_journal(path: str | Path) -> tuple[list[Record], int]:
@@ -37,35 +67,25 @@ def read_journal(path: str | Path) -> tuple[list[Record], int]:
         A line before the last one is damaged or missing, a record is wrong, or the file cannot be read.
     """
     try:
-        content = Path(path).read_bytes()
+        return read_records(path, _parsed)
     except OSError as error:
         raise SessionError(f"{path}: the journal cannot be read ({error.strerror})", "check the folder") from error
-    lines = content.splitlines(keepends=True)
-    records: list[Record] = []
-    size = 0
-    for number, line in enumerate(lines):
-        try:
-            record = decode(line)
-            _check_place(record, number)
-        except ValueError as error:
-            if number == len(lines) - 1 and isinstance(error, TornLine):
-                break
-            raise SessionError(
-                f"{path}: line {number + 1} of {len(lines)} of the journal is damaged ({error})",
-                "open the annotation without it; the journal is then put aside, not deleted",
-            ) from error
-        records.append(record)
-        size += len(line)
-    return records, size
+    except DamagedLine as error:
+        raise SessionError(
+            f"{path}: line {error.number} of {error.count} of the journal is damaged ({error})",
+            "open the annotation without it; the journal is then put aside, not deleted",
+        ) from error
 
 
-def _check_place(record: Record, number: int) -> None:
+def _parsed(number: int, line: bytes) -> Record:
+    record = decode(line)
     if record.n != number:
         raise ValueError(f"record {record.n} stands where record {number} should")
     if isinstance(record, Header) != (number == 0):
         raise ValueError(f"a record of the kind {record.kind} stands at place {number}")
     if isinstance(record, Header) and record.format > FORMAT:
         raise ValueError(f"format {record.format} is that of a later version")
+    return record
 
 
 class Journal:
@@ -82,7 +102,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, file: FileIO, count: int) -> None:
-        self.path, self._file, self.count = path, file, count
+        self.path, self._log, self.count = path, AppendLog(file), count
         self.dropped = False
 
     @classmethod
@@ -103,7 +123,7 @@ class Journal:
             raise
         except OSError as error:
             raise _unwritable(path, error) from error
-        try_lock(file)
+        _try_lock(file)
         journal = cls(path, file, 0)
         try:
             journal.append(header)
@@ -129,7 +149,7 @@ class Journal:
             file = path.open("r+b", buffering=0)
         except OSError as error:
             raise _unwritable(path, error) from error
-        if not try_lock(file):
+        if not _try_lock(file):
             file.close()
             return None
         return cls(path, file, 0)
@@ -151,12 +171,7 @@ class Journal:
         except SessionError:
             journal.close()
             raise
-        rest = journal._file.seek(0, os.SEEK_END) - size
-        if rest:
-            journal._file.seek(-1, os.SEEK_END)
-            journal.dropped = journal._file.read(1) == b"\n"
-        journal._file.truncate(size)
-        journal._file.seek(size)
+        journal.dropped = journal._log.cut(size)
         journal.count = len(records)
         return journal, records
 
@@ -168,23 +183,15 @@ class Journal:
         SessionError
             The disk is full or gone; the journal is as it was.
         """
-        where = self._file.tell()
-        rest = memoryview(encode(record))
         try:
-            # unbuffered: what a full disk refuses must not wait in memory and come after the next record
-            while rest:
-                rest = rest[self._file.write(rest) :]
-            os.fsync(self._file.fileno())
+            self._log.append(encode(record))
         except OSError as error:
-            with suppress(OSError):
-                self._file.seek(where)
-                self._file.truncate(where)
             raise _unwritable(self.path, error) from error
         self.count += 1
 
     def close(self) -> None:
         """Let go of the file; it stays."""
-        self._file.close()
+        self._log.close()
 
 
 def _unwritable(path: Path, error: OSError) -> SessionError:

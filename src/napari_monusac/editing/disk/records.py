@@ -5,15 +5,12 @@ from __future__ import annotations
 import zlib
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
+from napari_monusac.core.jsonl import TornLine
 from napari_monusac.editing.nuclei.edit import Edit, Value
 
 FORMAT = 1
-
-
-class TornLine(ValueError):
-    """A line is not as it was written: cut off, or with another checksum."""
 
 
 class Header(Value):
@@ -78,9 +75,4 @@ def decode(line: bytes) -> Record:
     body = line[9:-1]
     if line[:8] != b"%08x" % zlib.crc32(body):
         raise TornLine("the checksum is wrong")
-    try:
-        return _RECORD.validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+    return _RECORD.validate_json(body)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_monusac.core.errors import SessionError
-from napari_monusac.core.files import atomic_write, atomic_write_bytes, folder_key, replace_file
+from napari_monusac.core.files import atomic_write, atomic_write_bytes, folder_key, replace_file, whole_suffix
+from napari_monusac.core.settings import environment, user_folder
 from napari_monusac.editing.disk.provenance import sidecar_of
 
 #: Hidden, so that no one takes what lies in it for data (`open_collection` leaves hidden folders out).
@@ -107,7 +108,7 @@ class Workplace:
 
     def base_of(self, journal: Path) -> Path:
         """Return where the annotation that a journal starts from is copied to."""
-        return journal.with_name(f"{journal.name}.base{self.annotation.suffix}")
+        return journal.with_name(f"{journal.name}.base{whole_suffix(self.annotation)}")
 
     def keep_base(self, journal: Path, content: bytes, sidecar: bytes) -> None:
         """Copy the annotation that a journal starts from, and its sidecar.
@@ -199,10 +200,7 @@ def work_folder(collection: str | Path | None = None) -> Path:
 
     Each collection has a folder of its own there, by its resolved path: two of one name do not meet.
     """
-    import platformdirs
-
-    given = os.environ.get("MONUSAC_WORK")
-    base = Path(given) if given else Path(platformdirs.user_data_path("napari-monusac", appauthor=False)) / "corrected"
+    base = environment().work or user_folder("work") / "corrected"
     return base / folder_key(collection) if collection else base
 
 

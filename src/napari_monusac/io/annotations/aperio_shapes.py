@@ -11,7 +11,8 @@ from napari_monusac.core.nuclei import Nucleus, Role
 
 #: Types by number (ImageScope) and by word (HALO). Numbers above 2 are arrows, rulers and points.
 _OUTLINES = {"", "0", "polygon", "freehand"}
-_RECTANGLES = {"1", "rectangle"}
+#: Nobody draws a nucleus as one, unless all of them are.
+RECTANGLES = {"1", "rectangle"}
 _ELLIPSES = {"2", "ellipse", "circle"}
 #: An ellipse is drawn so finely that no edge leaves the curve by more than this, px.
 _SAG_PX = 0.02
@@ -39,7 +40,7 @@ def shape_of(kind: str, vertices: Outline) -> tuple[Outline, Role]:
     kind = kind.strip().casefold()
     if kind in _OUTLINES:
         return vertices, "nucleus"
-    if kind in _RECTANGLES or kind in _ELLIPSES:
+    if kind in RECTANGLES or kind in _ELLIPSES:
         box = _box(vertices, of_corners=kind in _ELLIPSES)
         if box is None:
             return vertices, "nucleus"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ from napari_monusac.core.classes import (
 )
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.settings import environment, pass_class_names_on, user_folder
 
-#: Names a file of class names; child processes and workers inherit it.
-VARIABLE = "MONUSAC_CLASSES"
 #: What a name can mean, as the files spell it.
 MEANINGS: Mapping[str, Meaning] = {
     **{c.label: c for c in CLASSES},
@@ -37,6 +35,8 @@ _WORDS: Mapping[Meaning, str] = {meaning: word for word, meaning in MEANINGS.ite
 _MEND = f"write lines of name,class; classes are {', '.join(MEANINGS)}"
 _MAX_BYTES = 1 << 20
 _taken = ""
+#: The names that hold in the window alone, and whom to tell when a file has one of them.
+_elsewhere: tuple[Mapping[str, Meaning], Callable[[str], object]] | None = None
 
 
 def read_class_names(path: str | Path) -> dict[str, Meaning]:
@@ -104,17 +104,14 @@ def take_class_names(path: str | Path) -> dict[str, Meaning]:
     global _taken
     names = read_class_names(path)
     use_class_names(names)
-    os.environ[VARIABLE] = _taken = str(Path(path).absolute())
+    _taken = str(Path(path).absolute())
+    pass_class_names_on(_taken)
     return names
 
 
 def kept_names_file() -> Path:
     """Return where the names that were given in the window are kept: in ``MONUSAC_WORK``, else the user's data."""
-    import platformdirs
-
-    given = os.environ.get("MONUSAC_WORK")
-    base = Path(given) if given else Path(platformdirs.user_data_path("napari-monusac", appauthor=False))
-    return base / "class_names.csv"
+    return user_folder("work") / "class_names.csv"
 
 
 def take_kept_names() -> None:
@@ -125,8 +122,43 @@ def take_kept_names() -> None:
     FileProblem
         As `read_class_names`.
     """
-    if not os.environ.get(VARIABLE) and kept_names_file().is_file():
+    if not environment().classes and kept_names_file().is_file():
         take_class_names(kept_names_file())
+
+
+def tell_of_kept_names(tell: Callable[[str], object] | None) -> None:
+    """Have it said, once, when a file has a name that the window takes otherwise than this process (None: no more).
+
+    Parameters
+    ----------
+    tell : callable
+        Called with one line for people.
+
+    Raises
+    ------
+    FileProblem
+        The window's own file of names cannot be read.
+    """
+    global _elsewhere
+    file = kept_names_file()
+    _elsewhere = None
+    if tell is not None and not environment().classes and file.is_file():
+        _elsewhere = {plain_name(name): meaning for name, meaning in read_class_names(file).items()}, tell
+
+
+def names_met(labels: Iterable[str]) -> None:
+    """Note the class names of a file that was read: see `tell_of_kept_names`."""
+    global _elsewhere
+    if _elsewhere is None:
+        return
+    names, tell = _elsewhere
+    label = next((m for m in dict.fromkeys(labels) if names.get(plain_name(m), meaning_of(m)) != meaning_of(m)), None)
+    if label is not None:
+        _elsewhere = None
+        tell(
+            f"note: {label!r} means {_WORDS[names[plain_name(label)]]} in the window, but not here: to take the names given "
+            f"there, add --classes {kept_names_file()}"
+        )
 
 
 def keep_class_names(changes: Mapping[str, Meaning | None]) -> Path:
@@ -148,7 +180,7 @@ def keep_class_names(changes: Mapping[str, Meaning | None]) -> Path:
         A file cannot be read or written.
     """
     take_inherited_names()
-    in_force = os.environ.get(VARIABLE, "")
+    in_force = environment().classes
     names = read_class_names(in_force) if in_force else {}
     changed = {plain_name(name) for name in changes}
     names = {name: meaning for name, meaning in names.items() if plain_name(name) not in changed}
@@ -167,8 +199,9 @@ def take_inherited_names() -> None:
     FileProblem
         As `read_class_names`.
     """
-    if os.environ.get(VARIABLE, "") not in ("", _taken):
-        take_class_names(os.environ[VARIABLE])
+    given = environment().classes
+    if given not in ("", _taken):
+        take_class_names(given)
 
 
 def names_in_words() -> dict[str, str]:

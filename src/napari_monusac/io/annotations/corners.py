@@ -29,7 +29,7 @@ _SHAPES_AT_ONCE = 1024
 _MAX_PAIRS = 20_000_000
 
 #: One connected area: its outer ring, then its holes.
-Part = list[Outline]
+Rings = list[Outline]
 
 
 def to_centres(corners: Outline) -> Outline:
@@ -42,7 +42,7 @@ def to_corners(centres: Outline) -> Outline:
     return centres + 0.5
 
 
-def corner_parts(outline: Outline) -> list[Part]:
+def corner_parts(outline: Outline) -> list[Rings]:
     """Bring an outline to pixel corners: each connected part with its holes.
 
     Parameters
@@ -64,7 +64,7 @@ def corner_parts(outline: Outline) -> list[Part]:
     return nested([to_corners(ring) for ring in rings_of(outline)])
 
 
-def centre_outline(parts: Sequence[Part]) -> Outline:
+def centre_outline(parts: Sequence[Rings]) -> Outline:
     """Bring the parts of one object from pixel corners to one outline in pixel centres (a union, not even-odd).
 
     Parts along the sides of pixels become the outline through the centres of their border pixels, in whole numbers, as
@@ -113,7 +113,7 @@ def filled(outline: Outline) -> NDArray[np.bool_]:
     return mask
 
 
-def pixel_sides(mask: NDArray[np.bool_]) -> list[Part]:
+def pixel_sides(mask: NDArray[np.bool_]) -> list[Rings]:
     """Trace the sides of a mask's pixels.
 
     Parameters
@@ -132,7 +132,7 @@ def pixel_sides(mask: NDArray[np.bool_]) -> list[Part]:
     return [_sides_of_one(labels == k) for k in range(1, count)]
 
 
-def _sides_of_one(mask: NDArray[np.bool_]) -> Part:
+def _sides_of_one(mask: NDArray[np.bool_]) -> Rings:
     import cv2
 
     # a lattice of corners (odd) and centres (even), each pixel with its whole rim: its border points lie on the sides
@@ -161,7 +161,7 @@ def _straight(ring: NDArray[np.float64]) -> Outline:
     return closed(ring[(before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0])])
 
 
-def nested(rings: Sequence[Outline]) -> list[Part]:
+def nested(rings: Sequence[Outline]) -> list[Rings]:
     """Sort rings into parts by the even-odd rule: a ring inside an outer ring is a hole, one inside a hole a part.
 
     Rings of fewer than three different vertices stay parts of their own.
@@ -186,7 +186,7 @@ def nested(rings: Sequence[Outline]) -> list[Part]:
     return list(parts.values())
 
 
-def united(parts: Sequence[Part]) -> Outline:
+def united(parts: Sequence[Rings]) -> Outline:
     """Join the parts of one object to one outline that covers what any of them covers (not even-odd).
 
     Parameters
@@ -208,7 +208,7 @@ def united(parts: Sequence[Part]) -> Outline:
     return bridged(rings)
 
 
-def _boxes_meet(parts: Sequence[Part]) -> bool:
+def _boxes_meet(parts: Sequence[Rings]) -> bool:
     from shapely import box
 
     return len(_pairs([box(*part[0].min(0), *part[0].max(0)) for part in parts], "intersects")[0]) > len(parts)
@@ -236,7 +236,7 @@ def _pairs(shapes: Sequence[Any] | NDArray[Any], predicate: str) -> NDArray[np.i
     return np.concatenate(found, axis=1)
 
 
-def area_of(part: Part) -> Any:
+def area_of(part: Rings) -> Any:
     """Return a part as shapely's geometry (x, y), made valid; of a part without an area an empty one."""
     import shapely
 
@@ -246,7 +246,7 @@ def area_of(part: Part) -> Any:
     return shapely.make_valid(shapely.Polygon(part[0][:, ::-1], holes))
 
 
-def grouped(parts: Sequence[Part]) -> list[list[Part]]:
+def grouped(parts: Sequence[Rings]) -> list[list[Rings]]:
     """Put the parts of one object together that are one area; the others are several nuclei in one object.
 
     Parts that run along the sides of pixels and meet in corners only are one area of pixels: a valid polygon cannot
@@ -267,13 +267,13 @@ def grouped(parts: Sequence[Part]) -> list[list[Part]]:
     one, other = which[one[in_corners]], which[other[in_corners]]
     links = coo_array((np.ones(len(one), np.bool_), (one, other)), shape=(len(parts), len(parts)))
     _, group = connected_components(links, directed=False)
-    found: dict[int, list[Part]] = {}
+    found: dict[int, list[Rings]] = {}
     for part, number in zip(parts, group.tolist(), strict=True):
         found.setdefault(number, []).append(part)
     return list(found.values())
 
 
-def _along_pixels(part: Part) -> bool:
+def _along_pixels(part: Rings) -> bool:
     """Whether an outer ring (pixel corners) has whole numbers and runs along rows and columns only."""
     ring = closed(part[0])
     return bool((ring == np.rint(ring)).all() and (np.diff(ring, axis=0) == 0).any(1).all())

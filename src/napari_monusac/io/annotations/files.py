@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from napari_monusac.core.errors import AnnotationError
+from napari_monusac.core.files import whole_suffix
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.io.annotations.aperio import read_aperio
 from napari_monusac.io.annotations.aperio_write import write_aperio
 from napari_monusac.io.annotations.bounds import DEFAULT_BOUNDS, Bounds
-from napari_monusac.io.annotations.class_names import take_inherited_names
+from napari_monusac.io.annotations.class_names import names_met, take_inherited_names
 from napari_monusac.io.annotations.coco import is_coco, is_of_coco, parse_coco, write_coco_annotation
 from napari_monusac.io.annotations.geojson import parse_geojson, write_geojson
 from napari_monusac.io.annotations.interest import with_regions_of_interest
@@ -51,14 +52,17 @@ def read_annotation(path: str | Path, bounds: Bounds = DEFAULT_BOUNDS) -> Annota
     """
     path = Path(path)
     take_inherited_names()
-    suffix = path.suffix.lower()
-    if suffix == ".gz":
-        suffix = path.with_suffix("").suffix.lower()
-        suffix = suffix if suffix not in _XML else ".gz"
+    annotation = _read(path, bounds)
+    names_met(r.label for r in annotation.regions)
+    return with_regions_of_interest(annotation)
+
+
+def _read(path: Path, bounds: Bounds) -> Annotation:
+    suffix = whole_suffix(path).lower()
     if suffix in _XML:
-        return with_regions_of_interest(read_aperio(path, bounds))
-    if suffix in (".geojson", ".json"):
-        return with_regions_of_interest(_from_json(load_json(path, bounds), path, bounds))
+        return read_aperio(path, bounds)
+    if suffix.removesuffix(".gz") in (".geojson", ".json"):
+        return _from_json(load_json(path, bounds), path, bounds)
     raise AnnotationError(path, f"{suffix or 'no suffix'} is no annotation format", _MEND)
 
 
@@ -123,7 +127,7 @@ def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: boo
         What to write. Regions that were read from XML and not edited keep vertices, ids and attributes to the letter.
     path : str or Path
         ``.xml`` for Aperio ImageScope, ``.annotations`` for HALO, ``.geojson`` or ``.json`` for QuPath; ``.json`` of what
-        was read from COCO is COCO.
+        was read from COCO is COCO; these two packed where ``.gz`` stands behind.
     overwrite : bool
         Replace the file if it exists.
 
@@ -142,10 +146,12 @@ def write_annotation(annotation: Annotation, path: str | Path, *, overwrite: boo
     path = Path(path)
     writers: dict[str, Callable[[Annotation, Path], tuple[Nucleus, ...]]] = {
         **dict.fromkeys(_XML, write_aperio), ".geojson": write_geojson, ".json": _write_json,
+        ".geojson.gz": write_geojson, ".json.gz": _write_json,
     }  # fmt: skip
-    writer = writers.get(path.suffix.lower())
+    suffix = whole_suffix(path)
+    writer = writers.get(suffix.lower())
     if writer is None:
-        raise AnnotationError(path, f"{path.suffix or 'no suffix'} is no annotation format", _MEND)
+        raise AnnotationError(path, f"{suffix or 'no suffix'} is no annotation format", _MEND)
     if path.exists() and not overwrite:
         raise AnnotationError(path, "exists already", "choose another name, or allow overwriting")
     return writer(annotation, path)

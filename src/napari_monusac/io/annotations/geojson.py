@@ -22,7 +22,7 @@ from napari_monusac.core.errors import AnnotationError, HostileFileError, ShapeE
 from napari_monusac.core.geometry import Outline, closed
 from napari_monusac.core.nuclei import Annotation, Nucleus, SourceObject
 from napari_monusac.io.annotations.bounds import DEFAULT_BOUNDS, Bounds, too_many
-from napari_monusac.io.annotations.corners import Part, centre_outline, corner_parts, grouped, united
+from napari_monusac.io.annotations.corners import Rings, centre_outline, corner_parts, grouped, united
 from napari_monusac.io.annotations.jsonfile import confidence_in, load_json, numbers, save_json, xy_pairs
 from napari_monusac.io.scale import scale_number
 
@@ -443,7 +443,7 @@ def _is_of_before(feature: Mapping[str, Any], place: tuple[int, ...]) -> bool:
     return name == str(uuid.uuid5(_NAMESPACE, digested.hex()))
 
 
-def _parts(geometry: Any, path: Path, where: str, bounds: Bounds) -> list[Part]:
+def _parts(geometry: Any, path: Path, where: str, bounds: Bounds) -> list[Rings]:
     """The parts of an area, pixel corners; closed or open as the file has them."""
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if kind == "GeometryCollection":

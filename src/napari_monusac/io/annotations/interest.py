@@ -19,6 +19,7 @@ from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import HostileFileError
 from napari_monusac.core.geometry import Outline, outline_area
 from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.io.annotations.aperio_shapes import RECTANGLES
 
 _NAMED = re.compile(
     r"rois?|regions?\W*(of interest)?|tma[ _-]*cores?|tissue( area| region)?|annotated( area| region)?|field of view|fov",
@@ -29,8 +30,6 @@ _HOLDERS = {
     "tma core", "tma_core", "tmacore", "pathtmacoreobject", "root", "pathrootobject", "tile", "pathtileobject",
 }  # fmt: skip
 _ANNOTATIONS = {"annotation", "pathannotationobject"}
-#: ImageScope's and HALO's type of a rectangle. Nobody draws a nucleus as one, unless all of them are.
-_RECTANGLES = {"1", "rectangle"}
 #: Only what has at most this share of an outline's area counts as lying in it: of two nuclei that overlap, or of one
 #: drawn twice, neither does.
 _SMALLER = 1 / 4
@@ -196,7 +195,7 @@ def _is_worded(region: Nucleus) -> bool:
 
 def _is_rectangle(region: Nucleus) -> bool:
     kind = dict(region.attributes).get("Type", "").strip().casefold()
-    return kind in _RECTANGLES or _is_upright_box(region.vertices)
+    return kind in RECTANGLES or _is_upright_box(region.vertices)
 
 
 def _is_annotation(region: Nucleus) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zlib
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_monusac.core.errors import AnnotationError, HostileFileError
-from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.files import atomic_write_bytes
 from napari_monusac.core.geometry import Outline
 from napari_monusac.io.annotations.bounds import Bounds, read_bounded, too_many
 
@@ -33,6 +34,8 @@ def load_json(path: Path, bounds: Bounds) -> Any:
         It is too large or nested too deeply.
     """
     content = _unpacked(read_bounded(path, bounds), path, bounds)
+    if not content.strip():
+        raise AnnotationError(path, f"is empty ({len(content)} bytes)", "export it again")
     try:
         return json.loads(content)
     except RecursionError as error:
@@ -65,7 +68,7 @@ def save_json(path: Path, content: Any, *, allow_nan: bool = False) -> None:
     Parameters
     ----------
     path : Path
-        The file; replaced if it exists.
+        The file; replaced if it exists. Packed where its suffix is ``.gz``.
     content : Any
         What to write.
     allow_nan : bool
@@ -78,7 +81,10 @@ def save_json(path: Path, content: Any, *, allow_nan: bool = False) -> None:
     """
     try:
         text = json.dumps(content, allow_nan=allow_nan, ensure_ascii=False, separators=(",", ":"))
-        atomic_write_text(path, text)
+        content_bytes = text.encode("utf-8")
+        atomic_write_bytes(
+            path, gzip.compress(content_bytes, mtime=0) if path.suffix.lower() == ".gz" else content_bytes
+        )
     except OSError as error:
         raise AnnotationError(path, f"cannot be written: {error.strerror}", "choose another folder") from error
     except ValueError as error:

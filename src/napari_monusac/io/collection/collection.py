@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_monusac.core.classes import Meaning, NucleusClass, class_names_given
 from napari_monusac.core.errors import CollectionError, SlideError
 from napari_monusac.core.nuclei import Annotation
-from napari_monusac.io.collection.crop import Crop, Part, Problem
+from napari_monusac.io.collection.crop import Crop, OfficialPart, Problem
 from napari_monusac.io.collection.folders import DEEPEST, in_order, scan, uniquely_named
 from napari_monusac.io.collection.patient_list import find_list, read_list, with_given
 from napari_monusac.io.collection.patients import Grouping, grouping_of
@@ -18,7 +18,7 @@ from napari_monusac.io.scale import plausible
 from napari_monusac.io.slides.channels import ChannelOrder, ChannelVerdict, channel_verdict, decide_swapped
 from napari_monusac.io.slides.slide import IMAGE_SUFFIXES, Slide, channel_sample, open_slide
 
-__all__ = ["Collection", "Crop", "Part", "Problem", "open_collection"]
+__all__ = ["Collection", "Crop", "OfficialPart", "Problem", "open_collection"]
 
 
 class Collection:
@@ -132,7 +132,6 @@ class Collection:
         slide = open_slide(crop.image, channel_order="bgr" if swapped else "rgb", annotation=crop.annotation)
         if self._um_per_px is not None:
             slide.take_scale(self._um_per_px)
-        slide.channel_score = self._verdicts[crop.image].score if crop.image in self._verdicts else 0.0
         if swapped:
             slide.notes = (*slide.notes, "red and blue are swapped in the file: put right")
         return slide

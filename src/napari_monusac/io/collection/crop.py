@@ -8,7 +8,7 @@ from typing import Literal
 
 from napari_monusac.io.collection.organs import organ_of
 
-Part = Literal["train", "test"]
+OfficialPart = Literal["train", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Crop:
     patient: str
     image: Path
     annotation: Path | None = None
-    part: Part | None = None
+    part: OfficialPart | None = None
     others: tuple[Path, ...] = ()
     patient_source: PatientSource = "name"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from napari_monusac.io.collection.crop import Crop, Part, Problem
+from napari_monusac.io.collection.crop import Crop, OfficialPart, Problem
 from napari_monusac.io.collection.pairing import Pair, image_key, pair_files
 from napari_monusac.io.collection.patients import find_patients
 from napari_monusac.io.outputs import is_output_folder, is_output_image
@@ -17,7 +17,7 @@ from napari_monusac.io.slides.annotation_scale import is_shelf
 
 #: Folders below this depth are not looked into, and said to be left out.
 DEEPEST = 10
-_PART_ORDER: dict[Part | None, int] = {"train": 0, "test": 1, None: 2}
+_PART_ORDER: dict[OfficialPart | None, int] = {"train": 0, "test": 1, None: 2}
 _TEST = re.compile(r"monusac.*test|^test(ing)?$", re.IGNORECASE)
 _TRAIN = re.compile(r"monusac.images.and.annotations|monusac.*train|^train(ing)?$", re.IGNORECASE)
 
@@ -175,7 +175,7 @@ def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(t)) if t.isdigit() else (1, t.casefold()) for t in re.split(r"(\d+)", name) if t)
 
 
-def _part_of(root: Path, folder: Path) -> Part | None:
+def _part_of(root: Path, folder: Path) -> OfficialPart | None:
     """Official root by name: the nearest folder up to the opened one, or its parent where one patient was opened."""
     inside = [root.resolve() / p for p in folder.relative_to(root).parts]
     names = [*(p.name for p in reversed(inside)), root.resolve().name, root.resolve().parent.name]

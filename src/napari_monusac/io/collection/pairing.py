@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from napari_monusac.core.files import whole_stem, whole_suffix
 from napari_monusac.io.slides.annotation_scale import is_shelf
 from napari_monusac.io.slides.slide import IMAGE_SUFFIXES
 
 #: Suffixes of annotations, the preferred one first.
-ANNOTATION_SUFFIXES = (".xml", ".geojson", ".annotations")
+ANNOTATION_SUFFIXES = (".xml", ".geojson", ".geojson.gz", ".annotations")
 
 
 @dataclass(slots=True)
@@ -50,6 +51,11 @@ def image_key(path: Path) -> str:
     return _without_ome(unicodedata.normalize("NFC", path.stem))
 
 
+def is_annotation_name(path: Path) -> bool:
+    """Whether a file is an annotation by its suffix."""
+    return whole_suffix(path).lower() in ANNOTATION_SUFFIXES
+
+
 def pair_files(root: Path, folders: Iterable[tuple[Path, Sequence[Path]]]) -> tuple[list[Pair], list[Unpaired]]:
     """Pair the images and annotations of some folders.
 
@@ -71,12 +77,12 @@ def pair_files(root: Path, folders: Iterable[tuple[Path, Sequence[Path]]]) -> tu
         here = _of_one_name(folder, [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES])
         names = _Names.of(here)
         for file in files:
-            if file.suffix.lower() in ANNOTATION_SUFFIXES:
+            if is_annotation_name(file):
                 _give(file, names.meant_by(file), alone)
         pairs += here
     alone = _from_other_shelves(root, pairs, alone)
     for pair in pairs:
-        pair.annotations.sort(key=lambda p: (ANNOTATION_SUFFIXES.index(p.suffix.lower()), len(p.name), p.name))
+        pair.annotations.sort(key=lambda p: (ANNOTATION_SUFFIXES.index(whole_suffix(p).lower()), len(p.name), p.name))
     return pairs, alone
 
 
@@ -86,7 +92,7 @@ def _without_ome(stem: str) -> str:
 
 def _annotation_keys(path: Path) -> list[str]:
     """Names of the image that an annotation may mean, the most exact first."""
-    stem = unicodedata.normalize("NFC", path.stem)
+    stem = unicodedata.normalize("NFC", whole_stem(path))
     found = [stem]
     inner = Path(stem)
     if inner.suffix.lower() in IMAGE_SUFFIXES:
@@ -143,7 +149,7 @@ class _Names:
         """The images that an annotation may mean: several where its name does not decide between them."""
         exact, same, folded = self.tables
         for key in _annotation_keys(annotation):
-            for table, name in ((exact, annotation.stem), (same, key), (folded, key.casefold())):
+            for table, name in ((exact, whole_stem(annotation)), (same, key), (folded, key.casefold())):
                 if found := table.get(name):
                     return found
         return ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import unicodedata
 from collections import defaultdict
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from napari_monusac.core.errors import CollectionError
 from napari_monusac.core.files import atomic_write_text, folder_key
+from napari_monusac.core.settings import user_folder
 from napari_monusac.io.collection.crop import PatientSource
 from napari_monusac.io.collection.patients import SOURCES
 
@@ -44,11 +44,7 @@ class Listed:
 
 def kept_list(root: str | Path) -> Path:
     """Return where the list of a folder that cannot be written to is kept: in ``MONUSAC_WORK``, else the user's data."""
-    import platformdirs
-
-    given = os.environ.get("MONUSAC_WORK")
-    base = Path(given) if given else Path(platformdirs.user_data_path("napari-monusac", appauthor=False))
-    return base / "patients" / f"{folder_key(root)}.csv"
+    return user_folder("work") / "patients" / f"{folder_key(root)}.csv"
 
 
 def find_list(root: Path) -> Path | None:

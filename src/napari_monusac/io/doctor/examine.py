@@ -10,29 +10,27 @@ from pathlib import Path
 
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import AnnotationError
+from napari_monusac.core.files import whole_stem
 from napari_monusac.io.collection.collection import Collection, open_collection
 from napari_monusac.io.collection.crop import Crop
 from napari_monusac.io.collection.organs import patient_barcode
 from napari_monusac.io.doctor.images import ImageFacts, examine_image
-from napari_monusac.io.doctor.mend import Mended, fix
 from napari_monusac.io.doctor.nuclei import examine_nuclei
-from napari_monusac.io.doctor.report import KINDS, SEVERITIES, Finding, Report, finding
+from napari_monusac.io.doctor.report import KINDS, SEVERITIES, DoctorFinding, DoctorReport, finding
 from napari_monusac.io.doctor.sets import leaks, patient_list_gaps, rare_classes, stain_outliers, twins
 
-__all__ = ["KINDS", "Finding", "Mended", "Report", "examine", "fix"]
-
-Progress = Callable[[float, str], object]
+TellShare = Callable[[float, str], object]
 
 
 @dataclass(frozen=True, slots=True)
 class _Examined:
     crop: Crop
-    findings: list[Finding]
+    findings: list[DoctorFinding]
     facts: ImageFacts | None = None
     counts: dict[NucleusClass, int] = field(default_factory=dict)
 
 
-def examine(folder: str | Path | Collection, progress: Progress | None = None) -> Report:
+def examine(folder: str | Path | Collection, progress: TellShare | None = None) -> DoctorReport:
     """Examine a folder of crops: every image and every nucleus.
 
     Parameters
@@ -44,7 +42,7 @@ def examine(folder: str | Path | Collection, progress: Progress | None = None) -
 
     Returns
     -------
-    Report
+    DoctorReport
         Findings sorted by severity, then by kind and crop. No file is changed.
 
     Raises
@@ -60,7 +58,7 @@ def examine(folder: str | Path | Collection, progress: Progress | None = None) -
     found += _left_out(collection) + _unpaired(collection) + patient_list_gaps(collection)
     found += leaks(collection) + twins(collection.crops, facts) + stain_outliers(collection.crops, facts)
     found += rare_classes(collection, counts)
-    return Report(
+    return DoctorReport(
         folder=str(collection.root),
         crops=len(collection),
         patients=len(collection.patients),
@@ -71,11 +69,11 @@ def examine(folder: str | Path | Collection, progress: Progress | None = None) -
     )
 
 
-def _order(f: Finding) -> tuple[int, int, str, tuple[int, ...]]:
+def _order(f: DoctorFinding) -> tuple[int, int, str, tuple[int, ...]]:
     return SEVERITIES.index(f.severity), list(KINDS).index(f.code), f.image or f.patient or "", f.nuclei
 
 
-def _examine_all(collection: Collection, progress: Progress | None) -> list[_Examined]:
+def _examine_all(collection: Collection, progress: TellShare | None) -> list[_Examined]:
     total = len(collection)
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="monusac-doctor") as pool:
         waiting = {pool.submit(_examine_one, collection, crop): k for k, crop in enumerate(collection.crops)}
@@ -106,17 +104,17 @@ def _examine_one(collection: Collection, crop: Crop) -> _Examined:
     return _Examined(crop, findings, facts, annotation.counts())
 
 
-def _unreadable(error: AnnotationError, path: Path, crop: Crop | None = None) -> Finding:
+def _unreadable(error: AnnotationError, path: Path, crop: Crop | None = None) -> DoctorFinding:
     message = str(error).removeprefix(f"{path}: ")
     return finding("unreadable-annotation", message, crop, path=path)
 
 
-def _left_out(collection: Collection) -> list[Finding]:
+def _left_out(collection: Collection) -> list[DoctorFinding]:
     """What the folder holds that is no crop, and what was not looked into."""
     return [finding(p.code, p.message, path=p.path) for p in collection.problems if p.code != "missing-image"]
 
 
-def _unpaired(collection: Collection) -> list[Finding]:
+def _unpaired(collection: Collection) -> list[DoctorFinding]:
     """Annotations without an image are read all the same: their outlines can be odd, too."""
     from napari_monusac.io.annotations.files import read_annotation
 
@@ -131,6 +129,6 @@ def _unpaired(collection: Collection) -> list[Finding]:
         except AnnotationError as error:
             found.append(_unreadable(error, path))
             continue
-        alone = Crop(path.stem, patient or path.stem, path, path)
+        alone = Crop(whole_stem(path), patient or whole_stem(path), path, path)
         found += examine_nuclei(alone, annotation, None, annotation.um_per_px)
     return found

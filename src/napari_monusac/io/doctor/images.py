@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_monusac.core.errors import SlideError
 from napari_monusac.io.collection.collection import Collection
 from napari_monusac.io.collection.crop import Crop
-from napari_monusac.io.doctor.report import Finding, finding
+from napari_monusac.io.doctor.report import DoctorFinding, finding
 from napari_monusac.io.slides.annotation_scale import annotation_um_per_px
 from napari_monusac.io.slides.channels import channel_verdict
 from napari_monusac.io.slides.slide import Slide, channel_sample, middle, open_slide
@@ -46,7 +46,7 @@ class ImageFacts:
     stain: tuple[float, float, float] | None
 
 
-def examine_image(collection: Collection, crop: Crop) -> tuple[list[Finding], ImageFacts | None]:
+def examine_image(collection: Collection, crop: Crop) -> tuple[list[DoctorFinding], ImageFacts | None]:
     """Open a crop's image and look at its pixels.
 
     Returns
@@ -79,7 +79,7 @@ def _pixels(slide: Slide) -> NDArray[np.uint8]:
     return slide.read(0, 0, height, width) if height * width <= _MEASURED_WHOLE_PX else channel_sample(slide)
 
 
-def _channels(collection: Collection, crop: Crop, swapped: bool) -> list[Finding]:
+def _channels(collection: Collection, crop: Crop, swapped: bool) -> list[DoctorFinding]:
     if crop.image.suffix.lower() == ".svs":
         return []
     verdict = collection.verdict(crop)
@@ -101,7 +101,7 @@ def _channels(collection: Collection, crop: Crop, swapped: bool) -> list[Finding
     return found
 
 
-def _siblings(crop: Crop, shape: tuple[int, int]) -> list[Finding]:
+def _siblings(crop: Crop, shape: tuple[int, int]) -> list[DoctorFinding]:
     """Look at the images of the same name that are not used: another size, or swapped channels."""
     found = []
     for path in crop.others:
@@ -121,7 +121,7 @@ def _siblings(crop: Crop, shape: tuple[int, int]) -> list[Finding]:
     return found
 
 
-def _scale(crop: Crop, slide: Slide) -> list[Finding]:
+def _scale(crop: Crop, slide: Slide) -> list[DoctorFinding]:
     stored = slide.um_per_px if slide.um_per_px_source in ("tiff", "png") else None
     noted = annotation_um_per_px(crop.annotation) if crop.annotation is not None else None
     if slide.scale.guessed:

@@ -17,7 +17,7 @@ from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.core.text import visible
 from napari_monusac.io.collection.collection import Collection, Crop, open_collection
 from napari_monusac.io.doctor.nuclei import polygons_of
-from napari_monusac.io.doctor.report import KINDS, Report
+from napari_monusac.io.doctor.report import KINDS, DoctorReport
 from napari_monusac.io.slides.slide_copy import copy_without_label, write_plain_tif
 
 _DROPPED = {"degenerate-region", "zero-area", "outside-the-image"}
@@ -43,7 +43,7 @@ class Mended:
 
 
 def fix(
-    report: Report,
+    report: DoctorReport,
     out: str | Path,
     *,
     everything: bool = False,
@@ -58,7 +58,7 @@ def fix(
 
     Parameters
     ----------
-    report : Report
+    report : DoctorReport
         What `examine` found.
     out : str or Path
         An empty or new folder, outside of the examined one. The layout of folders is kept.

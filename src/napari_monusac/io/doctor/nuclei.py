@@ -13,9 +13,9 @@ from napari_monusac.core.geometry import outline_area, self_crossing
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.io.annotations.aperio_shapes import is_boxed
 from napari_monusac.io.collection.crop import Crop
-from napari_monusac.io.doctor.report import Finding, Severity, finding
+from napari_monusac.io.doctor.report import DoctorFinding, Severity, finding
 
-Objects = NDArray[np.object_]
+Shapes = NDArray[np.object_]
 
 #: Smaller nuclei are reported. MoNuSAC's smallest have about 2.6 um².
 TINY_UM2 = 2.0
@@ -35,7 +35,7 @@ _MISPLACED_SHARE = 0.1
 
 def examine_nuclei(
     crop: Crop, annotation: Annotation, shape: tuple[int, int] | None, um_per_px: float | None
-) -> list[Finding]:
+) -> list[DoctorFinding]:
     """Look at every region of an annotation.
 
     Parameters
@@ -51,7 +51,7 @@ def examine_nuclei(
 
     Returns
     -------
-    list of Finding
+    list of DoctorFinding
         One a nucleus where a person should look, one an image for what is harmless.
     """
     found = _classes(crop, annotation) + _no_nuclei(crop, annotation, um_per_px)
@@ -73,7 +73,7 @@ def examine_nuclei(
     return found + _shapes(crop, drawable, um_per_px)
 
 
-def _classes(crop: Crop, annotation: Annotation) -> list[Finding]:
+def _classes(crop: Crop, annotation: Annotation) -> list[DoctorFinding]:
     found = []
     unknown = annotation.unknown_labels
     for name, number in unknown.items():
@@ -95,7 +95,7 @@ def _classes(crop: Crop, annotation: Annotation) -> list[Finding]:
     return found
 
 
-def _no_nuclei(crop: Crop, annotation: Annotation, um_per_px: float | None) -> list[Finding]:
+def _no_nuclei(crop: Crop, annotation: Annotation, um_per_px: float | None) -> list[DoctorFinding]:
     """What is no nucleus or was not drawn as an outline: said, so that nobody looks for it in the maps."""
     found = []
     for k, region in enumerate(annotation.regions):
@@ -148,14 +148,14 @@ def _is_misplaced(drawable: list[tuple[int, Nucleus]], shape: tuple[int, int]) -
     return bool(outside.mean() > _MISPLACED_SHARE and outside.sum() > 1)
 
 
-def _misplaced(crop: Crop, drawable: list[tuple[int, Nucleus]], shape: tuple[int, int]) -> Finding:
+def _misplaced(crop: Crop, drawable: list[tuple[int, Nucleus]], shape: tuple[int, int]) -> DoctorFinding:
     points = np.concatenate([r.vertices for _, r in drawable])
     (top, left), (bottom, right) = points.min(0), points.max(0)
     reach = f"nuclei reach from x {left:.0f}, y {top:.0f} to x {right:.0f}, y {bottom:.0f}"
     return finding("size-mismatch", f"{reach}; the image has {shape[1]} x {shape[0]} px", crop)
 
 
-def _bounds(crop: Crop, drawable: list[tuple[int, Nucleus]], shape: tuple[int, int]) -> list[Finding]:
+def _bounds(crop: Crop, drawable: list[tuple[int, Nucleus]], shape: tuple[int, int]) -> list[DoctorFinding]:
     """Compare with the centres of the border pixels, 0 and n - 1: what lies beyond draws nothing."""
     found = []
     limit = np.array(shape) - 1.0
@@ -171,7 +171,7 @@ def _bounds(crop: Crop, drawable: list[tuple[int, Nucleus]], shape: tuple[int, i
     return found
 
 
-def polygons_of(regions: list[Nucleus]) -> Objects:
+def polygons_of(regions: list[Nucleus]) -> Shapes:
     """Shapely polygons (x, y) of regions with three vertices or more, as they are drawn: closed, crossings kept."""
     lengths = [len(r.vertices) for r in regions]
     points = np.concatenate([r.vertices[:, ::-1] for r in regions])
@@ -179,7 +179,7 @@ def polygons_of(regions: list[Nucleus]) -> Objects:
     return np.asarray(shapely.polygons(rings), object)
 
 
-def _shapes(crop: Crop, drawable: list[tuple[int, Nucleus]], um_per_px: float | None) -> list[Finding]:
+def _shapes(crop: Crop, drawable: list[tuple[int, Nucleus]], um_per_px: float | None) -> list[DoctorFinding]:
     numbers = [k for k, _ in drawable]
     regions = [r for _, r in drawable]
     drawn = polygons_of(regions)
@@ -187,7 +187,7 @@ def _shapes(crop: Crop, drawable: list[tuple[int, Nucleus]], um_per_px: float | 
     whole = drawn.copy()
     whole[~valid] = shapely.make_valid(drawn[~valid])
     areas = shapely.area(whole)
-    found: list[Finding] = []
+    found: list[DoctorFinding] = []
     slight: dict[str, list[int]] = {"self-crossing": [], "self-touching": []}
     tiny = TINY_UM2 / um_per_px**2 if um_per_px else _TINY_PX2
     huge = HUGE_UM2 / um_per_px**2 if um_per_px else _HUGE_PX2
@@ -228,7 +228,7 @@ def _stray_px2(shape: Any) -> float:
     return float(sum(areas) - max(areas) + holes)
 
 
-def overlapping_pairs(shapes: Objects) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+def overlapping_pairs(shapes: Shapes) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """Pairs i < j of shapes that overlap, and the area that they share."""
     i, j = shapely.STRtree(shapes).query(shapes, predicate="intersects")
     i, j = i[i < j], j[i < j]
@@ -237,8 +237,8 @@ def overlapping_pairs(shapes: Objects) -> tuple[NDArray[np.intp], NDArray[np.int
 
 
 def _pairs(
-    crop: Crop, numbers: list[int], regions: list[Nucleus], shapes: Objects, areas: NDArray[np.float64]
-) -> list[Finding]:
+    crop: Crop, numbers: list[int], regions: list[Nucleus], shapes: Shapes, areas: NDArray[np.float64]
+) -> list[DoctorFinding]:
     found = []
     for i, j, shared in zip(*overlapping_pairs(shapes), strict=True):
         smaller, union = min(areas[i], areas[j]), areas[i] + areas[j] - shared

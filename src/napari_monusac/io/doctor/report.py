@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_monusac.core.files import whole_stem
+
 if TYPE_CHECKING:
     from napari_monusac.io.collection.crop import Crop
 
@@ -221,7 +223,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 )  # fmt: skip
 
 
-class Finding(BaseModel):
+class DoctorFinding(BaseModel):
     """One thing that is not as it should be."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -238,7 +240,7 @@ class Finding(BaseModel):
     path: str | None = Field(None, description="The file in question")
 
 
-class Report(BaseModel):
+class DoctorReport(BaseModel):
     """All findings of a folder, the worst first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -249,7 +251,7 @@ class Report(BaseModel):
     grouping: str = Field("", description="How many crops of how many patients, and what told the patients")
     guess: str = Field("", description="What it may cost that patients were guessed, and the mend")
     nuclei: dict[str, int] = Field(default_factory=dict, description="Number of nuclei by class")
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[DoctorFinding, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -266,7 +268,7 @@ class Report(BaseModel):
         """Number of findings of each code, in the order of the table."""
         return dict(Counter(f.code for f in self.findings))
 
-    def of(self, code: str) -> tuple[Finding, ...]:
+    def of(self, code: str) -> tuple[DoctorFinding, ...]:
         """Findings of one code."""
         return tuple(f for f in self.findings if f.code == code)
 
@@ -281,13 +283,13 @@ def finding(
     nuclei: tuple[int, ...] = (),
     path: Path | None = None,
     severity: Severity | None = None,
-) -> Finding:
+) -> DoctorFinding:
     """Make a finding; severity, effect and mend come from `KINDS`."""
     kind = KINDS[code]
-    return Finding(
+    return DoctorFinding(
         code=code,
         severity=severity or kind.severity,
-        image=crop.name if crop is not None else (path.stem if path is not None else None),
+        image=crop.name if crop is not None else (whole_stem(path) if path is not None else None),
         patient=crop.patient if crop is not None else patient,
         message=message,
         mend=kind.mend,

@@ -11,7 +11,7 @@ from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.io.collection.collection import Collection
 from napari_monusac.io.collection.crop import Crop
 from napari_monusac.io.doctor.images import ImageFacts
-from napari_monusac.io.doctor.report import Finding, finding
+from napari_monusac.io.doctor.report import DoctorFinding, finding
 
 #: The most frequent class may have this many times the nuclei of another one.
 _IMBALANCE = 20.0
@@ -22,7 +22,7 @@ _FEWEST_FOR_STAIN = 8
 _LEAST_SPREAD = np.array([0.10, 0.02, 0.02])
 
 
-def leaks(collection: Collection) -> list[Finding]:
+def leaks(collection: Collection) -> list[DoctorFinding]:
     """Report patients that stand in both official lists."""
     parts: dict[str, set[str]] = defaultdict(set)
     for crop in collection:
@@ -34,13 +34,13 @@ def leaks(collection: Collection) -> list[Finding]:
     ]  # fmt: skip
 
 
-def patient_list_gaps(collection: Collection) -> list[Finding]:
+def patient_list_gaps(collection: Collection) -> list[DoctorFinding]:
     """Report crops that the list of patients leaves out, and rows of it without a crop."""
     grouping = collection.grouping
     return [finding("patient-list", note, path=grouping.file or collection.root) for note in grouping.notes]
 
 
-def twins(crops: tuple[Crop, ...], facts: Mapping[str, ImageFacts]) -> list[Finding]:
+def twins(crops: tuple[Crop, ...], facts: Mapping[str, ImageFacts]) -> list[DoctorFinding]:
     """Report crops with the same pixels, each against the first one of its kind."""
     groups: dict[str, list[Crop]] = defaultdict(list)
     for crop in crops:
@@ -54,7 +54,7 @@ def twins(crops: tuple[Crop, ...], facts: Mapping[str, ImageFacts]) -> list[Find
     return found
 
 
-def rare_classes(collection: Collection, counts: Mapping[str, Mapping[NucleusClass, int]]) -> list[Finding]:
+def rare_classes(collection: Collection, counts: Mapping[str, Mapping[NucleusClass, int]]) -> list[DoctorFinding]:
     """Report classes that are missing, rare, or in one patient only.
 
     Parameters
@@ -86,7 +86,7 @@ def rare_classes(collection: Collection, counts: Mapping[str, Mapping[NucleusCla
     return found
 
 
-def stain_outliers(crops: tuple[Crop, ...], facts: Mapping[str, ImageFacts]) -> list[Finding]:
+def stain_outliers(crops: tuple[Crop, ...], facts: Mapping[str, ImageFacts]) -> list[DoctorFinding]:
     """Report crops whose stain lies more than 4 robust standard deviations (1.48 x MAD) from the median of the set."""
     known = [(c, facts[c.name].stain) for c in crops if c.name in facts and facts[c.name].stain is not None]
     if len(known) < _FEWEST_FOR_STAIN:

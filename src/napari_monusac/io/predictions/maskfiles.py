@@ -115,7 +115,7 @@ def read_labels(path: str | Path) -> tuple[NDArray[np.integer[Any]], float | Non
     Returns
     -------
     labels : integer (y, x)
-        As stored; 0 or above.
+        As stored; 0 or above. Of floats (Fiji's 32-bit label images) the whole numbers that they are.
     um_per_px : float or None
         Where the file states a resolution.
 
@@ -141,6 +141,13 @@ def read_labels(path: str | Path) -> tuple[NDArray[np.integer[Any]], float | Non
         raise AnnotationError(path, f"cannot be read as .tif: {reason}", "write it again") from error
     if kind:
         raise AnnotationError(path, kind, "choose a label map: one (y, x) page of whole numbers from 0")
+    if labels.dtype.kind == "f":
+        odd = labels[~(np.isfinite(labels) & (labels == np.rint(labels)))]
+        if odd.size:
+            raise AnnotationError(
+                path, f"holds the value {odd[0]:g}, no number of a nucleus", "use whole numbers from 0"
+            )
+        labels = labels.astype(np.int64) if (np.abs(labels) <= MAX_LABEL).all() else labels
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high > MAX_LABEL:
         wrong = low if low < 0 else high
@@ -149,7 +156,7 @@ def read_labels(path: str | Path) -> tuple[NDArray[np.integer[Any]], float | Non
 
 
 def is_label_map(path: str | Path) -> bool:
-    """Whether a .tif may be a label map by its header: one page of one channel of whole numbers. No pixel is read."""
+    """Whether a .tif may be a label map by its header: one page of one channel. No pixel is read."""
     try:
         with tifffile.TiffFile(path) as file:
             return _kind(file.series[0]) == ""
@@ -160,7 +167,7 @@ def is_label_map(path: str | Path) -> bool:
 def _kind(series: Any) -> str:
     """Why a series of a TIFF is no label map; empty where it may be one."""
     shape, kind = tuple(series.shape), np.dtype(series.dtype).kind
-    if len(shape) != 2 or not series.size or kind not in "biu":
+    if len(shape) != 2 or not series.size or kind not in "biuf":
         return f"holds {series.dtype} of shape {shape}"
     return ""
 

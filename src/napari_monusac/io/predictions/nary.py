@@ -25,11 +25,10 @@ from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass
 from napari_monusac.core.errors import AnnotationError, ShapeError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.io.annotations.bounds import DEFAULT_BOUNDS, too_many
+from napari_monusac.io.annotations.rle import MAX_MASK_PX
 from napari_monusac.io.predictions.maskfiles import plain_name
 
 _KEY = "n_ary_mask"
-#: Largest mask that is read.
-MAX_MASK_PX = 1 << 28
 # what SciPy raises for files that are no .mat files, or damaged ones
 _DAMAGE = (
     MatReadError, OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, EOFError, OverflowError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,6 +20,7 @@ from napari_monusac.core.events import (
     parse_event,
 )
 from napari_monusac.core.files import PAUSES_S, atomic_write_text
+from napari_monusac.core.jsonl import AppendLog
 
 _TAIL_BYTES = 1 << 16
 
@@ -129,16 +130,14 @@ Recorder = Callable[[TrainEvent], list[str]]
 
 @contextmanager
 def event_recorder(events_file: Path, metrics_file: Path) -> Iterator[Recorder]:
-    """Give a function that appends events to one file (flushed each) and keeps a table of the epochs in the other."""
+    """Give a function that appends events to one file and keeps a table of the epochs in the other."""
     table = MetricsTable(metrics_file)
-    with events_file.open("ab") as file:
-        if file.tell() and not _ends_with_newline(events_file):
-            file.write(b"\n")  # a crash tore the last line
+    with closing(AppendLog.open(events_file, durable=False)) as log:
+        log.end_line()
         history: list[TrainEvent] = read_events(events_file, batches=False)
 
         def record(event: TrainEvent) -> list[str]:
-            file.write(event.to_json_line().encode() + b"\n")
-            file.flush()
+            log.append(event.to_json_line().encode() + b"\n")
             if isinstance(event, EpochEnded | RunStarted):
                 history[:] = without_superseded([*history, event])
                 epochs = [e for e in history if isinstance(e, EpochEnded)]
@@ -170,9 +169,3 @@ def last_event(file: Path) -> TrainEvent | None:
         with suppress(ValidationError):
             return parse_event(line)
     return None
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, io.SEEK_END)
-        return file.read(1) == b"\n"

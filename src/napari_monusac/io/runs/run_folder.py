@@ -26,10 +26,10 @@ from napari_monusac.core.errors import RecipeError, RunError
 from napari_monusac.core.events import EpochEnded, RunEnded, TrainEvent
 from napari_monusac.core.files import atomic_write_text
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
+from napari_monusac.io.locks import ProcessLock, is_of_this_machine, process_is_alive, process_record, read_holder
 from napari_monusac.io.runs.environment import describe_environment
 from napari_monusac.io.runs.history import Recorder, event_recorder, last_event, read_events
-from napari_monusac.io.runs.lock import RunLock, is_of_this_machine, process_is_alive, process_record, read_holder
-from napari_monusac.io.splits import Split
+from napari_monusac.io.splits import Split, SplitKind, make_split
 
 RunStatus = Literal["new", "starting", "running", "paused", "stopped", "completed", "failed", "interrupted"]
 
@@ -61,6 +61,11 @@ class ScaleRecord(BaseModel):
 
     def sentence(self) -> str:
         """What was done, for people, on one line."""
+        if self.um_per_px is None and len(self.unknown) < self.crops:
+            return (
+                "no crop said its scale when this run began, and the recipe names none: all are still taken as they are; "
+                f"{self.crops - len(self.unknown)} of {self.crops} say one now: start a new run to train at it"
+            )
         if self.um_per_px is None:
             return "no crop says its scale and the recipe names none: all are taken as they are"
         whose = "the recipe's" if self.source == "recipe" else "the median of the training crops by area"
@@ -292,9 +297,9 @@ class RunFolder:
         """Whether there is something to go on from and nobody is at it."""
         return self.last.is_file() and self.status in {"stopped", "failed", "interrupted"}
 
-    def lock(self) -> RunLock:
+    def lock(self) -> ProcessLock:
         """Return a context manager that holds the lock; entering it raises `RunLockedError` if another process does."""
-        return RunLock(self.path / "lock")
+        return ProcessLock(self.path / "lock")
 
     def record_child(self, pid: int) -> None:
         """Note a child process that was started to train here; it counts as starting until it holds the lock."""
@@ -344,6 +349,47 @@ class RunFolder:
     def _remove(self, name: str) -> None:
         with suppress(OSError):
             (self.path / name).unlink(missing_ok=True)
+
+
+def make_run(
+    data: str | Path,
+    recipe: TrainingRecipe,
+    folder: str | Path,
+    *,
+    kind: SplitKind = "patient",
+    patients: str | Path | None = None,
+) -> RunFolder:
+    """Split the crops of a folder and make a run that trains on them.
+
+    Parameters
+    ----------
+    data : str or Path
+        The folder of labelled crops.
+    recipe : TrainingRecipe
+        Its seed is that of the split.
+    folder : str or Path
+        The run folder: new or empty, see `new_run_name`.
+    kind : {"patient", "official"}
+        See `napari_monusac.io.splits.make_split`.
+    patients : str or Path, optional
+        A table (crop, patient); see `napari_monusac.io.collection.collection.open_collection`.
+
+    Raises
+    ------
+    CollectionError
+        The data cannot be split.
+    RunError
+        The folder is not empty, or cannot be made.
+    """
+    from napari_monusac.io.collection.collection import open_collection
+
+    split = make_split(open_collection(data, patients=patients), kind=kind, seed=recipe.seed)
+    return RunFolder.create(folder, data=data, split=split, recipe=recipe)
+
+
+def new_run_name(recipe: str) -> str:
+    """Name for the folder of a new run: when it was made, and its recipe."""
+    return f"{time.strftime('%Y-%m-%d-%H%M%S')}-{recipe}"
 
 
 def find_runs(folder: str | Path) -> list[RunFolder]:

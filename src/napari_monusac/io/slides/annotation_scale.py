@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import os
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from napari_monusac.core.files import whole_suffix
 from napari_monusac.io.scale import plausible, scale_number
 
 #: An ImageScope file says it in its root element, our GeoJSON before or behind its features.
 _END_BYTES = 64 * 2**10
+_MOST_UNPACKED = 512 * 2**20
 _SHELVES_UP = 3
 _SHELF = re.compile(
     r"(?:(?:tissue|he|raw)[ _-]?)?(?:images?|imgs?|tiles|patches|crops|rois|slides|wsis?|svs|tiff?s?|pngs?|jpe?gs?)|"
@@ -36,16 +40,31 @@ def annotation_um_per_px(path: Path) -> float | None:
         ImageScope XML in any encoding (``MicronsPerPixel``), or GeoJSON as we write it (``umPerPx``); need not exist.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(_END_BYTES)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(len(head), size - _END_BYTES))
-            tail = file.read()
-    except OSError:
+        head, tail = _packed_ends(path) if path.suffix.lower() == ".gz" else _ends(path)
+    except (OSError, EOFError, zlib.error):
         return None
-    text, is_json = _text(head), path.suffix.lower() in (".geojson", ".json")
+    text, is_json = _text(head), whole_suffix(path).lower().removesuffix(".gz") in (".geojson", ".json")
     match = _JSON.search(text) or _JSON.search(_text(tail)) if is_json else _XML.search(text)
     return plausible(scale_number(next((g for g in match.groups() if g is not None), None))) if match else None
+
+
+def _ends(path: Path) -> tuple[bytes, bytes]:
+    """The first and the last bytes of a file."""
+    with path.open("rb") as file:
+        head = file.read(_END_BYTES)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(len(head), size - _END_BYTES))
+        return head, file.read()
+
+
+def _packed_ends(path: Path) -> tuple[bytes, bytes]:
+    """The first and the last bytes of what a gzip file holds; the last of a very long one are not looked for."""
+    with gzip.open(path) as file:
+        head = file.read(_END_BYTES)
+        tail, read = b"", len(head)
+        while read < _MOST_UNPACKED and (block := file.read(1 << 20)):
+            tail, read = (tail + block)[-_END_BYTES:], read + len(block)
+        return head, tail
 
 
 def _text(content: bytes) -> str:
@@ -80,7 +99,7 @@ def scale_beside(image: Path, annotation: Path | None = None) -> tuple[float, st
     for path in [annotation] if annotation is not None else _annotations_beside(image):
         um_per_px = annotation_um_per_px(path)
         if um_per_px is not None:
-            return um_per_px, path.suffix.lower().lstrip(".")
+            return um_per_px, whole_suffix(path).lower().lstrip(".").removesuffix(".gz")
     return None
 
 
@@ -110,7 +129,7 @@ def _other_shelves(image: Path) -> Iterator[Path]:
 def _of_name(image: Path, folder: Path) -> list[Path]:
     """Annotations of the image's name in a folder, .xml first; case and composition of letters do not count."""
     stems = [image.name, image.stem, *([image.stem[:-4]] if image.stem.lower().endswith(".ome") else [])]
-    wanted = [_key(stem + suffix) for suffix in (".xml", ".geojson") for stem in reversed(stems)]
+    wanted = [_key(stem + suffix) for suffix in (".xml", ".geojson", ".geojson.gz") for stem in reversed(stems)]
     try:
         names = {_key(path.name): path for path in sorted(folder.iterdir())}
     except OSError:

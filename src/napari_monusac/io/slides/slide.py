@@ -104,7 +104,6 @@ class Slide:
         self.um_per_px: float | None = None
         self.um_per_px_source = ""
         self.channel_order: ChannelOrder = "rgb"
-        self.channel_score = 0.0
         self.notes: tuple[str, ...] = ()
 
     @property
@@ -347,7 +346,6 @@ def _set_channels(slide: Slide, order: ChannelOrder) -> None:
     if slide.tags.is_aperio:
         return
     verdict = channel_verdict(channel_sample(slide))
-    slide.channel_score = verdict.score
     if verdict.swapped:
         slide.channel_order = "bgr"
         slide.notes = (*slide.notes, "red and blue are swapped in the file: put right")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.files import atomic_write_bytes
-from napari_monusac.io.cache import cache_folder
+from napari_monusac.core.settings import user_folder
 from napari_monusac.io.slides.slide import Slide
 
 _VERSION = 1
@@ -19,7 +19,7 @@ _MOST_READ_PX = 16 * 10**6
 
 def thumbnails_folder() -> Path:
     """Folder of the thumbnails, in the cache folder."""
-    return cache_folder() / "thumbnails"
+    return user_folder("cache") / "thumbnails"
 
 
 def thumbnail(slide: Slide, size_px: int = 96) -> NDArray[np.uint8]:

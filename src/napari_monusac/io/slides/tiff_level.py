@@ -99,11 +99,6 @@ class TiffLevel:
         return int(self._page.samplesperpixel) > self._colours
 
     @property
-    def is_grey(self) -> bool:
-        """Whether there is one channel without a palette."""
-        return self._colours == 1 and self._colormap is None
-
-    @property
     def _keeps_ycbcr(self) -> bool:
         """Whether the decoder leaves YCbCr as it is."""
         return int(self._page.compression) not in _JPEG2000 | {7}

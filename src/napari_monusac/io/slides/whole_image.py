@@ -42,7 +42,7 @@ class WholeImage:
         self._pixels: NDArray[np.uint8] | None = None
         self.resolution: Resolution | None = None
         self.notes: tuple[str, ...] = ()
-        self._is_deep, self._white = False, 65535
+        self._is_deep = False
         try:
             with self._opened() as image:
                 self.shape = (int(image.height), int(image.width))

@@ -177,7 +177,7 @@ class TrainingUse(_Model):
     unknown: tuple[str, ...] = Field((), description="Scored crops whose model does not say what it was trained on")
 
 
-class Provenance(_Model):
+class ComparedWith(_Model):
     """What was compared with what, for the report and for repeating it."""
 
     truth: str = ""
@@ -219,7 +219,7 @@ class Evaluation(_Model):
     organs: tuple[GroupScore, ...] = ()
     training: TrainingUse = Field(default_factory=TrainingUse)
     notes: tuple[str, ...] = Field((), description="What was left out, and why")
-    provenance: Provenance = Field(default_factory=Provenance)
+    provenance: ComparedWith = Field(default_factory=ComparedWith)
 
     def scoring(self, key: str | None = None, tolerance_px: int = 0) -> Scoring:
         """One scoring; the headline by default.

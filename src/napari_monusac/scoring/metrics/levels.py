@@ -11,14 +11,14 @@ from napari_monusac.core.classes import CLASSES
 from napari_monusac.scoring.metrics.crop_tally import CropTally
 from napari_monusac.scoring.metrics.evaluation import Interval, Quality, Scoring, ToleranceScore, defined
 from napari_monusac.scoring.metrics.intervals import score_interval
-from napari_monusac.scoring.metrics.scorings import SCORINGS, Counts, Floats, ScoringRule
+from napari_monusac.scoring.metrics.scorings import SCORINGS, Floats, MatchCounts, ScoringRule
 
 #: Names of the four classes, in order.
-CLASS_NAMES = tuple(c.label for c in CLASSES)
+CLASS_LABELS = tuple(c.label for c in CLASSES)
 
 
 class Level:
-    """Counts of crops at one tolerance.
+    """MatchCounts of crops at one tolerance.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ class Level:
 
     def __init__(self, crops: Sequence[CropTally], tolerance_px: int = 0) -> None:
         patients = patient_index(crops)
-        self.counts = Counts(np.array([c.by_class[tolerance_px] for c in crops]), patients)
-        self.instances = Counts(np.array([c.instances[tolerance_px] for c in crops])[:, None], patients)
+        self.counts = MatchCounts(np.array([c.by_class[tolerance_px] for c in crops]), patients)
+        self.instances = MatchCounts(np.array([c.instances[tolerance_px] for c in crops])[:, None], patients)
 
     def scorings(self, weights: Floats | None) -> tuple[Scoring, ...]:
         """The four scorings; with bootstrap weights (n, patients) also the interval of each."""
@@ -49,7 +49,7 @@ class Level:
                     dq=defined(rule.score(self.counts, "dq")[0]),
                     interval=interval,
                     patients=patients,
-                    by_class={name: defined(float(v)) for name, v in zip(CLASS_NAMES, by_class, strict=True)},
+                    by_class={name: defined(float(v)) for name, v in zip(CLASS_LABELS, by_class, strict=True)},
                 )
             )
         return tuple(result)
@@ -79,7 +79,7 @@ class Level:
 
 def qualities(counts: Floats) -> dict[str, Quality]:
     """Quality by class name of counts (4, 4)."""
-    return {name: Quality.of_counts(row) for name, row in zip(CLASS_NAMES, counts, strict=True)}
+    return {name: Quality.of_counts(row) for name, row in zip(CLASS_LABELS, counts, strict=True)}
 
 
 def patient_index(crops: Sequence[CropTally]) -> NDArray[np.intp]:

@@ -20,7 +20,7 @@ TP, FP, FN, IOU = range(4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Counts:
+class MatchCounts:
     """What a set of crops counts.
 
     Attributes
@@ -40,15 +40,15 @@ class Counts:
         return int(self.patients.max(initial=-1)) + 1
 
     def by_patient(self) -> Floats:
-        """Counts pooled over each patient's crops, float64 (patients, classes, 4)."""
+        """MatchCounts pooled over each patient's crops, float64 (patients, classes, 4)."""
         pooled = np.zeros((self.n_patients, *self.values.shape[1:]))
         np.add.at(pooled, self.patients, self.values)
         return pooled
 
-    def only(self, crops: NDArray[np.bool_]) -> Counts:
+    def only(self, crops: NDArray[np.bool_]) -> MatchCounts:
         """The counts of some crops, their patients numbered anew."""
         _, patients = np.unique(self.patients[crops], return_inverse=True)
-        return Counts(self.values[crops], np.asarray(patients.ravel(), np.intp))
+        return MatchCounts(self.values[crops], np.asarray(patients.ravel(), np.intp))
 
 
 def divided(top: Floats, bottom: Floats) -> Floats:
@@ -86,21 +86,21 @@ def _over_items(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return weighted_means(mean_defined(values)[:, None], weights)[:, 0], by_class
 
 
-def _legacy(counts: Counts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
+def _legacy(counts: MatchCounts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
     values = metric_of(counts.values, metric)
     present = counts.values[..., TP] + counts.values[..., FN] > 0
     return _over_items(np.where(present, values, np.nan), weights[:, counts.patients])
 
 
-def _corrected(counts: Counts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
+def _corrected(counts: MatchCounts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
     return _over_items(metric_of(counts.values, metric), weights[:, counts.patients])
 
 
-def _per_patient(counts: Counts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
+def _per_patient(counts: MatchCounts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
     return _over_items(patient_values(counts, metric)[1], weights)
 
 
-def _pooled(counts: Counts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
+def _pooled(counts: MatchCounts, weights: Floats, metric: Metric) -> tuple[Floats, Floats]:
     by_class = metric_of(np.tensordot(weights, counts.by_patient(), axes=1), metric)
     return mean_defined(by_class), by_class
 
@@ -122,9 +122,9 @@ class ScoringRule:
     key: str
     label: str
     reason: str
-    function: Callable[[Counts, Floats, Metric], tuple[Floats, Floats]]
+    function: Callable[[MatchCounts, Floats, Metric], tuple[Floats, Floats]]
 
-    def score(self, counts: Counts, metric: Metric = "pq") -> tuple[float, Floats]:
+    def score(self, counts: MatchCounts, metric: Metric = "pq") -> tuple[float, Floats]:
         """The value over all patients, and by class (4,)."""
         value, by_class = self.function(counts, np.ones((1, counts.n_patients)), metric)
         return float(value[0]), by_class[0]
@@ -175,7 +175,7 @@ def bootstrap_weights(n_patients: int, n: int, seed: int) -> Floats:
     return rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n).astype(np.float64)
 
 
-def patient_values(counts: Counts, metric: Metric = "pq") -> tuple[Floats, Floats]:
+def patient_values(counts: MatchCounts, metric: Metric = "pq") -> tuple[Floats, Floats]:
     """Each patient's own value, (patients,), and by class, (patients, classes): what the headline averages."""
     by_class = metric_of(counts.by_patient(), metric)
     return mean_defined(by_class), by_class

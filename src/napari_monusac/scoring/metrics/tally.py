@@ -21,7 +21,7 @@ from napari_monusac.scoring.metrics.crop_tally import CropTally, tally_crop
 from napari_monusac.scoring.metrics.curves import precision_recall_curves
 from napari_monusac.scoring.metrics.evaluation import Detection, Evaluation, Interval
 from napari_monusac.scoring.metrics.intervals import Statistic, score_interval, score_intervals
-from napari_monusac.scoring.metrics.levels import CLASS_NAMES, Level, patient_index
+from napari_monusac.scoring.metrics.levels import CLASS_LABELS, Level, patient_index
 from napari_monusac.scoring.metrics.pixels import combo_of, pooled_pixels
 from napari_monusac.scoring.metrics.scorings import HEADLINE, Floats, Metric, bootstrap_weights, divided, metric_of
 
@@ -156,7 +156,7 @@ def _intervals(
     for metric in _METRICS:
         for keys, counts in (
             ([metric], level.instances.by_patient()),
-            ([f"{metric}/{name}" for name in CLASS_NAMES], level.counts.by_patient()),
+            ([f"{metric}/{name}" for name in CLASS_LABELS], level.counts.by_patient()),
         ):
             take(keys, partial(_pooled_metric, counts, metric))
     ternary = _per_patient([c.pixels.ternary.counts for c in crops], crops)

@@ -1,8 +1,8 @@
-"""Figures of a report as inline SVG. Text is escaped; class colours are darkened where white would swallow them."""
+"""Figures as SVG, of reports and of studies. Text is escaped; class colours are darkened where white would swallow them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from napari_monusac.core.classes import PALETTES, NucleusClass, Rgb
@@ -12,6 +12,10 @@ INK, MUTED, LINE, ACCENT = "#1d2433", "#5b6472", "#e3e7ee", "#2f5bd0"
 #: Darkest relative luminance that still tells a line from white paper (contrast 3:1, WCAG 2).
 _HIGHEST_LUMINANCE = 0.3
 _MARKS = ("", "5 3", "2 3", "8 3 2 3")
+#: Okabe-Ito; with a dash pattern of another number, lines are told apart in black and white too.
+_LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+Lines = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def class_color(name: str) -> str:
@@ -195,3 +199,39 @@ def precision_recall_plot(curves: Sequence[PrecisionRecall]) -> str:
         parts.append(_line(right + 14, y - 4, right + 34, y - 4, color, 3, dash))
         parts.append(_text(right + 40, y, f"{curve.name} {number(curve.average_precision)}"))
     return _svg(width, height, parts, "Precision and recall by confidence")
+
+
+def curves_plot(panels: Mapping[str, Lines], x_label: str) -> str:
+    """Panels of named lines side by side, y from 0 to 1, as an SVG document of its own.
+
+    Parameters
+    ----------
+    panels : mapping of str to (mapping of str to points)
+        Title of a panel -> name of a line -> (x, y) points.
+    x_label : str
+        What x is.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    most = max((x for lines in panels.values() for points in lines.values() for x, _ in points), default=1.0) or 1.0
+    wide, top, bottom = 460.0, 32.0, 260.0
+    styles = {name: (_LINES[k % len(_LINES)], _MARKS[k % len(_MARKS)]) for k, name in enumerate(names)}
+    size = (wide * len(panels), bottom + 64 + 18 * len(names))
+    parts = ['<style>text { font: 12px sans-serif }</style><rect width="100%" height="100%" fill="white"/>']
+    for k, (title, lines) in enumerate(panels.items()):
+        left, right = k * wide + 48, (k + 1) * wide - 16
+        parts.append(f'<g font-weight="bold">{_text(left, 20, title)}</g>')
+        for step in range(6):
+            y = bottom - (bottom - top) * step / 5
+            parts += [_line(left, y, right, y), _text(left - 6, y + 4, f"{step / 5:.1f}", "end")]
+        for step in range(5):
+            parts.append(_text(left + (right - left) * step / 4, bottom + 18, f"{most * step / 4:.0f}", "middle"))
+        parts.append(_text((left + right) / 2, bottom + 34, x_label, "middle"))
+        for name, points in lines.items():
+            placed = [(left + (right - left) * x / most, bottom - (bottom - top) * y) for x, y in points]
+            color, dash = styles[name]
+            parts.append(_polyline(placed, color, dash))
+            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{color}"/>' for x, y in placed]
+    for k, (name, (color, dash)) in enumerate(styles.items()):
+        y = bottom + 60 + 18 * k
+        parts += [_line(48, y - 4, 88, y - 4, color, 2, dash), _text(96, y, name)]
+    return _svg(*size, parts, f"{', '.join(panels)} over {x_label}") + "\n"

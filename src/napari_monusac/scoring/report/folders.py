@@ -26,14 +26,14 @@ from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.matching.matching import AmbiguousRule
 from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.matching.tolerance import TOLERANCES_PX
-from napari_monusac.scoring.metrics.evaluation import Evaluation, Provenance, TrainingUse
+from napari_monusac.scoring.metrics.evaluation import ComparedWith, Evaluation, TrainingUse
 from napari_monusac.scoring.metrics.tally import Tally
 from napari_monusac.scoring.report.evaluate import BOOTSTRAP
 from napari_monusac.scoring.report.predictions import FORMS_IN_WORDS, PredictedNuclei, PredictionFolder, sha256_of
 from napari_monusac.scoring.report.training_use import TrainingCount
 
 #: Called with (crops done, crops in all, name of the next).
-Progress = Callable[[int, int, str], None]
+TellCrop = Callable[[int, int, str], None]
 
 
 @dataclass(slots=True)
@@ -270,7 +270,7 @@ def evaluate_folders(
     bootstrap: int = BOOTSTRAP,
     seed: int = 0,
     include_training: bool = False,
-    progress: Progress | None = None,
+    progress: TellCrop | None = None,
     should_stop: Callable[[], bool] | None = None,
     each: Callable[[CropPair], None] | None = None,
     command: str = "",
@@ -350,8 +350,8 @@ def scored_crops(pairs: FolderPairs, training: TrainingCount) -> tuple[tuple[Cro
     for crop in pairs.crops:
         seen, path = pairs.seen_as(crop), pairs.prediction_of(crop)
         if path is None and (seen is not SeenAs.TRAINING or training.include_training):
-            continue  # named among those without a prediction
-        if training.takes(crop.name, crop.patient, seen) and path is not None:
+            training.leaves()  # named among those without a prediction
+        elif training.takes(crop.name, crop.patient, seen, predicted=path is not None) and path is not None:
             taken.append((crop, path))
     return tuple(taken)
 
@@ -416,14 +416,14 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
-def _provenance(pairs: FolderPairs, truth: str | Path, prediction: str | Path, of: str, by: str) -> Provenance:
+def _provenance(pairs: FolderPairs, truth: str | Path, prediction: str | Path, of: str, by: str) -> ComparedWith:
     from napari_monusac import __version__
 
     checkpoint = pairs.checkpoints[0] if len(pairs.checkpoints) == 1 else ", ".join(pairs.checkpoints)
     file = Path(checkpoint) / "best.safetensors" if Path(checkpoint).is_dir() else Path(checkpoint)
     command = ["napari-monusac", "evaluate", "--truth", str(truth), "--pred", str(prediction)]
     command += ["--within-regions"] if pairs.within_regions else []
-    return Provenance(
+    return ComparedWith(
         truth=str(truth),
         prediction=str(prediction),
         truth_sha256=of,

@@ -69,7 +69,7 @@ class ClassChange(BaseModel):
     patients: int = Field(0, description="In whom the class is scored in both predictions")
 
 
-Verdict = Literal["better", "worse", "no clear difference", "too few patients to tell"]
+GuardVerdict = Literal["better", "worse", "no clear difference", "too few patients to tell"]
 
 
 class Guard(BaseModel):
@@ -77,7 +77,7 @@ class Guard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verdict: Verdict
+    verdict: GuardVerdict
     reason: str = Field(description="One sentence with the numbers")
     pq_before: float | None
     pq_after: float | None
@@ -168,7 +168,9 @@ def guard_folders(
         stand = [pairs.prediction_of(crop) is not None for pairs in (first, second)]
         if not all(stand) and (include_training or SeenAs.TRAINING not in seen):
             alone += any(stand)
-        elif training.takes(crop.name, crop.patient, *seen):
+            if any(stand):
+                training.leaves()
+        elif training.takes(crop.name, crop.patient, *seen, predicted=any(stand)):
             names.add(crop.name)
     training.check()
     first.only = second.only = names
@@ -355,7 +357,7 @@ def guard_of(
     )
 
 
-def _verdict(before: float, after: float, differences: Floats, interval: Interval | None) -> tuple[Verdict, str]:
+def _verdict(before: float, after: float, differences: Floats, interval: Interval | None) -> tuple[GuardVerdict, str]:
     numbers = f"PQ per patient {before:.3f} before, {after:.3f} after"
     paired = differences[~np.isnan(differences)]
     if interval is None:

@@ -5,7 +5,7 @@ For a crop named NAME one of these is looked for, anywhere under the folder, in 
 - ``NAME.zarr`` (ours: probabilities and nuclei)
 - ``NAME_instances.tif``, or ``NAME.tif`` with ``NAME.csv`` or ``NAME_semantic.tif`` beside it. The CSV has a row a
   nucleus: ``label``, ``class`` (name or number), ``confidence`` (optional).
-- ``NAME.xml`` (Aperio ImageScope), ``NAME.geojson`` (QuPath)
+- ``NAME.xml`` (Aperio ImageScope), ``NAME.geojson`` (QuPath; also packed, ``.geojson.gz``)
 - ``NAME/<class name>/*.mat`` (the challenge's n-ary masks)
 - ``NAME.tif`` alone, where it is a label map (StarDist, Cellpose): its nuclei have no class
 """
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from napari_monusac.io.predictions.store_info import StoreInfo
 
 _LABEL_SUFFIXES = (".tif", ".tiff")
-_FORMS = (".zarr", "_instances.tif", "_instances.tiff", ".tif", ".tiff", ".xml", ".geojson", "/")
+_FORMS = (".zarr", "_instances.tif", "_instances.tiff", ".tif", ".tiff", ".xml", ".geojson", ".geojson.gz", "/")
 #: For a person whose predictions are not found.
 FORMS_IN_WORDS = (
     "NAME.zarr, NAME_instances.tif or NAME.tif (label map; classes in NAME.csv with label and class, or in "

@@ -26,11 +26,26 @@ class TrainingCount:
         self.include_training = include_training
         self._crops: dict[SeenAs, list[str]] = {seen: [] for seen in SeenAs}
         self._patients: dict[str, None] = {}
+        self._others = self._without = 0
 
-    def takes(self, crop: str, patient: str, *seen: SeenAs) -> bool:
-        """Count a crop and say whether it is scored; `seen` is what it is to each of the models."""
+    def leaves(self) -> None:
+        """Count a crop that is not scored for another reason than training."""
+        self._others += 1
+
+    def takes(self, crop: str, patient: str, *seen: SeenAs, predicted: bool = True) -> bool:
+        """Count a crop and say whether it is scored.
+
+        Parameters
+        ----------
+        crop, patient : str
+        *seen : SeenAs
+            What it is to each of the models.
+        predicted : bool
+            Whether there is a prediction of it: a training crop needs none to be counted as one.
+        """
         found = min(seen, key=_ORDER.index)
         self._crops[found].append(crop)
+        self._without += not predicted
         if found is SeenAs.SAME_PATIENT:
             self._patients[patient] = None
         return found is not SeenAs.TRAINING or self.include_training
@@ -76,9 +91,12 @@ class TrainingCount:
             return _of_one_crop(use)
         notes = []
         if use.left_out:
+            # a run predicts none of them, a folder may hold some
+            some = 0 < self._without < len(use.left_out)
+            either = f" ({self._without} of them have no prediction, either)" if some else ""
             notes.append(
-                f"{len(use.left_out)} of {everything} crops are left out, because the model was trained on them: "
-                f"{_shown(use.left_out)}"
+                f"{len(use.left_out)} of {everything + self._others} crops are left out, because the model was trained on "
+                f"them{either}: {_shown(use.left_out)}"
             )
         if use.included:
             notes.append(

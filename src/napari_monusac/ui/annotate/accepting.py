@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
 
+from napari_monusac.app.work import Report, Task, error_line
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
@@ -22,8 +23,8 @@ from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.editing.opening import Place
 from napari_monusac.ui.editing.running import Question
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, calm, row, settings
-from napari_monusac.ui.widgets.work import Report, Task, error_line
+from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, calm, row
+from napari_monusac.ui.widgets.settings import SETTINGS
 
 if TYPE_CHECKING:
     from napari_monusac.editing.stored import StoredPrediction
@@ -95,7 +96,7 @@ class StoredPredictions(QWidget):
 
             return place, find_stored(folders, names, pixels())
 
-        task = Task(work)
+        task = self.controller.model.work.task(work, self)
         # a method, not a lambda: Qt drops the connection when the panel goes
         task.done.connect(self._looked)
         return task.start()
@@ -104,8 +105,7 @@ class StoredPredictions(QWidget):
         """Where predictions are likely to lie: chosen folders first, then beside the crops and the runs."""
         if self.folder.path is not None:
             yield self.folder.path
-        kept = settings().value("paths/predictions", [])
-        yield from (Path(k) for k in ([kept] if isinstance(kept, str) else kept or []))
+        yield from map(Path, SETTINGS.last_paths("predictions"))
         model = self.controller.model
         near = [Path(place.image).parent, Path(model.runs_folder)]
         if model.collection is not None:
@@ -185,7 +185,7 @@ class StoredPredictions(QWidget):
 
             return read_stored(path, place.whole, place.um_per_px, place.part, pixels(), unknown=unknown)
 
-        task = Task(work)
+        task = self.controller.model.work.task(work, self)
         task.done.connect(lambda read: self._opened(place, image, *read))
         return self.progress.follow(task, f"Reading {path.name}…")
 

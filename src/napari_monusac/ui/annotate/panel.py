@@ -20,7 +20,7 @@ from napari_monusac.ui.annotate.tools import Toolbox
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import controller_of
-from napari_monusac.ui.model import hear
+from napari_monusac.ui.model import Placed, hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.basic import Note, Section, calm, column, row
 from napari_monusac.ui.widgets.settings import ReaderName
@@ -48,6 +48,7 @@ class AnnotatePanel(QWidget):
         self.viewer = napari_viewer
         self.controller = controller_of(napari_viewer)
         self.model = self.controller.model
+        Placed(self, self.model)
         self.commands = Commands(self.controller)
         self.toolbox = Toolbox(self.controller, self.commands, self)
         self.keys = Keys(self.commands, self.toolbox)

@@ -7,6 +7,7 @@ from typing import Any
 from napari.layers import Image
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import error_line
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.editing.nuclei.frame import Frame
 from napari_monusac.plugin.layers import EDITABLE_PX
@@ -16,7 +17,6 @@ from napari_monusac.ui.canvas.regions import RECTANGLE, VIEW, chosen_region
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.editing.running import Question
 from napari_monusac.ui.widgets.basic import Note, calm, row
-from napari_monusac.ui.widgets.work import error_line
 
 _LARGE = (
     "This slide has {mpx:,.0f} million px. A region of up to {most:.0f} million is edited at a time: zoom to it, or draw a "

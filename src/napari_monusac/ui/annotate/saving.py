@@ -10,11 +10,11 @@ from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QWidget
 
+from napari_monusac.app.work import Report, Task, error_line
 from napari_monusac.core.files import folder_key
 from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.editing.running import Question
-from napari_monusac.ui.widgets.work import Report, Task, error_line
 
 if TYPE_CHECKING:
     from napari_monusac.editing.session import EditingSession
@@ -126,7 +126,7 @@ class Saving(QObject):
             return None
         self.controller.said.emit("Saving…", "hint")
         outcome: list[Any] = []
-        task.done.connect(outcome.append)
+        task.done.connect(lambda saved: outcome.append(saved))
         task.failed.connect(lambda error: self._not_saved(error, then))
         # after the controller has let edits go on again
         task.finished.connect(lambda: self._saved(outcome[0], then) if outcome else None)
@@ -244,7 +244,7 @@ class Saving(QObject):
             marks.set_mark(crop.name, "done", author=author)
             return crop, marks.next_open(names, after=crop.name), _share_done(marks, names)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(self._marked)
         task.failed.connect(self._failed)
         return task.start()
@@ -268,7 +268,7 @@ class Saving(QObject):
         if collection is None or self.controller.session is None:
             return
         names = [c.name for c in collection.crops if c.image is not None]
-        task = Task(lambda _: _share_done(self._marks(), names))
+        task = self.model.work.task(lambda _: _share_done(self._marks(), names), self)
         task.done.connect(self._tell)
         task.start()
 
@@ -296,7 +296,7 @@ class Saving(QObject):
             made = corrected_collection(root, runs / "corrected" / folder_key(root), work=work_in)
             return made, last_checkpoint(runs)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(self._gathered)
         task.failed.connect(self._failed)
         return task.start()

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
 from superqt import QLabeledDoubleSlider
 
+from napari_monusac.app.work import Task, Work
 from napari_monusac.core.classes import PaletteName
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.annotate.parts import slider
@@ -21,9 +22,8 @@ from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.basic import calm, row
-from napari_monusac.ui.widgets.work import Task
 
-ROLE = "view"
+VIEW_ROLE = "view"
 COLOUR, HAEMATOXYLIN, EOSIN = STAINS = ("H&E", "Haematoxylin", "Eosin")
 #: Larger images are not recoloured: memory, and seconds of waiting.
 _MOST_PX = 64_000_000
@@ -67,7 +67,7 @@ def stain_view(rgb: NDArray[np.uint8], stain: str, contrast: float) -> NDArray[n
 
 
 class StainView(QObject):
-    """Keeps the layer *view* over the image. A view that the user deletes stays deleted.
+    """Keeps the layer *view* over the image, made in the background. A view that the user deletes stays deleted.
 
     Signals
     -------
@@ -76,9 +76,9 @@ class StainView(QObject):
 
     gone = Signal()
 
-    def __init__(self, viewer: Any, parent: QObject) -> None:
+    def __init__(self, viewer: Any, work: Work, parent: QObject) -> None:
         super().__init__(parent)
-        self.viewer = viewer
+        self.viewer, self._work = viewer, work
         self.stain, self.contrast = COLOUR, 1.0
         self._task: Task | None = None
         self._timer = QTimer(self)
@@ -92,7 +92,7 @@ class StainView(QObject):
         self.stain, self.contrast = stain, contrast
         if stain == COLOUR and abs(contrast - 1) < 0.01:
             self._timer.stop()
-            layer = canvas.find_layer(self.viewer, ROLE)
+            layer = canvas.find_layer(self.viewer, VIEW_ROLE)
             if layer is not None:
                 self.viewer.layers.remove(layer)
         else:
@@ -111,7 +111,7 @@ class StainView(QObject):
         if image is None or not self.possible():
             return
         stain, contrast, shown = self.stain, self.contrast, image.data
-        task = Task(lambda _: stain_view(np.asarray(shown)[..., :3], stain, contrast))
+        task = self._work.task(lambda _: stain_view(np.asarray(shown)[..., :3], stain, contrast), self)
         self._task = task
         task.done.connect(lambda picture: self._put(image, shown, picture) if self._task is task else None)
         task.start()
@@ -122,7 +122,7 @@ class StainView(QObject):
         if not canvas.still_shows(self.viewer, image, shown):
             self._timer.start()  # of the former crop: the open one is shown like that
             return
-        old = canvas.find_layer(self.viewer, ROLE)
+        old = canvas.find_layer(self.viewer, VIEW_ROLE)
         if isinstance(old, Image) and old.rgb == (picture.ndim == 3):
             old.data = picture
             return
@@ -131,9 +131,9 @@ class StainView(QObject):
             self.viewer.layers.events.removed.disconnect(self._removed)
             self.viewer.layers.remove(old)
             self.viewer.layers.events.removed.connect(self._removed)
-        about = {**image.metadata.get("monusac", {}), "role": ROLE}
+        about = {**image.metadata.get("monusac", {}), "role": VIEW_ROLE}
         attributes = {
-            "name": ROLE, "rgb": picture.ndim == 3, "metadata": {"monusac": about}, **canvas.placing(image),
+            "name": VIEW_ROLE, "rgb": picture.ndim == 3, "metadata": {"monusac": about}, **canvas.placing(image),
         }  # fmt: skip
         if picture.ndim == 2:
             attributes["contrast_limits"] = (0, 255)
@@ -142,7 +142,7 @@ class StainView(QObject):
             self.viewer.layers.selection.active = active
 
     def _removed(self, event: Any) -> None:
-        if canvas.role(event.value) == ROLE:
+        if canvas.role(event.value) == VIEW_ROLE:
             self.stain, self.contrast = COLOUR, 1.0
             self.gone.emit()
 
@@ -161,7 +161,7 @@ class Seeing(QWidget):
         self.controller = controller
         self._chosen = False
         self._seen: Any = None
-        self.stain_view = StainView(controller.viewer, self)
+        self.stain_view = StainView(controller.viewer, controller.model.work, self)
         self._dressing = QTimer(self)
         self._dressing.setSingleShot(True)
         self._dressing.timeout.connect(self._dress)

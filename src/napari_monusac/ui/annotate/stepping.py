@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.editing.commands import Select
 from napari_monusac.ui.canvas import canvas
@@ -22,7 +23,6 @@ from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, row
 from napari_monusac.ui.widgets.tables import CalmList
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.core.boxes import Box
@@ -174,7 +174,7 @@ class Stepping(QWidget):
 
             return audit(nuclei)
 
-        task = Task(work)
+        task = self.controller.model.work.task(work, self)
         task.done.connect(lambda found: self._found(session, found))
         return self.progress.follow(task, "Looking at every nucleus…")
 

@@ -11,7 +11,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
-from napari_monusac.core.classes import AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, class_colors
+from napari_monusac.core.classes import AMBIGUOUS_COLOR, CLASSES, NucleusClass, PaletteName, class_colors
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.canvas.napari_private import TableColormap
 
@@ -121,12 +121,6 @@ class ClassColormap(TableColormap):
             and np.array_equal(self._table, other._table)
             and np.array_equal(self._shades, other._shades)
         )
-
-
-def class_hex(number: int, palette: PaletteName) -> str:
-    """Colour of a class for style sheets."""
-    r, g, b = PALETTES[palette][NucleusClass(number)]
-    return f"#{r:02x}{g:02x}{b:02x}"
 
 
 def semantic_colormap(palette: PaletteName) -> DirectLabelColormap:

@@ -22,14 +22,9 @@ TRUTH, PREDICTED, DIFFERENCE, SWIPE, UNCERTAINTY = (
     "swipe",
     "review uncertainty",
 )
-ROLES = (TRUTH, PREDICTED, DIFFERENCE, SWIPE, UNCERTAINTY)
+COMPARED_ROLES = (TRUTH, PREDICTED, DIFFERENCE, SWIPE, UNCERTAINTY)
 #: Value of the swipe's edge in a swipe map. No class has it.
 SWIPE_EDGE = 253
-
-
-def classes_of(layer: Labels) -> dict[int, int]:
-    """Class number by label, from a nuclei layer's table."""
-    return classes_in(layer.features)
 
 
 def classes_in(features: Any) -> dict[int, int]:

@@ -15,7 +15,7 @@ from napari_monusac.ui.canvas.dashed_layer import DARK, LIGHT, LINE_PX, DashedLa
 if TYPE_CHECKING:
     from napari_monusac.masks.strokes import Stamp
 
-ROLE = "marks"
+MARKS_ROLE = "marks"
 #: Length of a dash on the screen, px.
 _DASH_PX = 6.0
 #: No more dashes than these a set: outlines of very many nuclei are drawn with longer ones.
@@ -37,7 +37,7 @@ class Marks(DashedLayer):
 
     def __init__(self, viewer: Any, like: Labels) -> None:
         self._sets: dict[str, list[Path]] = {}
-        super().__init__(viewer, like, ROLE)
+        super().__init__(viewer, like, MARKS_ROLE)
 
     def show(self, what: str, paths: Iterable[ArrayLike]) -> None:
         """Show one set of lines ("selection", "stroke", "cut"), each (n, 2) points (y, x) in px; empty: none."""

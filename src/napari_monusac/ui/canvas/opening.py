@@ -1,4 +1,4 @@
-"""Opening crops in the viewer: read in the background, shown in one go, in the layers of the former crop."""
+"""Opening crops in the viewer: shown in one go, in the layers of the former crop."""
 
 from __future__ import annotations
 
@@ -14,24 +14,9 @@ from napari_monusac.core.classes import NucleusClass
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.napari_private import undress
 from napari_monusac.ui.model import StudioModel
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
-    from napari_monusac.io.collection.collection import Collection, Crop
-
-
-def opening_task(collection: Collection, crop: Crop) -> Task:
-    """Return a task (not started) that reads a crop; its result is a list of LayerData."""
-
-    def read(report: Report) -> list[Any]:
-        from napari_monusac.plugin.layers import crop_layers
-
-        report(None, f"Opening {crop.name}")
-        slide = collection.open(crop)
-        annotation = collection.annotation(crop) if crop.annotation is not None else None
-        return list(crop_layers(slide, annotation, crop, collection_root=collection.root))
-
-    return Task(read)
+    from napari_monusac.io.collection.collection import Crop
 
 
 def replace_crop(viewer: Any, model: StudioModel, crop: Crop, layer_data: list[Any]) -> None:

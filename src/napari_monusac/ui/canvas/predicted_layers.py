@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LIVE_PX = 4096
 #: napari's table of a layer is slow beyond this; the classes are a layer of their own.
 _MOST_ROWS = 20_000
-ROLES = ("predicted semantic", "predicted ternary", "predicted nuclei")
+PREDICTED_ROLES = ("predicted semantic", "predicted ternary", "predicted nuclei")
 
 
 def _metadata(image: Image, role: str, **more: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ _ELLIPSE_CORNERS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outline:
+class DrawnOutline:
     """A drawn shape that has an area.
 
     Attributes
@@ -41,7 +41,7 @@ class Outline:
         return np.array([layer.world_to_data(corner)[-2:] for corner in self.world])
 
 
-def last_outline(viewer: Any) -> Outline | None:
+def last_outline(viewer: Any) -> DrawnOutline | None:
     """The rectangle, ellipse or polygon drawn last in the topmost Shapes layer that has one; lines have no area."""
     for shapes in reversed(viewer.layers):
         if isinstance(shapes, Shapes) and canvas.role(shapes) != REGIONS_ROLE:
@@ -50,7 +50,7 @@ def last_outline(viewer: Any) -> Outline | None:
                 world = np.array([shapes.data_to_world(c)[-2:] for c in corners])
                 if kind in ("rectangle", "ellipse", "polygon") and _area(world) > 0:
                     name = f"{shapes.name}: {kind} {i + 1}"
-                    return Outline(name, _ellipse(world) if kind == "ellipse" else world)
+                    return DrawnOutline(name, _ellipse(world) if kind == "ellipse" else world)
     return None
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_monusac.app.work import error_line
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.commands import (
     Accept,
@@ -27,7 +28,6 @@ from napari_monusac.editing.predicted import MAX_COVERED
 from napari_monusac.ui.canvas.marks import boundary_of, outlines_of
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.widgets import settings as annotate_settings
-from napari_monusac.ui.widgets.work import error_line
 
 if TYPE_CHECKING:
     from napari_monusac.editing.session import EditingSession

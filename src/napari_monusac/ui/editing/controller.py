@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 from qtpy.QtCore import QTimer, Signal
 
+from napari_monusac.app.work import error_line
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.editing.commands import AdoptPaint
 from napari_monusac.editing.nuclei.frame import Frame
@@ -21,7 +22,6 @@ from napari_monusac.ui.editing.ready import PAINTED, VIEWS, Ready
 from napari_monusac.ui.editing.running import Question, Running
 from napari_monusac.ui.model import StudioModel, studio_model
 from napari_monusac.ui.widgets import settings as annotate_settings
-from napari_monusac.ui.widgets.work import error_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +55,7 @@ class Crops(Running):
         self.prediction_set = False
         self.closed = False
         self._refused: Place | None = None
-        self._opener = SessionOpener(self._opened, self._not_opened)
+        self._opener = SessionOpener(self.model.work, self, self._opened, self._not_opened)
         self._looking = self._timer(0, self._look)
         self._paint = Paint(self)
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 
+from napari_monusac.app.work import Report, Task, Work
 from napari_monusac.editing.disk.kept import kept_path
 from napari_monusac.editing.disk.workplace import writable
 from napari_monusac.plugin.layers import EDITABLE_PX
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.ready import VIEWS, Ready, ready
 from napari_monusac.ui.widgets import settings as annotate_settings
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.editing.disk.restoring import RestorePolicy
@@ -175,13 +175,24 @@ class SessionOpener:
 
     Parameters
     ----------
+    work : Work
+        Of the window.
+    owner : object
+        Whose session it is: nothing is opened any more once it is gone.
     opened : callable
         Called on the Qt thread with (place, ready session).
     failed : callable
         Called on the Qt thread with (place, error).
     """
 
-    def __init__(self, opened: Callable[[Place, Ready], None], failed: Callable[[Place, Any], None]) -> None:
+    def __init__(
+        self,
+        work: Work,
+        owner: object,
+        opened: Callable[[Place, Ready], None],
+        failed: Callable[[Place, Any], None],
+    ) -> None:
+        self._work, self._owner = work, owner
         self._opened, self._failed = opened, failed
         self._task: Task | None = None
         self._wanted: Wanted | None = None
@@ -208,7 +219,7 @@ class SessionOpener:
         def work(_: Report) -> Ready:
             return ready(open_session(wanted.place, wanted.author, wanted.restore), wanted.shown)
 
-        task = self._task = Task(work)
+        task = self._task = self._work.task(work, self._owner)
         task.done.connect(lambda made: self._done(wanted, made))
         task.failed.connect(lambda error: self._lost(wanted, error))
         task.finished.connect(self._finished)

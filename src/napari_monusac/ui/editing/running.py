@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qtpy.QtCore import QObject, QThread, Signal
 
+from napari_monusac.app.work import Report, Task, error_line
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.ui.widgets.work import Report, Task, error_line
 
 if TYPE_CHECKING:
+    from napari_monusac.app.studio import StudioModel
     from napari_monusac.editing.commands import Command
     from napari_monusac.editing.nuclei.edit import SessionChange
     from napari_monusac.editing.session import EditingSession
@@ -41,6 +42,7 @@ class Running(QObject):
 
     said = Signal(str, str)
     busy_changed = Signal(bool)
+    model: StudioModel
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +96,7 @@ class Running(QObject):
         def in_thread(_: Report) -> Any:
             return work(session)
 
-        task = Task(in_thread)
+        task = self.model.work.task(in_thread, self)
         task.finished.connect(self._free)
         return task
 

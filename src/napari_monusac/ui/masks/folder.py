@@ -9,13 +9,13 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.core.errors import CollectionError
 from napari_monusac.io.outputs import refuse_inside
 from napari_monusac.masks.left_out import LeftOut
 from napari_monusac.ui.model import StudioModel, hear
 from napari_monusac.ui.widgets.basic import PathPicker, TaskRow
 from napari_monusac.ui.widgets.note import say_error, short_path
-from napari_monusac.ui.widgets.work import Report, Task
 
 
 class MaskFolder(QWidget):
@@ -86,7 +86,7 @@ class MaskFolder(QWidget):
                 left_out.append(LeftOut(**written["left_out"]))
             return len(todo), LeftOut.sum(left_out)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(lambda told: self._all_written(told[0], told[1], width, Path(out)))
         return self.progress.follow(task, "Writing masks…")
 

@@ -12,14 +12,14 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QRadioButton, QVBoxLayout, QWidget
 from superqt.utils import qthrottled
 
+from napari_monusac.app.work import Task
 from napari_monusac.core.classes import TERNARY_COLORS, TERNARY_NAMES, TernaryClass
 from napari_monusac.core.recipe import BOUNDARY_WIDTHS
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colormaps import ternary_colormap
 from napari_monusac.ui.masks.folder import MaskFolder
-from napari_monusac.ui.model import hear, studio_model
+from napari_monusac.ui.model import Placed, hear, studio_model
 from napari_monusac.ui.widgets.basic import ClassSwatch, Heading, Note, row
-from napari_monusac.ui.widgets.work import Task
 
 
 def amounts_of(ternary: Any) -> dict[TernaryClass, int]:
@@ -73,6 +73,7 @@ class MasksPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
+        Placed(self, self.model)
         self._watched: Labels | None = None
         self._preview: Labels | None = None
         #: whether the preview was taken off the canvas because the user works in another panel
@@ -224,7 +225,7 @@ class MasksPanel(QWidget):
             return
         if self._task is not None:
             self._task.stop()
-        task = Task(lambda _: _ternary(layer.data, width))
+        task = self.model.work.task(lambda _: _ternary(layer.data, width), self)
         self._task = task
         task.done.connect(lambda result: self._show(result) if self._task is task else None)
         self.progress.follow(task, "Computing the boundaries…")
@@ -278,7 +279,7 @@ class MasksPanel(QWidget):
             self._show_amounts(None)
             return
         data = layer.data
-        task = Task(lambda _: amounts_of(_ternary(data, width)))
+        task = self.model.work.task(lambda _: amounts_of(_ternary(data, width)), self)
         self._counting = task
         task.done.connect(lambda found: self.amounts.show_amounts(found) if self._counting is task else None)
         task.start()

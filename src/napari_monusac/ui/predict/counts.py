@@ -10,13 +10,13 @@ from napari.layers import Shapes
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import error_line
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.regions import last_outline
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.widgets.basic import Heading, Note, plain_table
-from napari_monusac.ui.widgets.work import error_line
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
@@ -76,7 +76,7 @@ class FolderPrediction(QWidget):
         def work(report: Report) -> FolderOutcome:
             return predict_crops(report, collection, crops, checkpoint, out, options)
 
-        task = Task(work, title=f"Predicting {len(crops)} crops")
+        task = self.model.work.task(work, self, title=f"Predicting {len(crops)} crops")
         task.done.connect(lambda outcome: self._done(out, outcome))
         return self.progress.follow(task, "Loading the model…")
 
@@ -109,7 +109,7 @@ def predict_crops(
     """Predict crops one after another (in a worker). One that fails is told and the rest go on."""
     from napari_monusac.infer.batch import job_of, predict_one
     from napari_monusac.io.predictions.store import crop_store
-    from napari_monusac.learn.checkpoint import load_checkpoint
+    from napari_monusac.network.checkpoint import load_checkpoint
     from napari_monusac.scoring.metrics.stored_counts import count_store, write_counts
 
     report(None, "Loading the model")

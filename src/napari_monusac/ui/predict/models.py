@@ -9,9 +9,9 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QPushButton, QWidget
 from superqt.utils import signals_blocked
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.io.runs.run_folder import progress_of
 from napari_monusac.ui.model import StudioModel
-from napari_monusac.ui.widgets.work import Report, Task
 
 
 class ModelChoice(QWidget):
@@ -66,7 +66,7 @@ class ModelChoice(QWidget):
                     found.append((name, str(run.path), combo is not None))
             return found
 
-        task = Task(read)
+        task = self.model.work.task(read, self)
         task.done.connect(self._show)
         return task.start()
 
@@ -118,8 +118,8 @@ class ModelChoice(QWidget):
             It is gone, or is none.
         """
         from napari_monusac.core.errors import CheckpointError
-        from napari_monusac.learn.checkpoint import load_checkpoint, resolve_checkpoint
-        from napari_monusac.learn.device import choose_device
+        from napari_monusac.network.checkpoint import load_checkpoint, resolve_checkpoint
+        from napari_monusac.network.device import choose_device
 
         try:
             path = resolve_checkpoint(checkpoint)

@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
 
+from napari_monusac.app.work import Latest, Progress, Report, Task, error_line
 from napari_monusac.core.classes import CLASS_THRESHOLD
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.editing.stored import model_name
@@ -21,7 +22,7 @@ from napari_monusac.ui.canvas.predicted_layers import (
     update_nuclei_layer,
 )
 from napari_monusac.ui.canvas.regions import chosen_region
-from napari_monusac.ui.model import hear, studio_model
+from napari_monusac.ui.model import Placed, hear, studio_model
 from napari_monusac.ui.predict.counts import Counted, CountsTable, count_words
 from napari_monusac.ui.predict.folder import FolderPrediction
 from napari_monusac.ui.predict.image import ImageChoice, RegionChoice
@@ -30,7 +31,6 @@ from napari_monusac.ui.predict.slide import SlideStore
 from napari_monusac.ui.predict.uncertainty import UncertaintyLayer
 from napari_monusac.ui.predict.work import image_file, needs_store, nuclei_of, predict_in_memory, predict_to_store
 from napari_monusac.ui.widgets.basic import Heading, Note, Section, TaskRow, column
-from napari_monusac.ui.widgets.work import Latest, Progress, Report, Task, error_line
 
 if TYPE_CHECKING:
     from napari_monusac.core.prediction import Nuclei, Prediction
@@ -116,6 +116,7 @@ class PredictPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
+        Placed(self, self.model)
         self.prediction: Prediction | None = None
         self._image: Any = None
         self._build()
@@ -137,7 +138,7 @@ class PredictPanel(QWidget):
         self.engine.setToolTip("What ran the network, where and how precisely: the faster one on this computer")
         self.notes = Note(kind="warning")
         self.thresholds = Thresholds()
-        self.slide = SlideStore(self.thresholds.values, self._show_store)
+        self.slide = SlideStore(self.model.work, self.thresholds.values, self._show_store)
         self.count = Note()
         self.uncertainty = UncertaintyLayer(self.viewer, self.model)
         self.counts = CountsTable(self.viewer, self.model)
@@ -176,7 +177,7 @@ class PredictPanel(QWidget):
         box.addStretch(1)
         self.start.clicked.connect(self.predict)
         self.part.drawing.connect(lambda: self.hint.say("Drag a rectangle over the image, then press Predict."))
-        self._again = Latest()
+        self._again = Latest(self.model.work, self)
         self._again.done.connect(self._segmented)
         self._again.failed.connect(lambda error: self.notes.say(error_line(error), "error"))
         self.thresholds.changed.connect(self._apply_thresholds)
@@ -253,7 +254,7 @@ class PredictPanel(QWidget):
                 return predict_to_store(report, base, file, loaded, out, live, options, thresholds)
             return predict_in_memory(report, base, loaded, live, options, thresholds)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.progressed.connect(lambda p: self._tile(live, p))
         task.done.connect(lambda result: self._done(layer, shown, live, result))
         task.cancelled.connect(live.remove)

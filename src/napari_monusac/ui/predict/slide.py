@@ -10,12 +10,12 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task, Work
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.editing.stored import model_name
 from napari_monusac.ui.canvas.predicted_layers import Stored
 from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     pass
@@ -26,6 +26,8 @@ class SlideStore(QWidget):
 
     Parameters
     ----------
+    work : Work
+        Of the window.
     settings : callable
         Called with the um/px of the store, gives the thresholds by the names that `instances_from_maps` has for them.
     shown : callable
@@ -36,9 +38,13 @@ class SlideStore(QWidget):
     busy_changed = Signal()
 
     def __init__(
-        self, settings: Callable[[float | None], dict[str, float]], shown: Callable[[Image, Stored], None]
+        self,
+        work: Work,
+        settings: Callable[[float | None], dict[str, float]],
+        shown: Callable[[Image, Stored], None],
     ) -> None:
         super().__init__()
+        self._work = work
         self._settings, self._shown = settings, shown
         self._taken: tuple[Image, Stored] | None = None
         self.words = Note()
@@ -112,10 +118,10 @@ class SlideStore(QWidget):
             if self._taken is not None and self._taken[1] is stored:
                 self._shown(image, again)
 
-        task = Task(work)
+        task: Task = self._work.task(work, self)
         task.done.connect(done)
         self.progress.follow(task, "Separating nuclei…")
-        task.finished.connect(self.busy_changed.emit)
+        task.finished.connect(lambda: self.busy_changed.emit())
         self.busy_changed.emit()
         return task
 

@@ -8,10 +8,10 @@ from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QWidget
 
+from napari_monusac.app.work import Latest, error_line
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.comparing import uncertainty_colormap
 from napari_monusac.ui.model import StudioModel
-from napari_monusac.ui.widgets.work import Latest, error_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 UNCERTAINTY = "predicted uncertainty"
 STORED = "stored uncertainty"
 #: Name, level of a stored prediction, explanation.
-KINDS = (
+UNCERTAINTY_KINDS = (
     ("Both kinds", "uncertainty", "Bright where the heads disagree or the class is undecided, whichever is worse"),
     (
         "Heads disagree",
@@ -40,7 +40,7 @@ KINDS = (
 
 
 def uncertainty_of(prediction: Prediction, kind: str) -> NDArray[np.float32]:
-    """The uncertainty of a kind in `KINDS`, float32 (y, x), 0 to 1."""
+    """The uncertainty of a kind in `UNCERTAINTY_KINDS`, float32 (y, x), 0 to 1."""
     import numpy as np
 
     from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
@@ -74,14 +74,14 @@ class UncertaintyLayer(QWidget):
         self.box.setToolTip("A layer over the image, the brighter the more uncertain")
         self.kind = QComboBox()
         self.kind.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        for name, level, about in KINDS:
+        for name, level, about in UNCERTAINTY_KINDS:
             self.kind.addItem(name, level)
             self.kind.setItemData(self.kind.count() - 1, about, Qt.ItemDataRole.ToolTipRole)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.box)
         row.addWidget(self.kind, 1)
-        self._latest = Latest()
+        self._latest = Latest(self.model.work, self)
         self._latest.done.connect(self._found)
         self._latest.failed.connect(lambda error: self.model.tell(error_line(error), "error"))
         self.box.toggled.connect(lambda _: self._update())
@@ -108,7 +108,7 @@ class UncertaintyLayer(QWidget):
         self._prediction = self._stored = self._image = None
 
     def _kind_changed(self) -> None:
-        self.kind.setToolTip(KINDS[self.kind.currentIndex()][2])
+        self.kind.setToolTip(UNCERTAINTY_KINDS[self.kind.currentIndex()][2])
         self._update()
 
     def _update(self) -> None:

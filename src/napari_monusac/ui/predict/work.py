@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_monusac.app.work import Report
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.prediction import WHOLE_PX
 from napari_monusac.ui.canvas.predicted_layers import Stored
 from napari_monusac.ui.predict.slide import check_stored, read_stored
-from napari_monusac.ui.widgets.work import Report
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -123,8 +123,8 @@ def predict_to_store(
     """
     from napari_monusac.infer.blocks import segment_store
     from napari_monusac.infer.slide import predict_slide
+    from napari_monusac.infer.tiling.source import as_source
     from napari_monusac.io.predictions.prediction_store import PredictionStore
-    from napari_monusac.learn.source import as_source
 
     if out.exists():
         check_stored(out)

@@ -9,6 +9,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
@@ -16,7 +17,6 @@ from napari_monusac.ui.model import hear
 from napari_monusac.ui.review.scores import ScoresView
 from napari_monusac.ui.widgets.basic import Heading, Note, Section, TaskRow, column
 from napari_monusac.ui.widgets.tables import Table, number
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.scoring.metrics.evaluation import Evaluation
@@ -111,7 +111,7 @@ class FolderScores(QWidget):
             )  # fmt: skip
             return result, evidence, pd.concat(tables, ignore_index=True)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(self._show)
         task.finished.connect(lambda: self.start.setEnabled(True))
         self.start.setEnabled(False)
@@ -182,7 +182,7 @@ class StoredPrediction(QObject):
             images = (shown,) if whole else (shown, open_slide(crop.image))
             return read_stored(folder, crop, data.shape[:2], um_per_px, images, unknown=trusted)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         self._task = task
         task.done.connect(lambda found: self._show(task, image, pixels, folder, found))
         return self.progress.follow(task, f"Reading the prediction of {crop.name}…")

@@ -10,10 +10,10 @@ from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QListView, QListWidgetItem, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.core.classes import PALETTES, NucleusClass
 from napari_monusac.ui.widgets.basic import Heading, Note, TaskRow
 from napari_monusac.ui.widgets.tables import SHORT, CalmList
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.ui.review.data import CropReview
@@ -131,7 +131,7 @@ class Gallery(QWidget):
             for at, image in pictures_of(places, review, collection, predictions, palette):
                 report((at + 1) / len(places), "", (at, image))
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         self._task = task
         task.progressed.connect(lambda p: self._picture(task, *p.payload) if p.payload is not None else None)
         return self.progress.follow(task, "Cutting pictures…")

@@ -10,18 +10,18 @@ from napari.layers import Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_monusac.app.work import error_line
 from napari_monusac.core.boxes import Box
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.scoring.errors.finding import Finding
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.dashed_layer import DARK, LIGHT, LINE_PX, DashedLayer
-from napari_monusac.ui.widgets.work import error_line
 
 if TYPE_CHECKING:
     from napari_monusac.ui.review.data import CropReview
 
 
-ROLE = "frames"
+FRAMES_ROLE = "frames"
 #: Dashes of a side: always as many, so that a moved frame keeps its colours.
 _DASHES = 8
 #: Room between a nucleus and its frame, px of the image.
@@ -47,7 +47,7 @@ class Frames(DashedLayer):
 
     def __init__(self, viewer: Any, like: Layer) -> None:
         self._sets: dict[str, list[Box]] = {}
-        super().__init__(viewer, like, ROLE)
+        super().__init__(viewer, like, FRAMES_ROLE)
 
     def show(self, what: str, boxes: Iterable[Any], offset_px: tuple[int, int] = (0, 0)) -> None:
         """Show one set of frames ("error", "cell") around boxes (y0, x0, y1, x1); none takes the set away."""

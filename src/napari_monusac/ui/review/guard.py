@@ -16,10 +16,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.ui.review.gallery import Place
 from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, calm, column
 from napari_monusac.ui.widgets.tables import SHORT, CalmTable, Table, number
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.scoring.report.guard import Guard, NucleusChange
@@ -161,7 +161,7 @@ class GuardView(QWidget):
             report(None, "Comparing nucleus by nucleus")
             return guard_folders(collection.root, *folders, include_training=training)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(self._show)
         task.finished.connect(lambda: self.start.setEnabled(True))
         self.start.setEnabled(False)

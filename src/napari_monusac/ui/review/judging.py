@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Task
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.commands import AcceptInPlace, EditCommand, SetClass, Undo
 from napari_monusac.ui.editing.controller import controller_of
 from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, row
 from napari_monusac.ui.widgets.tables import Line, class_words, number
-from napari_monusac.ui.widgets.work import Task
 
 if TYPE_CHECKING:
     from napari_monusac.scoring.errors.finding import Finding
@@ -60,7 +60,7 @@ class CorrectedTruthButton(QWidget):
             return None
         judgements, reader = self.reading.of_crop(review.pair.crop), self.reading.reader
         path = self.reading.folder / "corrected" / crop.patient / f"{crop.name.replace('/', '_')}.xml"
-        task = Task(lambda _: _write(review, collection, crop, judgements, path, reader))
+        task = self.reading.model.work.task(lambda _: _write(review, collection, crop, judgements, path, reader), self)
         task.done.connect(lambda p: self.where.say(f"Written: {p}", "good"))
         return self.progress.follow(task, "Writing the corrected truth…")
 

@@ -15,6 +15,7 @@ from napari.layers import Labels, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QButtonGroup, QComboBox, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report
 from napari_monusac.core.classes import Rgb
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.colors import FILLABLE
@@ -23,7 +24,6 @@ from napari_monusac.ui.review.beside import SecondView
 from napari_monusac.ui.review.maps import MAPS, WAYS, Maps, blink_legend, legend_of, maps_of, uncertainty_of
 from napari_monusac.ui.widgets.basic import calm
 from napari_monusac.ui.widgets.tables import narrow
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.ui.review.data import CropReview
@@ -227,7 +227,7 @@ class Looking(QObject):
                 if self.way in _OF_MAPS:
                     self.set_way(self.way)
 
-        task = Task(lambda _: maps_of(review, kind, width))
+        task = self.model.work.task(lambda _: maps_of(review, kind, width), self)
         task.done.connect(show)
         task.start()
 
@@ -255,7 +255,7 @@ class Looking(QObject):
         if review is None:
             self._stop_blinking()
             self._leave("layers")
-            comparing.remove(self.viewer, *comparing.ROLES)
+            comparing.remove(self.viewer, *comparing.COMPARED_ROLES)
             self._second.close()
             self._uncertainty = None
             self._hidden = []
@@ -287,7 +287,7 @@ class Looking(QObject):
         """Hide what the next way does not need."""
         keep = {"outlines": (comparing.TRUTH, comparing.PREDICTED), "difference": (comparing.DIFFERENCE,),
                 "swipe": (comparing.SWIPE,), "beside": (comparing.TRUTH,), "uncertainty": (comparing.UNCERTAINTY,)}  # fmt: skip
-        comparing.hide(self.viewer, *(r for r in comparing.ROLES if r not in keep.get(way, ())))
+        comparing.hide(self.viewer, *(r for r in comparing.COMPARED_ROLES if r not in keep.get(way, ())))
         self.swipe.leave()
         if way != "beside":
             self._second.hide()
@@ -366,7 +366,7 @@ class Looking(QObject):
                 self._uncertainty = (review, latest, data)
                 self._put_uncertainty(review, data)
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(show)
         task.start()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QPushButton, QTabBar, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task
+from napari_monusac.core.settings import environment
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.model import hear, studio_model
+from napari_monusac.ui.model import Placed, hear, studio_model
 from napari_monusac.ui.review.data import CropReview, compare, pair_of_layers, predicted_layer, truth_layer
 from napari_monusac.ui.review.errors import ErrorsView
 from napari_monusac.ui.review.folder import FolderScores, StoredPrediction
@@ -27,7 +28,6 @@ from napari_monusac.ui.review.report import ReportButton
 from napari_monusac.ui.review.scores import ScoresView
 from napari_monusac.ui.review.tables import TablesView
 from napari_monusac.ui.widgets.basic import Note, PathPicker, Section, TaskRow, calm, column, row
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.ui.review.reading import Reading
@@ -155,7 +155,7 @@ class Comparing(QObject):
         def work(_: Report) -> CropReview:
             return compare(make(), judgements, width)
 
-        task = Task(work)
+        task: Task = self.model.work.task(work, self)
         self._task = task
         task.done.connect(lambda review: self.compared.emit(review) if self._task is task else None)
         task.finished.connect(lambda: self._finished(task))
@@ -199,6 +199,7 @@ class ReviewPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
+        Placed(self, self.model)
         self.review: CropReview | None = None
         self.reading = Reading(self.model, self)
         self.looking = Looking(napari_viewer, self.model, self)
@@ -296,8 +297,8 @@ class ReviewPanel(QWidget):
         self.reading.said.connect(lambda text, kind: self.model.tell(text, kind) if text else None)
         self.predictions.changed.connect(lambda _: self.reading.set_predictions(self.predictions.path))
         self.stored.shown.connect(self._stored_shown)
-        hinted = os.environ.get("MONUSAC_PREDICTIONS")
-        if hinted:
+        hinted = environment().predictions
+        if hinted is not None:
             self.predictions.set_path(hinted)
             self.reading.set_predictions(self.predictions.path)
 

@@ -17,13 +17,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.work import Task
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.scoring.errors.finding import FindingType
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, column, row
 from napari_monusac.ui.widgets.settings import ReaderName
 from napari_monusac.ui.widgets.tables import SHORT, CalmTable, class_words, judged_words, narrow, number
-from napari_monusac.ui.widgets.work import Task
 
 if TYPE_CHECKING:
     from napari_monusac.review.queue import ReviewItem

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui.widgets.basic import Heading, Note, TaskRow, column, row
 from napari_monusac.ui.widgets.tables import Table, class_words, narrow, short_verdict
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.ui.review.reading import Reading
@@ -89,7 +89,7 @@ class ReadersView(QWidget):
             report(None, "Scoring one reader's truth against the other's")
             return agreement, inter_reader_pq(folder, collection, predictions, (first, second))
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(self._show)
         return self.progress.follow(task, "Comparing the readers…")
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_monusac.app.work import Report, Task, error_line
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.files import folder_key
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings
-from napari_monusac.ui.widgets.work import Report, Task, error_line
 
 if TYPE_CHECKING:
     from napari_monusac.review.judgements import Judgement, JudgementLog
@@ -125,7 +125,7 @@ class Reading(QObject):
                 self.changed.emit()
                 self.said.emit(" ".join(session.notes), "hint")
 
-        task = Task(work)
+        task: Task = self.model.work.task(work, self)
         task.done.connect(opened)
         return task
 

@@ -9,9 +9,9 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui.widgets.basic import Heading, Note, TaskRow
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ class ReportButton(QWidget):
             lines, agreement = log_of(where)
             return write_report(scores, where / name, evidence=found, review=lines, agreement=agreement)[0]
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(self._open)
         return self.progress.follow(task, "Writing the report…")
 
@@ -95,14 +95,14 @@ def of_crop(review: CropReview, annotation: str, latest: Any) -> tuple[Any, Any]
     from pathlib import Path
 
     from napari_monusac import __version__
-    from napari_monusac.scoring.metrics.evaluation import Provenance
+    from napari_monusac.scoring.metrics.evaluation import ComparedWith
     from napari_monusac.scoring.report.pictures import Evidence
     from napari_monusac.scoring.report.predictions import sha256_of
 
     evidence = Evidence()
     evidence.add(review.pair)
     prediction = latest[0] if latest is not None else None
-    provenance = Provenance(
+    provenance = ComparedWith(
         truth=annotation,
         truth_sha256=sha256_of(Path(annotation)) if annotation and Path(annotation).is_file() else "",
         prediction="the prediction in the window, with its thresholds",

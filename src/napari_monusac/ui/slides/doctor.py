@@ -21,16 +21,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.marks import Marks
 from napari_monusac.ui.model import hear, studio_model
 from napari_monusac.ui.widgets.basic import Note, TaskRow, row
 from napari_monusac.ui.widgets.note import in_micrometres, short_path
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Crop
-    from napari_monusac.io.doctor.examine import Finding
+    from napari_monusac.io.doctor.report import DoctorFinding
 
 
 #: A code of the doctor in words that need no explanation. Codes that are not here are said as they are.
@@ -85,7 +85,7 @@ def plain(code: str) -> str:
     return _PLAIN.get(code, code.replace("-", " "))
 
 
-def verdict_words(findings: Iterable[Finding]) -> tuple[str, str]:
+def verdict_words(findings: Iterable[DoctorFinding]) -> tuple[str, str]:
     """Say what was found in a few lines, the worst first, and the kind of the note."""
     found = list(findings)
     if not found:
@@ -101,13 +101,13 @@ def verdict_words(findings: Iterable[Finding]) -> tuple[str, str]:
     return " ".join([*said, "Click a row to see it."]), "warning" if grave else "hint"
 
 
-def _kinds(findings: list[Finding]) -> str:
+def _kinds(findings: list[DoctorFinding]) -> str:
     kinds = Counter(f.code for f in findings).most_common()
     words = [f"{plain(code)} ({number})" for code, number in kinds[:_MOST_KINDS]]
     return ", ".join(words) + (" and others" if len(kinds) > _MOST_KINDS else "")
 
 
-def explanation(finding: Finding) -> str:
+def explanation(finding: DoctorFinding) -> str:
     """What a finding means for training, and what to do about it in this window."""
     mend = finding.mend.replace("doctor --fix --out DIR writes", "the button Write mended copies makes")
     lines = (
@@ -212,7 +212,7 @@ class DoctorView(QWidget):
 
             return examine(collection.root, progress=lambda fraction, message: report(fraction, message))
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(self._diagnosed)
         return self.progress.follow(task, "Examining…")
 
@@ -224,18 +224,18 @@ class DoctorView(QWidget):
             return None
 
         def work(report: Report) -> int:
-            from napari_monusac.io.doctor.examine import fix
+            from napari_monusac.io.doctor.mend import fix
 
             return len(fix(report_, out, progress=lambda fraction, message: report(fraction, message)))
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(
             lambda n: self.progress.label.say(f"{n} mended copies are in {short_path(out)}.", "good", out)
         )
         return self.progress.follow(task, "Writing mended copies…")
 
     def _diagnosed(self, report: Any) -> None:
-        from napari_monusac.io.doctor.examine import KINDS
+        from napari_monusac.io.doctor.report import KINDS
 
         found = list(report.findings)
         self.verdict.say(*verdict_words(found))
@@ -303,7 +303,7 @@ class DoctorView(QWidget):
 
     # -- marks
 
-    def _mark(self, crop: Crop, finding: Finding, image: Any) -> None:
+    def _mark(self, crop: Crop, finding: DoctorFinding, image: Any) -> None:
         """Draw the outlines of a finding's nuclei, as they stand in the file."""
         collection = self.model.collection
         if collection is None:
@@ -320,7 +320,7 @@ class DoctorView(QWidget):
             self._marks = FindingMarks(self.viewer, image)
             self._marks.show("finding", outlines)
 
-        task = Task(read)
+        task = self.model.work.task(read, self)
         task.done.connect(show)
         task.start()
 

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.reading import CropReader
+from napari_monusac.app.work import Progress, Report, Task, error_line
 from napari_monusac.core.errors import FileProblem, MonusacError
 from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.opening import opening_task, replace_crop
-from napari_monusac.ui.model import StudioModel, hear, studio_model
+from napari_monusac.ui.canvas.opening import replace_crop
+from napari_monusac.ui.model import Placed, StudioModel, hear, studio_model
 from napari_monusac.ui.slides.class_names import ClassNames
 from napari_monusac.ui.slides.crop_list import THUMBNAIL, CropList
 from napari_monusac.ui.slides.doctor import DoctorView
 from napari_monusac.ui.slides.patients import PatientsSetting
-from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, column, row, settings
-from napari_monusac.ui.widgets.work import Progress, Report, Task, error_line
+from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, column, row
+from napari_monusac.ui.widgets.settings import SETTINGS
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
@@ -169,8 +171,7 @@ def crop_status(collection: Collection, predictions: Path | None = None) -> dict
 
 def predictions_folder() -> Path | None:
     """Where predictions of a folder were written last, or None."""
-    value = settings().value("paths/predictions", [])
-    folders = [value] if isinstance(value, str) else list(value or [])
+    folders = SETTINGS.now.paths.get("predictions", ())
     return Path(folders[0]) if folders else None
 
 
@@ -187,7 +188,15 @@ class SlidesPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model: StudioModel = studio_model(napari_viewer)
+        Placed(self, self.model)
         self._opening: Task | None = None
+        self._reader = CropReader()
+        self._ahead: Task | None = None
+        # the open crop comes first, then its neighbours
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(400)
+        self._rest.timeout.connect(self._read_ahead)
         self._counting: Task | None = None
         self._last = ""
         #: the crop that has edits which no file has yet
@@ -223,7 +232,7 @@ class SlidesPanel(QWidget):
         self.sample.clicked.connect(lambda: self.open_sample())
         self.begin = column(self.again, self.sample)
         self.crops = CropList()
-        self.patients = PatientsSetting(self.crops)
+        self.patients = PatientsSetting(self.model, self.crops)
         self.names = ClassNames()
         self.facts = CropFacts(self.viewer, self.model)
         self.progress = TaskRow()
@@ -253,7 +262,7 @@ class SlidesPanel(QWidget):
             report(None, "Looking through the folder")
             return open_collection(folder)
 
-        task = Task(read)
+        task = self.model.work.task(read, self)
 
         def take(collection: Collection) -> None:
             self.model.collection = collection
@@ -293,7 +302,7 @@ class SlidesPanel(QWidget):
 
             return sample_collection()
 
-        task = Task(make)
+        task = self.model.work.task(make, self)
         # once this task has left the row: the row follows one task at a time
         task.done.connect(lambda folder: QTimer.singleShot(0, lambda: self.open_folder(folder)))
         return self.opening.follow(task, "Making synthetic tissue…")
@@ -354,7 +363,7 @@ class SlidesPanel(QWidget):
                     unread += 1
             return unread
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.progressed.connect(self._counted)
         task.done.connect(self._all_counted)
         task.finished.connect(lambda: self._no_longer_counting(task))
@@ -391,7 +400,7 @@ class SlidesPanel(QWidget):
         collection = self.model.collection
         if collection is None:
             return None
-        task = Task(lambda _: counts_now(collection, crop))
+        task = self.model.work.task(lambda _: counts_now(collection, crop), self)
 
         def show(counted: tuple[dict[int, int] | None, dict[str, int]]) -> None:
             self.crops.show_counts(crop.name, counted[0])
@@ -406,7 +415,7 @@ class SlidesPanel(QWidget):
         if collection is None:
             return
         predictions = predictions_folder()
-        task = Task(lambda _: crop_status(collection, predictions))
+        task = self.model.work.task(lambda _: crop_status(collection, predictions), self)
         task.done.connect(self.crops.show_status)
         task.start()
 
@@ -421,18 +430,41 @@ class SlidesPanel(QWidget):
         collection = self.model.collection
         if collection is None:
             return None
-        if self._opening is not None:
-            self._opening.stop()
-        task = opening_task(collection, crop)
+        for earlier in (self._opening, self._ahead):
+            if earlier is not None:
+                earlier.stop()
+        self._rest.stop()
+
+        def read(report: Report) -> list[Any]:
+            report(None, f"Opening {crop.name}")
+            return self._reader.read(collection, crop)
+
+        task = self.model.work.task(read, self)
         self._opening = task
 
         def show(layer_data: list[Any]) -> None:
             if self._opening is task:
                 self._opening = None
                 replace_crop(self.viewer, self.model, crop, layer_data)
+                self._rest.start()
 
         task.done.connect(show)
         return self.opening.follow(task, f"Opening {crop.name}…")
+
+    def _read_ahead(self) -> None:
+        """Read the next crop and the one before in the background: they are there when they are asked for."""
+        collection, neighbours = self.model.collection, (self.model.neighbour(1), self.model.neighbour(-1))
+        if collection is None or self._opening is not None or self._ahead is not None:
+            return
+        crops, reader = [c for c in neighbours if c is not None], self._reader
+        task = self.model.work.task(lambda report: reader.read_ahead(collection, crops, lambda: report.stopping), self)
+        task.finished.connect(self._read_anew)
+        self._ahead = task.start()
+
+    def _read_anew(self) -> None:
+        ended, self._ahead = self._ahead, None
+        if ended is not None and ended.stopping and self._opening is None:
+            self._rest.start()  # another crop was opened meanwhile: it has other neighbours
 
     def _mark_open(self, crop: Crop | None) -> None:
         self.crops.mark_open(None if crop is None else str(crop.name))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Task
 from napari_monusac.io.collection.patient_list import is_ours
+from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.slides.crop_list import CropList
 from napari_monusac.ui.widgets.basic import Note, TaskRow, grouping_words, row
-from napari_monusac.ui.widgets.work import Task
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection
@@ -26,6 +27,7 @@ class PatientsSetting(QWidget):
 
     Parameters
     ----------
+    model : StudioModel
     crops : CropList
         The list whose column is edited.
 
@@ -36,9 +38,9 @@ class PatientsSetting(QWidget):
 
     kept = Signal(object)
 
-    def __init__(self, crops: CropList) -> None:
+    def __init__(self, model: StudioModel, crops: CropList) -> None:
         super().__init__()
-        self.crops = crops
+        self.model, self.crops = model, crops
         self._collection: Collection | None = None
         self.said = Note()
         self.set = QPushButton("Set patients…")
@@ -130,6 +132,6 @@ class PatientsSetting(QWidget):
         return self._keep(work)
 
     def _keep(self, work: Callable[[], Path]) -> Task:
-        task = Task(lambda _: work())
-        task.done.connect(self.kept.emit)
+        task = self.model.work.task(lambda _: work(), self)
+        task.done.connect(lambda file: self.kept.emit(file))
         return self.progress.follow(task, "Keeping the patients…")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task, error_line, spoken_duration
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.train.recipe_editor import RecipeEditor
-from napari_monusac.ui.widgets.basic import Note, PathPicker, Section, column, grouping_words, row, settings
-from napari_monusac.ui.widgets.work import Report, Task, error_line, spoken_duration
+from napari_monusac.ui.widgets.basic import Note, PathPicker, Section, column, grouping_words, row
+from napari_monusac.ui.widgets.settings import SETTINGS
 
 if TYPE_CHECKING:
     from napari_monusac.core.events import RunStarted
@@ -156,14 +156,11 @@ class TrainingPlan:
         MonusacError
             The data cannot be split, or the folder cannot be made.
         """
-        from napari_monusac.io.collection.collection import open_collection
-        from napari_monusac.io.runs.run_folder import RunFolder
-        from napari_monusac.io.splits import make_split
+        from napari_monusac.io.runs.run_folder import make_run, new_run_name
 
-        split = make_split(open_collection(self.data), kind=self.split, seed=self.recipe.seed)
-        if folder is None:
-            folder = self.runs_folder / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{self.recipe.name}"
-        return RunFolder.create(folder, data=self.data, split=split, recipe=self.recipe)
+        return make_run(
+            self.data, self.recipe, folder or self.runs_folder / new_run_name(self.recipe.name), kind=self.split
+        )
 
 
 _WHERE = {"Here, in napari's background": "thread", "In its own process (goes on when napari closes)": "child"}
@@ -350,7 +347,7 @@ class TrainForm(QWidget):
 
             return open_collection(folder)
 
-        task = self._looking = Task(work)
+        task = self._looking = self.model.work.task(work, self)
         self.patients.say("")
         task.done.connect(lambda collection: self._say_patients(collection) if self._looking is task else None)
         task.failed.connect(
@@ -416,14 +413,14 @@ class TrainForm(QWidget):
             value = QFileDialog.getOpenFileName(
                 self,
                 "Choose encoder weights",
-                str(settings().value("paths/weights", "")),
+                "".join(SETTINGS.last_paths("weights")[:1]),
                 "Weights (*.safetensors *.pth *.pt)",
             )[0]
             if not value:
                 self.weights.setCurrentIndex(0)
                 value = "imagenet"
             else:
-                settings().setValue("paths/weights", value)
+                SETTINGS.remember_path("weights", value)
         self.editor.set_values(encoder_weights=value)
 
     def _recipe_edited(self) -> None:
@@ -452,11 +449,11 @@ class TrainForm(QWidget):
         asked = self.device_value
 
         def work(_: Report) -> str:
-            from napari_monusac.learn.device import choose_device
+            from napari_monusac.network.device import choose_device
 
             return device_answer(*choose_device(asked))
 
-        task = Task(work)
+        task = self.model.work.task(work, self)
         task.done.connect(self.device_reason.say)
         task.failed.connect(lambda error: self.device_reason.say(error_line(error), "error"))
         task.start()

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QApplication, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Report, Task
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.events import CheckpointSaved, EpochEnded, RunEnded, RunStarted, TrainEvent, Warned
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.ui.model import hear, studio_model
+from napari_monusac.ui.model import Placed, hear, studio_model
 from napari_monusac.ui.train.curves import CurvesView
 from napari_monusac.ui.train.form import (
     TrainForm,
@@ -30,7 +31,6 @@ from napari_monusac.ui.train.timelapse import TimelapseView
 from napari_monusac.ui.train.training import Training
 from napari_monusac.ui.widgets.basic import Note, Section, TaskRow, row
 from napari_monusac.ui.widgets.note import say_error, short_path
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.io.runs.run_folder import RunFolder
@@ -115,7 +115,7 @@ class RunsLooking(QObject):
 
     def compare(self, runs: list[RunFolder]) -> Task:
         """Lay runs over each other, in the place of the live curves."""
-        task = Task(lambda _: [ComparedRun.read(run) for run in runs])
+        task: Task = self.panel.model.work.task(lambda _: [ComparedRun.read(run) for run in runs], self)
         task.done.connect(self._show_comparison)
         task.failed.connect(lambda error: say_error(self.panel.status, error))
         return task.start()
@@ -146,7 +146,7 @@ class RunsLooking(QObject):
 
             return timelapse_scene(run, palette)
 
-        task = Task(build)
+        task: Task = self.panel.model.work.task(build, self)
         task.done.connect(self._show_timelapse)
         task.failed.connect(lambda error: say_error(self.panel.runs.note, error, "warning"))
         return task.start()
@@ -169,7 +169,8 @@ class TrainPanel(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
-        self.training = Training(self)
+        Placed(self, self.model, lambda: not self.training.running)
+        self.training = Training(self.model.work, self)
         self.lapse = TimelapseView(napari_viewer, self)
         self._opening = self._stopping = False
         self._steps_per_epoch = 1
@@ -277,7 +278,7 @@ class TrainPanel(QWidget):
                     progress=lambda fraction, message: report(fraction, message), should_stop=lambda: report.stopping,
                 )  # fmt: skip
 
-        task = Task(work)
+        task: Task = self.model.work.task(work, self)
         task.done.connect(lambda outcome: self._checked(task, outcome))
         return self.checking.follow(task, "Checking…")
 
@@ -300,7 +301,7 @@ class TrainPanel(QWidget):
         self._opening = True
         self._buttons(running=False)
         self.status.say("Starting…")
-        task = Task(lambda _: plan.make_run())
+        task: Task = self.model.work.task(lambda _: plan.make_run(), self)
         task.done.connect(lambda run: self._go(run, plan.where, plan.device))
         task.failed.connect(self._not_started)
         task.finished.connect(self._opened)
@@ -341,7 +342,7 @@ class TrainPanel(QWidget):
         self._opening = True
         self._buttons(running=False)
         self.status.say(f"Opening {run.path.name}…")
-        task = Task(lambda _: run.read_events())
+        task: Task = self.model.work.task(lambda _: run.read_events(), self)
         task.done.connect(then)
         task.failed.connect(self._not_started)
         task.finished.connect(self._opened)

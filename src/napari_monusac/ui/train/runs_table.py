@@ -17,11 +17,11 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import qthrottled
 
+from napari_monusac.app.work import Report
 from napari_monusac.io.runs.run_folder import progress_of
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.widgets.basic import Note, row
 from napari_monusac.ui.widgets.note import short_path
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.io.runs.run_folder import RunFolder
@@ -111,7 +111,7 @@ class RunsTable(QWidget):
 
             return [(r, r.status, *progress_of(r)) for r in find_runs(folder)]
 
-        task = Task(read)
+        task = self.model.work.task(read, self)
         task.done.connect(self._show)
         task.start()
 

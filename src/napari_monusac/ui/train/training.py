@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_monusac.app.work import Report, Task, Work
 from napari_monusac.core.events import BatchEnded, EpochEnded, RunEnded, RunStarted, TrainEvent
-from napari_monusac.ui.widgets.work import Report, Task
 
 if TYPE_CHECKING:
     from napari_monusac.io.runs.run_folder import RunFolder
@@ -31,8 +31,9 @@ class Training(QObject):
     started = Signal(object)
     ended = Signal(object)
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, work: Work, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        self._work = work
         self.run: RunFolder | None = None
         self.where = "thread"
         self.progress = RunProgress()
@@ -99,7 +100,7 @@ class Training(QObject):
             for event in job.events(should_stop=lambda: report.stopping):
                 self._queue.append(event)
 
-        self._task = Task(in_thread if where == "thread" else in_child)
+        self._task = self._work.task(in_thread if where == "thread" else in_child, self)
         self._task.failed.connect(self._failed)
         self._task.finished.connect(self._finished)
         self._timer.start()

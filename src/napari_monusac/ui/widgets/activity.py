@@ -10,6 +10,8 @@ from typing import Any
 from napari.utils.progress import cancelable_progress
 from qtpy.QtCore import QObject, QTimer
 
+from napari_monusac.app.work import Progress, Task, Work, seconds_left, spoken_duration
+
 #: Work that is done sooner than this never shows in the dock: it would only flash.
 _PATIENCE_MS = 500
 #: napari lets Qt work off events whenever a bar changes, so bars change on a timer of their own and never in a slot.
@@ -94,3 +96,27 @@ class Activity(QObject):
         bar.events.eta(value=bar.left)
         if not self._closed:
             self._timer.start(_REFRESH_MS)
+
+
+def show_activities(work: Work) -> None:
+    """Show the titled tasks of a window in the activity dock."""
+    shown: dict[Task, Activity] = {}
+
+    def begin(task: Task) -> None:
+        if not task.title:
+            return
+        activity = shown[task] = Activity(task.title, task.stop)
+
+        def tell(progress: Progress) -> None:
+            left = spoken_duration(seconds_left(task.started_at, progress.fraction))
+            activity.update(progress.fraction, f"{left} left" if left else "")
+
+        task.progressed.connect(tell)
+
+    def end(task: Task) -> None:
+        activity = shown.pop(task, None)
+        if activity is not None:
+            activity.close()
+
+    work.begun.connect(begin)
+    work.ended.connect(end)

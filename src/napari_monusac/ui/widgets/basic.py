@@ -21,7 +21,8 @@ from qtpy.QtWidgets import (
 
 from napari_monusac.core.classes import Rgb
 from napari_monusac.ui.widgets.note import Note, short_path
-from napari_monusac.ui.widgets.path_picker import PathPicker, settings
+from napari_monusac.ui.widgets.path_picker import PathPicker
+from napari_monusac.ui.widgets.settings import SETTINGS
 from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClassSwatch", "Heading", "Note", "PathPicker", "Section", "TaskRow", "column", "plain_table", "row", "scrolling",
-    "settings",
 ]  # fmt: skip
 
 
@@ -66,8 +66,7 @@ class Section(QWidget):
 
     def __init__(self, title: str, content: QWidget, *, opened: bool = True) -> None:
         super().__init__()
-        self._key = f"sections/{title}"
-        opened = settings().value(self._key, opened, type=bool)
+        opened = SETTINGS.now.sections.get(title, opened)
         self.toggle = QToolButton()
         self.toggle.setText(title)
         self.toggle.setCheckable(True)
@@ -85,7 +84,7 @@ class Section(QWidget):
         box.addWidget(content)
         self.toggle.toggled.connect(self._toggled)
         # clicked: what a panel unfolds by itself is no wish of the user's
-        self.toggle.clicked.connect(lambda on: settings().setValue(self._key, on))
+        self.toggle.clicked.connect(lambda on: SETTINGS.keep("sections", {**SETTINGS.now.sections, title: on}))
         self._toggled(opened)
 
     def _toggled(self, opened: bool) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
+from napari_monusac.app.work import error_line
 from napari_monusac.core.errors import FileProblem
-from napari_monusac.ui.widgets.work import error_line
 
 #: Three lines of the dock, and a name that still fits on one of them.
 _LONGEST, _LONGEST_NAME = 120, 48

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from qtpy.QtCore import QSettings, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QCompleter, QFileDialog, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
-
-def settings() -> QSettings:
-    """Return the remembered folders and choices: the user's, or those of the file in ``MONUSAC_SETTINGS``."""
-    given = os.environ.get("MONUSAC_SETTINGS")
-    if given:
-        return QSettings(given, QSettings.Format.IniFormat)
-    return QSettings("napari-monusac", "studio")
+from napari_monusac.ui.widgets.settings import SETTINGS
 
 
 class PathPicker(QWidget):
@@ -105,14 +98,12 @@ class PathPicker(QWidget):
         """Return the last paths that are still there, the newest first."""
         if not self._key:
             return []
-        value = settings().value(f"paths/{self._key}", [])
-        items = [value] if isinstance(value, str) else list(value or [])
-        return [i for i in items if i and Path(i).exists()]
+        return list(SETTINGS.last_paths(self._key))
 
     def _remember(self, text: str) -> None:
         if self._key:
-            items = [text, *(i for i in self.remembered() if i != text)][:8]
-            settings().setValue(f"paths/{self._key}", items)
+            SETTINGS.remember_path(self._key, text)
+            items = [text, *(i for i in self.remembered() if i != text)]
             self.box.blockSignals(True)
             self.box.clear()
             self.box.addItems(items)

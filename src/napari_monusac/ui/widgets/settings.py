@@ -1,10 +1,11 @@
-"""The settings of Annotate: the reader's name, the palette, the click's tolerance. Kept by napari (Preferences)."""
+"""Where the window keeps settings: napari's preferences, and a file of its own. The model is `app.settings`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSettings, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
@@ -12,12 +13,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.settings import KeptSettings, kept_fields
 from napari_monusac.core.classes import PaletteName
-from napari_monusac.ui.widgets import basic as widgets
+from napari_monusac.core.settings import environment
 
 PLUGIN, SECTION = "napari-monusac", "annotate"
-READER, COLOUR_BLIND, TOLERANCE = "reader", "colour_blind", "click_tolerance"
-_DEFAULTS: dict[str, Any] = {READER: "", COLOUR_BLIND: False, TOLERANCE: 3}
 
 
 def _section() -> Any:
@@ -30,46 +30,85 @@ def _section() -> Any:
         return None
 
 
-def _get(name: str) -> Any:
-    section = _section()
-    if section is not None:
-        return getattr(section, name)
-    value = widgets.settings().value(f"{SECTION}/{name}", _DEFAULTS[name])
-    default = _DEFAULTS[name]
-    return str(value).lower() == "true" if isinstance(default, bool) else type(default)(value)
+class _OwnFile:
+    """The window's own file: the user's, or the one in ``MONUSAC_SETTINGS``. Paths and sections have a group each."""
+
+    def read(self) -> Mapping[str, Any]:
+        """What is kept."""
+        file, found = self._file(), dict[str, dict[str, Any]]()
+        for group in kept_fields("window"):
+            file.beginGroup(group)
+            found[group] = {key: self._value(group, file.value(key)) for key in file.allKeys()}
+            file.endGroup()
+        return found
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Keep one: what is the same stays as it is, for another window may have kept its own meanwhile."""
+        file, before = self._file(), self.read()[name]
+        for key, one in value.items():
+            if before.get(key) != one:
+                file.setValue(f"{name}/{key}", list(one) if isinstance(one, tuple) else one)
+
+    @staticmethod
+    def _file() -> QSettings:
+        given = environment().settings
+        return QSettings(str(given), QSettings.Format.IniFormat) if given else QSettings("napari-monusac", "studio")
+
+    @staticmethod
+    def _value(group: str, value: Any) -> Any:
+        if group == "paths":  # Qt gives a list of one as its item, and an empty one as None
+            return (value,) if isinstance(value, str) else tuple(value or ())
+        return value
 
 
-def _set(name: str, value: Any) -> None:
-    section = _section()
-    if section is not None:
-        setattr(section, name, value)
-    else:
-        widgets.settings().setValue(f"{SECTION}/{name}", value)
+class _Preferences:
+    """What File > Preferences > Plugins shows; in our own file where napari does not know the plugin."""
+
+    def read(self) -> Mapping[str, Any]:
+        """What is kept."""
+        section = _section()
+        if section is not None:
+            return {name: getattr(section, name) for name in kept_fields("napari")}
+        file = _OwnFile._file()
+        kept = {name: file.value(f"{SECTION}/{name}") for name in kept_fields("napari")}
+        return {name: value for name, value in kept.items() if value is not None}
+
+    def write(self, name: str, value: Any) -> None:
+        """Keep one."""
+        section = _section()
+        if section is not None:
+            setattr(section, name, value)
+        else:
+            _OwnFile._file().setValue(f"{SECTION}/{name}", value)
+
+
+#: All settings of this process: environment, preferences, the window's file.
+SETTINGS = KeptSettings({"napari": _Preferences(), "window": _OwnFile()})
 
 
 def reader() -> str:
     """Return the reader's name, empty until it was given."""
-    return str(_get(READER)).strip()
+    return SETTINGS.now.reader.strip()
 
 
 def set_reader(name: str) -> None:
     """Keep the reader's name."""
-    _set(READER, name.strip())
+    SETTINGS.keep("reader", name.strip())
 
 
 def palette() -> PaletteName:
     """Return the class colours that were chosen."""
-    return "colour-blind" if _get(COLOUR_BLIND) else "imagescope"
+    return "colour-blind" if SETTINGS.now.colour_blind else "imagescope"
 
 
 def set_palette(name: PaletteName) -> None:
     """Keep the class colours."""
-    _set(COLOUR_BLIND, name == "colour-blind")
+    SETTINGS.keep("colour_blind", name == "colour-blind")
 
 
 def tolerance_px() -> float:
     """Return by how many screen px a click may slip, or miss a nucleus."""
-    return float(_get(TOLERANCE))
+    return float(SETTINGS.now.click_tolerance)
 
 
 class ReaderName(QWidget):

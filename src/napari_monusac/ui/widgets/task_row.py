@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.work import Progress, Task, seconds_left, spoken_duration
 from napari_monusac.ui.widgets.note import Note, say_error
-from napari_monusac.ui.widgets.work import Progress, Task, seconds_left, spoken_duration
 
 
 class TaskRow(QWidget):
@@ -51,11 +51,12 @@ class TaskRow(QWidget):
             if self._asked_by.hasFocus():
                 self.cancel.setFocus()
             self._asked_by.setEnabled(False)
-        task.progressed.connect(self._progressed)
-        task.failed.connect(self._failed)
-        task.cancelled.connect(self._was_cancelled)
-        task.done.connect(self._done)
-        task.finished.connect(self._finished)
+        for signal, call in (
+            (task.progressed, self._progressed), (task.failed, self._failed), (task.cancelled, self._was_cancelled),
+            (task.done, self._done), (task.finished, self._finished),
+        ):  # fmt: skip
+            # another task may take its place: it is not heard of any more then
+            signal.connect(lambda *values, call=call: call(*values) if self.task is task else None)
         return task.start()
 
     def _busy(self, busy: bool) -> None:
@@ -63,13 +64,8 @@ class TaskRow(QWidget):
         self.cancel.setVisible(busy)
         self.cancel.setEnabled(busy)
 
-    def _stale(self) -> bool:
-        """Whether a signal comes from a task that another has taken the place of."""
-        sender = self.sender()
-        return isinstance(sender, Task) and sender is not self.task
-
     def _progressed(self, progress: Progress) -> None:
-        if self.task is None or self._stale():
+        if self.task is None:
             return
         if progress.fraction is not None:
             self.bar.setRange(0, 1000)
@@ -86,16 +82,14 @@ class TaskRow(QWidget):
             self._say("Stopping…")
 
     def _failed(self, error: Exception) -> None:
-        if not self._stale():
-            say_error(self.label, error)
+        say_error(self.label, error)
 
     def _was_cancelled(self) -> None:
-        if not self._stale():
-            self.label.say("Stopped.")
+        self.label.say("Stopped.")
 
     def _done(self, _: object) -> None:
         # what the panel has said of the result stays
-        if not self._stale() and self.label.text() == self._said:
+        if self.label.text() == self._said:
             self.label.say("")
 
     def _say(self, text: str) -> None:
@@ -103,10 +97,9 @@ class TaskRow(QWidget):
         self.label.say(text)
 
     def _finished(self) -> None:
-        if not self._stale():
-            self.task = None
-            if self._asked_by is not None:
-                self._asked_by.setEnabled(True)
-                if self.cancel.hasFocus():
-                    self._asked_by.setFocus()
-            self._busy(False)
+        self.task = None
+        if self._asked_by is not None:
+            self._asked_by.setEnabled(True)
+            if self.cancel.hasFocus():
+                self._asked_by.setFocus()
+        self._busy(False)

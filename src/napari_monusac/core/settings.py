@@ -1,0 +1,81 @@
+"""Settings from outside of a call: the environment variables ``MONUSAC_*``. Read anew each time, for they may change."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "MONUSAC_"
+
+
+class Environment(BaseSettings):
+    """What environment variables say; an empty one says nothing.
+
+    Attributes
+    ----------
+    cache, work, classes, settings, runs, predictions, panel
+        See their descriptions: the table in the guide is made of them.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    cache: Path | None = Field(
+        None, validation_alias=AliasChoices("MONUSAC_CACHE", "NAPARI_MONUSAC_CACHE", "cache"),
+        description="Folder for what can be made again: thumbnails, the sample collection", json_schema_extra={"else": "the user's cache folder"},
+    )  # fmt: skip
+    work: Path | None = Field(
+        None, description="Folder for what belongs beside data that cannot be written to: corrections, lists of patients, names of classes",
+        json_schema_extra={"else": "the user's data folder"},
+    )  # fmt: skip
+    classes: str = Field(
+        "", description="File of names of classes (.csv or .toml) for this process and all that it starts", json_schema_extra={"else": "the names that were given in the window"}
+    )  # fmt: skip
+    settings: Path | None = Field(
+        None, description="File that the window remembers folders and choices in", json_schema_extra={"else": "where the system keeps settings"}
+    )  # fmt: skip
+    runs: Path | None = Field(
+        None, description="Folder of runs that the window begins with", json_schema_extra={"else": "napari-monusac-runs in the home folder"}
+    )  # fmt: skip
+    predictions: Path | None = Field(
+        None, description="Folder of stored predictions that Review begins with", json_schema_extra={"else": "none"}
+    )
+    panel: str = Field("Slides", description="Panel that the window begins with", json_schema_extra={"else": "Slides"})
+
+    def variables(self) -> dict[str, str]:
+        """These values as environment variables, for a process that is started; values that were not given are left out."""
+        return {PREFIX + name.upper(): str(getattr(self, name)) for name in sorted(self.model_fields_set)}
+
+
+def variables_now() -> tuple[tuple[str, str], ...]:
+    """Return our environment variables as they are now."""
+    return tuple((name, value) for name, value in os.environ.items() if PREFIX in name)
+
+
+def environment() -> Environment:
+    """Return what the environment variables say now."""
+    return _read(variables_now())
+
+
+@lru_cache(maxsize=4)
+def _read(_: tuple[tuple[str, str], ...]) -> Environment:
+    return Environment()  # takes a millisecond: kept until a variable changes
+
+
+def user_folder(kind: str) -> Path:
+    """Return the folder of this user for what is made again ("cache") or belongs beside data ("work"); it may not exist."""
+    import platformdirs
+
+    given = getattr(environment(), kind)
+    if given is not None:
+        return Path(given)
+    where = platformdirs.user_cache_path if kind == "cache" else platformdirs.user_data_path
+    return Path(where("napari-monusac", appauthor=False))
+
+
+def pass_class_names_on(file: str) -> None:
+    """Name a file of class names to this process and to those that it starts from now on."""
+    os.environ[f"{PREFIX}CLASSES"] = file

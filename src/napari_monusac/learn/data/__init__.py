@@ -1,0 +1,1 @@
+"""What training sees: crops with their targets, patches, augmentation, batches."""
