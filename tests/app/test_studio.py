@@ -52,7 +52,7 @@ def listen(model):
 def test_each_fact_has_one_event_of_its_own(model):
     events = facts()
     assert set(events) == {
-        "collection", "crop", "run", "runs_folder", "palette", "unsaved", "last_prediction", "holding"
+        "collection", "crop", "run", "runs_folder", "palette", "last_prediction", "holding"
     }  # fmt: skip
     assert len(set(events.values())) == len(events)
 
@@ -61,7 +61,7 @@ def test_setting_a_fact_tells_it_once(model, collection, tmp_path):
     heard = listen(model)
     values = {
         "collection": collection, "crop": collection.crops[0], "run": None, "runs_folder": tmp_path,
-        "palette": "colour-blind", "unsaved": True, "last_prediction": prediction(), "holding": True,
+        "palette": "colour-blind", "last_prediction": prediction(), "holding": True,
     }  # fmt: skip
     for name, value in values.items():
         setattr(model, name, value)
@@ -72,10 +72,9 @@ def test_setting_a_fact_tells_it_once(model, collection, tmp_path):
 
 def test_what_is_no_news_is_not_told(model, tmp_path):
     pair = prediction()
-    model.last_prediction, model.unsaved, model.runs_folder = pair, True, tmp_path / "runs"
+    model.last_prediction, model.runs_folder = pair, tmp_path / "runs"
     heard = listen(model)
     model.last_prediction = pair
-    model.unsaved = True
     model.runs_folder = tmp_path / "runs"
     model.palette = "imagescope"
     assert heard == []

@@ -1,4 +1,4 @@
-"""The Studio's state: the open collection and crop, the run, the prediction, what is unsaved. No Qt, no napari.
+"""The Studio's state: the open collection and crop, the run, the prediction, what is edited. No Qt, no napari.
 
 One model a viewer. Panels are views on it and hear of each other only through it.
 """
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from psygnal import Signal
 
+from napari_monusac.app.editing import Editing
 from napari_monusac.app.facts import Fact, never
 from napari_monusac.app.work import Work
 
 if TYPE_CHECKING:
     from napari_monusac.core.classes import PaletteName
     from napari_monusac.core.prediction import Nuclei, Prediction
-    from napari_monusac.editing.session import EditingSession
     from napari_monusac.io.collection.collection import Collection, Crop
     from napari_monusac.io.runs.run_folder import RunFolder
 
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 
 class Editor(Protocol):
-    """What edits the crop of a viewer, as far as the Studio's state knows it."""
+    """What shows the session of a viewer, as far as the Studio's state knows it."""
 
-    session: EditingSession | None
     closed: bool
 
     def close(self) -> None:
@@ -54,14 +53,14 @@ class StudioModel:
         Where runs are kept and looked for (`runs_folder_changed`).
     palette : str
         Class colours: ImageScope's or colour-blind ones (`palette_changed`).
-    unsaved : bool
-        Whether there are edits that no file has yet (`unsaved_changed`).
     last_prediction : tuple of (Prediction, Nuclei), or None
         The prediction of the open crop that was made or opened last (`predicted`).
     holding : bool
         Dropped layers wait for the reader's decision: what is in the viewer is not what is open (`holding_changed`).
-    editing : Editor or None
-        What edits the open crop.
+    editing : Editing
+        Editing of the open crop: its session, the tool in hand, what is selected, what is unsaved.
+    editor : Editor or None
+        What shows that session.
     work : Work
         What is done in the background for this window.
     may_leave_crop : callable
@@ -81,7 +80,6 @@ class StudioModel:
     run_changed = Signal(object)
     runs_folder_changed = Signal(object)
     palette_changed = Signal(str)
-    unsaved_changed = Signal(bool)
     predicted = Signal(object)
     holding_changed = Signal(bool)
 
@@ -99,13 +97,13 @@ class StudioModel:
     run: Fact[RunFolder | None] = Fact("run_changed", None, never)
     runs_folder: Fact[Path] = Fact("runs_folder_changed", Path.home() / "napari-monusac-runs", operator.eq)
     palette: Fact[PaletteName] = Fact("palette_changed", "imagescope", operator.eq)
-    unsaved: Fact[bool] = Fact("unsaved_changed", False, operator.eq)
     last_prediction: Fact[OpenPrediction | None] = Fact("predicted", None)
     holding: Fact[bool] = Fact("holding_changed", False, operator.eq)
 
     def __init__(self) -> None:
         self.work = Work()
-        self.editing: Editor | None = None
+        self.editing = Editing(self.work)
+        self.editor: Editor | None = None
         self.may_leave_crop: Callable[[Callable[[], object]], bool] = lambda _: True
         self._counted: tuple[Nuclei | None, str] = (None, "")
         #: what comes once a crop is open: the crop, and what to call

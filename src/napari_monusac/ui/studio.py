@@ -142,7 +142,7 @@ class Studio(QWidget):
         hear(self, self.model.run_ended, lambda _: self._run_ended())
         hear(self, self.model.told, self._told)
         hear(self, self.model.panel_asked, self.show_panel)
-        hear(self, self.model.unsaved_changed, lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
+        hear(self, self.model.editing.unsaved_changed, lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
         hear(self, self.model.layers_changed, self._layers_changed)
         hear(self, self.model.palette_changed, self._layers_changed)
         self.viewer.layers.events.inserted.connect(self._inserted)

@@ -191,7 +191,7 @@ def test_a_dropped_image_waits_until_the_reader_has_decided(hand, viewer, until)
 def test_closing_the_window_asks_and_nothing_is_lost(hand, until):
     edit(hand)
     asked = []
-    hand.controller.asked.connect(asked.append)
+    hand.controller.editing.question_changed.connect(asked.append)
     event = QCloseEvent()
     assert not event.spontaneous()
 
@@ -389,9 +389,9 @@ def test_a_layer_that_was_hidden_at_first_shows_later_edits(hand, viewer, until)
         canvas.find_layer(viewer, name).visible = False
     reopened(hand, until)
     y, x = (int(v) for v in hand.free(12))
-    hand.session.selection.current_class = 5
+    hand.controller.editing.current_class = 5
     hand.controller.do(DrawBrush([(y, x)], 9))
-    hand.session.selection.current_class = 1
+    hand.controller.editing.current_class = 1
     hand.controller.do(DrawBrush([(y, x + 4)], 9, over="all"))
     for name, place in (("nuclei", 1), ("ambiguous", 6)):
         layer = canvas.find_layer(viewer, name)

@@ -27,7 +27,7 @@ def test_control_s_saves_the_crop_from_each_panel(hand, until, panel, monkeypatc
     path = hand.session.file.path
     before = path.read_bytes()
     edit(hand)
-    until(lambda: hand.studio.model.unsaved)
+    until(lambda: hand.studio.model.editing.unsaved)
     hand.studio.show_panel(panel)
     hand.studio.window().activateWindow()
     until(lambda: hand.studio.window().isActiveWindow())

@@ -56,12 +56,10 @@ def stored(hand, until):
         return path
 
     hand.studio.model.last_prediction = None
-    hand.controller.prediction_set = False
     hand.controller.do(Delete(list(hand.session.rows)))
     yield make, truth, made
     shutil.rmtree(folder, ignore_errors=True)
     hand.studio.model.last_prediction = None
-    hand.controller.prediction_set = False
     for layer in [x for x in hand.viewer.layers if canvas.role(x).startswith("predicted")]:
         hand.viewer.layers.remove(layer)
     hand.panel.accepting.stored.look()

@@ -213,7 +213,7 @@ def test_a_row_counts_anew_when_its_crop_is_saved(studio, qtbot, settle, tissue_
     known = collection.counts(crop)
     label = next(iter(controller.session.rows))
     controller.session.do(Delete([label]))
-    assert studio.model.unsaved
+    assert studio.model.editing.unsaved
     assert dict(item.data(1, COUNTS_ROLE)) == before, "not before it is saved"
     studio.panels["Annotate"].saving.save()
     qtbot.waitUntil(lambda: sum(item.data(1, COUNTS_ROLE).values()) == sum(before.values()) - 1, timeout=30_000)

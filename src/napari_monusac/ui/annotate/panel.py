@@ -143,17 +143,20 @@ class AnnotatePanel(QWidget):
         controller.look_changed.connect(self._show_look)
         controller.session_changed.connect(self._session_changed)
         hear(self, self.model.crop_asked, self._crop_asked)
-        controller.class_changed.connect(self._show_class)
+        editing = controller.editing
+        hear(self, editing.current_class_changed, lambda _: self._show_class())
         controller.settled.connect(self._settled)
-        controller.changed.connect(lambda _: self._buttons())
-        controller.said.connect(self.message.say)
-        controller.asked.connect(self.question.ask)
-        controller.busy_changed.connect(lambda _: self._buttons())
+        hear(self, editing.changed, lambda _: self._buttons())
+        hear(self, editing.said, self.message.say)
+        hear(self, editing.question_changed, self.question.ask)
+        self.question.answered.connect(lambda: setattr(editing, "question", None))
+        hear(self, editing.busy_changed, lambda _: self._buttons())
         hear(self, self.model.palette_changed, self.classes.set_palette)
         self.viewer.layers.events.inserted.connect(self._layers_changed)
         controller.users += 1
         self.destroyed.connect(controller.release)
         self.classes.set_palette(self.model.palette)
+        self.tools.set_current(self.toolbox.tool)
         self._show_look()
 
     def _show_look(self) -> None:
@@ -223,7 +226,7 @@ class AnnotatePanel(QWidget):
         self.begin.setVisible(bare and not self.question.buttons)
         self.show_again.setVisible(deleted)
         if self.controller.place is None:
-            self.question.ask(None)
+            self.controller.editing.question = None
             self.message.say("")
         self.keys.bind(shown=self.isVisible())
         self.watch.watch()
@@ -238,7 +241,7 @@ class AnnotatePanel(QWidget):
 
     def _show_class(self) -> None:
         if self.controller.session is not None:
-            self.classes.set_current(self.controller.session.selection.current_class)
+            self.classes.set_current(self.controller.editing.current_class)
 
     def _show_again(self) -> None:
         image = canvas.find_layer(self.viewer, "image")

@@ -10,11 +10,11 @@ from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QWidget
 
+from napari_monusac.app.editing import Question
 from napari_monusac.app.work import Report, Task, error_line
 from napari_monusac.core.files import folder_key
 from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.editing.controller import EditingController
-from napari_monusac.ui.editing.running import Question
 
 if TYPE_CHECKING:
     from napari_monusac.editing.session import EditingSession
@@ -79,8 +79,8 @@ class WindowWatch(QObject):
             ("Close, keep them for later", self._close),
             ("Stay", lambda: None),
         )
-        self.controller.asked.emit(
-            Question("There are unsaved edits. They are kept and come back when the crop is opened.", answers)
+        self.controller.editing.question = Question(
+            "There are unsaved edits. They are kept and come back when the crop is opened.", answers
         )
         return True
 
@@ -173,7 +173,7 @@ class Saving(QObject):
         )
         what = f"The notes of {error.path.name} were changed" if error.notes_only else f"{error.path.name} was saved"
         text = f"{what}{who}{when} since you opened it. Nothing was overwritten."
-        self.controller.asked.emit(Question(text, answers))
+        self.controller.editing.question = Question(text, answers)
 
     def _save_beside(self, path: Path) -> None:
         task = self.controller.exclusively(lambda s: s.save(path))
@@ -205,8 +205,8 @@ class Saving(QObject):
         )
         number = len(session.history.done)
         edits = f"{number} edits" if number != 1 else "one edit"
-        controller.asked.emit(
-            Question(f"{name} has unsaved edits ({edits} since it was opened). None is lost either way.", answers)
+        controller.editing.question = Question(
+            f"{name} has unsaved edits ({edits} since it was opened). None is lost either way.", answers
         )
         self.model.panel_asked.emit("Annotate")
         return False

@@ -21,6 +21,7 @@ from napari_monusac.editing.commands import Select
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, row
 from napari_monusac.ui.widgets.tables import CalmList
 
@@ -58,7 +59,7 @@ class Stepping(QWidget):
         self._last: int = 0
         self._build()
         controller.session_changed.connect(self._session_changed)
-        controller.changed.connect(self._changed)
+        hear(self, controller.editing.changed, self._changed)
         self._session_changed()
 
     def _build(self) -> None:

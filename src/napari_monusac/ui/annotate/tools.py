@@ -16,6 +16,7 @@ from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.napari_private import zooming_clicks
 from napari_monusac.ui.editing.commands import Commands, Point
 from napari_monusac.ui.editing.controller import EditingController
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 
 
@@ -117,7 +118,6 @@ class Toolbox(QObject):
         self.controller, self.commands = controller, commands
         self.viewer = controller.viewer
         self.strokes = Strokes(controller, commands)
-        self.tool = "pick"
         self.active = False
         self.over = False
         self.brush_size = 10
@@ -126,10 +126,16 @@ class Toolbox(QObject):
         self._watched: list[Labels] = []
         commands.choose_tool = self.set_tool
         controller.session_changed.connect(self._session_changed)
-        controller.class_changed.connect(self._apply)
-        controller.changed.connect(lambda _: self._describe())
+        hear(self, controller.editing.current_class_changed, lambda _: self._apply())
+        hear(self, controller.editing.changed, lambda _: self._describe())
+        hear(self, controller.editing.tool_changed, self.tool_changed.emit)
 
     # -- in hand
+
+    @property
+    def tool(self) -> str:
+        """The tool in hand."""
+        return self.controller.editing.tool
 
     def open(self) -> None:
         """Annotate is shown: the mouse is ours."""
@@ -197,9 +203,8 @@ class Toolbox(QObject):
     def set_tool(self, tool: str) -> None:
         """Take a tool in hand (one of `TOOLS`)."""
         self._let_go()
-        self.tool = tool
+        self.controller.editing.tool = tool
         self._apply()
-        self.tool_changed.emit(tool)
 
     def _let_go(self) -> None:
         """Put the tool in hand down: no stroke is left on the canvas, and napari's bucket may fill nuclei again."""
@@ -213,9 +218,9 @@ class Toolbox(QObject):
         layers, session = self.controller.layers, self.controller.session
         if layers is None or session is None:
             return None
-        return layers.get("ambiguous" if session.selection.current_class == AMBIGUOUS_ID else "nuclei") or layers.get(
-            "nuclei"
-        )
+        return layers.get(
+            "ambiguous" if self.controller.editing.current_class == AMBIGUOUS_ID else "nuclei"
+        ) or layers.get("nuclei")
 
     def _apply(self) -> None:
         layer = self.target()
@@ -260,10 +265,9 @@ class Toolbox(QObject):
         tool = names.get(mode, "pick" if mode == "pan_zoom" else "")
         if tool != self.tool:
             self._let_go()
-            self.tool = tool
+            self.controller.editing.tool = tool
             if tool:
                 self._apply()
-            self.tool_changed.emit(tool)
 
     def clear_marks(self) -> None:
         """Take strokes and suggestions off the canvas."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,24 +26,23 @@ class DashedLayer:
         The layer whose pixels the lines are given in.
     role : str
         Its name, and what it is to us.
+    zoomed : callable
+        Draws anew, or only the width, when the zoom has changed.
     """
 
-    def __init__(self, viewer: Any, like: Layer, role: str) -> None:
+    def __init__(self, viewer: Any, like: Layer, role: str, zoomed: Callable[[object], None]) -> None:
         self.viewer, self._like, self._role = viewer, like, role
         self._layer: Any = None
         self._deleted = False
-        viewer.scene.camera.events.zoom.connect(self._zoomed)
+        self._on_zoom = zoomed
+        viewer.scene.camera.events.zoom.connect(zoomed)
 
     def close(self) -> None:
         """Take the layer away."""
-        self.viewer.scene.camera.events.zoom.disconnect(self._zoomed)
+        self.viewer.scene.camera.events.zoom.disconnect(self._on_zoom)
         if self._layer is not None and self._layer in self.viewer.layers:
             self.viewer.layers.remove(self._layer)
         self._layer = None
-
-    def _zoomed(self, _: object = None) -> None:
-        """Draw anew, or only the width, as the zoom has changed."""
-        raise NotImplementedError
 
     def _screen_px(self, length: float) -> float:
         """What is this long on the screen, px, in px of the image."""

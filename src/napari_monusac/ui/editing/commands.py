@@ -23,7 +23,7 @@ from napari_monusac.editing.commands import (
     Undo,
     suggested_split,
 )
-from napari_monusac.editing.nuclei.rows import class_name
+from napari_monusac.editing.nuclei.rows import class_id_of, class_name
 from napari_monusac.editing.predicted import MAX_COVERED
 from napari_monusac.ui.canvas.marks import boundary_of, outlines_of
 from napari_monusac.ui.editing.controller import EditingController
@@ -55,8 +55,6 @@ class Commands:
         self._moved = False
         self._described: tuple[object, ...] = ()
         self._cut: tuple[int, int, Any] = (0, -1, None)
-        #: least confidence (0 to 1) of predicted nuclei that are accepted in bulk
-        self.min_confidence = 0.5
         #: which tool a key without a nucleus chooses
         self.choose_tool: Callable[[str], None] = lambda _: None
 
@@ -119,7 +117,7 @@ class Commands:
         here = self.under() if self._moved else 0
         if session is None:
             return 1
-        return session.rows[here].class_id if here else session.selection.current_class
+        return session.rows[here].class_id if here else self.controller.editing.current_class
 
     # -- commands
 
@@ -131,10 +129,7 @@ class Commands:
         wanted = self.meant() if ids is None else list(ids)
         if wanted:
             self.controller.do(SetClass(key, wanted))
-        session.selection.current_class = key
-        if self.controller.layers is not None:
-            self.controller.layers.set_new_class(session.selection.current_class)
-        self.controller.class_changed.emit()
+        self.controller.editing.current_class = class_id_of(key)
 
     def delete(self) -> None:
         """Delete the nuclei meant."""
@@ -177,7 +172,7 @@ class Commands:
         session, controller = self.session, self.controller
         if session is None or not controller.ready_prediction():
             return
-        least, before = self.min_confidence, len(session.rows)
+        least, before = controller.editing.min_confidence, len(session.rows)
         if len(session.predicted.found) <= _AT_ONCE or controller.busy:
             if controller.do(AcceptAll(least, region)) and not controller.busy:
                 self._say_accepted(len(session.rows) - before)
