@@ -37,7 +37,7 @@ class Marks(DashedLayer):
 
     def __init__(self, viewer: Any, like: Labels) -> None:
         self._sets: dict[str, list[Path]] = {}
-        super().__init__(viewer, like, MARKS_ROLE)
+        super().__init__(viewer, like, MARKS_ROLE, self._zoomed)
 
     def show(self, what: str, paths: Iterable[ArrayLike]) -> None:
         """Show one set of lines ("selection", "stroke", "cut"), each (n, 2) points (y, x) in px; empty: none."""

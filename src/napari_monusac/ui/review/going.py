@@ -47,7 +47,7 @@ class Frames(DashedLayer):
 
     def __init__(self, viewer: Any, like: Layer) -> None:
         self._sets: dict[str, list[Box]] = {}
-        super().__init__(viewer, like, FRAMES_ROLE)
+        super().__init__(viewer, like, FRAMES_ROLE, self._zoomed)
 
     def show(self, what: str, boxes: Iterable[Any], offset_px: tuple[int, int] = (0, 0)) -> None:
         """Show one set of frames ("error", "cell") around boxes (y0, x0, y1, x1); none takes the set away."""
