@@ -52,7 +52,7 @@ def listen(model):
 def test_each_fact_has_one_event_of_its_own(model):
     events = facts()
     assert set(events) == {
-        "collection", "crop", "run", "runs_folder", "palette", "last_prediction", "holding"
+        "collection", "crop", "run", "runs_folder", "palette", "last_prediction", "holding", "hidden"
     }  # fmt: skip
     assert len(set(events.values())) == len(events)
 
@@ -61,7 +61,7 @@ def test_setting_a_fact_tells_it_once(model, collection, tmp_path):
     heard = listen(model)
     values = {
         "collection": collection, "crop": collection.crops[0], "run": None, "runs_folder": tmp_path,
-        "palette": "colour-blind", "last_prediction": prediction(), "holding": True,
+        "palette": "colour-blind", "last_prediction": prediction(), "holding": True, "hidden": True,
     }  # fmt: skip
     for name, value in values.items():
         setattr(model, name, value)

@@ -55,6 +55,8 @@ class StudioModel:
         Class colours: ImageScope's or colour-blind ones (`palette_changed`).
     last_prediction : tuple of (Prediction, Nuclei), or None
         The prediction of the open crop that was made or opened last (`predicted`).
+    hidden : bool
+        All but the tissue is hidden for a look at it (`hidden_changed`).
     holding : bool
         Dropped layers wait for the reader's decision: what is in the viewer is not what is open (`holding_changed`).
     editing : Editing
@@ -81,6 +83,7 @@ class StudioModel:
     runs_folder_changed = Signal(object)
     palette_changed = Signal(str)
     predicted = Signal(object)
+    hidden_changed = Signal(bool)
     holding_changed = Signal(bool)
 
     crop_asked = Signal(object)
@@ -98,6 +101,7 @@ class StudioModel:
     runs_folder: Fact[Path] = Fact("runs_folder_changed", Path.home() / "napari-monusac-runs", operator.eq)
     palette: Fact[PaletteName] = Fact("palette_changed", "imagescope", operator.eq)
     last_prediction: Fact[OpenPrediction | None] = Fact("predicted", None)
+    hidden: Fact[bool] = Fact("hidden_changed", False, operator.eq)
     holding: Fact[bool] = Fact("holding_changed", False, operator.eq)
 
     def __init__(self) -> None:

@@ -40,7 +40,7 @@ def _kept_names_are_told() -> Iterator[None]:
 
 
 def with_class_names(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the option ``--classes``; its names are taken before the command begins."""
+    """Add the option ``--classes`` to a command; the names are in force before the command begins."""
 
     @functools.wraps(command)
     def run(*args: Any, classes: Path | None = None, **options: Any) -> Any:

@@ -209,7 +209,7 @@ def one_line(error: BaseException) -> str:
 
 
 def plain_where_narrow() -> None:
-    """Let terminals that cannot show a character (ASCII, old code pages) show a plain one, rather than end the command."""
+    """Replace characters that the terminal cannot show (ASCII, old code pages) by plain ones."""
     codecs.register_error("monusac", _narrow)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

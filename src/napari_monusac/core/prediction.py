@@ -22,7 +22,7 @@ HEADS = (slice(0, 5), slice(5, 8))
 
 
 def in_255ths(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Probabilities of both heads as uint8 in 255ths; the most probable class of a pixel stays the most probable.
+    """Round probabilities of both heads to uint8 in 255ths; the most probable class of a pixel stays the most probable.
 
     Off by half of 1/255; where rounding would make an earlier class as probable as the winner, by 1.5 of 1/255 at most: the
     winner has 1/255 more, or the others less, so that the score of a stored prediction is that of the network, to the pixel.

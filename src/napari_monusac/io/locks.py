@@ -221,7 +221,7 @@ class ProcessLock:
 
 @contextmanager
 def store_lock(store: Path) -> Iterator[ProcessLock]:
-    """Keep others off a stored prediction, or off the work that will be one, on one machine or on several that share a disk.
+    """Lock a stored prediction, or the work that will be one, against processes of all machines that share the disk.
 
     Call its `touch` now and then while the work goes on.
 

@@ -73,7 +73,7 @@ class Scale:
 
     @property
     def um_per_px(self) -> float | None:
-        """One number for both axes: of unequal ones the geometric mean, so that areas come out right."""
+        """Scale of both axes as one number: of unequal ones the geometric mean, so that areas come out right."""
         if self.y_um is None or self.x_um is None:
             return None
         return self.x_um if self.y_um == self.x_um else float((self.y_um * self.x_um) ** 0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,6 @@ from napari_monusac.core.nuclei import Annotation, Nucleus
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
     from napari_monusac.io.predictions.store_info import StoreInfo
-
-Target = Literal["geojson", "aperio", "coco", "csv", "tif", "mat", "onnx"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +107,7 @@ def exportables(source: str | Path) -> Iterator[Exportable]:
 
 
 def from_crop(collection: Collection, crop: Crop) -> Exportable:
-    """Take the truth of a crop.
+    """Make an exportable of a crop's truth.
 
     Raises
     ------
@@ -135,7 +133,7 @@ def from_crop(collection: Collection, crop: Crop) -> Exportable:
 
 
 def from_annotation_file(path: Path) -> Exportable:
-    """Take an annotation without an image: the maps reach as far as its outlines.
+    """Make an exportable of an annotation without an image: the maps reach as far as its outlines.
 
     Raises
     ------
@@ -159,7 +157,7 @@ def from_annotation_file(path: Path) -> Exportable:
 
 
 def from_prediction(path: Path) -> Exportable:
-    """Take a stored prediction; its nuclei are segmented first where that was not done.
+    """Make an exportable of a stored prediction; its nuclei are segmented first where that was not done.
 
     Raises
     ------

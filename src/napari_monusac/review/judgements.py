@@ -53,7 +53,7 @@ class Verdict(StrEnum):
 
 
 class Judgement(BaseModel):
-    """One answer of one reader."""
+    """A judgement: one reader's answer to one finding."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

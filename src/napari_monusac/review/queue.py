@@ -38,7 +38,7 @@ class _Part(BaseModel):
 
 
 class ReviewItem(_Part):
-    """One thing to look at."""
+    """One item of the queue: a finding or an uncertain nucleus to look at."""
 
     kind: ItemKind = Field(
         description="A difference between truth and prediction, or a predicted nucleus to be looked at for its uncertainty"

@@ -58,7 +58,7 @@ def place(
     counts: dict[NucleusClass, int],
     um_per_px: float,
 ) -> list[tuple[NucleusClass, float, float, float]]:
-    """Throw darts: big cells first, each where its class is likely and no other cell lies.
+    """Place cells at random, big ones first: each where its class is likely and no other cell lies.
 
     Parameters
     ----------

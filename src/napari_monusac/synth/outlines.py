@@ -14,7 +14,7 @@ NamedOutlines = list[tuple[str, NDArray[np.float64]]]
 
 
 def visible_nuclei(cells: list[Cell], pad: int, shape: tuple[int, int]) -> NamedOutlines:
-    """NamedOutlines inside the crop, in the order of the classes; what lies outside is cut off."""
+    """Outlines inside the crop, in the order of the classes; what lies outside is cut off."""
     found = []
     for kind in CLASSES:
         for cell in cells:

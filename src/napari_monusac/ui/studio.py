@@ -22,10 +22,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.actions import HIDE, NEXT_CROP, PANELS, PREVIOUS_CROP, Action, Panel, StudioWindow
 from napari_monusac.app.work import spoken_duration
 from napari_monusac.core.settings import environment
 from napari_monusac.ui.annotate.panel import AnnotatePanel
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.hiding import Hiding
+from napari_monusac.ui.canvas.keys import name_of, napari_name
 from napari_monusac.ui.canvas.opening import class_counts, show_outlines
 from napari_monusac.ui.canvas.zoom_bar import ZoomBar
 from napari_monusac.ui.masks.panel import MasksPanel
@@ -49,14 +52,17 @@ _FOCUS = (
     "QCheckBox:focus, QRadioButton:focus, QSlider:focus, QTabBar:focus, QToolButton:focus "
     "{ border: 1px solid #56b4e9; }"
 )
-_PANELS: tuple[tuple[str, type[QWidget]], ...] = (
-    ("Slides", SlidesPanel),
-    ("Annotate", AnnotatePanel),
-    ("Masks", MasksPanel),
-    ("Train", TrainPanel),
-    ("Predict", PredictPanel),
-    ("Review", ReviewPanel),
-)
+_PANELS: dict[Panel, type[QWidget]] = {
+    Panel.SLIDES: SlidesPanel,
+    Panel.ANNOTATE: AnnotatePanel,
+    Panel.MASKS: MasksPanel,
+    Panel.TRAIN: TrainPanel,
+    Panel.PREDICT: PredictPanel,
+    Panel.REVIEW: ReviewPanel,
+}
+
+#: Keys that napari's canvas passes to the viewer; Qt hears the other ones wherever the keyboard is.
+_OF_THE_VIEWER = (NEXT_CROP, PREVIOUS_CROP, HIDE)
 
 
 class Studio(QWidget):
@@ -91,8 +97,7 @@ class Studio(QWidget):
         self.setStyleSheet(_FOCUS)
         self.where = QLabel("No slide is open")
         self.where.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.previous = _arrow("\u25c0", "Previous crop (Page Up)")
-        self.next = _arrow("\u25b6", "Next crop (Page Down)")
+        self.previous, self.next = _arrow(PREVIOUS_CROP), _arrow(NEXT_CROP)
         self.place = QLabel("")
         self.place.setToolTip("Which crop of the folder this is")
         head = QHBoxLayout()
@@ -104,12 +109,13 @@ class Studio(QWidget):
         self.presets = self.zoom.presets
         self.tabs = QTabWidget()
         self.tabs.setUsesScrollButtons(True)
-        for at, (name, panel) in enumerate(_PANELS):
-            self.panels[name] = panel(self.viewer)
+        for at, action in enumerate(PANELS):
+            name = Panel(action.text)
+            self.panels[name] = _PANELS[name](self.viewer)
             self.tabs.addTab(scrolling(self.panels[name]), name)
-            self.tabs.setTabToolTip(at, f"{name} (Alt+{at + 1})")
-            keys = QShortcut(QKeySequence(f"Alt+{at + 1}"), self)
-            keys.activated.connect(lambda n=name: self.show_panel(n))
+            self.tabs.setTabToolTip(at, action.label)
+            keys = QShortcut(QKeySequence(action.keys[0]), self)
+            keys.activated.connect(lambda a=action: a.run(self))
             name_widgets(self.panels[name])
         self.panels["Annotate"].open_keymap_from(self)
         self.notice = Note()
@@ -148,8 +154,9 @@ class Studio(QWidget):
         self.viewer.layers.events.inserted.connect(self._inserted)
         self.viewer.layers.events.removed.connect(self._layers_changed)
         self.viewer.events.theme.connect(self._theme_changed)
-        self.viewer.bind_key("PageDown", _going(self, 1), overwrite=True)
-        self.viewer.bind_key("PageUp", _going(self, -1), overwrite=True)
+        self.hiding = Hiding(self.viewer, self.model, self)
+        for action in _OF_THE_VIEWER:
+            self.viewer.bind_key(napari_name(action.keys[0]), _doing(self, action), overwrite=True)
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self._closing)
@@ -190,6 +197,22 @@ class Studio(QWidget):
         crop = self.model.neighbour(step)
         if crop is not None:
             self.model.ask_for_crop(crop)
+
+    def show_keymap(self) -> None:
+        """Open or close the key map."""
+        self.panels["Annotate"].show_keymap()
+
+    def toggle_hidden(self) -> None:
+        """Hide all but the tissue, or show it again."""
+        self.model.hidden = not self.model.hidden
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Keys of the window work while the dock has the focus, too."""
+        action = next((a for a in _OF_THE_VIEWER if name_of(event) in a.keys and not event.isAutoRepeat()), None)
+        if action is None:
+            super().keyPressEvent(event)
+        else:
+            action.run(self)
 
     def _collection_changed(self, _: Collection | None) -> None:
         self._crop_changed(self.model.crop)
@@ -334,23 +357,23 @@ class Studio(QWidget):
         self._run_ended()
 
 
-def _going(studio: Studio, step: int) -> Callable[[Any], None]:
-    """Make the function of a key of the viewer, which must not keep the Studio alive: it goes to another crop."""
+def _doing(studio: Studio, action: Action[StudioWindow]) -> Callable[[Any], None]:
+    """Make the function of a key of the viewer, which must not keep the Studio alive."""
     weakly = ref(studio)
 
-    def go(_viewer: Any) -> None:
+    def do(_viewer: Any) -> None:
         here = weakly()
         if here is not None:
-            here.go(step)
+            action.run(here)
 
-    return go
+    return do
 
 
-def _arrow(text: str, tooltip: str) -> QToolButton:
+def _arrow(action: Action[StudioWindow]) -> QToolButton:
     button = QToolButton()
-    button.setText(text)
-    button.setAccessibleName(tooltip)
+    button.setText(action.text)
+    button.setAccessibleName(action.tooltip)
     button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    button.setToolTip(tooltip)
+    button.setToolTip(action.tooltip)
     button.setEnabled(False)
     return button

@@ -487,7 +487,9 @@ def test_space_moves_the_slide_with_any_tool(hand, viewer):
 
 
 def test_the_key_map_opens_and_closes(hand, qtbot):
-    from napari_monusac.ui.annotate.keymap import GROUPS
+    from qtpy.QtWidgets import QLabel
+
+    from napari_monusac.app.actions import ACTIONS, called
 
     hand.studio.show_panel("Slides")
     (shortcut,) = (s for s in hand.studio.findChildren(QShortcut) if s.key().toString() == "?")
@@ -498,11 +500,12 @@ def test_the_key_map_opens_and_closes(hand, qtbot):
     assert not window.isModal()
     QTest.keyClicks(window, "?")
     assert not window.isVisible()
-    shown = {k for _, lines in GROUPS for keys, _ in lines for k in keys.replace("   ", " ").split()}
-    for key in hand.panel.keys.actions():
-        assert key.replace("Control-", "Ctrl+").replace("Shift-", "Shift+").replace("Delete", "Del") in shown | {
-            "Shift+A"
-        }
+    shown = [label.text() for label in window.findChildren(QLabel)]
+    for action in ACTIONS:
+        if action.keys:
+            assert "   ".join(map(called, action.keys)) in shown
+            assert action.line in shown
+    assert any("M (set the currently selected label" in words for words in shown), "napari's own that rest"
 
 
 def test_deleted_layers_break_nothing(hand, viewer, qtbot):

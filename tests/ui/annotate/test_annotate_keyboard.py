@@ -7,9 +7,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QPushButton, QScrollArea
 
+from napari_monusac.app.actions import Panel, help_line
 from napari_monusac.editing.commands import SetClass
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.help import ANNOTATE_HELP, REVIEW_HELP
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 
@@ -51,18 +51,18 @@ def test_control_s_without_edits_says_so(hand, until):
 
 def test_napari_s_line_tells_our_keys_while_they_hold(hand, viewer):
     nuclei = canvas.find_layer(viewer, "nuclei")
-    assert viewer.help == nuclei.help == ANNOTATE_HELP
+    assert viewer.help == nuclei.help == help_line(Panel.ANNOTATE)
     hand.tool("brush")  # napari writes the help of its tools at each change of mode
-    assert nuclei.help == ANNOTATE_HELP
+    assert nuclei.help == help_line(Panel.ANNOTATE)
     hand.tool("pick")
     hand.studio.show_panel("Review")
-    hand.qtbot.waitUntil(lambda: nuclei.help == REVIEW_HELP, timeout=5000)
+    hand.qtbot.waitUntil(lambda: nuclei.help == help_line(Panel.REVIEW), timeout=5000)
     hand.studio.show_panel("Slides")
     hand.qtbot.wait(20)
     assert "use <" in nuclei.help
     assert viewer.help == nuclei.help
     hand.studio.show_panel("Annotate")
-    assert viewer.help == ANNOTATE_HELP
+    assert viewer.help == help_line(Panel.ANNOTATE)
 
 
 def test_the_status_says_class_and_area_only(hand, viewer):

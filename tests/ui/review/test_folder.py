@@ -177,7 +177,7 @@ def test_numbers_of_a_queue_are_used_with_their_own_prediction_only(
     assert "another prediction" in panel.reading.other_prediction(item.finding)
     assert not panel.reading.judge(item.finding, "model right")
     panel.judging.show_finding(item.finding.model_copy(update={"prediction_ids": (1,)}))
-    panel.judging.act("A")
+    panel.judging.accept()
     assert "another prediction" in panel.judging.message.text()
     assert not panel.reading.log().records
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
+from napari_monusac.app.actions import REVIEW_ACCEPT
 from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.scoring.report.predictions import PredictedNuclei
@@ -85,7 +86,7 @@ def test_errors_are_stepped_through_filtered_mended_and_undone(panel, opened, vi
     # the wrong class: the truth takes the model's class by a key; the score follows; undo brings it back
     finding = go(panel, "wrong class")
     before = panel.review.evaluation.pq
-    panel.judging.act(str(int(finding.predicted_class)))
+    panel.judging.set_class(int(finding.predicted_class))
     qtbot.waitUntil(lambda: "wrong class" not in kinds(panel), timeout=20_000)
     settle()
     assert panel.review.evaluation.pq > before
@@ -93,7 +94,7 @@ def test_errors_are_stepped_through_filtered_mended_and_undone(panel, opened, vi
     qtbot.waitUntil(lambda: "wrong class" in kinds(panel), timeout=20_000)
     # a spurious nucleus is accepted into the labels
     go(panel, "spurious")
-    panel.judging.mend["A"].click()
+    panel.judging.mend[REVIEW_ACCEPT.id].click()
     qtbot.waitUntil(lambda: "spurious" not in kinds(panel), timeout=20_000)
     settle()
     # tolerance: the same score, edges forgiven

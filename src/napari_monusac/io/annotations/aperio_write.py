@@ -57,7 +57,7 @@ class _Form:
 
     @classmethod
     def of(cls, annotation: Annotation, path: Path) -> _Form:
-        """As the annotation's own file has it: Z in MoNuSAC, not in MoNuSeg; yes where it was in none."""
+        """Whether vertices are written with a Z, as the annotation's own file has it: MoNuSAC yes, MoNuSeg no; yes by default."""
         first = next((r.source.text for r in annotation.regions if r.source is not None and r.source.text), None)
         if first is not None:
             halo = first.lstrip().startswith(b"<V ")

@@ -261,7 +261,7 @@ def is_coco(content: Any) -> bool:
 
 
 def parse_coco(content: Any, path: Path, bounds: Bounds = DEFAULT_BOUNDS) -> tuple[CocoImage, ...]:
-    """As `read_coco`, from JSON that was loaded already."""
+    """Read the images of COCO JSON that was loaded already; see `read_coco`."""
     if not is_coco(content):
         raise AnnotationError(path, "no COCO file: images and annotations are missing", "export it again")
     images = {_key(_id(e, path, "image")): e for e in _entries(content, "images", path)}

@@ -247,7 +247,7 @@ def area_of(part: Rings) -> Any:
 
 
 def grouped(parts: Sequence[Rings]) -> list[list[Rings]]:
-    """Put the parts of one object together that are one area; the others are several nuclei in one object.
+    """Group the parts of an object: parts of one area are one nucleus, the others are nuclei of their own.
 
     Parts that run along the sides of pixels and meet in corners only are one area of pixels: a valid polygon cannot
     touch itself, so programs cut it there. All else is of several nuclei: apart, or over each other as no single area

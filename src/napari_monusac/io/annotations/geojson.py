@@ -267,7 +267,7 @@ def read_geojson(
 def parse_geojson(
     content: Any, path: Path, *, origin_px: tuple[float, float] = (0, 0), bounds: Bounds = DEFAULT_BOUNDS
 ) -> Annotation:
-    """As `read_geojson`, from JSON that was loaded already."""
+    """Read an annotation from GeoJSON that was loaded already; see `read_geojson`."""
     reader = _Reader(path, origin_px, bounds)
     for feature, where, place in _features(content, path, bounds):
         reader.take(feature, where, place)

@@ -22,7 +22,7 @@ def escaped(value: str) -> str:
 
 
 def decimal(value: float) -> str:
-    """Whole numbers without a point, others with as many digits as give them back exactly; never an exponent."""
+    """Spell a number: whole ones without a point, others with as many digits as give them back exactly; never an exponent."""
     return str(int(value)) if float(value).is_integer() else np.format_float_positional(value, trim="-")
 
 

@@ -72,7 +72,7 @@ class Collection:
         return self.grouping_of(self.crops)
 
     def grouping_of(self, crops: Sequence[Crop]) -> Grouping:
-        """The same of some of the crops."""
+        """How some of the crops fall into patients; see `grouping`."""
         return grouping_of(crops, self._patient_file, self._patient_notes)
 
     @property

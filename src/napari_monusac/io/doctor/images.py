@@ -26,7 +26,7 @@ _LEAST_STAINED = 0.02
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What the whole set is compared by.
+    """Facts of one image by which the whole set is compared: stain, sharpness, fingerprint.
 
     Attributes
     ----------

@@ -27,7 +27,7 @@ _REDRAWN = _CUT | {"boxed-shape"}
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """One file that was written.
+    """One mended file that was written.
 
     Attributes
     ----------

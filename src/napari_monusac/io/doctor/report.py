@@ -22,7 +22,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What all findings of one code have in common.
+    """Severity, effect and mend of all findings of one code.
 
     Attributes
     ----------
@@ -224,7 +224,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 
 
 class DoctorFinding(BaseModel):
-    """One thing that is not as it should be."""
+    """One finding: a thing in the folder that is not as it should be."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

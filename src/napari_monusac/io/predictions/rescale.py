@@ -61,7 +61,7 @@ class ImageFrame(BaseModel):
         return y, x, height, width
 
     def within(self, box: tuple[int, int, int, int]) -> ImageFrame:
-        """The same frame for maps of which only `box` is at hand."""
+        """Return the frame of maps of which only `box` is at hand."""
         return self.model_copy(update={"origin": (self.origin[0] - box[0], self.origin[1] - box[1])})
 
     def boundary_width(self, width: int) -> int:

@@ -210,12 +210,12 @@ class RunFolder:
 
     @property
     def events_file(self) -> Path:
-        """One JSON line an event."""
+        """The log of events: one JSON line each."""
         return self.path / "events.jsonl"
 
     @property
     def metrics_file(self) -> Path:
-        """One row an epoch."""
+        """The table of epochs: one row each."""
         return self.path / "metrics.csv"
 
     @property

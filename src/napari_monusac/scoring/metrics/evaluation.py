@@ -65,7 +65,7 @@ class Quality(_Model):
 
     @classmethod
     def of(cls, quality: PanopticQuality) -> Self:
-        """From a `PanopticQuality`; nan becomes None."""
+        """Make a quality of a `PanopticQuality`; nan becomes None."""
         return cls(
             tp=quality.tp,
             fp=quality.fp,
@@ -78,7 +78,7 @@ class Quality(_Model):
 
     @classmethod
     def of_counts(cls, counts: NDArray[np.float64]) -> Self:
-        """From TP, FP, FN and the sum of IoU (4,)."""
+        """Make a quality of TP, FP, FN and the sum of IoU (4,)."""
         tp, fp, fn, iou_sum = counts.tolist()
         return cls.of(PanopticQuality(int(tp), int(fp), int(fn), iou_sum))
 
@@ -97,7 +97,7 @@ class Detection(_Model):
 
     @classmethod
     def of(cls, tp: int, fp: int, fn: int, interval: Interval | None = None, patients: int = 0) -> Self:
-        """From counts."""
+        """Make a detection score of counts."""
         return cls(
             tp=tp,
             fp=fp,
@@ -261,11 +261,11 @@ class Evaluation(_Model):
         return self.scoring().pq if self.scorings else None
 
     def to_json(self, indent: int | None = 1) -> str:
-        """As JSON text."""
+        """Return the evaluation as JSON text."""
         return self.model_dump_json(indent=indent)
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON, whole or not at all."""
+        """Write the evaluation as JSON, whole or not at all."""
         atomic_write_text(path, self.to_json())
 
     @classmethod

@@ -18,7 +18,7 @@ CLASS_LABELS = tuple(c.label for c in CLASSES)
 
 
 class Level:
-    """MatchCounts of crops at one tolerance.
+    """Counts of crops at one tolerance.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Level:
         return Quality.of_counts(self.instances.values.sum((0, 1)))
 
     def tolerance_score(self, tolerance_px: int, weights: Floats | None) -> ToleranceScore:
-        """All of this as a value of the evaluation."""
+        """Return the scores at this tolerance as a value of the evaluation."""
         return ToleranceScore(
             tolerance_px=tolerance_px,
             scorings=self.scorings(weights),

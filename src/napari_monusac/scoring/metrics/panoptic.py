@@ -25,7 +25,7 @@ ClassesOf = Mapping[int, int] | Sequence[int] | NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class PanopticQuality:
-    """Counts of a comparison and what follows from them.
+    """Panoptic quality: counts of a comparison, and the scores that follow from them.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ def quality_of(matching: Matching) -> PanopticQuality:
 
 
 def classes_by_id(classes: ClassesOf, instances: NDArray[Any]) -> Mapping[int, int]:
-    """Turn any of the accepted forms into ``{id: class number}``.
+    """Return the class of each nucleus as ``{id: class number}``, from any of the accepted forms.
 
     Parameters
     ----------

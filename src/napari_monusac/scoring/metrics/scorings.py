@@ -21,7 +21,7 @@ TP, FP, FN, IOU = range(4)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatchCounts:
-    """What a set of crops counts.
+    """Counts of matches of a set of crops, by patient and class.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class MatchCounts:
         return int(self.patients.max(initial=-1)) + 1
 
     def by_patient(self) -> Floats:
-        """MatchCounts pooled over each patient's crops, float64 (patients, classes, 4)."""
+        """Counts pooled over each patient's crops, float64 (patients, classes, 4)."""
         pooled = np.zeros((self.n_patients, *self.values.shape[1:]))
         np.add.at(pooled, self.patients, self.values)
         return pooled

@@ -80,7 +80,7 @@ def _axis(left: float, right: float, top: float, bottom: float) -> tuple[list[st
 
 
 def forest_plot(scorings: Sequence[Scoring], headline: str) -> str:
-    """The scorings as dots with their intervals."""
+    """Draw the scorings as dots with their intervals."""
     width, row, left = 640.0, 34.0, 132.0
     bottom = 8 + row * len(scorings)
     parts, place = _axis(left, width - 110, 0, bottom)
@@ -99,7 +99,7 @@ def forest_plot(scorings: Sequence[Scoring], headline: str) -> str:
 
 
 def tolerance_plot(evaluation: Evaluation) -> str:
-    """PQ of each scoring as edges are forgiven by 0, 1, 2, 3 px."""
+    """Draw PQ of each scoring as edges are forgiven by 0, 1, 2, 3 px."""
     levels = [(0, evaluation.scorings), *((t.tolerance_px, t.scorings) for t in evaluation.tolerance)]
     width, height, left, right, top, bottom = 470.0, 310.0, 34.0, 370.0, 10.0, 260.0
     values = [s.pq for _, scorings in levels for s in scorings if s.pq is not None]
@@ -141,7 +141,7 @@ def _end_labels(ends: list[tuple[float, str, str]], x: float) -> list[str]:
 
 
 def patient_plot(patients: Sequence[GroupScore]) -> str:
-    """Each patient's PQ: mean over classes, and each class."""
+    """Draw each patient's PQ: mean over classes, and each class."""
     rows = sorted(patients, key=lambda p: (p.organ, -(p.pq if p.pq is not None else -1)))
     organs = list(dict.fromkeys(p.organ for p in rows))
     width, row, gap, left = 820.0, 20.0, 26.0, 250.0
@@ -175,7 +175,7 @@ def _short(name: str, longest: int = 30) -> str:
 
 
 def precision_recall_plot(curves: Sequence[PrecisionRecall]) -> str:
-    """Precision over recall as the confidence that a nucleus needs falls from 1 to 0."""
+    """Draw precision over recall as the confidence that a nucleus needs falls from 1 to 0."""
     if not curves:
         return ""
     width, height, left, right, top, bottom = 470.0, 310.0, 40.0, 300.0, 10.0, 260.0
@@ -202,7 +202,7 @@ def precision_recall_plot(curves: Sequence[PrecisionRecall]) -> str:
 
 
 def curves_plot(panels: Mapping[str, Lines], x_label: str) -> str:
-    """Panels of named lines side by side, y from 0 to 1, as an SVG document of its own.
+    """Draw panels of named lines side by side, y from 0 to 1, as an SVG document of its own.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ GuardVerdict = Literal["better", "worse", "no clear difference", "too few patien
 
 
 class Guard(BaseModel):
-    """Two predictions of the same crops compared."""
+    """Verdict on two predictions of the same crops: what the new one fixed and broke."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -90,7 +90,7 @@ class Guard(BaseModel):
     notes: tuple[str, ...] = ()
 
     def with_notes(self, *notes: str) -> Self:
-        """The same with further notes."""
+        """Return the guard with further notes."""
         return self.model_copy(update={"notes": (*self.notes, *notes)})
 
 

@@ -24,7 +24,7 @@ _SMALLEST_PX, _LARGEST_PX = 72, 240
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A fault with the tissue around it.
+    """Picture of an error: the tissue around it, with outlines.
 
     Attributes
     ----------

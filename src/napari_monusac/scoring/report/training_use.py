@@ -68,7 +68,7 @@ class TrainingCount:
 
     @property
     def use(self) -> TrainingUse:
-        """What has been counted."""
+        """The crops that have been counted, by what they are to the model."""
         trained = tuple(self._crops[SeenAs.TRAINING])
         return TrainingUse(
             left_out=() if self.include_training else trained,
@@ -79,7 +79,7 @@ class TrainingCount:
         )
 
     def told_in(self, evaluation: Evaluation) -> Evaluation:
-        """The same evaluation, with what has been counted and what must be said of it."""
+        """Return an evaluation with the use of training crops, and the notes on it."""
         notes = (*self.notes(), *evaluation.notes)
         return evaluation.model_copy(update={"training": self.use, "notes": notes})
 

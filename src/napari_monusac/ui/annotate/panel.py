@@ -8,9 +8,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import DELETE, DONE, KEYS, REDO, SAVE, SHAPES, UNDO
 from napari_monusac.ui.annotate.accepting import Accepting
 from napari_monusac.ui.annotate.keymap import KeyMap
-from napari_monusac.ui.annotate.keys import Keys
+from napari_monusac.ui.annotate.keys import AnnotateActions, Keys
 from napari_monusac.ui.annotate.parts import ClassButtons, QuestionBar, ToolButtons
 from napari_monusac.ui.annotate.region import RegionChoice
 from napari_monusac.ui.annotate.saving import Saving, WindowWatch
@@ -22,13 +23,9 @@ from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import controller_of
 from napari_monusac.ui.model import Placed, hear
 from napari_monusac.ui.widgets import settings as annotate_settings
-from napari_monusac.ui.widgets.basic import Note, Section, calm, column, row
+from napari_monusac.ui.widgets.basic import Note, Section, button_of, calm, column, row
 from napari_monusac.ui.widgets.settings import ReaderName
 
-_SHAPES = (
-    ("Delete", "X", "delete"), ("Grow", "", "grow"), ("Shrink", "", "shrink"), ("Smooth", "", "smooth"),
-    ("Fill holes", "", "fill holes"),
-)  # fmt: skip
 _NOTHING = "Open a crop (Slides): its nuclei can then be outlined, classified and mended here."
 _POINT = "Point at a nucleus."
 _BARE = "Nobody has outlined nuclei in this crop yet."
@@ -51,12 +48,13 @@ class AnnotatePanel(QWidget):
         Placed(self, self.model)
         self.commands = Commands(self.controller)
         self.toolbox = Toolbox(self.controller, self.commands, self)
-        self.keys = Keys(self.commands, self.toolbox)
         self.saving = Saving(self.controller, self)
         self._keymap: KeyMap | None = None
         self.watch = WindowWatch(self, self.saving)
         self._has_key = False
         self._build()
+        self.actions = AnnotateActions(self.commands, self.toolbox, self.stepping, self.seeing, self.saving)
+        self.keys = Keys(napari_viewer, self.actions)
         self._connect()
         self._session_changed()
 
@@ -75,22 +73,12 @@ class AnnotatePanel(QWidget):
         self.pointer.setFixedHeight(2 * self.pointer.fontMetrics().lineSpacing() + 10)
         self.classes = ClassButtons()
         self.tools = ToolButtons()
-        self.shapes: dict[str, QPushButton] = {}
-        for words, key, name in _SHAPES:
-            button = calm(QPushButton(f"{words} ({key})" if key else words))
-            button.setToolTip(f"{words}: the selected nuclei, or the one that was pointed at last")
-            self.shapes[name] = button
-        self.undo, self.redo = calm(QPushButton("Undo")), calm(QPushButton("Redo"))
-        self.save = calm(QPushButton("Save (Ctrl+S)"))
-        self.save.setToolTip(
-            "Write the annotation, whole or not at all; the version before is kept in .monusac/history. Ctrl+S works "
-            "from each panel while there are unsaved edits"
-        )
-        self.done = calm(QPushButton("Done (D)"))
-        self.done.setToolTip("Save, mark this crop as done, and open the next one that nobody has reviewed")
+        self.shapes: dict[str, QPushButton] = {a.id: button_of(a) for a in (DELETE, *SHAPES)}
+        self.undo, self.redo = calm(QPushButton(UNDO.text)), calm(QPushButton(REDO.text))
+        self.save, self.done = button_of(SAVE), button_of(DONE)
         self.train = calm(QPushButton("Train on what I corrected"))
         self.train.setToolTip("Gather the crops that were corrected and saved, and train the last model on them")
-        self.help = calm(QPushButton("Keys (?)"))
+        self.help = button_of(KEYS)
         self.progress = Note()
         self.accepting = Accepting(self.controller, self.commands)
         self.seeing = Seeing(self.controller)
@@ -125,8 +113,8 @@ class AnnotatePanel(QWidget):
         self.tools.over_changed.connect(self.toolbox.set_over)
         self.toolbox.tool_changed.connect(self.tools.set_current)
         self.toolbox.described.connect(self._describe)
-        for name, button in self.shapes.items():
-            button.clicked.connect(lambda _=False, n=name: commands.delete() if n == "delete" else commands.shape(n))
+        for action in (DELETE, *SHAPES):
+            self.shapes[action.id].clicked.connect(lambda _=False, a=action: a.run(self.actions))
         self.undo.clicked.connect(commands.undo)
         self.redo.clicked.connect(commands.redo)
         self.save.clicked.connect(lambda: self.saving.save())
@@ -136,21 +124,18 @@ class AnnotatePanel(QWidget):
         self.stepping.stepped.connect(self._describe)
         self.saving.progressed.connect(self.progress.say)
         self.saving.shown = self.isVisible
-        self.keys.step, self.keys.mend = self.stepping.step, self.stepping.mend
-        self.keys.toggle_fill, self.keys.done = self.seeing.toggle_fill, self.saving.done
-        self.keys.toggle_fill_of = lambda: self.seeing.toggle_fill_of(commands.class_meant())
         self.classes.fill_asked.connect(self.seeing.toggle_fill_of)
         controller.look_changed.connect(self._show_look)
         controller.session_changed.connect(self._session_changed)
         hear(self, self.model.crop_asked, self._crop_asked)
         editing = controller.editing
-        hear(self, editing.current_class_changed, lambda _: self._show_class())
+        hear(self, editing.current_class_changed, self._show_class)
         controller.settled.connect(self._settled)
-        hear(self, editing.changed, lambda _: self._buttons())
+        hear(self, editing.changed, self._buttons)
         hear(self, editing.said, self.message.say)
         hear(self, editing.question_changed, self.question.ask)
         self.question.answered.connect(lambda: setattr(editing, "question", None))
-        hear(self, editing.busy_changed, lambda _: self._buttons())
+        hear(self, editing.busy_changed, self._buttons)
         hear(self, self.model.palette_changed, self.classes.set_palette)
         self.viewer.layers.events.inserted.connect(self._layers_changed)
         controller.users += 1
@@ -175,9 +160,9 @@ class AnnotatePanel(QWidget):
         self._layers_changed()
 
     def open_keymap_from(self, widget: QWidget) -> None:
-        """Let `?` open the key map wherever in the window the keyboard is, while `widget` is shown."""
+        """Let its key open the key map wherever in the window the keyboard is, while `widget` is shown."""
         self._has_key = True
-        shortcut = QShortcut(QKeySequence("?"), widget)
+        shortcut = QShortcut(QKeySequence(KEYS.keys[0]), widget)
         shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
         # the Studio and a panel of its own in one window both hear the key
         for heard in (shortcut.activated, shortcut.activatedAmbiguously):
@@ -191,8 +176,13 @@ class AnnotatePanel(QWidget):
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Keys work while the dock has the focus, too."""
-        if event.isAutoRepeat() or not self.keys.pressed(event):
+        if not self.keys.pressed(event):
             super().keyPressEvent(event)
+
+    def keyReleaseEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """The end of a held key."""
+        if not self.keys.released(event):
+            super().keyReleaseEvent(event)
 
     def show_keymap(self) -> None:
         """Open or close the key map."""
@@ -239,7 +229,7 @@ class AnnotatePanel(QWidget):
         if self.controller.session is None:
             self.hint.say(f"Opening {crop.name}…")
 
-    def _show_class(self) -> None:
+    def _show_class(self, _: object = None) -> None:
         if self.controller.session is not None:
             self.classes.set_current(self.controller.editing.current_class)
 
@@ -253,7 +243,7 @@ class AnnotatePanel(QWidget):
         session = self.controller.session
         self.classes.set_counts(session.nuclei.counts() if session is not None else {})
 
-    def _buttons(self) -> None:
+    def _buttons(self, _: object = None) -> None:
         session, busy = self.controller.session, self.controller.busy
         self.undo.setEnabled(session is not None and session.history.can_undo and not busy)
         self.redo.setEnabled(session is not None and session.history.can_redo and not busy)
@@ -261,10 +251,12 @@ class AnnotatePanel(QWidget):
         self.done.setEnabled(session is not None and not busy)
         if session is not None:
             self.undo.setToolTip(
-                f"Take back: {session.history.undo_name} (Ctrl+Z)" if session.history.can_undo else "Nothing to undo"
+                f"Take back: {session.history.undo_name} ({UNDO.key})"
+                if session.history.can_undo
+                else "Nothing to undo"
             )
             self.redo.setToolTip(
-                f"Bring back: {session.history.redo_name} (Ctrl+Shift+Z)" if session.history.can_redo else "Nothing"
+                f"Bring back: {session.history.redo_name} ({REDO.key})" if session.history.can_redo else "Nothing"
             )
 
     def _reader_given(self, name: str) -> None:
@@ -277,7 +269,7 @@ class AnnotatePanel(QWidget):
     def _class_chosen(self, key: int) -> None:
         session = self.controller.session
         if session is not None:
-            self.commands.set_class(key, sorted(session.selection.ids))
+            self.commands.set_class(key, self.commands.selected_in_view())
 
     def _describe(self, words: str) -> None:
         self.pointer.say(words or _POINT)

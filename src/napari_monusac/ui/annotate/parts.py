@@ -20,29 +20,16 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledSlider
 
+from napari_monusac.app.actions import CLASS, FILL, FILL_OF, TOOL
 from napari_monusac.app.editing import Question
 from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, Rgb
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
-from napari_monusac.ui.annotate.tools import TOOLS
 from napari_monusac.ui.widgets.basic import Note, calm, row
 
 #: Key of each class and its number in a row, in the order of the buttons.
-CLASS_KEYS: tuple[tuple[int, int], ...] = (
-    *((int(c), int(c)) for c in CLASSES), (0, int(NucleusClass.UNCLASSIFIED)), (5, AMBIGUOUS_ID),
-)  # fmt: skip
+_ROW_NUMBER = {0: int(NucleusClass.UNCLASSIFIED), 5: AMBIGUOUS_ID}
+CLASS_KEYS: tuple[tuple[int, int], ...] = tuple((key, _ROW_NUMBER.get(key, key)) for key in CLASS)
 _NAMES = {**{int(c): c.label for c in (*CLASSES, NucleusClass.UNCLASSIFIED)}, AMBIGUOUS_ID: AMBIGUOUS}
-
-#: Name of each tool, its key, and one sentence on how to use it.
-TOOL_WORDS: Mapping[str, tuple[str, str, str]] = {
-    "pick": ("Pick", "V", "Click a nucleus to select it, with Shift one more. Shift+drag: lasso, Ctrl+drag: box."),
-    "brush": ("Brush", "B", "Paint a new nucleus; begin inside one to add to it."),
-    "lasso": ("Lasso", "L", "Draw around a new nucleus. With Shift: add to the selected one."),
-    "polygon": ("Polygon", "G", "Click corner after corner around a new nucleus; a double click ends it."),
-    "split": ("Split", "Shift+S", "Draw a stroke across. Or click a clump: it is split along the dashed line."),
-    "merge": ("Merge", "M", "Draw a stroke through nuclei that are one. Or click one, then the other."),
-    "erase": ("Erase", "E", "Rub out; what lies below an erased nucleus of the file comes back."),
-    "accept": ("Accept", "A", "Click a predicted nucleus. Draw around many: all above the confidence come in."),
-}
 
 
 def color_icon(rgb: Rgb, *, filled: bool = True, size: int = 16) -> QIcon:
@@ -84,10 +71,7 @@ class ClassButtons(QWidget):
             button = calm(QPushButton())
             button.setCheckable(True)
             button.setStyleSheet("QPushButton { text-align: left; padding: 4px 6px; }")
-            button.setToolTip(
-                f"{_NAMES[number]}: the selected nuclei become this, and so do new ones. "
-                f"Key {key}: the nucleus under the pointer."
-            )
+            button.setToolTip(CLASS[key].tooltip)
             button.clicked.connect(lambda _=False, k=key: self.chosen.emit(k))
             chip = calm(QToolButton())
             chip.setIconSize(QSize(16, 16))
@@ -117,7 +101,7 @@ class ClassButtons(QWidget):
             filled = number in self._filled
             chip.setIcon(color_icon(rgb, filled=filled))
             now, other = ("filled", "outlines only") if filled else ("outlines", "filled, too")
-            chip.setToolTip(f"{_NAMES[number]}: {now}. Click: {other} (Shift+O; O for all classes)")
+            chip.setToolTip(f"{_NAMES[number]}: {now}. Click: {other} ({FILL_OF.key}; {FILL.key} for all classes)")
 
     def set_counts(self, counts: Mapping[int, int]) -> None:
         """Show how many there are: {number of the class in a row: nuclei}."""
@@ -144,12 +128,10 @@ class ToolButtons(QWidget):
         group.setExclusive(False)
         grid = QGridLayout()
         grid.setSpacing(3)
-        for at, tool in enumerate(TOOLS):
-            name, key, words = TOOL_WORDS[tool]
-            button = calm(QPushButton())
-            button.setText(name)
+        for at, tool in enumerate(TOOL):
+            button = calm(QPushButton(TOOL[tool].text))
             button.setCheckable(True)
-            button.setToolTip(f"{name} ({key}). {words}")
+            button.setToolTip(f"{TOOL[tool].label}. {TOOL[tool].words}")
             button.setMinimumWidth(60)
             button.clicked.connect(lambda _=False, t=tool: self.chosen.emit(t))
             self.buttons[tool] = button
@@ -176,7 +158,7 @@ class ToolButtons(QWidget):
         """Show which tool is in hand; empty for one of napari's own."""
         for name, button in self.buttons.items():
             button.setChecked(name == tool)
-        self.help.say(TOOL_WORDS[tool][2] if tool else "One of napari's own tools is in hand: what it paints is kept.")
+        self.help.say(TOOL[tool].words if tool else "One of napari's own tools is in hand: what it paints is kept.")
         self.size.setVisible(tool in ("brush", "erase"))
         self.over.setVisible(tool in ("brush", "lasso", "polygon"))
         self.settings.setVisible(tool in ("brush", "lasso", "polygon", "erase"))

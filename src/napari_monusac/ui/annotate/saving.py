@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Signal
-from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QWidget
 
+from napari_monusac.app.actions import SAVE
 from napari_monusac.app.editing import Question
 from napari_monusac.app.work import Report, Task, error_line
 from napari_monusac.core.files import folder_key
 from napari_monusac.editing.disk.workplace import work_folder, writable
+from napari_monusac.ui.canvas.keys import name_of
 from napari_monusac.ui.editing.controller import EditingController
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class WindowWatch(QObject):
         """Nothing is lost either way."""
         kind = event.type()
         if kind == QEvent.Type.ShortcutOverride and self._is_save(event):
-            # accepted: napari's own Ctrl+S (it saves layers) does not hear of it
+            # accepted: napari's own (it saves layers) does not hear of it
             event.accept()
             if not event.isAutoRepeat():
                 self.saving.save_now()
@@ -59,13 +60,9 @@ class WindowWatch(QObject):
         return bool(super().eventFilter(watched, event))
 
     def _is_save(self, event: Any) -> bool:
-        """Whether this is Ctrl+S, and ours: the crop is edited here, or has edits that no file has."""
+        """Whether this is the key that saves, and ours: the crop is edited here, or has edits that no file has."""
         session = self.controller.session
-        return bool(
-            event.matches(QKeySequence.StandardKey.Save)
-            and session is not None
-            and (self.panel.isVisible() or session.unsaved)
-        )
+        return bool(name_of(event) in SAVE.keys and session is not None and (self.panel.isVisible() or session.unsaved))
 
     def _must_ask(self) -> bool:
         session = self.controller.session
@@ -133,7 +130,7 @@ class Saving(QObject):
         return task.start()
 
     def save_now(self) -> None:
-        """Save (Ctrl+S); says so where there is nothing to save."""
+        """Save; says so where there is nothing to save."""
         session = self.controller.session
         if session is None or self.controller.busy:
             return

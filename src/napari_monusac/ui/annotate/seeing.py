@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QSlider, QWidget
 from superqt import QLabeledDoubleSlider
 
+from napari_monusac.app.actions import FILL, FILL_OF
 from napari_monusac.app.work import Task, Work
 from napari_monusac.core.classes import PaletteName
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
@@ -165,10 +166,8 @@ class Seeing(QWidget):
         self._dressing = QTimer(self)
         self._dressing.setSingleShot(True)
         self._dressing.timeout.connect(self._dress)
-        self.fill = calm(QCheckBox("Filled (O)"))
-        self.fill.setToolTip(
-            "All classes filled, or as outlines (key O); one class: click its colour above, or Shift+O"
-        )
+        self.fill = calm(QCheckBox(FILL.label))
+        self.fill.setToolTip(f"{FILL.tooltip}; one class: click its colour above, or {FILL_OF.key}")
         self.only = calm(QCheckBox("Only this class"))
         self.only.setToolTip("Hide the nuclei of the other classes; the class is the one whose button is pressed above")
         self.colour_blind = calm(QCheckBox("Colour-blind colours"))
@@ -240,11 +239,11 @@ class Seeing(QWidget):
         self._show_fill()
 
     def toggle_fill(self) -> None:
-        """All classes as outlines, or filled (key O)."""
+        """All classes as outlines, or filled."""
         self.controller.fill(FILLABLE)
 
     def toggle_fill_of(self, number: int) -> None:
-        """One class as outlines, or filled (key Shift+O, or a click on its colour)."""
+        """One class as outlines, or filled."""
         self.controller.fill([number])
 
     def _show_fill(self) -> None:

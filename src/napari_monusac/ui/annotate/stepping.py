@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.actions import MEND_FINDING, NEXT, PREVIOUS
 from napari_monusac.app.work import Report, Task
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.editing.commands import Select
@@ -22,7 +23,7 @@ from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, row
+from napari_monusac.ui.widgets.basic import Note, TaskRow, button_of, calm, row
 from napari_monusac.ui.widgets.tables import CalmList
 
 if TYPE_CHECKING:
@@ -65,18 +66,18 @@ class Stepping(QWidget):
     def _build(self) -> None:
         self.order = calm(QComboBox())
         self.order.addItems(ORDERS)
-        self.order.setToolTip("What N and P step through")
-        self.previous = calm(QPushButton("\u25c0 P"))
-        self.next = calm(QPushButton("N \u25b6"))
-        self.previous.setToolTip("Previous (key P)")
-        self.next.setToolTip("Next (key N)")
+        self.order.setToolTip(f"What {NEXT.key} and {PREVIOUS.key} step through")
+        self.previous = calm(QPushButton(f"\u25c0 {PREVIOUS.key}"))
+        self.next = calm(QPushButton(f"{NEXT.key} \u25b6"))
+        self.previous.setToolTip(PREVIOUS.tooltip)
+        self.next.setToolTip(NEXT.tooltip)
         self.look = calm(QPushButton("Audit this crop"))
         self.look.setToolTip("Look for broken boundaries, clumps, slivers, holes and nuclei in pieces")
         self.progress = TaskRow()
         self.list = CalmList()
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.words = Note()
-        self.mend_button = calm(QPushButton("Mend (F)"))
+        self.mend_button = button_of(MEND_FINDING)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (
@@ -227,7 +228,7 @@ class Stepping(QWidget):
             return
         finding: AuditFinding = item.data(_FINDING)
         self.words.say(finding.explanation)
-        self.mend_button.setText(f"{_VERBS.get(finding.action, finding.action.capitalize())} (F)")
+        self.mend_button.setText(f"{_VERBS.get(finding.action, finding.action.capitalize())} ({MEND_FINDING.key})")
         session.do(Select([k for k in finding.ids if k in session.rows]))
         self.commands.stepped()
         self.commands.show_cut(finding.ids[0] if finding.action == "split" and finding.ids else 0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_monusac.editing.commands import DrawPolygon, Merge, Select, SelectWithin, SplitAsSuggested, SplitByStroke
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.napari_private import zooming_clicks
+from napari_monusac.ui.canvas.napari_private import corners_begun, give_up_drawing, zooming_clicks
 from napari_monusac.ui.editing.commands import Commands, Point
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.model import hear
@@ -79,14 +80,13 @@ class Strokes:
             do(SelectWithin(path))
 
     def _draw(self, path: list[Point], modifiers: frozenset[str], over: bool) -> None:
-        """Draw a nucleus around; with Shift, add to the selected one."""
+        """Draw a nucleus around; with Shift, add to the selected one, or to the one that was drawn last."""
         session = self.controller.session
         chosen = sorted(session.selection.ids) if session is not None else []
-        into = chosen[0] if len(chosen) == 1 and "Shift" in modifiers else None
-        drawn = DrawPolygon(path, into, over="all" if over else "free")
-        self.controller.do(
-            drawn, lambda change: self.controller.do(Select(change.created[:1])) if into is None else None
-        )
+        last = self.commands.aim.drawn_last
+        into = chosen[0] if len(chosen) == 1 else last if session is not None and last in session.rows else None
+        into = into if "Shift" in modifiers else None
+        self.controller.do(DrawPolygon(path, into, over="all" if over else "free"))
 
 
 def _corners(first: Point, last: Point) -> list[Point]:
@@ -95,7 +95,6 @@ def _corners(first: Point, last: Point) -> list[Point]:
 
 #: Tools that napari's Labels layer has itself, and its name for them. What they paint becomes a command.
 NATIVE = {"brush": "paint", "erase": "erase", "polygon": "polygon"}
-TOOLS = ("pick", "brush", "lasso", "polygon", "split", "merge", "erase", "accept")
 _CURSORS = {"pick": "pointing", "lasso": "cross", "split": "cross", "merge": "cross", "accept": "pointing"}
 #: A stroke is redrawn no more often than this.
 _REDRAW_S = 0.03
@@ -122,12 +121,14 @@ class Toolbox(QObject):
         self.over = False
         self.brush_size = 10
         self._setting = False
+        #: a stroke is under way; it was given up, and what is left of the drag is nothing
+        self._stroking = self._given_up = False
         self._zoomers: list[Callable[..., Any]] = []
         self._watched: list[Labels] = []
         commands.choose_tool = self.set_tool
         controller.session_changed.connect(self._session_changed)
-        hear(self, controller.editing.current_class_changed, lambda _: self._apply())
-        hear(self, controller.editing.changed, lambda _: self._describe())
+        hear(self, controller.editing.current_class_changed, self._apply)
+        hear(self, controller.editing.changed, self._describe)
         hear(self, controller.editing.tool_changed, self.tool_changed.emit)
 
     # -- in hand
@@ -148,6 +149,8 @@ class Toolbox(QObject):
         self.viewer.mouse_drag_callbacks.append(self._drag)
         self.viewer.mouse_move_callbacks.append(self._move)
         self.viewer.events.mouse_over_canvas.connect(self._over_canvas)
+        for moved in self._camera_events():
+            moved.connect(self._describe)
         # napari zooms on a double click: two quick clicks are two clicks here
         double = self.viewer.mouse_double_click_callbacks
         self._zoomers = zooming_clicks(self.viewer)
@@ -165,6 +168,8 @@ class Toolbox(QObject):
         self.viewer.mouse_drag_callbacks.remove(self._drag)
         self.viewer.mouse_move_callbacks.remove(self._move)
         self.viewer.events.mouse_over_canvas.disconnect(self._over_canvas)
+        for moved in self._camera_events():
+            moved.disconnect(self._describe)
         double = self.viewer.mouse_double_click_callbacks
         double.remove(self._double)
         double.extend(self._zoomers)
@@ -177,6 +182,11 @@ class Toolbox(QObject):
                 layer.cursor = "standard"
             elif isinstance(layer, Labels):
                 layer.mode = "pan_zoom"
+
+    def _camera_events(self) -> tuple[Any, ...]:
+        """What tells that other nuclei are in view."""
+        events = self.viewer.scene.camera.events
+        return events.center, events.zoom
 
     def _over_canvas(self, event: Any) -> None:
         if not event.value:
@@ -200,14 +210,65 @@ class Toolbox(QObject):
             layer.events.mode.disconnect(self._mode_changed)
         self._watched.clear()
 
+    def give_up(self) -> None:
+        """Give up the stroke under way, of any tool: no pixel of it stays. Without one, deselect."""
+        if not self._cancel():
+            self.controller.do(Select([]))
+
+    def _cancel(self) -> bool:
+        """Give up the stroke or the polygon under way; False where there is none."""
+        begun = [layer for layer in self._watched if corners_begun(layer)]
+        for layer in begun:
+            give_up_drawing(layer)
+        stroking, self._given_up = self._stroking and not self._given_up, self._stroking
+        if stroking:
+            self.clear_marks()
+            self._take_paint_back()
+        return bool(begun) or stroking
+
+    def _take_paint_back(self) -> None:
+        """Take back what napari's brush or eraser has painted since the press; the rest of the drag paints nothing."""
+        layers = self.controller.layers
+        if layers is None or self.tool not in NATIVE:
+            return
+        with self._quietly():
+            for layer in self._watched:
+                layer.mode = "pan_zoom"
+                layer.mouse_pan = False
+        for name in ("nuclei", "ambiguous"):
+            found = layers.painted(name)
+            if found is not None:
+                layers.take_back(name, found[0])
+
+    def pan(self, *, on: bool) -> None:
+        """Let the mouse move the slide, or the tool in hand work again."""
+        layer = self.target()
+        if not on:
+            self._apply()
+        elif layer is not None and self.active:
+            with self._quietly():
+                layer.mode = "pan_zoom"
+                layer.mouse_pan = True
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Change napari's mode without it meaning another tool."""
+        self._setting = True
+        try:
+            yield
+        finally:
+            self._setting = False
+
     def set_tool(self, tool: str) -> None:
-        """Take a tool in hand (one of `TOOLS`)."""
-        self._let_go()
+        """Take a tool in hand (one of `app.actions.TOOL`)."""
+        if tool != self.tool:
+            self._let_go()
         self.controller.editing.tool = tool
         self._apply()
 
     def _let_go(self) -> None:
         """Put the tool in hand down: no stroke is left on the canvas, and napari's bucket may fill nuclei again."""
+        self._cancel()
         self.clear_marks()
         if self.tool in ("brush", "polygon"):
             for layer in self._watched:
@@ -226,8 +287,7 @@ class Toolbox(QObject):
         layer = self.target()
         if not self.active or layer is None or self.controller.busy:
             return
-        self._setting = True
-        try:
+        with self._quietly():
             if self.viewer.layers.selection.active != layer:
                 self.viewer.layers.selection.active = layer
             mode = NATIVE.get(self.tool, "pan_zoom")
@@ -239,8 +299,6 @@ class Toolbox(QObject):
                 for each in canvas.our_layers(self.viewer):
                     each.mouse_pan = self.tool == "pick"
                     each.cursor = _CURSORS.get(self.tool, "standard")
-        finally:
-            self._setting = False
 
     def set_brush_size(self, size: int) -> None:
         """Set the brush's width in image px."""
@@ -304,7 +362,7 @@ class Toolbox(QObject):
             if label:
                 self.described.emit(self.commands.words_predicted(label))
 
-    def _describe(self) -> None:
+    def _describe(self, _: object = None) -> None:
         words = self.commands.describe() if self.active else None
         if words is not None:
             self.described.emit(words)
@@ -319,31 +377,56 @@ class Toolbox(QObject):
     def _drag(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
         if not self._ours() or event.button != 1 or not self.tool:
             return
+        self.controller.model.hidden = False  # what is drawn is seen
+        self._stroking, self._given_up = True, False
+        try:
+            yield from self._native(event) if self.tool in NATIVE else self._stroke(event)
+        finally:
+            given_up, self._stroking, self._given_up = self._given_up, False, False
+        if given_up:
+            self._apply()
+
+    def _native(self, event: Any) -> Generator[None, None, None]:
+        """Follow a stroke of napari's own tools."""
         start = self.point_of(event)
         self.commands.moved(start)
         layer = self.viewer.layers.selection.active
-        if self.tool in NATIVE:
-            if isinstance(layer, Labels) and layer.mode == NATIVE[self.tool]:
-                self._prepare(layer, None if self.tool == "polygon" else start)
+        if isinstance(layer, Labels) and layer.mode == NATIVE[self.tool]:
+            self._prepare(layer, None if self.tool == "polygon" else start)
+        if self.tool == "polygon":
+            self._stroking = False  # its corners are told of by napari
             return
+        yield
+        while event.type == "mouse_move":
+            yield
+
+    def _stroke(self, event: Any) -> Generator[None, None, None]:
+        """Follow a stroke of ours, and act on it at its end."""
+        start, tool = self.point_of(event), self.tool
+        self.commands.moved(start)
         modifiers = frozenset(event.modifiers)
         pressed = np.asarray(event.pos, float)
         path, slipped, drawn = [start], 0.0, 0.0
         yield
         while event.type == "mouse_move":
+            if self._given_up:
+                yield
+                continue
             path.append(self.point_of(event))
             slipped = max(slipped, float(np.abs(np.asarray(event.pos, float) - pressed).max()))
             if slipped > annotate_settings.tolerance_px() and time.monotonic() - drawn > _REDRAW_S:
                 drawn = time.monotonic()
-                self.strokes.show(self.tool, path, modifiers)
+                self.strokes.show(tool, path, modifiers)
             yield
         if self.controller.marks is not None:
             self.controller.marks.show("stroke", [])
+        if self._given_up:
+            return
         if slipped <= annotate_settings.tolerance_px():
-            self.strokes.clicked(self.tool, start, modifiers)
+            self.strokes.clicked(tool, start, modifiers)
         else:
             path.append(self.point_of(event))
-            self.strokes.stroked(self.tool, path, modifiers, over=self.over)
+            self.strokes.stroked(tool, path, modifiers, over=self.over)
 
     def _prepare(self, layer: Labels, start: Point | None) -> None:
         """Tell napari's own tool which nucleus it draws: the one where the stroke begins, or a new one."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Image, Layer
+from numpy.typing import NDArray
 
 from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, Rgb
 from napari_monusac.ui.canvas.napari_private import held_back
@@ -55,6 +56,15 @@ def still_shows(viewer: Any, layer: Layer, data: Any) -> bool:
     # of a pyramid the largest level: a plugin's viewer wraps the levels in another proxy each time
     now, then = (levels[0] if layer.multiscale else levels for levels in (layer.data, data))
     return now is then
+
+
+def view_corners(viewer: Any, layer: Layer) -> NDArray[np.float64]:
+    """Return the corners (4, 2) of what the window shows, (y, x) in px of a layer: all four, for it may be turned."""
+    zoom = viewer.scene.camera.zoom
+    center = np.asarray(viewer.scene.camera.center[-2:])
+    half = np.asarray(viewer.canvas.size) / zoom / 2
+    corners = [center + half * sign for sign in ((-1, -1), (-1, 1), (1, 1), (1, -1))]
+    return np.array([layer.world_to_data(corner) for corner in corners])[:, -2:]
 
 
 def our_layers(viewer: Any) -> list[Layer]:

@@ -11,9 +11,6 @@ from napari.layers import Labels, Layer
 
 from napari_monusac.ui.canvas import canvas
 
-ANNOTATE_HELP = "keys: 1-4 class, N next, X delete, S split, M merge, Space (held) move, ? all keys"
-REVIEW_HELP = "keys: N next, P previous, 1-4 class, A accept, X reject, B (held) blink, ? all keys"
-
 #: Layers whose help is ours: whose, our words, napari's words.
 _HELD: WeakKeyDictionary[Layer, tuple[object, str, str]] = WeakKeyDictionary()
 
@@ -97,16 +94,3 @@ def words_of(layer: Labels, label: int, area_px: Callable[[int], int] | None = N
     elif pixels:
         words.append(f"{int(pixels)} px")
     return ", ".join(words)
-
-
-#: Keys and what they do, for the key map.
-KEY_WORDS: tuple[tuple[str, str], ...] = (
-    ("N   P", "Next, previous error or item of the queue"),
-    ("1 2 3 4", "The labelled nucleus gets this class"),
-    ("A", "Accept: the model's nucleus into the labels"),
-    ("X", "Reject: the truth is right"),
-    ("B (held)", "Blink truth and prediction"),
-    ("W", "Swipe: truth left of the mouse, prediction right"),
-    ("O", "Nuclei as outlines, or filled"),
-    ("Ctrl+Z", "Undo the last judgement or edit"),
-)

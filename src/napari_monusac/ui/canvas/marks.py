@@ -113,6 +113,14 @@ def outlines_of(stamps: Iterable[Stamp]) -> list[Path]:
     return found
 
 
+def around(path: ArrayLike, distance_px: float) -> Path:
+    """Return a ring around an outline (y, x), so far from it as seen from its middle."""
+    points = np.asarray(path, np.float64)
+    from_middle = points - points.mean(axis=0)
+    length = np.maximum(np.hypot(*from_middle.T), 1e-6)[:, None]
+    return np.asarray(points + from_middle / length * distance_px, np.float64)
+
+
 def boundary_of(labels: NDArray[Any]) -> list[Path]:
     """Return the lines between the nuclei of a small map (a suggested cut), one a pair that touches, (y, x) in its px."""
     down = (labels[1:] != labels[:-1]) & (labels[1:] > 0) & (labels[:-1] > 0)

@@ -13,7 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Labels, Layer
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
+from napari.settings import get_settings
+from napari.utils.action_manager import action_manager
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
@@ -104,6 +107,12 @@ HOOKS = (
         use="two quick clicks are two clicks, while Annotate is shown",
         missing="a setting for what a double click does",
         without="a double click zooms in",
+    ),
+    Hook(
+        "action_manager", lambda: action_manager, ("_actions",),
+        use="the key map tells which of napari's keys ours cover, in napari's words",
+        missing="the words of an action, and of what kind of layer it is",
+        without="the key map does not tell them",
     ),
 )  # fmt: skip
 
@@ -212,6 +221,17 @@ def corners_begun(layer: Labels) -> int:
     """Return how many corners a polygon has that was begun on a layer."""
     polygon = getattr(layer, "_overlays", {}).get("polygon")
     return len(polygon.points) if polygon is not None else 0
+
+
+def keys_of_napari() -> dict[str, str]:
+    """Return what napari's own keys do on labels, images and the viewer, as the user has set them: {key: words}."""
+    found = {str(key): str(function.__doc__).partition(".")[0] for key, function in Labels.class_keymap.items()}
+    known = getattr(action_manager, "_actions", {})
+    for holder in (ViewerModel, Image, Labels):  # keys of a layer come before those of the viewer
+        for name, keys in get_settings().shortcuts.shortcuts.items():
+            if name in known and known[name].keymapprovider is holder:
+                found |= {str(key): str(known[name].description).partition("\n")[0] for key in keys}
+    return found
 
 
 def zooming_clicks(viewer: Any) -> list[Callable[..., Any]]:

@@ -92,7 +92,7 @@ def chosen_region(viewer: Any, layer: Image, region: str) -> Region:
     height, width = (int(n) for n in base.shape[:2])
     if region == WHOLE:
         return Region(0, 0, height, width)
-    corners = _view_corners(viewer, layer) if region == VIEW else _drawn_corners(viewer, layer)
+    corners = canvas.view_corners(viewer, layer) if region == VIEW else _drawn_corners(viewer, layer)
     low = np.clip(np.floor(corners.min(0)), 0, (height, width)).astype(int)
     high = np.clip(np.ceil(corners.max(0)), 0, (height, width)).astype(int)
     size = high - low
@@ -102,15 +102,6 @@ def chosen_region(viewer: Any, layer: Image, region: str) -> Region:
             "choose at least 16 x 16 px inside the image",
         )
     return Region(int(low[0]), int(low[1]), int(size[0]), int(size[1]))
-
-
-def _view_corners(viewer: Any, layer: Image) -> NDArray[np.float64]:
-    """Corners of what the canvas shows, in level-0 pixels: all four, for the image may be turned."""
-    zoom = viewer.scene.camera.zoom
-    center = np.asarray(viewer.scene.camera.center[-2:])
-    half = np.asarray(viewer.canvas.size) / zoom / 2
-    corners = [center + half * sign for sign in ((-1, -1), (-1, 1), (1, 1), (1, -1))]
-    return np.array([layer.world_to_data(corner) for corner in corners])[:, -2:]
 
 
 def _drawn_corners(viewer: Any, layer: Image) -> NDArray[np.float64]:

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_monusac.app.actions import ACCEPT, CLICK_INSTEAD
+from napari_monusac.app.aim import Aim, Meant, Why
 from napari_monusac.app.work import error_line
+from napari_monusac.core.boxes import overlap
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.commands import (
     Accept,
     AcceptAll,
     AcceptInPlace,
+    Command,
     Delete,
     Merge,
     Redo,
     Reshape,
+    Select,
     SetClass,
     Shaping,
     SplitAsSuggested,
@@ -25,14 +30,19 @@ from napari_monusac.editing.commands import (
 )
 from napari_monusac.editing.nuclei.rows import class_id_of, class_name
 from napari_monusac.editing.predicted import MAX_COVERED
+from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.marks import boundary_of, outlines_of
 from napari_monusac.ui.editing.controller import EditingController
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 
 if TYPE_CHECKING:
+    from napari_monusac.editing.nuclei.edit import SessionChange
     from napari_monusac.editing.session import EditingSession
 
 Point = tuple[float, float]
+#: Edits that draw a new nucleus.
+_DRAWING = ("draw", "brush", "paint")
 #: More predicted nuclei than these are accepted in the background.
 _AT_ONCE = 200
 
@@ -40,8 +50,7 @@ _AT_ONCE = 200
 class Commands:
     """Commands of the reader on the session of a controller.
 
-    A key acts on the selected nuclei if several are selected, else on what was pointed at last: the nucleus under the
-    pointer, or the one that was stepped to.
+    What a key acts on is the rule of `app.aim`: the selected nuclei in view, else the one under the pointer.
 
     Parameters
     ----------
@@ -52,11 +61,20 @@ class Commands:
     def __init__(self, controller: EditingController) -> None:
         self.controller = controller
         self.pointer: Point | None = None
-        self._moved = False
+        self.aim = Aim()
         self._described: tuple[object, ...] = ()
         self._cut: tuple[int, int, Any] = (0, -1, None)
         #: which tool a key without a nucleus chooses
         self.choose_tool: Callable[[str], None] = lambda _: None
+        hear(controller, controller.editing.changed, self._changed)
+        controller.session_changed.connect(self.aim.forget)
+
+    def _changed(self, change: SessionChange) -> None:
+        """What was just drawn is not meant by the next key, nor is what was selected before it."""
+        if change.kind == "edit" and change.name in _DRAWING and change.created:
+            self.aim.drew(change.created)
+            if self.session is not None:
+                self.session.do(Select([]))
 
     @property
     def session(self) -> EditingSession | None:
@@ -75,15 +93,17 @@ class Commands:
 
     def moved(self, point: Point) -> None:
         """The pointer is here now."""
-        self.pointer, self._moved = point, True
+        self.pointer = point
+        self.aim.moved(self.under())
 
     def left(self) -> None:
         """The pointer is off the canvas, or the crop is another one: keys mean the selection alone."""
-        self.pointer, self._moved = None, False
+        self.pointer = None
+        self.aim.rested()
 
     def stepped(self) -> None:
-        """The reader stepped to a nucleus: keys mean that one until the pointer moves."""
-        self._moved = False
+        """The reader stepped to a nucleus: the pointer means nothing until it moves."""
+        self.aim.rested()
 
     def under(self, point: Point | None = None) -> int:
         """Return the nucleus or region at a point, by default under the pointer; 0 for none."""
@@ -101,20 +121,42 @@ class Commands:
             return 0
         return self.session.predicted.pick(at, self.tolerance())
 
-    def meant(self) -> list[int]:
-        """Return the nuclei that a key is for."""
+    def meant(self) -> Meant:
+        """Return what a key is for."""
         if self.session is None:
-            return []
-        selected = sorted(self.session.selection.ids)
-        if selected and (len(selected) > 1 or not self._moved):
-            return selected
-        here = self.under()
-        return [here] if here else selected
+            return Meant((), Why.NOTHING)
+        return self.aim.meant(self.session.selection.ids, self.under(), self._seen())
+
+    def selected_in_view(self) -> list[int]:
+        """Return the selected nuclei of which something is seen."""
+        return sorted(filter(self._seen(), self.session.selection.ids)) if self.session is not None else []
+
+    def _seen(self) -> Callable[[int], bool]:
+        """Return what tells whether some of a nucleus is seen in the window."""
+        session, layers = self.session, self.controller.layers
+        layer = layers.get("nuclei") if layers is not None else None
+        if session is None or layer is None:
+            return lambda _: True
+        corners, boxes = canvas.view_corners(self.controller.viewer, layer), session.maps.boxes
+        (top, left), (bottom, right) = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
+        view = int(top), int(left), int(bottom), int(right)
+        return lambda label: label in boxes and overlap(boxes[label], view) is not None
+
+    def _act(self, command: Callable[[list[int]], Command]) -> None:
+        """Do a command to the nuclei meant, which flash; say so where there are none."""
+        meant = self.meant()
+        if not meant.ids:
+            line = meant.line(self.words, self.under()) or "Nothing is selected, and no nucleus lies under the pointer"
+            self.controller.said.emit(f"{line}.", "hint")
+            return
+        ids = list(meant.ids)
+        self.controller.flash(ids)
+        self.controller.do(command(ids))
 
     def class_meant(self) -> int:
         """Return the class of the nucleus under the pointer, else the one that new nuclei get (its number in a row)."""
         session = self.session
-        here = self.under() if self._moved else 0
+        here = self.aim.pointed(self.under())
         if session is None:
             return 1
         return session.rows[here].class_id if here else self.controller.editing.current_class
@@ -126,33 +168,33 @@ class Commands:
         session = self.session
         if session is None:
             return
-        wanted = self.meant() if ids is None else list(ids)
+        wanted = list(self.meant().ids if ids is None else ids)
         if wanted:
+            self.controller.flash(wanted)
             self.controller.do(SetClass(key, wanted))
         self.controller.editing.current_class = class_id_of(key)
 
     def delete(self) -> None:
         """Delete the nuclei meant."""
-        ids = self.meant()
-        self.controller.do(Delete(ids))
+        self._act(Delete)
 
     def shape(self, how: Shaping) -> None:
         """Grow, shrink, smooth the nuclei meant, or fill their holes ("grow", "shrink", "smooth", "fill holes")."""
-        self.controller.do(Reshape(how, self.meant()))
+        self._act(lambda ids: Reshape(how, ids))
 
     def split(self) -> None:
         """Split the nucleus meant where its shape suggests it; without one, or without a neck: the split tool."""
-        ids = self.meant()
+        ids = self.meant().ids
         if len(ids) == 1 and self.suggestion(ids[0]) is not None:
-            self.controller.do(SplitAsSuggested(ids[0]))
+            self._act(lambda these: SplitAsSuggested(these[0]))
         else:
             self.choose_tool("split")
 
     def merge(self) -> None:
         """Merge the selected nuclei; with fewer than two: the merge tool."""
-        session = self.session
-        ids = sorted(session.selection.ids) if session is not None else []
+        ids = self.selected_in_view()
         if len(ids) > 1:
+            self.controller.flash(ids)
             self.controller.do(Merge(ids=ids))
         else:
             self.choose_tool("merge")
@@ -226,16 +268,16 @@ class Commands:
             marks.show("cut", outlines_of([session.predicted.found[label].stamp] if label else []))
 
     def describe(self) -> str | None:
-        """Return what was pointed at or stepped to in words; None where nothing has changed since the last time."""
+        """Return what keys act on in words; None where nothing has changed since the last time."""
         session = self.session
         if session is None:
             return None
-        label = self.under() if self._moved else min(session.selection.ids, default=0)
-        now = (label, session.history.state, id(session))
+        meant, under = self.meant(), self.under()
+        now = (meant, under, session.history.state, id(session))
         if now == self._described:
             return None
         self._described = now
-        return self.words(label) if label else ""
+        return meant.line(self.words, under)
 
     def words_predicted(self, label: int) -> str:
         """Return a predicted nucleus in words, and whether it can come in."""
@@ -245,7 +287,7 @@ class Commands:
         found = session.predicted.found[label]
         sure = "" if found.confidence is None else f", confidence {found.confidence:.2f}"
         there = session.predicted.covered(label) > MAX_COVERED
-        what = "outlined already (Shift+click: in its place)" if there else "click, or A: accept it"
+        what = f"outlined already ({CLICK_INSTEAD}: in its place)" if there else f"click, or {ACCEPT.key}: accept it"
         return f"Predicted {class_name(found.class_id).lower()}{sure}: {what}"
 
     def words(self, label: int) -> str:

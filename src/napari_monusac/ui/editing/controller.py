@@ -16,7 +16,7 @@ from napari_monusac.editing.commands import AdoptPaint
 from napari_monusac.editing.nuclei.frame import Frame
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colors import Look
-from napari_monusac.ui.canvas.marks import Marks, outlines_of
+from napari_monusac.ui.canvas.marks import Marks, around, outlines_of
 from napari_monusac.ui.editing.layers import SessionLayers
 from napari_monusac.ui.editing.opening import Place, SessionOpener, arrays_of, how_it_opened, place_of
 from napari_monusac.ui.editing.ready import PAINTED, VIEWS, Ready
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Counts and tables follow an edit after this long: a burst of edits updates them once.
 _SETTLE_MS = 120
+#: What a key has meant flashes so long, with a ring so far outside.
+_FLASH_MS, _RING_PX = 350, 4.0
 #: The outlines of so many selected nuclei are drawn, not more.
 _MOST_OUTLINED = 300
 
@@ -78,6 +80,9 @@ class EditingController(QObject):
         self._opener = SessionOpener(self.model.work, self, self._opened, self._not_opened)
         self._looking = self._timer(0, self._look)
         self._settling = self._timer(_SETTLE_MS, self.settle)
+        self._flashing = self._timer(_FLASH_MS, self._end_flash)
+        # what a flash marks may take as long as the flash: it lasts from when it is seen
+        self._flash_seen = self._timer(0, self._flashing.start)
         self._paint = Paint(self)
         self.model.palette = annotate_settings.palette()
         #: how nuclei are shown, in this crop and the next
@@ -234,8 +239,8 @@ class EditingController(QObject):
         self.marks = Marks(self.viewer, nuclei) if nuclei is not None else None
         if self.marks is not None and self.place is not None and self.place.offset_px is not None:
             height, width = self.place.shape
-            around = [(0, 0), (0, width), (height, width), (height, 0), (0, 0)]
-            self.marks.show("region", [[(y - 0.5, x - 0.5) for y, x in around]])
+            edge = [(0, 0), (0, width), (height, width), (height, 0), (0, 0)]
+            self.marks.show("region", [[(y - 0.5, x - 0.5) for y, x in edge]])
 
     # -- a region of a slide that is too large to be edited as a whole
 
@@ -339,6 +344,8 @@ class EditingController(QObject):
 
     def follow(self, change: SessionChange) -> None:
         """Show a change of the session."""
+        if change.kind in ("edit", "undo", "redo"):
+            self.model.hidden = False  # what is edited is seen
         if self.layers is not None and change.kind in ("edit", "undo", "redo", "boundary"):
             self.layers.follow(change.box, change.ids)
             self._settling.start()
@@ -351,6 +358,20 @@ class EditingController(QObject):
         if session is not None and marks is not None:
             some = sorted(session.selection.ids)[:_MOST_OUTLINED]
             marks.show("selection", outlines_of(session.maps.stamp(session.rows[k].plane, k) for k in some))
+
+    def flash(self, ids: Iterable[int]) -> None:
+        """Draw rings around nuclei for a moment: a key has meant these."""
+        session, marks = self.session, self.marks
+        if session is not None and marks is not None:
+            some = [k for k in ids if k in session.maps.boxes][:_MOST_OUTLINED]
+            outlines = outlines_of(session.maps.stamp(session.rows[k].plane, k) for k in some)
+            marks.show("flash", [ring for path in outlines for ring in (path, around(path, _RING_PX))])
+            self._flashing.stop()
+            self._flash_seen.start()
+
+    def _end_flash(self) -> None:
+        if self.marks is not None:
+            self.marks.show("flash", [])
 
     def settle(self) -> None:
         """Bring counts and tables up to date now."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 
+from napari_monusac.app.actions import UNDO
 from napari_monusac.app.work import Report, Task, Work
 from napari_monusac.editing.disk.kept import kept_path
 from napari_monusac.editing.disk.workplace import writable
@@ -149,7 +150,7 @@ def how_it_opened(place: Place, session: EditingSession) -> tuple[str, str]:
     if session.restored is not None:
         number, who = session.restored.edits, session.restored.author
         edits = f"{number} edits that were not saved" if number != 1 else "One edit that was not saved"
-        came = f"{edits} came back{f', the last by {who}' if who else ''}. Ctrl+Z takes them back one by one."
+        came = f"{edits} came back{f', the last by {who}' if who else ''}. {UNDO.key} takes them back one by one."
         if session.restored.dropped:
             return f"{came} The journal's last record was damaged and is left out.", "warning"
         return came, "good"

@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import (
+    REVIEW_ACCEPT,
+    REVIEW_CLASS,
+    REVIEW_NEXT,
+    REVIEW_PREVIOUS,
+    REVIEW_REJECT,
+    REVIEW_UNDO,
+)
 from napari_monusac.app.work import Task
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.core.errors import SessionError
@@ -98,7 +106,8 @@ _VERDICTS = (
     ("skip", "Skip", "No answer; it comes later"),
 )
 
-_CHOOSE = "Choose an error in the list: N and P step through."
+_CHOOSE = f"Choose an error in the list: {REVIEW_NEXT.key} and {REVIEW_PREVIOUS.key} step through."
+_SETS_CLASS = {action.id for action in REVIEW_CLASS.values()}
 
 
 class Judging(QWidget):
@@ -154,15 +163,15 @@ class Judging(QWidget):
         self.reader.setPlaceholderText("Reader's name")
         self.reader.setToolTip("Each reader has judgements of their own and does not see those of another")
         self.mend: dict[str, QPushButton] = {}
-        for key, words, tip in (
-            *((str(int(c)), f"{int(c)} {c.label}", f"Make the labelled nucleus {c.label.lower()}") for c in CLASSES),
-            ("A", "Accept (A)", "Take the model's nucleus into the labels, in place of what is there"),
-            ("X", "Reject (X)", "The model is wrong here: the labels stay, the next error comes"),
-        ):
-            button = calm(QPushButton(words))
-            button.setToolTip(f"{tip}: of this crop, at once, as in Annotate. Undo or Ctrl+Z takes it back")
-            button.clicked.connect(lambda _=False, k=key: self.act(k))
-            self.mend[key] = button
+        for action in (*REVIEW_CLASS.values(), REVIEW_ACCEPT, REVIEW_REJECT):
+            number_first = f"{action.key} {action.text}" if action.id in _SETS_CLASS else action.label
+            button = calm(QPushButton(number_first))
+            button.setToolTip(f"{action.words} {REVIEW_UNDO.label} takes it back")
+            self.mend[action.id] = button
+        for class_number, action in REVIEW_CLASS.items():
+            self.mend[action.id].clicked.connect(lambda _=False, n=class_number: self.set_class(n))
+        self.mend[REVIEW_ACCEPT.id].clicked.connect(self.accept)
+        self.mend[REVIEW_REJECT.id].clicked.connect(self.reject)
         mend = QGridLayout()
         mend.setSpacing(3)
         for at, button in enumerate(self.mend.values()):
@@ -229,9 +238,10 @@ class Judging(QWidget):
         f = self.finding
         for button in self.verdicts.values():
             button.setEnabled(there)
-        for key, button in self.mend.items():
-            able = there and (key == "X" or (session and (f is not None and (bool(f.prediction_ids) or key != "A"))))
-            button.setEnabled(bool(able))
+        for name, button in self.mend.items():
+            predicted = f is not None and bool(f.prediction_ids)
+            may = name == REVIEW_REJECT.id or (session and (predicted or name != REVIEW_ACCEPT.id))
+            button.setEnabled(there and may)
         self.undo_button.setEnabled(bool(self._done))
 
     def _reading_changed(self) -> None:
@@ -262,23 +272,31 @@ class Judging(QWidget):
         elif not name:
             self.reader.setFocus()
 
-    def act(self, key: str) -> None:
-        """What a key does to the labels: 1 to 4 set the class, A accepts the model's nucleus, X rejects it."""
-        f = self.finding
-        if f is None:
-            return
-        if key == "X":
-            self.judge("truth right")
-        elif self.controller.session is None:
-            self.message.say("The labels of this crop cannot be edited yet: see Annotate.", "warning")
-        elif key == "A":
-            self._accept(f)
-        elif f.truth_ids:
-            self._edit(SetClass(int(key), f.truth_ids))
-        else:
-            self._accept(f, int(key))
+    def reject(self) -> None:
+        """Say that the model is wrong here."""
+        self.judge("truth right")
 
-    def _accept(self, f: Finding, key: int | None = None) -> None:
+    def accept(self) -> None:
+        """Take the model's nucleus into the labels."""
+        if self.finding is not None and self._can_edit():
+            self._accept(self.finding)
+
+    def set_class(self, class_number: int) -> None:
+        """Give the labelled nucleus a class; where there is none, the model's comes into the labels with it."""
+        f = self.finding
+        if f is None or not self._can_edit():
+            return
+        if f.truth_ids:
+            self._edit(SetClass(class_number, f.truth_ids))
+        else:
+            self._accept(f, class_number)
+
+    def _can_edit(self) -> bool:
+        if self.controller.session is None:
+            self.message.say("The labels of this crop cannot be edited yet: see Annotate.", "warning")
+        return self.controller.session is not None
+
+    def _accept(self, f: Finding, class_number: int | None = None) -> None:
         if not f.prediction_ids:
             self.message.say("The model found no nucleus here: there is nothing to accept.", "hint")
             return
@@ -290,7 +308,7 @@ class Judging(QWidget):
             self.message.say("Predict this crop first (Predict); then its nuclei can be accepted.", "hint")
             return
 
-        self._edit(AcceptInPlace(f.prediction_ids, key))
+        self._edit(AcceptInPlace(f.prediction_ids, class_number))
 
     def _edit(self, command: EditCommand) -> None:
         session = self.controller.session

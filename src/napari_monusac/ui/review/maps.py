@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.app.actions import BLINK, SWIPE
 from napari_monusac.core.classes import DIFFERENCE_COLORS, Rgb
 from napari_monusac.ui.canvas import comparing
 from napari_monusac.ui.canvas.colormaps import N_COLORS, ternary_colormap
@@ -73,11 +74,11 @@ def _rgb(color: object) -> Rgb:
 
 #: The ways: name, word on the button, what it shows.
 WAYS: tuple[tuple[str, str, str], ...] = (
-    ("layers", "Layers", "The layers as they are; hold B to blink truth and prediction in turn"),
+    ("layers", "Layers", f"The layers as they are; hold {BLINK.key} to blink truth and prediction in turn"),
     ("outlines", "Outlines", "Both on the tissue: truth with solid lines, prediction with dashed ones"),
     ("difference", "Difference", "Pixels by what became of their nucleus. The further nuclei of a merge count "
      "as missed, the further pieces of a split as spurious"),
-    ("swipe", "Swipe (W)", "A line that follows the mouse: truth left of it, prediction right of it"),
+    ("swipe", SWIPE.label, SWIPE.tip),
     ("beside", "Side by side", "Truth in this view, prediction in a second one; both move together"),
     ("uncertainty", "Uncertainty", "Where the model is uncertain: its two heads contradict each other, or the class wavers"),
 )  # fmt: skip

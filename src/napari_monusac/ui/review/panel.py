@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QPushButton, QTabBar, QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import BLINK, REVIEW_NEXT, REVIEW_PREVIOUS, KeyGroup, keymap
 from napari_monusac.app.work import Report, Task
 from napari_monusac.core.settings import environment
 from napari_monusac.ui.canvas import canvas
@@ -19,15 +19,25 @@ from napari_monusac.ui.review.folder import FolderScores, StoredPrediction
 from napari_monusac.ui.review.going import Going
 from napari_monusac.ui.review.guard import GuardView
 from napari_monusac.ui.review.judging import Judging
-from napari_monusac.ui.review.keys import ReviewKeys, key_list
-from napari_monusac.ui.review.looking import Looking, WaysView, toggle_fill
+from napari_monusac.ui.review.keys import ReviewActions, review_keys
+from napari_monusac.ui.review.looking import Looking, WaysView
 from napari_monusac.ui.review.queue import QueueView
 from napari_monusac.ui.review.readers import ReadersView
 from napari_monusac.ui.review.reading import Reading
 from napari_monusac.ui.review.report import ReportButton
 from napari_monusac.ui.review.scores import ScoresView
 from napari_monusac.ui.review.tables import TablesView
-from napari_monusac.ui.widgets.basic import Note, PathPicker, Section, TaskRow, calm, column, row
+from napari_monusac.ui.widgets.basic import (
+    Note,
+    PathPicker,
+    Section,
+    TaskRow,
+    calm,
+    column,
+    key_table,
+    row,
+    step_buttons,
+)
 
 if TYPE_CHECKING:
     from napari_monusac.ui.review.reading import Reading
@@ -183,7 +193,6 @@ _WHY_NOTHING = "Nothing to show yet: needs a crop with labels and a prediction."
 _SETTLE_MS = 150
 #: What stands above and below the lists and should be in sight with them, px.
 _AROUND_ERRORS_PX, _AROUND_QUEUE_PX = 500, 594
-_CLASS_KEYS = ("1", "2", "3", "4")
 
 
 class ReviewPanel(QWidget):
@@ -207,15 +216,7 @@ class ReviewPanel(QWidget):
         self._build()
         self.comparing = Comparing(self.viewer, self.model, self.reading, self.progress, lambda: self.review)
         self.comparing.compared.connect(self._show)
-        actions: dict[str, Callable[[], object]] = {
-            "N": lambda: self.step(1),
-            "P": lambda: self.step(-1),
-            "W": self.looking.toggle_swipe,
-            "O": partial(toggle_fill, napari_viewer),
-            "Control-Z": self.judging.undo,
-            **{k: partial(self.judging.act, k) for k in (*_CLASS_KEYS, "A", "X")},
-        }
-        self.keys = ReviewKeys(napari_viewer, actions, self.looking.blink)
+        self.keys = review_keys(napari_viewer, ReviewActions(napari_viewer, self.judging, self.looking, self.step))
         self._settling = QTimer(self)
         self._settling.setSingleShot(True)
         self._settling.setInterval(_SETTLE_MS)
@@ -233,7 +234,7 @@ class ReviewPanel(QWidget):
         self.progress = TaskRow()
         self.ways_view = WaysView(self.looking)
         self.ways = self.ways_view.buttons
-        self.looking_section = Section("Ways of looking (hold B: blink)", self.ways_view)
+        self.looking_section = Section(f"Ways of looking (hold {BLINK.key}: blink)", self.ways_view)
         self.predictions = PathPicker(
             "predictions", tooltip="A folder that Predict wrote (.zarr), or label .tif, .xml, .geojson, n-ary .mat",
             placeholder="Folder of predictions (for all crops)",
@@ -247,10 +248,11 @@ class ReviewPanel(QWidget):
             self.tabs.addTab(page)
         self.pages: dict[str, QWidget] = {}
         self._build_pages()
+        keys = next(lines for group, lines in keymap() if group is KeyGroup.REVIEW)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
         for widget in (self.start, self.predictions, self.stored.asking, self.progress, self.looking_section, self.tabs,
-                       *self.pages.values(), self.judging_part, Section("Keys", key_list(), opened=False)):  # fmt: skip
+                       *self.pages.values(), self.judging_part, Section("Keys", key_table(keys), opened=False)):  # fmt: skip
             box.addWidget(widget)
         box.addStretch(1)
 
@@ -259,7 +261,7 @@ class ReviewPanel(QWidget):
         self.folder = FolderScores(self.model, self.reading)
         self.report = ReportButton(self.model, self.reading, self.folder, lambda: self.review)
         self.errors = ErrorsView()
-        self.previous, self.next = calm(QPushButton("◀ Previous (P)")), calm(QPushButton("Next (N) ▶"))
+        self.previous, self.next = step_buttons(REVIEW_PREVIOUS, REVIEW_NEXT)
         self.tables = TablesView(self.model, self.reading, self.folder)
         self.queue = QueueView(self.model, self.reading)
         self.guard = GuardView(self.model, self.reading)

@@ -17,11 +17,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.actions import REVIEW_NEXT, REVIEW_PREVIOUS
 from napari_monusac.app.work import Task
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.scoring.errors.finding import FindingType
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, column, row
+from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, column, row, step_buttons
 from napari_monusac.ui.widgets.settings import ReaderName
 from napari_monusac.ui.widgets.tables import SHORT, CalmTable, class_words, judged_words, narrow, number
 
@@ -167,7 +168,7 @@ class QueueView(QWidget):
         self.anew = calm(QPushButton("Build the queue anew"))
         self.anew.setToolTip("Look through the predictions again; what you looked at stays so where it is found again")
         self.anew.clicked.connect(lambda: self.open(anew=True))
-        self.previous, self.next = calm(QPushButton("◀ Previous (P)")), calm(QPushButton("Next (N) ▶"))
+        self.previous, self.next = step_buttons(REVIEW_PREVIOUS, REVIEW_NEXT)
         self.after = column(
             self.bar,
             row(self.order, self.kind),

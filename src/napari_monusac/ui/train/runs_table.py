@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import qthrottled
 
+from napari_monusac.app.actions import SELECT_ROWS
 from napari_monusac.app.work import Report
 from napari_monusac.io.runs.run_folder import progress_of
 from napari_monusac.ui.model import StudioModel
@@ -60,7 +61,7 @@ class RunsTable(QWidget):
         self.table.setHorizontalHeaderLabels(["Run", "Status", "Epoch", "Combo"])
         for column, text in enumerate(_HEADERS):
             self.table.horizontalHeaderItem(column).setToolTip(text)
-        self.table.setToolTip("Runs of the folder, the newest first. Ctrl+click selects several.")
+        self.table.setToolTip(f"Runs of the folder, the newest first. {SELECT_ROWS} selects several.")
         self.table.verticalHeader().hide()
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -176,7 +177,7 @@ class RunsTable(QWidget):
              "Go on with a stopped or interrupted run from its last checkpoint"),
             (self.watch, first or busy or ("" if alive else f"This run is {status}: nobody trains it"),
              "Follow a run that another process is training, and stop it from here"),
-            (self.compare, _FIRST if not runs else "" if len(runs) > 1 else "Select two runs or more (Ctrl+click)",
+            (self.compare, _FIRST if not runs else "" if len(runs) > 1 else f"Select two runs or more ({SELECT_ROWS})",
              "Lay the curves of the selected runs over each other, and see where their recipes differ"),
             (self.timelapse, "" if self._lapse_shown else first,
              "Take the time-lapse off the canvas" if self._lapse_shown

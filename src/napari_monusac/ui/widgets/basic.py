@@ -9,9 +9,11 @@ from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFrame,
+    QGridLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
+    QPushButton,
     QScrollArea,
     QTableWidget,
     QToolButton,
@@ -26,6 +28,9 @@ from napari_monusac.ui.widgets.settings import SETTINGS
 from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_monusac.app.actions import Action
     from napari_monusac.io.collection.patients import Grouping
 
 
@@ -147,6 +152,42 @@ def calm(button: Any) -> Any:
     """Let a button take the keyboard by Tab, not by a click: after a click keys go on to the canvas."""
     button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     return button
+
+
+def button_of(action: Action[Any]) -> Any:
+    """A calm button that says what an action of the table does, with its key."""
+    button = calm(QPushButton(action.label))
+    button.setToolTip(action.tooltip)
+    return button
+
+
+def step_buttons(previous: Action[Any], following: Action[Any]) -> tuple[Any, Any]:
+    """Return buttons that go to the one before and the one after."""
+    before, after = button_of(previous), button_of(following)
+    before.setText(f"\u25c0 {previous.label}")
+    after.setText(f"{following.label} \u25b6")
+    return before, after
+
+
+def key_table(lines: Iterable[tuple[str, str]], title: str = "") -> QWidget:
+    """A small table of keys and what they do."""
+    widget = QWidget()
+    grid = QGridLayout(widget)
+    grid.setContentsMargins(0, 0, 0, 0)
+    grid.setVerticalSpacing(2)
+    if title:
+        grid.addWidget(Heading(title), 0, 0, 1, 2)
+    for at, (keys, words) in enumerate(lines, start=1):
+        key, text = QLabel(keys), QLabel(words)
+        font = key.font()
+        font.setBold(True)
+        key.setFont(font)
+        text.setWordWrap(True)
+        grid.addWidget(key, at, 0, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(text, at, 1)
+    grid.setColumnMinimumWidth(0, 110 if title else 0)
+    grid.setColumnStretch(1, 1)
+    return widget
 
 
 def grouping_words(grouping: Grouping) -> str:

@@ -1,0 +1,503 @@
+"""Every key of the Studio, once: what it is called, what it says, where it holds and what it does. No Qt, no napari.
+
+Buttons, tooltips, the key map, napari's line at the foot of the window and the guide are views of this table. Keys are
+written as Qt does (portable text); what each runs is a method of what the panel offers, as a protocol below says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass
+
+if TYPE_CHECKING:
+    from napari_monusac.editing.commands import Shaping
+
+
+class Panel(StrEnum):
+    """The panels, in the order of their tabs."""
+
+    SLIDES = "Slides"
+    ANNOTATE = "Annotate"
+    MASKS = "Masks"
+    TRAIN = "Train"
+    PREDICT = "Predict"
+    REVIEW = "Review"
+
+
+class KeyGroup(StrEnum):
+    """Titles of the key map, in its order."""
+
+    CLASSES = "Class of the selected nuclei, else of the one under the pointer"
+    ABOUT = "Getting about"
+    MENDING = "Mending the selected nuclei, else the one under the pointer"
+    TOOLS = "Tools"
+    SEEING = "Seeing"
+    MOUSE = "Mouse"
+    REVIEW = "While Review is shown"
+
+
+class StudioWindow(Protocol):
+    """What the keys of the whole window act on."""
+
+    def show_panel(self, name: str) -> object:
+        """Bring a panel to the front."""
+
+    def go(self, step: int) -> object:
+        """Open the next (1) or the previous (-1) crop."""
+
+    def show_keymap(self) -> object:
+        """Open or close the key map."""
+
+    def toggle_hidden(self) -> object:
+        """Hide all but the tissue, or show it again."""
+
+
+class Edits(Protocol):
+    """What the keys act on that hold wherever a crop is edited."""
+
+    def undo(self) -> object:
+        """Take the last edit back."""
+
+    def redo(self) -> object:
+        """Bring the last undone edit back."""
+
+    def save_now(self) -> object:
+        """Save the crop."""
+
+
+class Annotating(Protocol):
+    """What the keys and buttons of Annotate act on."""
+
+    def set_class(self, key: int) -> object:
+        """Set the class (0 to 5) of the nuclei meant; new ones get it too."""
+
+    def choose_tool(self, tool: str) -> object:
+        """Take a tool in hand."""
+
+    def step(self, by: int) -> object:
+        """Go to the next (1) or previous (-1) nucleus or audit finding."""
+
+    def split(self) -> object:
+        """Split the nucleus meant."""
+
+    def merge(self) -> object:
+        """Merge the selected nuclei."""
+
+    def accept(self, *, replace: bool) -> object:
+        """Accept the predicted nucleus under the pointer."""
+
+    def delete(self) -> object:
+        """Delete the nuclei meant."""
+
+    def shape(self, how: Shaping) -> object:
+        """Change the outline of the nuclei meant."""
+
+    def mend(self) -> object:
+        """Mend the audit finding."""
+
+    def toggle_fill(self) -> object:
+        """All classes as outlines, or filled."""
+
+    def toggle_fill_of(self) -> object:
+        """The class that is meant as outlines, or filled."""
+
+    def done(self) -> object:
+        """Save, and go to the next crop."""
+
+    def give_up(self) -> object:
+        """Give up the stroke under way; without one, deselect."""
+
+    def pan(self, *, on: bool) -> object:
+        """Let the mouse move the slide, or the tool in hand work again."""
+
+
+class Reviewing(Protocol):
+    """What the keys and buttons of Review act on."""
+
+    def step(self, by: int) -> object:
+        """Go to the next (1) or previous (-1) error or item of the queue."""
+
+    def set_class(self, number: int) -> object:
+        """Give the labelled nucleus this class."""
+
+    def accept(self) -> object:
+        """Take the model's nucleus into the labels."""
+
+    def reject(self) -> object:
+        """Say that the truth is right."""
+
+    def undo(self) -> object:
+        """Take the last judgement or edit back."""
+
+    def toggle_swipe(self) -> object:
+        """Begin or end the swipe."""
+
+    def toggle_fill(self) -> object:
+        """Nuclei as outlines, or filled."""
+
+    def blink(self, *, on: bool) -> object:
+        """Blink truth and prediction."""
+
+
+T = TypeVar("T")
+
+#: How a key is called where it is read; all others are called what they are.
+_CALLED = {"PgDown": "Page Down", "PgUp": "Page Up", "Del": "Delete", "Esc": "Escape"}
+EVERYWHERE = frozenset(Panel)
+
+
+@dataclass(frozen=True, slots=True)
+class Action(Generic[T]):
+    """One thing that a key or a button does.
+
+    Attributes
+    ----------
+    id : str
+        Its name, of the panel and what it does.
+    text : str
+        What its button says.
+    tip : str
+        What it does, in a sentence without a full stop.
+    run : callable
+        Does it, on what the panel offers.
+    keys : tuple of str
+        Its keys, the first of which is told; none where it is a button only.
+    when : frozenset of Panel
+        The panels in which its keys hold.
+    group : KeyGroup
+        Where it stands in the key map.
+    more : str
+        What a tooltip says besides.
+    brief : str
+        A word or two for the line at the foot of the window; empty where it does not stand there.
+    end : callable, optional
+        Called when the key is let go: `run` holds as long as it is pressed.
+    """
+
+    id: str
+    text: str
+    tip: str
+    run: Callable[[T], object]
+    keys: tuple[str, ...]
+    when: frozenset[Panel]
+    group: KeyGroup
+    more: str = ""
+    brief: str = ""
+    end: Callable[[T], object] | None = None
+
+    @property
+    def key(self) -> str:
+        """Its first key as it is read: "Ctrl+Z"; empty where it has none."""
+        return called(self.keys[0]) if self.keys else ""
+
+    @property
+    def label(self) -> str:
+        """What its button says, with its key: "Mend (F)"."""
+        return f"{self.text} ({self.key})" if self.keys else self.text
+
+    @property
+    def line(self) -> str:
+        """What the key map and the guide say."""
+        return f"{self.text}: {self.tip[:1].lower()}{self.tip[1:]}" if self.group is KeyGroup.TOOLS else self.tip
+
+    @property
+    def words(self) -> str:
+        """What it does, in whole sentences."""
+        return f"{self.tip}. {self.more}" if self.more else f"{self.tip}."
+
+    @property
+    def tooltip(self) -> str:
+        """What it does, its keys, and what else there is to say."""
+        keys = f" ({' or '.join(called(k) for k in self.keys)})" if self.keys else ""
+        return f"{self.tip}{keys}{f'. {self.more}' if self.more else ''}"
+
+
+def called(key: str) -> str:
+    """Return how a key is called where it is read: "Page Down"."""
+    return _CALLED.get(key, key)
+
+
+# -- the whole window
+
+
+def _panel(panel: Panel, at: int) -> Action[StudioWindow]:
+    return Action(
+        f"window.{panel.lower()}", panel, f"Show {panel}", lambda on: on.show_panel(panel),
+        (f"Alt+{at}",), EVERYWHERE, KeyGroup.ABOUT,
+    )  # fmt: skip
+
+
+PANELS: tuple[Action[StudioWindow], ...] = tuple(_panel(panel, at) for at, panel in enumerate(Panel, start=1))
+NEXT_CROP: Action[StudioWindow] = Action(
+    "window.next_crop", "\u25b6", "Next crop", lambda on: on.go(1), ("PgDown",), EVERYWHERE, KeyGroup.ABOUT
+)
+PREVIOUS_CROP: Action[StudioWindow] = Action(
+    "window.previous_crop", "\u25c0", "Previous crop", lambda on: on.go(-1), ("PgUp",), EVERYWHERE, KeyGroup.ABOUT
+)
+HIDE: Action[StudioWindow] = Action(
+    "window.hide", "Hide", "Hide all but the tissue; once more: show it again", lambda on: on.toggle_hidden(),
+    ("H",), EVERYWHERE, KeyGroup.SEEING, brief="hide",
+)  # fmt: skip
+KEYS: Action[StudioWindow] = Action(
+    "window.keys",
+    "Keys",
+    "This key map",
+    lambda on: on.show_keymap(),
+    ("?",),
+    EVERYWHERE,
+    KeyGroup.SEEING,
+    brief="all keys",
+)
+WINDOW: tuple[Action[StudioWindow], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, KEYS)
+
+# -- wherever a crop is edited
+
+UNDO: Action[Edits] = Action(
+    "edits.undo",
+    "Undo",
+    "Undo, without limit",
+    lambda on: on.undo(),
+    ("Ctrl+Z",),
+    EVERYWHERE - {Panel.REVIEW},
+    KeyGroup.MENDING,
+)
+REDO: Action[Edits] = Action(
+    "edits.redo", "Redo", "Redo", lambda on: on.redo(), ("Ctrl+Shift+Z",), EVERYWHERE, KeyGroup.MENDING
+)
+SAVE: Action[Edits] = Action(
+    "edits.save", "Save", "Save the crop, from each panel while there are unsaved edits", lambda on: on.save_now(),
+    ("Ctrl+S",), EVERYWHERE, KeyGroup.MENDING,
+    more="The annotation is written whole or not at all; the version before is kept in .monusac/history",
+)  # fmt: skip
+EDITS: tuple[Action[Edits], ...] = (UNDO, REDO, SAVE)
+
+# -- Annotate
+
+_ANNOTATE = frozenset([Panel.ANNOTATE])
+
+
+def _class(key: int, name: str) -> Action[Annotating]:
+    return Action(
+        f"annotate.class_{key}", name, name, lambda on: on.set_class(key), (str(key),), _ANNOTATE, KeyGroup.CLASSES,
+        more="The selected nuclei become this, else the one under the pointer; and so do new ones.",
+    )  # fmt: skip
+
+
+#: By the class's key: 1 to 4, then unclassified and regions.
+CLASS: dict[int, Action[Annotating]] = {
+    **{int(c): _class(int(c), c.label) for c in CLASSES},
+    0: _class(0, NucleusClass.UNCLASSIFIED.label),
+    5: _class(5, AMBIGUOUS),
+}
+
+
+def _tool(tool: str, key: str, tip: str, more: str = "", group: KeyGroup = KeyGroup.TOOLS) -> Action[Annotating]:
+    keys = (key,) if key else ()
+    return Action(
+        f"annotate.tool_{tool}", tool.capitalize(), tip, lambda on: on.choose_tool(tool), keys, _ANNOTATE, group, more
+    )
+
+
+#: By the tool's name, in the order of the buttons.
+TOOL: dict[str, Action[Annotating]] = {
+    "pick": _tool(
+        "pick", "V", "Click a nucleus to select it, with Shift one more", "Shift+drag: lasso, Ctrl+drag: box."
+    ),
+    "brush": _tool("brush", "B", "Paint a new nucleus; begin inside one to add to it"),
+    "lasso": _tool(
+        "lasso", "L", "Draw around a new nucleus", "With Shift: add to the selected one, or the one drawn last."
+    ),
+    "polygon": _tool("polygon", "G", "Click corner after corner around a new nucleus", "A double click ends it."),
+    "split": _tool("split", "Shift+S", "Draw a stroke across", "Or click a clump: it is split along the dashed line."),
+    "merge": _tool("merge", "", "Draw a stroke through nuclei that are one", "Or click one, then the other."),
+    "erase": _tool("erase", "E", "Rub out", "What lies below an erased nucleus of the file comes back."),
+    "accept": _tool("accept", "", "Click a predicted nucleus", "Draw around many: all above the confidence come in."),
+}
+NEXT: Action[Annotating] = Action(
+    "annotate.next", "Next", "Next nucleus or audit finding", lambda on: on.step(1), ("N",), _ANNOTATE, KeyGroup.ABOUT,
+    brief="next",
+)  # fmt: skip
+PREVIOUS: Action[Annotating] = Action(
+    "annotate.previous", "Previous", "Previous nucleus or audit finding", lambda on: on.step(-1), ("P",), _ANNOTATE,
+    KeyGroup.ABOUT,
+)  # fmt: skip
+DONE: Action[Annotating] = Action(
+    "annotate.done", "Done", "Save, mark this crop as done, and open the next one that nobody has reviewed",
+    lambda on: on.done(), ("D",), _ANNOTATE, KeyGroup.ABOUT,
+)  # fmt: skip
+PAN: Action[Annotating] = Action(
+    "annotate.pan", "Move", "Held: move the slide with any tool; the wheel zooms", lambda on: on.pan(on=True), ("Space",),
+    _ANNOTATE, KeyGroup.ABOUT, end=lambda on: on.pan(on=False), brief="(held) move",
+)  # fmt: skip
+GIVE_UP: Action[Annotating] = Action(
+    "annotate.give_up", "Give up", "Give up the stroke under way, of any tool; without one: deselect",
+    lambda on: on.give_up(), ("Esc",), _ANNOTATE, KeyGroup.ABOUT,
+)  # fmt: skip
+DELETE: Action[Annotating] = Action(
+    "annotate.delete",
+    "Delete",
+    "Delete",
+    lambda on: on.delete(),
+    ("X", "Del"),
+    _ANNOTATE,
+    KeyGroup.MENDING,
+    brief="delete",
+)
+SPLIT: Action[Annotating] = Action(
+    "annotate.split", "Split", "Split where the shape suggests it; else the split tool", lambda on: on.split(), ("S",),
+    _ANNOTATE, KeyGroup.MENDING, brief="split",
+)  # fmt: skip
+MERGE: Action[Annotating] = Action(
+    "annotate.merge", "Merge", "Merge the selected; else the merge tool", lambda on: on.merge(), ("M",), _ANNOTATE,
+    KeyGroup.MENDING, brief="merge",
+)  # fmt: skip
+ACCEPT: Action[Annotating] = Action(
+    "annotate.accept", "Accept", "Accept the predicted nucleus under the pointer", lambda on: on.accept(replace=False),
+    ("A",), _ANNOTATE, KeyGroup.MENDING,
+)  # fmt: skip
+ACCEPT_INSTEAD: Action[Annotating] = Action(
+    "annotate.accept_instead", "Accept in its place", "Accept it in place of what is there",
+    lambda on: on.accept(replace=True), ("Shift+A",), _ANNOTATE, KeyGroup.MENDING,
+)  # fmt: skip
+MEND_FINDING: Action[Annotating] = Action(
+    "annotate.mend",
+    "Mend",
+    "Mend the audit finding as suggested",
+    lambda on: on.mend(),
+    ("F",),
+    _ANNOTATE,
+    KeyGroup.MENDING,
+)
+FILL: Action[Annotating] = Action(
+    "annotate.fill", "Filled", "All classes as outlines, or filled", lambda on: on.toggle_fill(), ("O",), _ANNOTATE,
+    KeyGroup.SEEING,
+)  # fmt: skip
+FILL_OF: Action[Annotating] = Action(
+    "annotate.fill_of", "Filled", "Only the class under the pointer, or the chosen one, as outlines or filled",
+    lambda on: on.toggle_fill_of(), ("Shift+O",), _ANNOTATE, KeyGroup.SEEING,
+)  # fmt: skip
+
+
+def _shape(how: Shaping, text: str) -> Action[Annotating]:
+    tip = f"{text}: the selected nuclei, else the one under the pointer"
+    return Action(
+        f"annotate.{how.replace(' ', '_')}", text, tip, lambda on: on.shape(how), (), _ANNOTATE, KeyGroup.MENDING
+    )
+
+
+#: What changes the outline of a nucleus; buttons only.
+SHAPES: tuple[Action[Annotating], ...] = (
+    _shape("grow", "Grow"), _shape("shrink", "Shrink"), _shape("smooth", "Smooth"), _shape("fill holes", "Fill holes"),
+)  # fmt: skip
+ANNOTATE: tuple[Action[Annotating], ...] = (
+    *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND_FINDING, *SHAPES, DONE, PAN, GIVE_UP,
+    *TOOL.values(), FILL, FILL_OF,
+)  # fmt: skip
+
+# -- Review
+
+_REVIEW = frozenset([Panel.REVIEW])
+_AT_ONCE = "Of this crop, at once, as in Annotate."
+
+
+def _review_class(number: int, name: str) -> Action[Reviewing]:
+    return Action(
+        f"review.class_{number}", name, f"Make the labelled nucleus {name.lower()}", lambda on: on.set_class(number),
+        (str(number),), _REVIEW, KeyGroup.REVIEW, _AT_ONCE,
+    )  # fmt: skip
+
+
+REVIEW_CLASS: dict[int, Action[Reviewing]] = {int(c): _review_class(int(c), c.label) for c in CLASSES}
+REVIEW_NEXT: Action[Reviewing] = Action(
+    "review.next", "Next", "Next error or item of the queue", lambda on: on.step(1), ("N",), _REVIEW, KeyGroup.REVIEW,
+    brief="next",
+)  # fmt: skip
+REVIEW_PREVIOUS: Action[Reviewing] = Action(
+    "review.previous", "Previous", "Previous error or item of the queue", lambda on: on.step(-1), ("P",), _REVIEW,
+    KeyGroup.REVIEW, brief="previous",
+)  # fmt: skip
+REVIEW_ACCEPT: Action[Reviewing] = Action(
+    "review.accept", "Accept", "Take the model's nucleus into the labels, in place of what is there",
+    lambda on: on.accept(), ("A",), _REVIEW, KeyGroup.REVIEW, _AT_ONCE, brief="accept",
+)  # fmt: skip
+REVIEW_REJECT: Action[Reviewing] = Action(
+    "review.reject", "Reject", "The model is wrong here: the labels stay, the next error comes", lambda on: on.reject(),
+    ("X",), _REVIEW, KeyGroup.REVIEW, brief="reject",
+)  # fmt: skip
+BLINK: Action[Reviewing] = Action(
+    "review.blink", "Blink", "Held: blink truth and prediction", lambda on: on.blink(on=True), ("B",), _REVIEW,
+    KeyGroup.REVIEW, end=lambda on: on.blink(on=False), brief="(held) blink",
+)  # fmt: skip
+SWIPE: Action[Reviewing] = Action(
+    "review.swipe", "Swipe", "A line that follows the mouse: truth left of it, prediction right of it",
+    lambda on: on.toggle_swipe(), ("W",), _REVIEW, KeyGroup.REVIEW,
+)  # fmt: skip
+REVIEW_FILL: Action[Reviewing] = Action(
+    "review.fill",
+    "Filled",
+    "Nuclei as outlines, or filled",
+    lambda on: on.toggle_fill(),
+    ("O",),
+    _REVIEW,
+    KeyGroup.REVIEW,
+)
+REVIEW_UNDO: Action[Reviewing] = Action(
+    "review.undo",
+    "Undo",
+    "Undo the last judgement or edit",
+    lambda on: on.undo(),
+    ("Ctrl+Z",),
+    _REVIEW,
+    KeyGroup.REVIEW,
+)
+REVIEW: tuple[Action[Reviewing], ...] = (
+    REVIEW_NEXT, REVIEW_PREVIOUS, *REVIEW_CLASS.values(), REVIEW_ACCEPT, REVIEW_REJECT, BLINK, SWIPE, REVIEW_FILL, REVIEW_UNDO,
+)  # fmt: skip
+
+#: All of them.
+ACTIONS: tuple[Action[Any], ...] = (*WINDOW, *EDITS, *ANNOTATE, *REVIEW)
+
+# -- what is no action: gestures, and keys of napari's that stay as they are
+
+CLICK_ONE_MORE, DRAG_LASSO, DRAG_BOX, CLICK_INSTEAD = "Shift+click", "Shift+drag", "Ctrl+drag", "Shift+click"
+SELECT_ROWS = "Ctrl+click"
+GESTURES: tuple[tuple[str, str], ...] = (
+    ("Click", "Pick: select; with Shift or Ctrl one more"),
+    (DRAG_LASSO, "Pick: select with a lasso"),
+    (DRAG_BOX, "Pick: select with a box"),
+    ("Drag", "Pick: move the slide"),
+    ("[   ]", "Brush: smaller, larger (napari's own)"),
+    ("Enter", "Polygon: end it, as a double click does (napari's own)"),
+)
+
+#: What the key map and the guide say of the rule.
+RULE = (
+    "Keys act on the selected nuclei if they are in view; with none selected, on the nucleus under the pointer. One that was "
+    "just drawn is not meant until the pointer has left it. What a key meant flashes."
+)
+
+
+def in_panel(panel: Panel, actions: Iterable[Action[T]]) -> list[Action[T]]:
+    """Return those of some actions whose keys hold in a panel."""
+    return [action for action in actions if action.keys and panel in action.when]
+
+
+def help_line(panel: Panel) -> str:
+    """Return the keys of a panel for one line: "keys: 1-4 class, N next ..."."""
+    first, last = CLASSES[0], CLASSES[-1]
+    actions: tuple[Action[Any], ...] = (*ANNOTATE, *REVIEW, *WINDOW)
+    told = [f"{a.key} {a.brief}" for a in actions if a.brief and panel in a.when]
+    return f"keys: {', '.join([f'{int(first)}-{int(last)} class', *told])}"
+
+
+def keymap() -> list[tuple[KeyGroup, list[tuple[str, str]]]]:
+    """Return the key map: title, then (keys as they are read, what they do)."""
+    found: list[tuple[KeyGroup, list[tuple[str, str]]]] = []
+    for group in KeyGroup:
+        lines = [("   ".join(map(called, a.keys)), a.line) for a in ACTIONS if a.keys and a.group is group]
+        found.append((group, [*lines, *(GESTURES if group is KeyGroup.MOUSE else ())]))
+    return found
