@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from psygnal import Signal
 
-from napari_monusac.app.facts import Fact
+from napari_monusac.app.facts import Fact, never
 from napari_monusac.app.work import Report, Task, Work, error_line
 from napari_monusac.core.errors import MonusacError
 
@@ -53,9 +53,10 @@ class Editing:
     session : EditingSession or None
         Of the open crop (`session_changed`); see `take` and `leave`.
     tool : str
-        Which tool is in hand; empty: one of napari's own that has no name here (`tool_changed`).
+        Which tool is in hand; empty: one of napari's own that has no name here (`tool_changed`; also where the same is chosen again).
     current_class : int
-        Class of new nuclei, its number in a row (`current_class_changed`).
+        Class of new nuclei, its number in a row (`current_class_changed`; also where the same is chosen
+        again).
     selected : frozenset of int
         The selected nuclei (`selected_changed`). `do(Select(...))` changes them.
     unsaved : bool
@@ -87,8 +88,8 @@ class Editing:
     said = Signal(str, str)
 
     session: Fact[EditingSession | None] = Fact("session_changed", None)
-    tool: Fact[str] = Fact("tool_changed", "pick", operator.eq)
-    current_class: Fact[int] = Fact("current_class_changed", 1, operator.eq)
+    tool: Fact[str] = Fact("tool_changed", "pick", never)
+    current_class: Fact[int] = Fact("current_class_changed", 1, never)
     selected: Fact[frozenset[int]] = Fact("selected_changed", frozenset(), operator.eq)
     unsaved: Fact[bool] = Fact("unsaved_changed", False, operator.eq)
     busy: Fact[bool] = Fact("busy_changed", False, operator.eq)

@@ -129,9 +129,12 @@ class Toolbox(QObject):
         controller.session_changed.connect(self._session_changed)
         hear(self, controller.editing.current_class_changed, self._apply)
         hear(self, controller.editing.changed, self._describe)
-        hear(self, controller.editing.tool_changed, self.tool_changed.emit)
+        hear(self, controller.editing.tool_changed, self._tell_tool)
 
     # -- in hand
+
+    def _tell_tool(self, tool: str) -> None:
+        self.tool_changed.emit(tool)
 
     @property
     def tool(self) -> str:
