@@ -26,7 +26,7 @@ _LEAST_STAINED = 0.02
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """Facts of one image by which the whole set is compared: stain, sharpness, fingerprint.
+    """Facts of one image by which the whole set is compared: size, scale, stain, a hash of its pixels.
 
     Attributes
     ----------

@@ -107,7 +107,7 @@ def _pooled(counts: MatchCounts, weights: Floats, metric: Metric) -> tuple[Float
 
 @dataclass(frozen=True, slots=True)
 class ScoringRule:
-    """One way to average.
+    """A scoring: one way to average PQ over classes, crops and patients.
 
     Attributes
     ----------
