@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from napari_monusac.core.jsonl import TornLine
-from napari_monusac.editing.nuclei.edit import Edit, Value
+from napari_monusac.editing.nuclei.edit import Edit, JournalValue
 
 FORMAT = 1
 
 
-class Header(Value):
+class Header(JournalValue):
     """The first record: what the journal belongs to."""
 
     kind: Literal["journal"] = "journal"
@@ -31,7 +31,7 @@ class Header(Value):
     time: str = ""
 
 
-class Step(Value):
+class Step(JournalValue):
     """Undo or redo of one edit."""
 
     kind: Literal["undo", "redo"]
@@ -39,7 +39,7 @@ class Step(Value):
     time: str = ""
 
 
-class Saved(Value):
+class Saved(JournalValue):
     """The state at this point was written to the annotation file and its sidecar (or was about to be)."""
 
     kind: Literal["saved"] = "saved"

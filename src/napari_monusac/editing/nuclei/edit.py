@@ -68,13 +68,13 @@ def tally(labels: NDArray[np.int32]) -> dict[int, int]:
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
-class Value(BaseModel):
+class JournalValue(BaseModel):
     """What a journal holds: frozen, and nothing that is not named."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Patch(Value):
+class Patch(JournalValue):
     """The pixels that an edit changes on one plane, packed.
 
     `data` is zlib of: one bit a pixel of the box (changed or not, padded to bytes), then the labels before, then those
@@ -127,7 +127,7 @@ class Patch(Value):
         return mask, labels[:count].astype(np.int32), labels[count:].astype(np.int32)
 
 
-class Edit(Value):
+class Edit(JournalValue):
     """One command: patches and rows, before and after."""
 
     kind: Literal["edit"] = "edit"
