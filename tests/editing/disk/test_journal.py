@@ -78,7 +78,7 @@ def test_reopening_restores_edits_undo_and_redo(crop, edited):
         assert 3 not in session.rows
         while session.history.can_undo:
             session.undo()
-        assert session.nuclei.same_as(EditingSession(session.nuclei.source, SHAPE))
+        assert session.nuclei.same_as(EditingSession(session.nuclei.source, SHAPE).nuclei)
         assert not session.unsaved
 
 
