@@ -85,8 +85,8 @@ def opened(crops: Path, predicted: Path, size: tuple[int, int]):
     studio.panels["Slides"].open_folder(crops)
     until(lambda: studio.model.crop is not None)
     panel.predictions.set_path(predicted)
-    panel.reading.set_predictions(predicted)
-    until(lambda: panel.review is not None)
+    panel.model.predictions = predicted
+    until(lambda: panel.model.comparison is not None)
     panel.tabs.setCurrentIndex(1)
     settle(2)
     return SimpleNamespace(viewer=viewer, studio=studio, panel=panel)
@@ -125,7 +125,7 @@ def whole_overlay(window, index: int) -> None:
     """The rival's step: the same, and the outlines of all nuclei are handed to the canvas anew."""
     from napari_monusac.ui.canvas import canvas, comparing
 
-    window.panel.errors._select(index)
+    window.panel.model.go_to(window.panel.model.errors[index])
     for role in (comparing.TRUTH, comparing.PREDICTED):
         layer = canvas.find_layer(window.viewer, role)
         layer.data = layer.data.copy()
@@ -135,18 +135,19 @@ def measure(data: Path, steps: int, size: tuple[int, int]) -> dict:
     with tempfile.TemporaryDirectory() as name:
         window = opened(*write_inputs(data, Path(name)), size)
         panel, frames = window.panel, Frames(window.viewer)
-        rows = panel.errors.rowCount()
+        rows = len(panel.model.errors)
         order = np.random.default_rng(0).permutation(rows)
         found: dict[str, dict[str, float]] = {}
         for way, share in WAYS.items():
-            panel.looking.set_way(way)
+            panel.model.look(way)
             settle()
             number = max(10, round(share * steps))
-            times = [frames.after(lambda k=k: panel.errors._select(int(order[k % rows]))) for k in range(number + 3)][
-                3:
-            ]
+            times = [
+                frames.after(lambda k=k: panel.model.go_to(panel.model.errors[int(order[k % rows])]))
+                for k in range(number + 3)
+            ][3:]
             found[way] = _spread(times)
-        panel.looking.set_way("outlines")
+        panel.model.look("outlines")
         settle()
         rival = [
             frames.after(lambda k=k: whole_overlay(window, int(order[k % rows]))) for k in range(max(10, steps // 4))

@@ -106,9 +106,9 @@ def take(demo: Path, out: Path) -> None:
     studio.show_panel("Review")
     review = studio.panels["Review"]
     review.predictions.set_path(demo / "pictures")
-    review.reading.set_predictions(review.predictions.path)
-    wait(lambda: review.review is not None and not studio.model.work.running)
-    review.looking.set_way("outlines")
+    review.model.predictions = review.predictions.path
+    wait(lambda: review.model.comparison is not None and not studio.model.work.running)
+    review.model.look("outlines")
     wait(lambda: not studio.model.work.running)
     snap("review")
     viewer.close()

@@ -29,6 +29,13 @@ def model():
     return StudioModel()
 
 
+def reading(model, collection):
+    """Let crops of a collection be read; returns which ones were."""
+    model.collection, read = collection, []
+    model.opens_crops = read.append
+    return read
+
+
 def prediction():
     instances = np.zeros((4, 4), np.int32)
     instances[1:3, 1:3] = 1
@@ -115,12 +122,12 @@ def test_counted_in_is_the_hash_of_the_open_predictions_nuclei(model):
 
 
 def test_the_gate_answers_and_what_comes_then_comes_once_the_crop_is_shown(model, collection):
-    model.collection = collection
     asked, then = [], []
     model.crop_asked.connect(asked.append)
+    read = reading(model, collection)
     first, second = collection.crops[:2]
     assert model.ask_for_crop(first, lambda: then.append(model.crop))
-    assert asked == [first]
+    assert asked == read == [first]
     assert then == []
     model.show_crop(first)
     assert then == [first]
@@ -134,9 +141,7 @@ def test_the_gate_answers_and_what_comes_then_comes_once_the_crop_is_shown(model
 
 
 def test_unsaved_edits_close_the_gate_until_the_reader_has_decided(model, collection):
-    model.collection = collection
-    asked, waiting = [], []
-    model.crop_asked.connect(asked.append)
+    asked, waiting = reading(model, collection), []
 
     def ask_first(go):
         waiting.append(go)
@@ -152,14 +157,16 @@ def test_unsaved_edits_close_the_gate_until_the_reader_has_decided(model, collec
     assert went == []
 
 
-def test_without_a_folder_no_crop_can_be_opened(model, collection):
+def test_without_a_folder_or_a_reader_of_crops_none_can_be_opened(model, collection):
     asked = []
     model.crop_asked.connect(asked.append)
     assert not model.open_crop(collection.crops[0])
-    assert asked == []
     model.collection = collection
+    assert not model.open_crop(collection.crops[0]), "a panel that is alone must not wait for an answer"
+    assert asked == []
+    read = reading(model, collection)
     assert model.open_crop(collection.crops[0])
-    assert asked == [collection.crops[0]]
+    assert asked == read == [collection.crops[0]]
 
 
 def test_a_folder_read_anew_keeps_the_open_crop_and_its_prediction(model, collection):

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.gui
+#: Fixtures that need a display, also through others.
+_NEED_A_DISPLAY = {"make_napari_viewer", "make_napari_viewer_proxy", "qtbot", "qapp"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder drives a window."""
+    """Mark what drives a window, or has a widget, in this folder; layers and words need none."""
     for item in items:
-        if Path(str(item.fspath)).is_relative_to(Path(__file__).parent):
+        here = Path(str(item.fspath)).is_relative_to(Path(__file__).parent)
+        if here and _NEED_A_DISPLAY & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.gui)
 
 

@@ -54,6 +54,7 @@ def close_while_training(folder, recipe, tmp_path, where):
     return run
 
 
+@pytest.mark.gui
 def test_a_run_in_the_window_saves_and_ends(tissue_folder, tiny_recipe, tmp_path):
     run = close_while_training(tissue_folder, tiny_recipe, tmp_path, "thread")
     assert run.status == "stopped"

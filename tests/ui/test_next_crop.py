@@ -298,10 +298,10 @@ def test_a_stored_prediction_that_is_read_late_is_not_shown_on_the_next_crop(
 ):
     from napari_monusac.ui.review import folder
 
-    reading = opened.panels["Review"].reading
+    review = opened.panels["Review"].model
     gate = held_back(monkeypatch, folder, "read_stored", of_shape((160, 192)))
-    reading.set_predictions(tmp_path)
-    reading.predictions = None  # nothing is looked for in the next crop
+    review.predictions = tmp_path
+    review.predictions = None  # nothing is looked for in the next crop
     leave_while_at_work(opened, qtbot)
     gate.set()
     settle()

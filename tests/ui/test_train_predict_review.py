@@ -109,7 +109,7 @@ def test_predict_then_review(opened, viewer, qtbot, tiny_run, settle):
     predict.add_checkpoint(tiny_run)
     predict.predict()
     qtbot.waitUntil(lambda: canvas.find_layer(viewer, "predicted nuclei") is not None, timeout=120_000)
-    qtbot.waitUntil(lambda: review.review is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: review.model.comparison is not None, timeout=60_000)
     settle()
     image = canvas.find_layer(viewer, "image")
     for role in ("predicted semantic", "predicted ternary", "predicted nuclei"):
@@ -118,8 +118,8 @@ def test_predict_then_review(opened, viewer, qtbot, tiny_run, settle):
         assert tuple(layer.scale) == tuple(image.scale)
         assert layer.units == image.units
     assert canvas.find_layer(viewer, "predicting") is None
-    assert 0 <= review.review.evaluation.pixels.combo <= 1
-    assert review.errors.rowCount() == len(review.review.findings)
+    assert 0 <= review.model.comparison.evaluation.pixels.combo <= 1
+    assert len(review.errors.table.rows) == len(review.model.comparison.findings)
     opened.show_panel("Review")
     review.ways["outlines"].click()
     truth, predicted = (canvas.find_layer(viewer, n) for n in (comparing.TRUTH, comparing.PREDICTED))
@@ -129,9 +129,9 @@ def test_predict_then_review(opened, viewer, qtbot, tiny_run, settle):
     assert canvas.find_layer(viewer, comparing.DIFFERENCE) is not None
     assert not canvas.find_layer(viewer, comparing.TRUTH).visible
     review.ways["layers"].click()
-    if review.errors.rowCount():
-        review.step(1)
-        y, x = review.review.findings[0].centre
+    if len(review.errors.table.rows):
+        review.model.step(1)
+        y, x = review.model.comparison.findings[0].centre
         scale = image.scale[0]
         assert viewer.scene.camera.center[-2:] == pytest.approx((y * scale, x * scale), abs=2)
 
@@ -236,6 +236,7 @@ def test_cancel_leaves_no_half_prediction(opened, viewer, qtbot, tiny_run):
     assert canvas.find_layer(viewer, "predicting") is None
 
 
+@pytest.mark.gui
 def test_torch_can_be_imported_after_the_viewer_drew(tissue_folder):
     """With Mesa's llvmpipe in the process, importing triton kills Python unless it is blocked first (NAPARI.md, 1)."""
     code = """

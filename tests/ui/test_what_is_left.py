@@ -14,7 +14,7 @@ from napari_monusac.ui.model import studio_model
 pytestmark = pytest.mark.gui
 
 EVENTS = (
-    "collection_changed", "crop_changed", "crop_asked", "crop_leaving", "layers_changed", "unsaved_changed", "predicted",
+    "collection_changed", "crop_changed", "crop_asked", "crop_leaving", "layers_changed", "predicted",
     "palette_changed", "panel_asked", "told", "train_asked", "run_ended", "run_progressed",
 )  # fmt: skip
 
@@ -31,6 +31,7 @@ def twenty_crops(tmp_path_factory):
 
 KINDS = {
     "napari_monusac.app.studio": "StudioModel",
+    "napari_monusac.app.review": "ReviewModel",
     "napari_monusac.editing.session": "EditingSession",
     "napari_monusac.ui.editing.controller": "EditingController",
     "napari_monusac.app.work": "Task",
@@ -63,7 +64,7 @@ def step_through(viewer, folder, qtbot, settle, number):
 def test_twenty_crops_and_two_windows_leave_nothing(make_napari_viewer, twenty_crops, qtbot, settle):
     """Nothing is forgotten by hand: models, sessions and tasks end with their crop, and the rest with its window."""
     before = alive()
-    one = Counter({"StudioModel": 1, "EditingSession": 1, "EditingController": 1, "Studio": 1})
+    one = Counter({"StudioModel": 1, "ReviewModel": 1, "EditingSession": 1, "EditingController": 1, "Studio": 1})
     # in a list: napari takes pictures of the variables of whoever makes a viewer, and they would hold the first one
     windows = [make_napari_viewer(show=True)]
     step_through(windows[0], twenty_crops, qtbot, settle, 11)
@@ -85,8 +86,9 @@ def test_a_dock_that_was_closed_is_not_told_any_more(make_napari_viewer, twenty_
     heard = {name: len(getattr(model, name)) for name in EVENTS}
     viewer.window.remove_dock_widget("all")
     assert alive()["Studio"] == 0
-    # only what is the model's own: another crop has no prediction yet
-    assert {name: len(getattr(model, name)) for name in EVENTS} == dict.fromkeys(EVENTS, 0) | {"crop_changed": 1}
+    # only what is the models' own: another crop has no prediction yet, and Review is of the open crop and prediction
+    own = {"crop_changed": 2, "collection_changed": 1, "predicted": 1, "layers_changed": 1}
+    assert {name: len(getattr(model, name)) for name in EVENTS} == dict.fromkeys(EVENTS, 0) | own
     studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
     assert studio.model is model
     assert {name: len(getattr(model, name)) for name in EVENTS} == heard

@@ -31,6 +31,13 @@ class Editor(Protocol):
 
     closed: bool
 
+    @property
+    def opening(self) -> bool:
+        """Whether the session of the crop is being opened."""
+
+    def in_slide(self, offset_px: tuple[int, int]) -> tuple[int, int]:
+        """Return where a pixel of the image that is shown lies in its slide, (y, x)."""
+
     def close(self) -> None:
         """End the session; what was not saved comes back next time."""
 
@@ -68,10 +75,12 @@ class StudioModel:
     may_leave_crop : callable
         Asked before another crop takes the place of the open one, with what is to come then: False keeps the crop, and
         what was to come is called once the reader has decided about unsaved edits.
+    opens_crops : callable or None
+        What reads a crop and shows it; without it no crop can be opened.
 
     Notes
     -----
-    Messages that are no state: `crop_asked` (a crop is to be read), `crop_leaving` (the layers of the open crop are about
+    Messages that are no state: `crop_asked` (a crop is being read), `crop_leaving` (the layers of the open crop are about
     to show another one: what works on them ends its work first), `layers_changed`, `run_progressed`, `run_ended`,
     `panel_asked` (its name), `told` (a line, its kind), `train_asked` (a folder to train on, the checkpoint to start from
     or None: corrected crops go back into training).
@@ -109,6 +118,7 @@ class StudioModel:
         self.editing = Editing(self.work)
         self.editor: Editor | None = None
         self.may_leave_crop: Callable[[Callable[[], object]], bool] = lambda _: True
+        self.opens_crops: Callable[[Crop], object] | None = None
         self._counted: tuple[Nuclei | None, str] = (None, "")
         #: what comes once a crop is open: the crop, and what to call
         self._then: tuple[Crop, Callable[[], object]] | None = None
@@ -135,11 +145,18 @@ class StudioModel:
         return self.leave_crop(lambda: self.open_crop(crop, then))
 
     def open_crop(self, crop: Crop, then: Callable[[], object] | None = None) -> bool:
-        """Open a crop without asking: for what `leave_crop` calls. False where no folder is open to read it from."""
-        if self.collection is None:
+        """Open a crop without asking: for what `leave_crop` calls.
+
+        Returns
+        -------
+        bool
+            False where no folder is open to read it from, or nothing is there that reads crops.
+        """
+        if self.collection is None or self.opens_crops is None:
             return False
         self._then = (crop, then) if then is not None else None
         self.crop_asked.emit(crop)
+        self.opens_crops(crop)
         return True
 
     def tell_leaving(self) -> None:

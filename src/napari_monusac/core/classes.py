@@ -201,6 +201,8 @@ TERNARY_COLORS: Mapping[TernaryClass, Rgb] = MappingProxyType(
     {TernaryClass.INSIDE: (70, 130, 180), TernaryClass.BOUNDARY: (255, 176, 0)}
 )
 AMBIGUOUS_COLOR: Rgb = (128, 128, 128)
+#: Colours that nuclei take turns with where each is to be told from its neighbours.
+N_NUCLEUS_COLORS = 12
 #: Difference map: five colours that stay apart for colour-blind eyes (Okabe-Ito, Wong 2011).
 DIFFERENCE_COLORS: Mapping[str, Rgb] = MappingProxyType(
     {

@@ -58,11 +58,6 @@ class ReviewItem(_Part):
         return self.finding.key
 
     @property
-    def classes(self) -> frozenset[NucleusClass]:
-        """True and predicted class, as far as they are known."""
-        return frozenset(c for c in (self.finding.truth_class, self.finding.predicted_class) if c is not None)
-
-    @property
     def rare_second_choice(self) -> bool:
         """Whether a neutrophil or macrophage may hide here: the second choice, where the first is a common class."""
         return self.second_class in RARE_CLASSES and self.finding.predicted_class not in RARE_CLASSES
@@ -83,16 +78,19 @@ class QueueFilter(_Part):
 
     def keeps(self, item: ReviewItem, done: bool = False) -> bool:
         """Whether an item passes. One without a confidence passes unless the range was narrowed."""
-        f = item.finding
         if (self.open_only and done) or (self.kinds and item.kind not in self.kinds):
             return False
-        if self.types and (item.kind != "error" or f.type not in self.types):
+        if self.rare_second_choice and not item.rare_second_choice:
             return False
-        if self.classes and not self.classes & item.classes:
+        return (item.kind == "error" or not self.types) and self.keeps_finding(item.finding)
+
+    def keeps_finding(self, f: Finding) -> bool:
+        """Whether an error passes by its type, classes, place and confidence."""
+        if self.types and f.type not in self.types:
+            return False
+        if self.classes and not self.classes & {f.truth_class, f.predicted_class}:
             return False
         if (self.patients and f.patient not in self.patients) or (self.crops and f.crop not in self.crops):
-            return False
-        if self.rare_second_choice and not item.rare_second_choice:
             return False
         narrowed = (self.lowest_confidence, self.highest_confidence) != (0.0, 1.0)
         if f.confidence is None:

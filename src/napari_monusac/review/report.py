@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from napari_monusac.core.errors import SessionError
+from napari_monusac.core.errors import MonusacError, SessionError
 from napari_monusac.review.judgements import Judgement, latest, log_path, read_log, readers_of, standing
-from napari_monusac.review.readers import ReaderAgreement, compare_readers
+from napari_monusac.review.readers import ReaderAgreement, compare_readers, inter_reader_evaluation
+from napari_monusac.scoring.metrics.evaluation import ComparedWith, Evaluation
+from napari_monusac.scoring.report.folders import FolderPairs
 from napari_monusac.scoring.report.html import ReviewLine
+from napari_monusac.scoring.report.pictures import Evidence
+from napari_monusac.scoring.report.predictions import PredictionFolder, sha256_of
+
+if TYPE_CHECKING:
+    from napari_monusac.core.prediction import Prediction
+    from napari_monusac.io.collection.collection import Collection
+    from napari_monusac.review.comparison import Comparison
 
 
 def judgements_of(folder: str | Path, reader: str) -> dict[str, Judgement]:
@@ -75,3 +86,46 @@ def agreement_sentence(agreement: ReaderAgreement, inter_reader_pq: float | None
     if inter_reader_pq is not None:
         words += f" PQ of one reader's truth against the other's: {inter_reader_pq:.2f}, the ceiling for a model."
     return words
+
+
+def review_log(folder: Path) -> tuple[list[ReviewLine], str]:
+    """The review log of a folder, and how far two readers agree in a sentence; empty without a review."""
+    readers = readers_of(folder)
+    if not readers:
+        return [], ""
+    return review_lines(folder), agreement_sentence(agreement_of(folder)) if len(readers) > 1 else ""
+
+
+def inter_reader_pq(
+    folder: Path, collection: Collection | None, predictions: Path | None, readers: tuple[str, str]
+) -> float | None:
+    """PQ of one reader's truth against the other's on the crops that both judged; None where that cannot be had."""
+    if collection is None or predictions is None:
+        return None
+    first, second = (judgements_of(folder, name) for name in readers)
+    both = {j.finding.crop for j in first.values()} & {j.finding.crop for j in second.values()}
+    pairs = FolderPairs(collection, PredictionFolder(predictions), both)
+    try:
+        return inter_reader_evaluation(pairs, first, second, bootstrap=0).pq if len(pairs) else None
+    except MonusacError:
+        return None  # judged on another prediction or truth: their verdicts compare all the same
+
+
+def evidence_of_crop(
+    comparison: Comparison, annotation: Path | None, prediction: Prediction | None
+) -> tuple[Evaluation, Evidence]:
+    """Scores and evidence of the open crop, with what is known of where they came from."""
+    from napari_monusac import __version__
+
+    evidence = Evidence()
+    evidence.add(comparison.pair)
+    provenance = ComparedWith(
+        truth=str(annotation or ""),
+        truth_sha256=sha256_of(annotation) if annotation is not None and annotation.is_file() else "",
+        prediction="the prediction in the window, with its thresholds",
+        recipe=prediction.fingerprint if prediction is not None else "",
+        checkpoint=prediction.checkpoint if prediction is not None else "",
+        version=f"napari-monusac {__version__}",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return comparison.evaluation.model_copy(update={"provenance": provenance}), evidence

@@ -1,21 +1,26 @@
-"""A review as the panel needs it: queue, judgements and live score of one reader over a folder of crops."""
+"""A review of one reader: what they said, and where predictions of a folder are reviewed, what to look at next."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.workplace import content_of, sha256
-from napari_monusac.io.collection.collection import Crop, open_collection
+from napari_monusac.io.collection.collection import Collection, Crop, open_collection
+from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.review.annotation import write_corrected
 from napari_monusac.review.build import build_queue
+from napari_monusac.review.comparison import applicable
 from napari_monusac.review.judgements import Judgement, JudgementLog, Verdict
 from napari_monusac.review.queue import QUEUE_FILE, ReviewItem, ReviewQueue
 from napari_monusac.review.truth import CorrectedTruth, correct_truth
+from napari_monusac.scoring.errors.finding import Finding
 from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.metrics.evaluation import Evaluation
 from napari_monusac.scoring.report.evaluate import evaluate
@@ -27,26 +32,43 @@ OTHER_PREDICTION = "this nucleus was found in another prediction than the one th
 
 
 class ReviewSession:
-    """One reader's review of a folder. Use `open`.
+    """One reader's review. `open` has the queue of a folder; `judging` is for a prediction that lies in no folder.
 
     Attributes
     ----------
-    pairs : FolderPairs
-        Crops and predictions.
     folder : Path
         The review folder.
-    queue : ReviewQueue
-        What to look at.
     log : JudgementLog
         What the reader said.
+    collection : Collection or None
+        The crops.
+    queue : ReviewQueue
+        What to look at; empty where no folder of predictions is reviewed.
+    pairs : FolderPairs or None
+        Crops with their predictions in a folder.
     notes : tuple of str
         What was found when it was opened, for the user.
     """
 
-    def __init__(self, pairs: FolderPairs, folder: Path, queue: ReviewQueue, log: JudgementLog) -> None:
-        self.pairs, self.folder, self.queue, self.log = pairs, folder, queue, log
-        self.notes: tuple[str, ...] = ()
+    def __init__(
+        self, folder: Path, log: JudgementLog, collection: Collection | None,
+        queue: ReviewQueue | None = None, pairs: FolderPairs | None = None,
+    ) -> None:  # fmt: skip
+        self.folder, self.log, self.collection, self.pairs = folder, log, collection, pairs
+        self.queue = ReviewQueue((), None, log.reader) if queue is None else queue
+        self.notes: tuple[str, ...] = log.notes
         self._pair: CropPair | None = None
+
+    @classmethod
+    def judging(cls, folder: str | Path, reader: str, collection: Collection | None = None) -> ReviewSession:
+        """Open a reader's judgements alone, without a queue.
+
+        Raises
+        ------
+        SessionError
+            The log is damaged, or cannot be kept there.
+        """
+        return cls(Path(folder), JudgementLog.open(folder, reader), collection)
 
     @classmethod
     def open(
@@ -94,42 +116,83 @@ class ReviewSession:
             queue = build_queue(
                 collection, predictions, folder=where, reader=log.reader, progress=progress, should_stop=should_stop
             )
-        session = cls(pairs, where, queue, log)
-        session.notes = (*notes, *queue.notes)
+        session = cls(where, log, pairs.collection, queue, pairs)
+        session.notes = (*session.notes, *notes, *queue.notes)
         return session
+
+    @property
+    def reader(self) -> str:
+        """Who judges."""
+        return self.log.reader
 
     # ------------------------------------------------------------------ judging
 
     def judge(
-        self, verdict: Verdict | str, *, chosen_class: NucleusClass | int | None = None, note: str = ""
+        self,
+        verdict: Verdict | str,
+        finding: Finding | None = None,
+        *,
+        chosen_class: NucleusClass | int | None = None,
+        note: str = "",
+        counted_in: str | None = None,
+        crop: Crop | None = None,
     ) -> Judgement:
-        """Judge the current item, and go to the next that is open.
+        """Judge an error; by default the current item of the queue, which then goes on to the next that is open.
+
+        Parameters
+        ----------
+        verdict : Verdict or str
+            Who is right.
+        finding : Finding, optional
+            The error.
+        chosen_class : int, optional
+            The class that the nucleus should have.
+        note : str
+            Kept with the judgement.
+        counted_in : str, optional
+            Hash of the instance map of the prediction that is there now (`nuclei_digest`), empty where that is not known.
+            By default the crop's prediction is read from the folder.
+        crop : Crop, optional
+            The crop that the error lies in; by default it is looked up.
 
         Raises
         ------
         SessionError
-            The queue shows nothing, its item was found in another prediction than the one that is there now, or the
-            disk refuses.
+            There is nothing to judge, it was found in another prediction than the one that is there now, or the disk
+            refuses.
         """
-        item = self.queue.current
-        if item is None:
-            raise SessionError("there is nothing to judge", "widen the filter")
-        crop, pair = self.crop_of(item), self.pair_of(item.finding.crop)
-        if item.finding.counted_in not in ("", pair.nuclei):
-            raise SessionError(f"{crop.name}: {OTHER_PREDICTION}", "build the queue anew")
+        current = self.queue.current
+        if finding is None:
+            if current is None:
+                raise SessionError("there is nothing to judge", "widen the filter")
+            finding = current.finding
+        if crop is None and self.collection is not None:
+            crop = self.collection.crop(finding.crop)
+        if counted_in is None:
+            counted_in = self.pair_of(finding.crop).nuclei if self.pairs is not None else ""
+        if counted_in and finding.counted_in not in ("", counted_in):
+            raise SessionError(f"{finding.crop}: {OTHER_PREDICTION}", "build the queue anew")
+        truth = crop.annotation if crop is not None else None
         judgement = self.log.judge(
-            item.finding,
+            finding,
             verdict,
             chosen_class=chosen_class,
             note=note,
-            truth_sha256=sha256(content_of(crop.annotation)) if crop.annotation is not None else "",
-            fingerprint=pair.fingerprint,
+            truth_sha256=sha256(content_of(truth)) if truth is not None and truth.exists() else "",
+            fingerprint=finding.fingerprint,
         )
-        shown = self.queue.is_done(item.key)
-        self.queue.mark(item.key)
-        if not shown and self.queue.current is not None and self.queue.is_done(self.queue.current.key):
-            self.queue.next_open()
+        self._looked_at(finding.key)
         return judgement
+
+    def _looked_at(self, key: str) -> None:
+        """Mark an item of the queue; the next one that is open becomes the current one, if it was not looked at before."""
+        queue = self.queue
+        if key not in queue.items:
+            return
+        before = queue.is_done(key)
+        queue.mark(key)
+        if not before and queue.current is not None and queue.is_done(queue.current.key):
+            queue.next_open()
 
     def undo(self) -> Judgement | None:
         """Take the last judgement back and return to its item; None where there is none."""
@@ -160,7 +223,12 @@ class ReviewSession:
         CollectionError
             The collection has it no more.
         """
-        return self.pairs.collection.crop(item.finding.crop)
+        return self._crops().crop(item.finding.crop)
+
+    def _crops(self) -> Collection:
+        if self.collection is None:
+            raise SessionError("no folder of crops is open", "open it first")
+        return self.collection
 
     def pair_of(self, crop: str) -> CropPair:
         """Truth and prediction of a crop, as they were before any judgement; the last one asked for is kept.
@@ -171,9 +239,9 @@ class ReviewSession:
             A file is damaged or gone.
         """
         if self._pair is None or self._pair.crop != crop:
-            found = self.pairs.collection.crop(crop)
-            path = self.pairs.prediction_of(found)
-            if path is None:
+            found = self._crops().crop(crop)
+            path = self.pairs.prediction_of(found) if self.pairs is not None else None
+            if self.pairs is None or path is None:
                 raise SessionError(f"{crop}: its prediction is gone", "predict it again")
             self._pair = self.pairs.pair(found, path)
         return self._pair
@@ -197,18 +265,51 @@ class ReviewSession:
             return before, before
         return before, evaluate(now.as_truth_of(pair), bootstrap=0, tolerances_px=(), include_training=True)
 
-    def write_corrected(self, crop: str) -> Path:
+    def write_corrected(
+        self, crop: str, pair: CropPair | None = None, judgements: Iterable[Judgement] | None = None
+    ) -> Path:
         """Write the corrected truth of a crop into ``corrected/<patient>/`` of the review folder; returns the file.
+
+        Parameters
+        ----------
+        crop : str
+            Its name.
+        pair : CropPair, optional
+            Truth and prediction as they stand in the window; by default those of the folders. Judgements that do not
+            fit it are left aside.
+        judgements : iterable of Judgement, optional
+            Those to be carried out; by default all that stand.
 
         Raises
         ------
+        SessionError
+            Truth or prediction changed since they were judged, or the window's labels are not those of the file.
         AnnotationError
             It cannot be written.
         """
-        found = self.pairs.collection.crop(crop)
-        annotation = self.pairs.collection.annotation(found)
-        if found.annotation is None:
-            annotation = replace(Annotation(), um_per_px=self.pair_of(crop).um_per_px)
+        found = self._crops().crop(crop)
+        annotation = self._crops().annotation(found)
+        said = list(self.log.of_crop(crop) if judgements is None else judgements)
+        if pair is None:
+            truth = correct_truth(self.pair_of(crop), said)
+            if found.annotation is None:
+                annotation = replace(Annotation(), um_per_px=self.pair_of(crop).um_per_px)
+        else:
+            self._see_that_it_is_saved(found, annotation, pair)
+            truth = correct_truth(pair, applicable(pair, said))
         path = self.folder / "corrected" / found.patient / f"{crop.replace('/', '_')}.xml"
-        write_corrected(annotation, self.corrected(crop), path, self.log.reader)
+        write_corrected(annotation, truth, path, self.log.reader)
         return path
+
+    def _see_that_it_is_saved(self, crop: Crop, annotation: Annotation, pair: CropPair) -> None:
+        """Refuse labels of a window that are not those of the file: their numbers would name other nuclei."""
+        if crop.annotation is None:
+            raise SessionError(f"{crop.name}: has no annotation file", "save its labels first (Annotate)")
+        (y, x), (height, width) = pair.offset_px, pair.truth.shape
+        with self._crops().open(crop) as slide:
+            saved = label_maps(annotation, slide.shape).instances[y : y + height, x : x + width]
+        if not np.array_equal(saved, pair.truth):
+            raise SessionError(
+                f"{crop.annotation}: the labels in the window are not those of the file",
+                "save them (Annotate), open the crop again, and judge what is left",
+            )

@@ -15,15 +15,16 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_monusac.app.review import ReviewModel
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Work
 from napari_monusac.ui.widgets.activity import show_activities
 
-__all__ = ["Placed", "StudioModel", "forget", "hear", "studio_model", "works"]
+__all__ = ["Placed", "ReviewModel", "StudioModel", "forget", "hear", "review_model", "studio_model", "works"]
 
 #: The attribute of a viewer's list of layers that holds its model. A table of ours, even a weak one, would keep both for
 #: ever: the model knows the panels, the panels know the viewer. (The viewer itself, a pydantic model, takes no attribute.)
-_HERE = "_monusac_studio"
+_HERE, _REVIEW = "_monusac_studio", "_monusac_review"
 
 
 def studio_model(viewer: Any) -> StudioModel:
@@ -42,9 +43,21 @@ def studio_model(viewer: Any) -> StudioModel:
     return model
 
 
+def review_model(viewer: Any) -> ReviewModel:
+    """Return Review's state in this viewer, made on first use."""
+    studio = studio_model(viewer)
+    kept = vars(getattr(viewer, "__wrapped__", viewer).layers)
+    if _REVIEW not in kept:
+        kept[_REVIEW] = ReviewModel(studio)
+    model: ReviewModel = kept[_REVIEW]
+    return model
+
+
 def forget(viewer: Any) -> None:
     """Drop the model of a viewer before its end; its session is closed."""
-    model = vars(getattr(viewer, "__wrapped__", viewer).layers).pop(_HERE, None)
+    kept = vars(getattr(viewer, "__wrapped__", viewer).layers)
+    kept.pop(_REVIEW, None)
+    model = kept.pop(_HERE, None)
     if model is not None:
         model.work.close()
         if model.editor is not None:

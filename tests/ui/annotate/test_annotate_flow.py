@@ -11,8 +11,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_monusac.editing.commands import Delete, DrawBrush, EraseBrush, Reshape, Select, SetClass
+from napari_monusac.review.places import Place
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.review.gallery import Place
 from napari_monusac.ui.widgets import settings as annotate_settings
 
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
@@ -151,10 +151,10 @@ def test_every_way_to_another_crop_asks_and_opens_the_right_one(hand, viewer, un
     until(lambda: np.allclose(viewer.scene.camera.center[-2:], image.data_to_world((20.0, 30.0))[-2:], atol=1))
     # Review: an item of another crop
     edit(hand)
-    place = Place(second.name, (20.0, 20.0), (10, 10, 30, 30), None, None, "")
-    review.going.go_to(place)
+    place = Place(second.name, (20.0, 20.0), (10, 10, 30, 30))
+    review.model.go_to(place)
     assert model.crop is third
-    assert review.going.awaited is None, "nothing is waited for until the reader has decided"
+    assert review.model.awaited is None, "nothing is waited for until the reader has decided"
     answer(hand, "Leave")
     until(lambda: model.crop is second and hand.session is not None)
     # another folder: the list stays the old one until then
@@ -540,9 +540,11 @@ def test_a_layer_that_is_renamed_hidden_or_duplicated_changes_nothing_in_the_mod
     y, x = hand.free()
     number = len(session.rows)
     hand.drag([(y, x - 3), (y, x), (y, x + 3)])
-    qtbot.waitUntil(lambda: len(session.rows) == number + 1)
     assert nuclei.visible
-    assert "mine was hidden" in told[-1]
+    assert any("mine was hidden" in words for words in told)
+    if len(session.rows) == number:  # napari's own tools leave a layer alone that was hidden at the press
+        hand.drag([(y, x - 3), (y, x), (y, x + 3)])
+    qtbot.waitUntil(lambda: len(session.rows) == number + 1)
     # napari's own Duplicate makes the copy the active layer
     viewer.layers.selection.active = nuclei
     from napari.layers._layer_actions import _duplicate_layer
@@ -684,7 +686,5 @@ def test_a_suggested_cut_is_one_line_along_the_border():
     (line,) = boundary_of(labels)
     assert np.allclose(line[:, 1], 9.5)
     assert sorted((line[0, 0], line[-1, 0])) == [0.5, 10.5]
-    segments, colors = dashes([line], 2.0)
-    assert len(segments) == 5
-    assert len({tuple(c) for c in colors}) == 2, "seen on dark and on light"
+    assert len(dashes([line], 2.0)) == 5
     assert boundary_of(np.zeros((4, 4), int)) == []

@@ -12,7 +12,7 @@ from napari_monusac.io.predictions.rescale import ImageFrame
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.canvas import placing
-from napari_monusac.ui.canvas.dashed_layer import DashedLayer
+from napari_monusac.ui.canvas.marks import Marks
 from napari_monusac.ui.canvas.predicted_layers import LivePrediction, Stored
 from napari_monusac.ui.canvas.regions import chosen_region
 from napari_monusac.ui.predict import panel as predict_panel
@@ -265,7 +265,7 @@ def test_what_review_draws_lies_on_a_turned_image(viewer, placed):
     for _ in range(2):  # the second time in the same layers, after the image was turned
         comparing.put_labels(viewer, comparing.TRUTH, lines, image, (10, 20), look)
         comparing.put_uncertainty(viewer, uncertainty, image, (10, 20))
-        frames = DashedLayer(viewer, image, "frames")._ready()
+        frames = Marks(viewer, image, "frames")._ready()
         for role in (comparing.TRUTH, comparing.UNCERTAINTY):
             lies_on(image, canvas.find_layer(viewer, role), (10, 20))
         lies_on(image, frames, (0, 0))

@@ -9,7 +9,7 @@ from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.scoring.report.predictions import PredictedNuclei
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
-from napari_monusac.ui.review.errors import _JUDGED
+from napari_monusac.ui.review.errors import JUDGED
 from napari_monusac.ui.review.folder import _certain, _table
 from napari_monusac.ui.widgets.tables import COUNTING
 
@@ -35,7 +35,7 @@ def compared(opened, viewer, qtbot, settle, monkeypatch):
     opened.show_panel("Review")
     opened.model.last_prediction = (prediction, nuclei)
     review = opened.panels["Review"]
-    qtbot.waitUntil(lambda: review.review is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: review.model.comparison is not None, timeout=30_000)
     review.tabs.setCurrentIndex(1)
     settle()
     return review
@@ -71,24 +71,24 @@ def test_judging_is_in_sight_on_a_small_screen(compared, viewer, qtbot, settle):
 
 def test_judged_errors_have_a_tick_and_the_verdict(compared, qtbot, settle):
     errors = compared.errors
-    assert errors.table.isColumnHidden(_JUDGED)
-    number = errors.rowCount()
-    first = errors.model.shown[0]
-    errors._select(0)
+    assert errors.table.isColumnHidden(JUDGED)
+    number = len(errors.table.rows)
+    first = errors.table.rows[0]
+    compared.model.go_to(first)
     compared.judging.verdicts["truth right"].click()
     settle()
-    at = next(i for i, f in enumerate(errors.model.shown) if f.key == first.key)
-    assert errors.model.data(errors.model.index(at, _JUDGED)) == "✓ truth"
-    assert "you said: truth right" in errors.model.data(errors.model.index(at, 0), Qt.ItemDataRole.ToolTipRole)
-    assert not errors.table.isColumnHidden(_JUDGED)
+    at = next(i for i, f in enumerate(errors.table.rows) if f.key == first.key)
+    assert errors.table.text(at, JUDGED) == "✓ truth"
+    assert "you said: truth right" in errors.table.model().index(at, 0).data(Qt.ItemDataRole.ToolTipRole)
+    assert not errors.table.isColumnHidden(JUDGED)
     assert f"1 of {number} judged" in errors.counts.text()
     compared.judging.undo()
     settle()
-    assert errors.table.isColumnHidden(_JUDGED)
+    assert errors.table.isColumnHidden(JUDGED)
 
 
 def test_it_says_why_missed_is_several_numbers(compared):
-    errors, review = compared.errors, compared.review
+    errors, review = compared.errors, compared.model.comparison
     assert [f.type.value for f in review.findings].count("missed") == 1
     assert review.evaluation.instances.fn >= 2, "of the merged ones one at least has no partner"
     assert "merged" in errors.counting.text()

@@ -12,7 +12,6 @@ from napari_monusac.io.predictions.store import PredictionIdentity, PredictionSt
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.report.predictions import PredictedNuclei
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.review.data import predicted_layer
 from napari_monusac.ui.review.folder import _certain, _table, read_stored
 
 
@@ -53,10 +52,12 @@ def test_folder_queue_and_guard(opened, viewer, qtbot, settle, predictions, monk
     panel.predictions.changed.emit(str(folder / "first"))
     settle()
     if opened.model.crop.name in {c.name for c in crops}:
-        assert predicted_layer(viewer) is not None, "the stored prediction of the open crop is shown by itself"
+        assert canvas.find_layer(viewer, "predicted nuclei") is not None, (
+            "the stored prediction of the open crop is shown by itself"
+        )
     panel.folder.start.click()
     settle()
-    assert len(panel.folder.evaluation.crops) == 2
+    assert len(panel.model.scored.evaluation.crops) == 2
     assert panel.folder.patients.rowCount() == 2
     scorings = panel.folder.view.scorings
     assert [scorings.item(row, 3).text() for row in (1, 2)] == ["too few", "2"], "two patients have no interval"
@@ -69,36 +70,36 @@ def test_folder_queue_and_guard(opened, viewer, qtbot, settle, predictions, monk
     panel.tabs.setCurrentIndex(3)
     panel.queue.start.click()
     settle()
-    queue = panel.reading.session.queue
+    queue = panel.model.queue
     assert {i.finding.type.value for i in queue.items.values() if i.kind == "error"} == {"missed"}
     seen = set()
     for _ in range(len(queue.shown)):
         if len(seen) == 2:
             break
-        panel.step(1)
-        qtbot.waitUntil(lambda: panel.going.awaited is None, timeout=30_000)
+        panel.model.step(1)
+        qtbot.waitUntil(lambda: panel.model.awaited is None, timeout=30_000)
         settle()
         seen.add(opened.model.crop.name)
-        assert panel.judging.finding.crop == opened.model.crop.name
+        assert panel.model.finding.crop == opened.model.crop.name
     assert seen == {c.name for c in crops}
     panel.judging.verdicts["truth right"].click()
     settle()
     assert queue.progress[0] == 1
     panel.queue.open_only.setChecked(True)
-    assert panel.queue.items.rowCount() == len(queue.items) - 1
+    assert len(panel.queue.table.rows) == len(queue.items) - 1
     # the second model found what the first missed
     panel.tabs.setCurrentIndex(4)
     panel.guard.before.set_path(folder / "first")
     panel.guard.after_path.set_path(folder / "second")
     panel.guard.start.click()
     settle()
-    assert panel.guard.guard.verdict == "too few patients to tell"
+    assert panel.model.guard.verdict == "too few patients to tell"
     assert "n = 2 patients, and a verdict needs 6 or more" in panel.guard.verdict.text()
     assert "n = 2, too few" in panel.guard.by_class.item(0, 0).toolTip()
-    assert [c.kind.value for c in panel.guard.guard.changes] == ["fixed", "fixed"]
-    change = panel.guard.changes.shown[0]
-    panel.guard._clicked(panel.guard.changes.index(0, 0))
-    qtbot.waitUntil(lambda: opened.model.crop.name == change.crop and panel.going.awaited is None, timeout=30_000)
+    assert [c.kind.value for c in panel.model.guard.changes] == ["fixed", "fixed"]
+    change = panel.guard.table.rows[0]
+    panel.guard.table.chosen.emit(change)
+    qtbot.waitUntil(lambda: opened.model.crop.name == change.crop and panel.model.awaited is None, timeout=30_000)
     settle()
     scale = canvas.find_layer(viewer, "image").scale[-1]
     assert viewer.scene.camera.center[-2:] == pytest.approx([c * scale for c in change.centre], abs=0.5)
@@ -123,32 +124,14 @@ def test_training_crops_are_left_out_of_the_folder_unless_ticked(opened, settle,
     settle()
     panel.folder.start.click()
     settle()
-    assert [c.name for c in panel.folder.evaluation.crops] == [crops[1].name]
-    assert "1 of 2 crops are left out, because the model was trained on them" in panel.folder.view.notes.text()
+    assert [c.name for c in panel.model.scored.evaluation.crops] == [crops[1].name]
+    assert "1 of 8 crops are left out, because the model was trained on them" in panel.folder.view.notes.text()
     panel.folder.training.setChecked(True)
     panel.folder.start.click()
     settle()
-    assert len(panel.folder.evaluation.crops) == 2
+    assert len(panel.model.scored.evaluation.crops) == 2
     assert panel.folder.view.title.text() == "2 crops of 2 patients, 1 of them used to train the model"
     assert "1 of 2 scored crops were used to train the model" in panel.folder.view.notes.text()
-
-
-def test_of_the_open_crop_it_is_said_that_the_model_was_trained_on_it():
-    from napari_monusac.core.training_crops import SeenAs, SeenCrop, TrainingCrops
-    from napari_monusac.scoring.matching.pairs import CropPair
-    from napari_monusac.ui.review.data import _seen_as, compare
-
-    known = TrainingCrops(training=(SeenCrop("a_1", "a", "9x9-1"),), validation=(SeenCrop("b_1", "b"),))
-    about = {"trained_on": known, "checkpoint": "best.safetensors"}
-    roles = [_seen_as({**about, "crop": f"{p}_{n}", "patient": p}, None) for p, n in (("a", 1), ("a", 2), ("b", 1))]
-    assert roles == [SeenAs.TRAINING, SeenAs.SAME_PATIENT, SeenAs.VALIDATION]
-    assert _seen_as({"checkpoint": "nowhere/best.safetensors", "crop": "a_1"}, None) is SeenAs.UNKNOWN
-    assert _seen_as({"crop": "a_1"}, None) is SeenAs.NOT_ASKED
-    nuclei = np.zeros((40, 40), np.int32)
-    nuclei[5:20, 5:20] = 1
-    review = compare(CropPair("a_1", "a", nuclei, {1: 1}, nuclei, {1: 1}, seen_as=roles[0]), [])
-    assert review.evaluation.pq == 1.0
-    assert review.evaluation.notes == ("the model was trained on this crop: the scores are too good",)
 
 
 def test_numbers_of_a_queue_are_used_with_their_own_prediction_only(
@@ -158,7 +141,7 @@ def test_numbers_of_a_queue_are_used_with_their_own_prediction_only(
     folder, crops = predictions
     panel = opened.panels["Review"]
     opened.show_panel("Review")
-    panel.reading.set_predictions(folder / "first")
+    panel.model.predictions = folder / "first"
     settle()
     panel.tabs.setCurrentIndex(3)
     panel.queue.start.click()
@@ -166,20 +149,21 @@ def test_numbers_of_a_queue_are_used_with_their_own_prediction_only(
     opened.model.ask_for_crop(crops[0])
     qtbot.waitUntil(lambda: opened.model.crop is crops[0] and opened.model.last_prediction is not None, timeout=30_000)
     settle()
-    item = next(i for i in panel.reading.session.queue.items.values() if i.finding.crop == crops[0].name)
-    other = next(i for i in panel.reading.session.queue.items.values() if i.finding.crop != crops[0].name)
+    item = next(i for i in panel.model.queue.items.values() if i.finding.crop == crops[0].name)
+    other = next(i for i in panel.model.queue.items.values() if i.finding.crop != crops[0].name)
     assert item.finding.counted_in == opened.model.counted_in() != ""
-    assert panel.reading.other_prediction(item.finding) == ""
-    assert "go to it first" in panel.reading.other_prediction(other.finding)
+    assert panel.model.other_prediction(item.finding) == ""
+    assert "go to it first" in panel.model.other_prediction(other.finding)
     # another model's prediction of this crop is opened: its nuclei bear other numbers
     found = read_stored(folder / "second", crops[0], opened.model.last_prediction[0].shape, 0.25)
     opened.model.last_prediction = found
-    assert "another prediction" in panel.reading.other_prediction(item.finding)
-    assert not panel.reading.judge(item.finding, "model right")
-    panel.judging.show_finding(item.finding.model_copy(update={"prediction_ids": (1,)}))
+    assert "another prediction" in panel.model.other_prediction(item.finding)
+    panel.model.finding = item.finding
+    assert not panel.model.judge("model right")
+    panel.model.finding = item.finding.model_copy(update={"prediction_ids": (1,)})
     panel.judging.accept()
     assert "another prediction" in panel.judging.message.text()
-    assert not panel.reading.log().records
+    assert not panel.model.session.log.records
 
 
 def test_predictions_that_do_not_say_of_which_image_wait_for_the_reader(
@@ -193,13 +177,13 @@ def test_predictions_that_do_not_say_of_which_image_wait_for_the_reader(
     known = store.info
     store.update(known.model_copy(update={"identity": None}))
     opened.show_panel("Review")
-    panel.reading.set_predictions(folder / "first")
+    panel.model.predictions = folder / "first"
     settle()
-    assert predicted_layer(viewer) is None
-    assert "does not say of which image" in panel.stored.asking.words.text()
-    panel.stored.asking.button.click()
+    assert canvas.find_layer(viewer, "predicted nuclei") is None
+    assert "does not say of which image" in panel.asking.words.text()
+    panel.asking.button.click()
     settle()
-    assert predicted_layer(viewer) is not None
+    assert canvas.find_layer(viewer, "predicted nuclei") is not None
     # one of another image is never shown
     other = known.identity.model_copy(update={"pixels": "0" * 32})
     store.update(known.model_copy(update={"identity": other}))
@@ -207,7 +191,7 @@ def test_predictions_that_do_not_say_of_which_image_wait_for_the_reader(
     settle()
     opened.model.ask_for_crop(crops[0])
     settle()
-    assert predicted_layer(viewer) is None
+    assert canvas.find_layer(viewer, "predicted nuclei") is None
     assert "other pixels" in panel.progress.label.text()
 
 
@@ -215,12 +199,12 @@ def test_a_crop_that_the_chosen_folder_does_not_hold_is_said_to_be_missing(opene
     folder, crops = predictions
     panel = opened.panels["Review"]
     panel.predictions.set_path(folder / "first")
-    panel.reading.set_predictions(folder / "first")
+    panel.model.predictions = folder / "first"
     settle()
     other = next(c for c in opened.model.collection.crops if c.name not in {k.name for k in crops})
     for crop, missing in ((other, True), (crops[0], False), (other, True)):
         opened.model.ask_for_crop(crop)
         qtbot.waitUntil(lambda wanted=crop.name: opened.model.crop.name == wanted, timeout=60_000)
         settle()
-        assert (predicted_layer(viewer) is None) == missing
+        assert (canvas.find_layer(viewer, "predicted nuclei") is None) == missing
         assert ("holds no prediction of this crop" in panel.hint.text()) == missing

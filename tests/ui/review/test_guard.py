@@ -35,15 +35,15 @@ def test_two_checkpoints(opened, viewer, qtbot, settle, tiny_run, other_checkpoi
     view.after_path.set_path(other_checkpoint)
     view.training.setChecked(True)  # all crops, also those that both were trained on
     view.start.click()
-    qtbot.waitUntil(lambda: view.guard is not None, timeout=300_000)
+    qtbot.waitUntil(lambda: panel.model.guard is not None, timeout=300_000)
     settle()
-    cache = panel.reading.folder.parent / "napari-monusac-guard"
+    cache = panel.model.folder.parent / "napari-monusac-guard"
     folders = [cache / sha256_of(p)[:16] for p in (tiny_run / "best.safetensors", other_checkpoint)]
     crops = [c for c in opened.model.collection.crops if c.annotation is not None]
     assert all(sorted(p.stem for p in f.glob("*.zarr")) == sorted(c.name for c in crops) for f in folders)
     again = guard_folders(opened.model.collection.root, *folders, include_training=True)
-    assert view.guard == again
-    assert view.guard.crops == len(crops)
+    assert panel.model.guard == again
+    assert panel.model.guard.crops == len(crops)
     assert view.verdict.text().startswith(again.verdict.capitalize())
     assert view.by_class.rowCount() == 4
     # a number of the table lists its nuclei; each is a click away
@@ -55,11 +55,11 @@ def test_two_checkpoints(opened, viewer, qtbot, settle, tiny_run, other_checkpoi
     assert cells, "two different networks predict the same"
     (row, kind) = cells[-1]
     view.by_class.cellClicked.emit(row, 2 + kind)
-    assert view.changes.rowCount() == int(view.by_class.item(row, 2 + kind).text())
-    change = view.changes.shown[-1]
+    assert len(view.table.rows) == int(view.by_class.item(row, 2 + kind).text())
+    change = view.table.rows[-1]
     assert change.kind == kinds[kind]
-    view._clicked(view.changes.index(view.changes.rowCount() - 1, 0))
-    qtbot.waitUntil(lambda: opened.model.crop.name == change.crop and panel.going.awaited is None, timeout=60_000)
+    view.table.chosen.emit(change)
+    qtbot.waitUntil(lambda: opened.model.crop.name == change.crop and panel.model.awaited is None, timeout=60_000)
     settle()
     scale = canvas.find_layer(viewer, "image").scale[-1]
     assert viewer.scene.camera.center[-2:] == pytest.approx([c * scale for c in change.centre], abs=0.5)

@@ -47,49 +47,49 @@ def panel(opened, viewer, qtbot, settle, monkeypatch):
     opened.show_panel("Review")
     opened.model.last_prediction = (prediction, nuclei)
     review = opened.panels["Review"]
-    qtbot.waitUntil(lambda: review.review is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: review.model.comparison is not None, timeout=30_000)
     settle()
     yield review
-    review.looking.set_way("layers")
+    review.model.look("layers")
 
 
 def kinds(panel):
-    return [f.type.value for f in panel.review.findings]
+    return [f.type.value for f in panel.model.comparison.findings]
 
 
 def go(panel, kind):
     """Choose the error of a kind in the list."""
-    row = next(i for i, f in enumerate(panel.errors.model.shown) if f.type.value == kind)
-    panel.errors._select(row)
-    return panel.errors.current
+    row = next(i for i, f in enumerate(panel.model.errors) if f.type.value == kind)
+    panel.model.go_to(panel.model.errors[row])
+    return panel.model.finding
 
 
 def test_errors_are_stepped_through_filtered_mended_and_undone(panel, opened, viewer, qtbot, settle):
     assert sorted(kinds(panel)) == ["missed", "spurious", "wrong class"]
     panel.tabs.setCurrentIndex(1)
-    assert panel.judging_part.isVisibleTo(panel)
+    assert panel.judging.isVisibleTo(panel)
     layer = canvas.find_layer(viewer, "nuclei")
     qtbot.waitUntil(lambda: "N" in {str(k) for k in layer.keymap}, timeout=5000)
     step = next(f for k, f in layer.keymap.items() if str(k) == "N")
     step(layer)
-    first = panel.errors.current
+    first = panel.model.finding
     step(layer)
-    assert panel.errors.current is not first
-    y, x = panel.errors.current.centre
+    assert panel.model.finding is not first
+    y, x = panel.model.finding.centre
     assert viewer.scene.camera.center[-2:] == pytest.approx((y * 0.25, x * 0.25), abs=0.5)
     panel.errors.kind.setCurrentIndex(panel.errors.kind.findData("spurious"))
-    assert panel.errors.rowCount() == 1
+    assert len(panel.errors.table.rows) == 1
     panel.errors.kind.setCurrentIndex(0)
     panel.errors.sure.setCurrentIndex(1)
-    assert panel.errors.rowCount() == 0, "nothing is 0.8 sure, and the missed one has no confidence"
+    assert len(panel.errors.table.rows) == 0, "nothing is 0.8 sure, and the missed one has no confidence"
     panel.errors.sure.setCurrentIndex(0)
     # the wrong class: the truth takes the model's class by a key; the score follows; undo brings it back
     finding = go(panel, "wrong class")
-    before = panel.review.evaluation.pq
+    before = panel.model.comparison.evaluation.pq
     panel.judging.set_class(int(finding.predicted_class))
     qtbot.waitUntil(lambda: "wrong class" not in kinds(panel), timeout=20_000)
     settle()
-    assert panel.review.evaluation.pq > before
+    assert panel.model.comparison.evaluation.pq > before
     panel.judging.undo_button.click()
     qtbot.waitUntil(lambda: "wrong class" in kinds(panel), timeout=20_000)
     # a spurious nucleus is accepted into the labels
@@ -100,7 +100,7 @@ def test_errors_are_stepped_through_filtered_mended_and_undone(panel, opened, vi
     # tolerance: the same score, edges forgiven
     panel.scores.tolerance.setValue(3)
     pq = [panel.scores.scorings.item(0, i).text() for i in range(1, 5)]
-    assert pq == [f"{s.pq:.2f}" for s in panel.review.evaluation.tolerance[-1].scorings]
+    assert pq == [f"{s.pq:.2f}" for s in panel.model.comparison.evaluation.tolerance[-1].scorings]
     # keys go back to the next panel
     opened.show_panel("Slides")
     assert "W" not in {str(k) for k in layer.keymap}
@@ -108,7 +108,7 @@ def test_errors_are_stepped_through_filtered_mended_and_undone(panel, opened, vi
 
 def test_every_way_of_looking(panel, viewer, qtbot, settle):
     truth, predicted = canvas.find_layer(viewer, "nuclei"), canvas.find_layer(viewer, "predicted nuclei")
-    review, looking = panel.review, panel.looking
+    review, looking = panel.model.comparison, panel.looking
     panel.ways["outlines"].click()
     assert not truth.visible
     assert np.array_equal(canvas.find_layer(viewer, comparing.TRUTH).data, review.solid)
@@ -121,7 +121,7 @@ def test_every_way_of_looking(panel, viewer, qtbot, settle):
     shown = [n for n, o in viewer.canvas.overlays.items() if n.startswith("monusac_looking_") and o.visible]
     assert len(shown) == 5
     # the swipe: truth left, prediction right, on every column
-    looking.toggle_swipe()
+    panel.model.toggle_swipe()
     data = canvas.find_layer(viewer, comparing.SWIPE).data
     for column in (150, 20, 90):
         looking.swipe.to(column)
@@ -129,8 +129,8 @@ def test_every_way_of_looking(panel, viewer, qtbot, settle):
         assert np.abs(edge - column).max() <= looking.swipe.edge_px()
         assert np.array_equal(data[:, : edge[0]], review.solid[:, : edge[0]])
         assert np.array_equal(data[:, edge[-1] + 1 :], review.dashed[:, edge[-1] + 1 :])
-    looking.toggle_swipe()
-    assert looking.way == "difference"
+    panel.model.toggle_swipe()
+    assert panel.model.way == "difference"
     # blink while the key is held
     layer = canvas.find_layer(viewer, "image")
     held = next(f for k, f in layer.keymap.items() if str(k) == "B")(layer)
@@ -141,7 +141,7 @@ def test_every_way_of_looking(panel, viewer, qtbot, settle):
     looking._blink_on()
     assert [o.visible for o in outlines] == shown[::-1]
     next(held, None)
-    assert looking.way == "difference"
+    assert panel.model.way == "difference"
     # side by side: two cameras as one
     panel.ways["beside"].click()
     second = looking._second.model
@@ -155,14 +155,14 @@ def test_every_way_of_looking(panel, viewer, qtbot, settle):
     assert canvas.find_layer(viewer, comparing.UNCERTAINTY).data.max() <= 1
     # what the user deletes stays deleted and breaks nothing
     viewer.layers.remove(canvas.find_layer(viewer, comparing.UNCERTAINTY))
-    panel.update_scores()
+    panel.comparing.start()
     settle()
     assert canvas.find_layer(viewer, comparing.UNCERTAINTY) is None
     panel.ways["layers"].click()
     assert truth.visible
     assert predicted.visible
     viewer.layers.remove(predicted)
-    panel.update_scores()
+    panel.comparing.start()
     panel.ways["outlines"].click()
     settle()
 
@@ -193,31 +193,31 @@ def test_judging_by_two_readers(panel, opened, qtbot, settle):
     panel.tabs.setCurrentIndex(1)
     go(panel, "missed")
     judging.verdicts["model right"].click()
-    assert not panel.reading.folder.exists(), "nobody is named: nothing is written"
+    assert not panel.model.folder.exists(), "nobody is named: nothing is written"
     judging.reader.setText("Weber")
     go(panel, "missed")
     qtbot.keyClicks(judging.note, "debris")
     judging.verdicts["model right"].click()
-    qtbot.waitUntil(lambda: panel.review.judged is not None, timeout=20_000)
-    assert panel.review.judged.detection.f1 > panel.review.evaluation.detection.f1
+    qtbot.waitUntil(lambda: panel.model.comparison.judged is not None, timeout=20_000)
+    assert panel.model.comparison.judged.detection.f1 > panel.model.comparison.evaluation.detection.f1
     assert "As judged" in judging.score.text()
     go(panel, "spurious")
     judging.verdicts["truth right"].click()
     judging.undo_button.click()
-    assert len(panel.reading.of_crop(crop.name)) == 1
+    assert len(panel.model.judgements_of(crop.name)) == 1
     go(panel, "spurious")
     judging.verdicts["truth right"].click()
     settle()
     judging.corrected.button.click()
     settle()
-    written = panel.reading.folder / "corrected" / crop.patient / f"{crop.name}.xml"
+    written = panel.model.folder / "corrected" / crop.patient / f"{crop.name}.xml"
     assert len(read_annotation(written).nuclei) == len(read_annotation(crop.annotation).nuclei) - 1
     assert crop.annotation.read_bytes() == original
     # the second reader sees nothing of it
     judging.reader.setText("Okoye")
     judging.reader.editingFinished.emit()
     settle()
-    assert panel.reading.of_crop(crop.name) == []
+    assert panel.model.judgements_of(crop.name) == []
     go(panel, "missed")
     assert "you said" not in judging.about.text()
     judging.verdicts["truth right"].click()
@@ -227,13 +227,13 @@ def test_judging_by_two_readers(panel, opened, qtbot, settle):
     panel.readers.look()
     panel.readers.compare()
     settle()
-    assert panel.readers.agreement.both == 2
-    assert panel.readers.agreement.agreed == 1
+    assert panel.model.agreement[0].both == 2
+    assert panel.model.agreement[0].agreed == 1
     assert panel.readers.differences.rowCount() == 1
 
 
 def test_cells_open_their_nuclei_and_the_report_is_written(panel, viewer, qtbot, settle, monkeypatch):
-    confusion = panel.review.evaluation.confusion
+    confusion = panel.model.comparison.evaluation.confusion
     panel.tabs.setCurrentIndex(2)
     table = panel.tables.confusion
     row, column = table.rowCount() - 1, 1 + confusion.columns.index("Lymphocyte")
@@ -244,15 +244,15 @@ def test_cells_open_their_nuclei_and_the_report_is_written(panel, viewer, qtbot,
     assert gallery.list.count() == int(item.text()) == 1
     assert not gallery.list.item(0).icon().isNull()
     assert canvas.find_layer(viewer, "frames") is not None
-    spurious = next(f for f in panel.review.findings if f.type.value == "spurious")
+    spurious = next(f for f in panel.model.comparison.findings if f.type.value == "spurious")
     gallery.list.itemClicked.emit(gallery.list.item(0))
     assert viewer.scene.camera.center[-2:] == pytest.approx([c * 0.25 for c in spurious.centre], abs=0.5)
-    assert panel.judging.finding == spurious
+    assert panel.model.finding == spurious
     addresses = []
     monkeypatch.setattr("qtpy.QtGui.QDesktopServices.openUrl", addresses.append)
     panel.report.button.click()
     settle()
-    html = panel.reading.folder / f"report-{panel.review.pair.crop}.html"
+    html = panel.model.folder / f"report-{panel.model.comparison.pair.crop}.html"
     assert "research use" in html.read_text("utf-8")
     assert html.with_suffix(".csv").is_file()
     assert [a.toLocalFile() for a in addresses] == [str(html)]
@@ -261,7 +261,7 @@ def test_cells_open_their_nuclei_and_the_report_is_written(panel, viewer, qtbot,
 def test_maps_that_are_compared(panel, viewer, settle):
     from napari_monusac.masks.ternary import ternary_map
 
-    review, looking = panel.review, panel.looking
+    review, looking = panel.model.comparison, panel.looking
     pair = review.pair
     panel.ways["swipe"].click()
     panel.ways_view.map.setCurrentIndex(panel.ways_view.map.findData("semantic"))

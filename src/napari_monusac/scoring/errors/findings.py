@@ -25,13 +25,31 @@ from napari_monusac.core.classes import NucleusClass
 from napari_monusac.scoring.errors.finding import Finding, Findings, FindingType, findings_table
 from napari_monusac.scoring.errors.groups import Group, group_nuclei
 from napari_monusac.scoring.matching.matching import AmbiguousRule, Objects, match_instances
+from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.metrics.panoptic import ClassesOf, class_array, classes_by_id
 
-__all__ = ["EDGE_TOLERANCE_PX", "Finding", "FindingType", "Findings", "find_errors", "findings_table"]
+__all__ = ["EDGE_TOLERANCE_PX", "Finding", "FindingType", "Findings", "errors_of", "find_errors", "findings_table"]
 
 _CLASSES = {int(c): c for c in NucleusClass}
 #: Mean distance between two edges, in px, above which a matched nucleus has a loose edge (0.4 um at 0.25 um/px).
 EDGE_TOLERANCE_PX = 1.5
+
+
+def errors_of(pair: CropPair, *, ambiguous: AmbiguousRule = "mask") -> Findings:
+    """The errors of a crop: `find_errors` with all that its pair of truth and prediction says.
+
+    Parameters
+    ----------
+    pair : CropPair
+        Truth and prediction.
+    ambiguous : {"mask", "discount"}
+        See `napari_monusac.scoring.matching.matching.match_instances`.
+    """
+    return find_errors(
+        pair.truth, pair.prediction, pair.truth_classes, pair.prediction_classes, ignore=pair.ignore,
+        ambiguous=ambiguous, confidence=pair.confidence, um_per_px=pair.um_per_px, crop=pair.crop, patient=pair.patient,
+        counted_in=pair.nuclei, fingerprint=pair.fingerprint,
+    )  # fmt: skip
 
 
 def find_errors(

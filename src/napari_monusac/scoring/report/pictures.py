@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.scoring.errors.finding import Finding, FindingType
-from napari_monusac.scoring.errors.findings import find_errors
+from napari_monusac.scoring.errors.findings import errors_of
 from napari_monusac.scoring.matching.matching import AmbiguousRule
 from napari_monusac.scoring.matching.pairs import CropPair
 
@@ -75,20 +75,7 @@ class Evidence:
         SlideError
             The image cannot be read.
         """
-        found = find_errors(
-            pair.truth,
-            pair.prediction,
-            pair.truth_classes,
-            pair.prediction_classes,
-            ignore=pair.ignore,
-            ambiguous=self.ambiguous,
-            confidence=pair.confidence,
-            um_per_px=pair.um_per_px,
-            crop=pair.crop,
-            patient=pair.patient,
-            counted_in=pair.nuclei,
-            fingerprint=pair.fingerprint,
-        )
+        found = errors_of(pair, ambiguous=self.ambiguous)
         self.findings += found
         if pair.pixels is None or self.per_type == 0:
             return

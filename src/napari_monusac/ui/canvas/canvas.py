@@ -49,6 +49,15 @@ def find_layer(viewer: Any, wanted: str) -> Layer | None:
     return None
 
 
+def set_visible(viewer: Any, wanted: str, visible: bool) -> bool:
+    """Show or hide the layer with this role; whether that changed anything (it is there, and was not so already)."""
+    layer = find_layer(viewer, wanted)
+    if layer is None or layer.visible == visible:
+        return False
+    layer.visible = visible
+    return True
+
+
 def still_shows(viewer: Any, layer: Layer, data: Any) -> bool:
     """Whether a layer shows what it showed when something was begun on it: the next crop comes into the same layers."""
     if layer not in viewer.layers:

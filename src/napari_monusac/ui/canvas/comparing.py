@@ -10,10 +10,10 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 
-from napari_monusac.core.classes import DIFFERENCE_COLORS, NucleusClass, PaletteName, class_colors
+from napari_monusac.core.classes import DIFFERENCE_COLORS, N_NUCLEUS_COLORS, NucleusClass, PaletteName, class_colors
 from napari_monusac.masks.outlines import HALO
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.colormaps import N_COLORS, ternary_colormap
+from napari_monusac.ui.canvas.colormaps import ternary_colormap
 
 TRUTH, PREDICTED, DIFFERENCE, SWIPE, UNCERTAINTY = (
     "truth outlines",
@@ -91,7 +91,10 @@ def _ternary_colormap() -> DirectLabelColormap:
 
 def _nuclei_colormap() -> DirectLabelColormap:
     """Twelve colours that stay apart on pink and purple tissue."""
-    hues = [hsv_to_rgb(k / N_COLORS, 0.9 if k % 2 else 0.55, 0.95 if k % 3 else 0.7) for k in range(N_COLORS)]
+    hues = [
+        hsv_to_rgb(k / N_NUCLEUS_COLORS, 0.9 if k % 2 else 0.55, 0.95 if k % 3 else 0.7)
+        for k in range(N_NUCLEUS_COLORS)
+    ]
     colors: dict[int | None, Any] = {k + 1: (*rgb, 1.0) for k, rgb in enumerate(hues)}
     return DirectLabelColormap(color_dict={**colors, SWIPE_EDGE: "white", 0: "transparent", None: "transparent"})
 

@@ -1,43 +1,64 @@
-"""Marks on the canvas: the selected nuclei, a suggested cut, the stroke that is being drawn. Black and white dashes."""
+"""Marks on the canvas: selected nuclei, a suggested cut, a stroke, a frame around a nucleus. Black and white dashes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Layer
 from numpy.typing import ArrayLike, NDArray
 
-from napari_monusac.ui.canvas.dashed_layer import DARK, LIGHT, LINE_PX, DashedLayer
+from napari_monusac.ui.canvas import canvas
 
 if TYPE_CHECKING:
     from napari_monusac.masks.strokes import Stamp
 
 MARKS_ROLE = "marks"
-#: Length of a dash on the screen, px.
-_DASH_PX = 6.0
+#: Width of a line, and length of a dash, on the screen, px.
+_LINE_PX, _DASH_PX = 2.0, 6.0
+_DARK, _LIGHT = (0.05, 0.05, 0.08, 1.0), (1.0, 1.0, 1.0, 1.0)
 #: No more dashes than these a set: outlines of very many nuclei are drawn with longer ones.
 _MOST = 1500
+#: Dashes of a frame's side: always as many, so that a moved frame keeps its colours.
+_OF_A_SIDE = 8
 
 Path = NDArray[np.float64]
+#: Cuts paths into dashes (start and step of each, (n, 2, 2)) of about this length, px.
+DashCut = Callable[[Sequence[Path], float], NDArray[np.float64]]
 
 
-class Marks(DashedLayer):
-    """One Vectors layer over the nuclei. If the user deletes it, there are no marks until the next crop.
+class Marks:
+    """One Vectors layer of dashed lines, made when there is something to draw. If the user deletes it, it stays away.
 
     Parameters
     ----------
     viewer : napari.Viewer
         Where they are drawn.
-    like : Labels
-        The layer whose pixels the marks are given in.
+    like : Layer
+        The layer whose pixels the lines are given in.
+    role : str
+        Its name, and what it is to us.
+    cut : callable
+        Cuts lines into dashes: `dashes`, which are as long on the screen at each zoom, or `eighths`.
     """
 
-    def __init__(self, viewer: Any, like: Labels) -> None:
+    def __init__(self, viewer: Any, like: Layer, role: str = MARKS_ROLE, cut: DashCut | None = None) -> None:
+        self.viewer, self._like, self._role = viewer, like, role
+        self._cut = dashes if cut is None else cut
         self._sets: dict[str, list[Path]] = {}
-        super().__init__(viewer, like, MARKS_ROLE, self._zoomed)
+        self._layer: Any = None
+        self._deleted = False
+        viewer.scene.camera.events.zoom.connect(self._zoomed)
+
+    def close(self) -> None:
+        """Take the layer away."""
+        self.viewer.scene.camera.events.zoom.disconnect(self._zoomed)
+        if self._layer is not None and self._layer in self.viewer.layers:
+            self.viewer.layers.remove(self._layer)
+        self._layer = None
 
     def show(self, what: str, paths: Iterable[ArrayLike]) -> None:
         """Show one set of lines ("selection", "stroke", "cut"), each (n, 2) points (y, x) in px; empty: none."""
@@ -46,47 +67,83 @@ class Marks(DashedLayer):
             self._sets[what] = found
             self._draw()
 
-    @property
-    def dash_px(self) -> float:
-        """Length of a dash in image px at the present zoom."""
-        return self._screen_px(_DASH_PX)
-
     def _zoomed(self, _: object = None) -> None:
-        if any(self._sets.values()):
+        """Dashes are drawn anew where their length follows the zoom; else they get another width, if that is seen."""
+        layer = self._layer
+        if not any(self._sets.values()):
+            return
+        if self._cut is dashes:
             self._draw()
+        elif layer is not None and layer in self.viewer.layers:
+            width = self._screen_px(_LINE_PX)
+            if abs(width - layer.edge_width) > 0.02 * width:
+                with layer.events.thumbnail.blocker():
+                    layer.edge_width = width
 
     def _draw(self) -> None:
         layer = self._ready()
         if layer is None:
             return
         # each set has dashes of its own: the long edge of a region does not make those of a nucleus coarse
-        drawn = [dashes(group, max(self.dash_px, _length(group) / _MOST)) for group in self._sets.values()]
-        segments = np.concatenate([np.zeros((0, 2, 2)), *(one for one, _ in drawn)])
-        colors = np.concatenate([np.zeros((0, 4)), *(one for _, one in drawn)])
-        width = self._screen_px(LINE_PX)
-        with layer.events.edge_color.blocker(), layer.events.edge_width.blocker():
-            layer.edge_width = width
-        layer.data = segments
-        if len(segments):
-            layer.edge_color = colors
+        dash = self._screen_px(_DASH_PX)
+        drawn = [self._cut(group, max(dash, _length(group) / _MOST)) for group in self._sets.values() if group]
+        segments = np.concatenate([np.zeros((0, 2, 2)), *drawn])
+        others = len(segments) != len(layer.data)
+        # the layer list needs no thumbnail of it
+        with layer.events.thumbnail.blocker(), layer.events.edge_color.blocker(), layer.events.edge_width.blocker():
+            layer.edge_width = self._screen_px(_LINE_PX)
+        with layer.events.thumbnail.blocker():
+            layer.data = segments
+            if others and len(segments):
+                layer.edge_color = np.resize([_DARK, _LIGHT], (len(segments), 4))
+
+    def _screen_px(self, length: float) -> float:
+        """What is this long on the screen, px, in px of the image."""
+        return length / max(1e-6, float(self.viewer.scene.camera.zoom) * float(self._like.scale[-1]))
+
+    def _ready(self) -> Any:
+        """The layer, or None where it was deleted or has nothing to lie on."""
+        if self._layer is not None and self._layer not in self.viewer.layers:
+            self._layer, self._deleted = None, True
+        if self._deleted or self._like not in self.viewer.layers:
+            return None
+        if self._layer is None:
+            active = self.viewer.layers.selection.active
+            about = {**self._like.metadata.get("monusac", {}), "role": self._role}
+            made = self.viewer.add_vectors(
+                np.zeros((0, 2, 2)), name=self._role, vector_style="line", edge_width=1.0, opacity=1.0,
+                metadata={"monusac": about}, **canvas.placing(self._like),
+            )  # fmt: skip
+            # a plugin's viewer hands out a proxy
+            self._layer = canvas.plain(made)
+            self.viewer.layers.selection.active = active
+        return self._layer
 
 
 def _length(paths: Sequence[Path]) -> float:
     return sum(float(np.hypot(*np.diff(p, axis=0).T).sum()) for p in paths)
 
 
-def dashes(paths: Sequence[Path], dash: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cut paths into dashes: start and step of each (n, 2, 2), and its colour (n, 4), dark and light in turn."""
-    starts, steps, turns = [], [], []
-    for path in paths:
-        points = _resampled(path, dash)
-        starts.append(points[:-1])
-        steps.append(np.diff(points, axis=0))
-        turns.append(np.arange(len(points) - 1) % 2)
-    if not starts:
-        return np.zeros((0, 2, 2)), np.zeros((0, 4))
-    segments = np.stack([np.concatenate(starts), np.concatenate(steps)], axis=1)
-    return segments, np.where(np.concatenate(turns)[:, None] == 1, LIGHT, DARK)
+def dashes(paths: Sequence[Path], dash: float) -> NDArray[np.float64]:
+    """DashCut paths into dashes of about this length: start and step (y, x) of each, (n, 2, 2)."""
+    return _segments([_resampled(path, dash) for path in paths])
+
+
+def eighths(paths: Sequence[Path], _: float = 0) -> NDArray[np.float64]:
+    """DashCut each straight part of a path into eight dashes: start and step (y, x) of each, (n, 2, 2)."""
+    along = np.arange(_OF_A_SIDE)[:, None] / _OF_A_SIDE
+    return _segments([np.concatenate([*(a + (b - a) * along for a, b in pairwise(path)), path[-1:]]) for path in paths])
+
+
+def _segments(lines: Sequence[Path]) -> NDArray[np.float64]:
+    parts = [np.stack([points[:-1], np.diff(points, axis=0)], axis=1) for points in lines]
+    return np.concatenate([np.zeros((0, 2, 2)), *parts])
+
+
+def frame_of(box: Sequence[float], margin: float = 0.0) -> Path:
+    """The closed line around a box (y0, x0, y1, x1), with room between."""
+    y0, x0, y1, x1 = box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
+    return np.array([(y0, x0), (y0, x1), (y1, x1), (y1, x0), (y0, x0)])
 
 
 def _resampled(path: Path, step: float) -> Path:

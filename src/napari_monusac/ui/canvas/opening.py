@@ -1,4 +1,4 @@
-"""Opening crops in the viewer: shown in one go, in the layers of the former crop."""
+"""Opening crops in the viewer: read in the background, shown in one go, in the layers of the former crop."""
 
 from __future__ import annotations
 
@@ -9,14 +9,102 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
+from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_monusac.app.reading import CropReader
+from napari_monusac.app.work import Report, Task
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.napari_private import undress
-from napari_monusac.ui.model import StudioModel
+from napari_monusac.ui.model import StudioModel, studio_model
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Crop
+
+
+#: The neighbours of a crop are read this long after it was opened.
+_REST_MS = 400
+
+
+class CropOpener(QObject):
+    """Opens the crops that are asked for in one viewer; what is under way is given up. Neighbours are read ahead.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where they are shown.
+    model : StudioModel
+        Asks for them.
+
+    Signals
+    -------
+    began(Task, str) : a crop is about to be read, in words. Who shows how far it is may start the task.
+    """
+
+    began = Signal(object, str)
+
+    def __init__(self, viewer: Any, model: StudioModel) -> None:
+        super().__init__()
+        self.viewer, self.model = viewer, model
+        self._opening: Task | None = None
+        self._ahead: Task | None = None
+        self._reader = CropReader()
+        # the open crop comes first, then its neighbours
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_REST_MS)
+        self._rest.timeout.connect(self._read_ahead)
+
+    def open(self, crop: Crop) -> Task | None:
+        """Read a crop in the background and show it; None where no folder is open."""
+        collection = self.model.collection
+        if collection is None:
+            return None
+        for earlier in (self._opening, self._ahead):
+            if earlier is not None:
+                earlier.stop()
+        self._rest.stop()
+
+        def read(report: Report) -> list[Any]:
+            report(None, f"Opening {crop.name}")
+            return self._reader.read(collection, crop)
+
+        self._opening = task = self.model.work.task(read, self)
+
+        def show(layer_data: list[Any]) -> None:
+            if self._opening is task:
+                self._opening = None
+                replace_crop(self.viewer, self.model, crop, layer_data)
+                self._rest.start()
+
+        task.done.connect(show)
+        self.began.emit(task, f"Opening {crop.name}…")
+        return task if task.running else task.start()
+
+    def _read_ahead(self) -> None:
+        """Read the next crop and the one before in the background: they are there when they are asked for."""
+        collection, neighbours = self.model.collection, (self.model.neighbour(1), self.model.neighbour(-1))
+        if collection is None or self._opening is not None or self._ahead is not None:
+            return
+        crops, reader = [c for c in neighbours if c is not None], self._reader
+        task = self.model.work.task(lambda report: reader.read_ahead(collection, crops, lambda: report.stopping), self)
+        task.finished.connect(self._read_anew)
+        self._ahead = task.start()
+
+    def _read_anew(self) -> None:
+        ended, self._ahead = self._ahead, None
+        if ended is not None and ended.stopping and self._opening is None:
+            self._rest.start()  # another crop was opened meanwhile: it has other neighbours
+
+
+def crop_opener(viewer: Any) -> CropOpener:
+    """Return what opens crops in a viewer, made on first use: every panel that asks for crops sees that it is there."""
+    model = studio_model(viewer)
+    found = getattr(model.opens_crops, "__self__", None)
+    if not isinstance(found, CropOpener):
+        found = CropOpener(viewer, model)
+        model.opens_crops = found.open
+    return found
 
 
 def replace_crop(viewer: Any, model: StudioModel, crop: Crop, layer_data: list[Any]) -> None:

@@ -16,7 +16,7 @@ from napari_monusac.ui.canvas import canvas
 
 WHOLE, VIEW, RECTANGLE = REGIONS = ("Whole image", "What the window shows", "Drawn rectangle")
 _SMALLEST_PX = 16
-_ROLE = "region"
+REGION_ROLE = "region"
 #: Corners of the polygon that an ellipse is taken as: its area is then right to 0.01 %.
 _ELLIPSE_CORNERS = 256
 
@@ -56,10 +56,10 @@ def last_outline(viewer: Any) -> DrawnOutline | None:
 
 def draw_rectangle(viewer: Any, image: Image) -> Shapes:
     """Make ready for a rectangle to be dragged over an image: a layer of its own, through which tissue is seen."""
-    layer = next((la for la in viewer.layers if isinstance(la, Shapes) and canvas.role(la) == _ROLE), None)
+    layer = next((la for la in viewer.layers if isinstance(la, Shapes) and canvas.role(la) == REGION_ROLE), None)
     if layer is None:
         layer = viewer.add_shapes(
-            ndim=2, name=_ROLE, metadata={"monusac": {"role": _ROLE}}, face_color="transparent", edge_color="yellow",
+            ndim=2, name=REGION_ROLE, metadata={"monusac": {"role": REGION_ROLE}}, face_color="transparent", edge_color="yellow",
             **canvas.placing(image),
         )  # fmt: skip
         # as thick on the screen at any scale: 3 screen px as the window stands now

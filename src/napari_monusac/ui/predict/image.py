@@ -10,7 +10,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.regions import RECTANGLE, REGIONS, draw_rectangle
+from napari_monusac.ui.canvas.regions import RECTANGLE, REGION_ROLE, REGIONS, draw_rectangle
+from napari_monusac.ui.canvas.view import PanelView, let_go
 
 
 class RegionChoice(QWidget):
@@ -29,6 +30,7 @@ class RegionChoice(QWidget):
     def __init__(self, viewer: Any, image: ImageChoice) -> None:
         super().__init__()
         self._viewer, self._image = viewer, image
+        self._view = PanelView(viewer, (REGION_ROLE,))
         self.region = QComboBox()
         self.region.addItems(REGIONS)
         self.region.setToolTip(
@@ -43,6 +45,20 @@ class RegionChoice(QWidget):
         box.addWidget(self.draw)
         self.region.currentTextChanged.connect(lambda text: self.draw.setVisible(text == RECTANGLE))
         self.draw.clicked.connect(self._draw)
+
+    def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Another panel is in front: what is drawn for this one is put away, and catches no drag."""
+        super().hideEvent(event)
+        self._view.put_away()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """What was drawn is seen again."""
+        super().showEvent(event)
+        self._view.bring_back()
+
+    def drawn(self) -> None:
+        """The region is taken: the next drag pans."""
+        let_go(self._viewer, (REGION_ROLE,))
 
     def _draw(self) -> None:
         if self._image.image is not None:

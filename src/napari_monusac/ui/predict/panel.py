@@ -232,6 +232,7 @@ class PredictPanel(QWidget):
         except MonusacError as error:
             self.hint.say(error_line(error), "error")
             return None
+        self.part.drawn()
         shown = layer.data
         base = shown[0] if layer.multiscale else shown
         (y, x, height, width), um_per_px = region, canvas.um_per_px(layer)

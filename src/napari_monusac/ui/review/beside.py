@@ -13,7 +13,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from napari_monusac.ui.canvas import canvas, comparing
-from napari_monusac.ui.review.maps import beside_legend
+from napari_monusac.ui.review.legends import beside_legend
 
 _TITLE = "Prediction"
 

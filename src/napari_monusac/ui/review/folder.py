@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.app.work import Report, Task
@@ -19,8 +19,8 @@ from napari_monusac.ui.widgets.basic import Heading, Note, Section, TaskRow, col
 from napari_monusac.ui.widgets.tables import Table, number
 
 if TYPE_CHECKING:
-    from napari_monusac.scoring.metrics.evaluation import Evaluation
-    from napari_monusac.ui.review.reading import Reading
+    from napari_monusac.app.review import ReviewModel
+    from napari_monusac.app.review_jobs import ScoredFolder
 
 _HOW = (
     "To score many crops: choose the folder of their predictions above (Predict writes one, and so does "
@@ -29,21 +29,11 @@ _HOW = (
 
 
 class FolderScores(QWidget):
-    """Score all crops of the open folder that have a prediction.
+    """Scores all crops of the open folder that have a prediction."""
 
-    Signals
-    -------
-    scored() : there are scores.
-    """
-
-    scored = Signal()
-
-    def __init__(self, model: Any, reading: Reading) -> None:
+    def __init__(self, model: ReviewModel) -> None:
         super().__init__()
-        self.model, self.reading = model, reading
-        self.evaluation: Evaluation | None = None
-        self.evidence: Any = None
-        self.nuclei: Any = None
+        self.model = model
         self.hint = Note()
         self.start = QPushButton("Score the folder")
         self.start.clicked.connect(self.score)
@@ -61,65 +51,46 @@ class FolderScores(QWidget):
         self.after = column(
             self.view, Section("By organ", self.organs), Section("By patient", self.patients, opened=False)
         )
-        self.after.hide()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (Heading("The whole folder"), self.hint, self.training, self.start, self.progress, self.after):
             box.addWidget(widget)
-        reading.predictions_changed.connect(self._reset)
-        hear(self, model.collection_changed, lambda _: self._reset())
-        self._reset()
+        for signal in (model.predictions_changed, model.studio.collection_changed):
+            hear(self, signal, lambda _: self._say_what_next())
+        hear(self, model.folder_scored, self._show)
+        self._say_what_next()
+        self._show(model.scored)
 
-    def _reset(self) -> None:
-        self.evaluation = self.evidence = self.nuclei = None
-        self.after.hide()
-        ready = self.reading.predictions is not None and self.model.collection is not None
+    def _say_what_next(self) -> None:
+        collection = self.model.studio.collection
+        ready = self.model.predictions is not None and collection is not None
         self.start.setEnabled(ready)
         self.start.setToolTip(
             "Scores of all crops of the folder that have labels and a prediction, with 95 % intervals"
             if ready
             else "Open a folder of crops (Slides) and choose the folder of their predictions above: then they can be scored"
         )
-        self.hint.say(
-            "" if ready else "Open a folder of crops first (Slides)." if self.model.collection is None else _HOW
-        )
+        self.hint.say("" if ready else "Open a folder of crops first (Slides)." if collection is None else _HOW)
 
     def score(self) -> Task | None:
         """Score the folder in the background."""
-        collection, predictions = self.model.collection, self.reading.predictions
-        if collection is None or predictions is None:
+        job = self.model.scoring(self.view.rule, training=self.training.isChecked())
+        if job is None:
             return None
-        rule, training = self.view.rule, self.training.isChecked()
-
-        def work(report: Report) -> Any:
-            import pandas as pd
-
-            from napari_monusac.scoring.metrics.nuclei import nuclei_table
-            from napari_monusac.scoring.report.folders import evaluate_folders
-            from napari_monusac.scoring.report.pictures import Evidence
-
-            evidence, tables = Evidence(), []
-
-            def each(pair: Any) -> None:
-                evidence.add(pair)
-                tables.append(nuclei_table(pair).assign(counted_in=pair.nuclei))
-
-            result = evaluate_folders(
-                collection.root, predictions, ambiguous=rule, include_training=training, each=each,
-                should_stop=lambda: report.stopping,
-                progress=lambda done, total, name: report(done / max(1, total), f"Scoring {name}"),
-            )  # fmt: skip
-            return result, evidence, pd.concat(tables, ignore_index=True)
-
-        task = self.model.work.task(work, self)
-        task.done.connect(self._show)
+        folder = self.model.predictions
+        task = self.model.studio.work.task(job, self)
+        task.done.connect(
+            lambda scored: setattr(self.model, "scored", scored) if self.model.predictions == folder else None
+        )
         task.finished.connect(lambda: self.start.setEnabled(True))
         self.start.setEnabled(False)
         return self.progress.follow(task, "Scoring…")
 
-    def _show(self, result: tuple[Evaluation, Any, Any]) -> None:
-        self.evaluation, self.evidence, self.nuclei = result
-        e = self.evaluation
+    def _show(self, scored: ScoredFolder | None) -> None:
+        self.after.setVisible(scored is not None)
+        if scored is None:
+            return
+        e = scored.evaluation
         self.view.set_evaluation(e, e.title, both=True)
         self.organs.fill(
             [
@@ -135,44 +106,40 @@ class FolderScores(QWidget):
         self.patients.fill(
             [(p.name, number(p.pq), number(p.detection.f1), str(p.instances.tp + p.instances.fn)) for p in e.patients]
         )
-        self.after.show()
-        self.scored.emit()
 
 
 class StoredPrediction(QObject):
     """Shows the stored prediction of the open crop, where the chosen folder has one.
 
-    Signals
-    -------
-    shown() : its layers are there, or there are none to be shown.
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose image it is laid on.
+    model : ReviewModel
+        Is told what was found.
+    progress : TaskRow
+        Shows how far it is.
     """
 
-    shown = Signal()
-
-    def __init__(self, viewer: Any, model: Any, reading: Reading, progress: TaskRow) -> None:
+    def __init__(self, viewer: Any, model: ReviewModel, progress: TaskRow) -> None:
         super().__init__(progress)
-        self.viewer, self.model, self.reading, self.progress = viewer, model, reading, progress
-        #: what asks whether a prediction that does not say of which image it is may be used
-        self.asking = UnknownImage()
-        self.asking.trusted.connect(self.look)
+        self.viewer, self.model, self.progress = viewer, model, progress
         self._task: Task | None = None
-        #: the folder was looked through, and holds no prediction of the open crop
-        self.missing = False
-        reading.predictions_changed.connect(self.look)
+        for signal in (model.predictions_changed, model.trusted_changed, model.studio.crop_changed):
+            hear(self, signal, lambda _: self.look())
 
     def look(self) -> Task | None:
         """Read and show the stored prediction of the open crop; nothing happens where there is none."""
-        image, crop, folder = canvas.image_layer(self.viewer), self.model.crop, self.reading.predictions
-        self.missing = False
-        if image is None or crop is None or folder is None:
-            return None
+        image, crop, folder = canvas.image_layer(self.viewer), self.model.studio.crop, self.model.predictions
         if self._task is not None:
             self._task.stop()
+            self._task = None
+        if image is None or crop is None or folder is None:
+            return None
         pixels, um_per_px = image.data, canvas.um_per_px(image)
         data = pixels[0] if image.multiscale else pixels
         whole = not any(image.metadata.get("monusac", {}).get("offset_px", (0, 0)))
-        trusted = self.asking.trusts(folder)
-        self.asking.hide()
+        trusted = folder in self.model.trusted
 
         def work(_: Report) -> Any:
             from napari_monusac.io.predictions.identity import ArrayPixels
@@ -182,65 +149,49 @@ class StoredPrediction(QObject):
             images = (shown,) if whole else (shown, open_slide(crop.image))
             return read_stored(folder, crop, data.shape[:2], um_per_px, images, unknown=trusted)
 
-        task = self.model.work.task(work, self)
+        task = self.model.studio.work.task(work, self)
         self._task = task
-        task.done.connect(lambda found: self._show(task, image, pixels, folder, found))
+        task.done.connect(lambda found: self._show(task, image, pixels, found))
+        task.failed.connect(lambda _: self._failed(task))
         return self.progress.follow(task, f"Reading the prediction of {crop.name}…")
 
-    def _show(self, task: Task, image: Any, pixels: Any, folder: Path, found: Any) -> None:
+    def _show(self, task: Task, image: Any, pixels: Any, found: Any) -> None:
         if self._task is not task or not canvas.still_shows(self.viewer, image, pixels):
             return
-        self._task, self.missing = None, found is None
-        if isinstance(found, Path):
-            self.asking.ask(folder, found)
-        elif found is not None:
+        self._task = None
+        if isinstance(found, tuple):
             add_prediction_layers(self.viewer, image, *found)
-            self.model.last_prediction = found
-        self.shown.emit()
+        self.model.looked(found)
+
+    def _failed(self, task: Task) -> None:
+        """It cannot be used, which the row says: what was waited for is shown all the same."""
+        if self._task is task:
+            self._task = None
+            self.model.arrive()
 
 
 class UnknownImage(QWidget):
-    """Asks whether predictions that do not say of which image they are may be used; hidden while nothing is asked.
+    """Asks whether predictions that do not say of which image they are may be used; hidden while nothing is asked."""
 
-    Signals
-    -------
-    trusted() : those of the folder may be.
-    """
-
-    trusted = Signal()
-
-    def __init__(self) -> None:
+    def __init__(self, model: ReviewModel) -> None:
         super().__init__()
-        self._folder: Path | None = None
-        self._trusted: set[Path] = set()
         self.words = Note(kind="warning")
         self.button = QPushButton("They are of these crops: use them")
         self.button.setToolTip(
             "Predictions of this folder are then taken by the name of their crop, until napari is closed"
         )
-        self.button.clicked.connect(self.trust)
+        self.button.clicked.connect(model.trust)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.words, self.button):
             box.addWidget(widget)
-        self.hide()
+        hear(self, model.asked_about_changed, self._ask)
+        self._ask(model.asked_about)
 
-    def trusts(self, folder: Path) -> bool:
-        """Whether the reader has said so of a folder."""
-        return folder in self._trusted
-
-    def ask(self, folder: Path, store: Path) -> None:
-        """Ask about a store of a folder."""
-        self._folder = folder
-        self.words.say(f"{store.name} does not say of which image it is: an earlier version wrote it.", "warning")
-        self.show()
-
-    def trust(self) -> None:
-        """Use what lies in the folder that was asked about."""
-        if self._folder is not None:
-            self._trusted.add(self._folder)
-            self.hide()
-            self.trusted.emit()
+    def _ask(self, store: Path | None) -> None:
+        if store is not None:
+            self.words.say(f"{store.name} does not say of which image it is: an earlier version wrote it.", "warning")
+        self.setVisible(store is not None)
 
 
 def read_stored(

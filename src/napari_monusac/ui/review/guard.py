@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QCheckBox,
-    QComboBox,
-    QFormLayout,
-    QHeaderView,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_monusac.app.work import Report, Task
-from napari_monusac.ui.review.gallery import Place
+from napari_monusac.app.work import Task
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, calm, column
-from napari_monusac.ui.widgets.tables import SHORT, CalmTable, Table, number
+from napari_monusac.ui.widgets.tables import SHORT, Column, RowTable, Table, number
 
 if TYPE_CHECKING:
+    from napari_monusac.app.review import ReviewModel
     from napari_monusac.scoring.report.guard import Guard, NucleusChange
-    from napari_monusac.ui.review.reading import Reading
 
 _HINT = "Two models on the same crops: choose for each a folder of predictions, a run folder, or a checkpoint file."
 _ROWS_HIGH = 8
@@ -34,59 +25,26 @@ _OF_CLASS_TIPS = (
 )  # fmt: skip
 #: What is looked at first.
 _FIRST = ("newly broken", "fixed", "newly spurious", "spurious gone")
-_HEADERS = ("Change", "Class", "Before → after", "Crop")
 
 
-class ChangesModel(QAbstractTableModel):
-    """Changed nuclei as a Qt table."""
+def _short(name: str) -> str:
+    return SHORT.get(name, name)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.shown: list[NucleusChange] = []
 
-    def show(self, changes: list[NucleusChange]) -> None:
-        """Show these."""
-        self.beginResetModel()
-        self.shown = changes
-        self.endResetModel()
-
-    def rowCount(self, _: QModelIndex | None = None) -> int:  # noqa: N802 - Qt's name
-        """Number of rows."""
-        return len(self.shown)
-
-    def columnCount(self, _: QModelIndex | None = None) -> int:  # noqa: N802 - Qt's name
-        """Number of columns."""
-        return len(_HEADERS)
-
-    def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:  # noqa: N802 - Qt's name
-        """Titles."""
-        shown = orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole
-        return _HEADERS[section] if shown else None
-
-    def data(self, index: QModelIndex, role: int = 0) -> Any:
-        """Text of a cell."""
-        c = self.shown[index.row()]
-        words = (c.kind.value.capitalize(), SHORT.get(c.nucleus_class.label, c.nucleus_class.label),
-                 f"{SHORT.get(c.before, c.before) or '–'} → {SHORT.get(c.after, c.after) or '–'}", c.crop)  # fmt: skip
-        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
-            return words[index.column()]
-        return None
+_COLUMNS: tuple[Column[NucleusChange], ...] = (
+    Column("Change", lambda c: c.kind.value.capitalize(), width=106),
+    Column("Class", lambda c: _short(c.nucleus_class.label), width=56),
+    Column("Before → after", lambda c: f"{_short(c.before) or '–'} → {_short(c.after) or '–'}", width=128),
+    Column("Crop", lambda c: c.crop),
+)
 
 
 class GuardView(QWidget):
-    """Compares two models.
+    """Compares two models."""
 
-    Signals
-    -------
-    chosen(Place) : a changed nucleus was clicked.
-    """
-
-    chosen = Signal(object)
-
-    def __init__(self, model: Any, reading: Reading) -> None:
+    def __init__(self, model: ReviewModel) -> None:
         super().__init__()
-        self.model, self.reading = model, reading
-        self.guard: Guard | None = None
+        self.model = model
         self.hint = Note(_HINT)
         self.before = PathPicker("guard-before", placeholder="Before")
         self.after_path = PathPicker("guard-after", placeholder="After")
@@ -110,65 +68,40 @@ class GuardView(QWidget):
         self.kind = calm(QComboBox())
         self.kind.addItem("All changes", None)
         self.kind.currentIndexChanged.connect(lambda _: self._list())
-        self.changes = ChangesModel()
-        self.table = CalmTable()
-        self.table.setModel(self.changes)
+        self.table: RowTable[NucleusChange] = RowTable(_COLUMNS, lambda c: f"{c.kind.value}, {c.crop}", _ROWS_HIGH)
         self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setFixedHeight((_ROWS_HIGH + 1) * (self.table.fontMetrics().height() + 9))
-        header = self.table.horizontalHeader()
-        header.setMinimumSectionSize(20)
-        for i, width in enumerate((106, 56, 128, 0)):
-            mode = QHeaderView.ResizeMode.Interactive if width else QHeaderView.ResizeMode.Stretch
-            header.setSectionResizeMode(i, mode)
-            if width:
-                header.resizeSection(i, width)
-        self.table.clicked.connect(self._clicked)
+        self.table.chosen.connect(self._chosen)
         self.result = column(self.verdict, self.by_class, self.kind, self.table)
         self.result.hide()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.hint, form, self.training, self.start, self.progress, self.result):
             box.addWidget(widget)
+        hear(self, model.guarded, self._show)
+        self._show(model.guard)
 
     def compare(self) -> Task | None:
         """Compare the two in the background; a checkpoint predicts the labelled crops first."""
-        collection, before, after = self.model.collection, self.before.path, self.after_path.path
-        if collection is None or before is None or after is None:
+        before, after = self.before.path, self.after_path.path
+        job = (
+            self.model.guarding(before, after, training=self.training.isChecked())
+            if before is not None and after is not None
+            else None
+        )
+        if job is None:
             self.hint.say("Open a folder of crops (Slides), then choose both.", "warning")
             return None
         self.hint.say(_HINT)
-        cache = self.reading.folder.parent / "napari-monusac-guard"
-        training = self.training.isChecked()
-        if self.reading.predictions is not None:
-            cache = self.reading.folder / "guard"
-
-        def work(report: Report) -> Guard:
-            from napari_monusac.infer.predicted_folder import predictions_of
-            from napari_monusac.scoring.report.guard import guard_folders
-
-            folders = [
-                predictions_of(
-                    path,
-                    collection,
-                    cache,
-                    include_training=training,
-                    report=report,
-                    should_stop=lambda: report.stopping,
-                )
-                for path in (before, after)
-            ]
-            report(None, "Comparing nucleus by nucleus")
-            return guard_folders(collection.root, *folders, include_training=training)
-
-        task = self.model.work.task(work, self)
-        task.done.connect(self._show)
+        task = self.model.studio.work.task(job, self)
+        task.done.connect(lambda guard: setattr(self.model, "guard", guard))
         task.finished.connect(lambda: self.start.setEnabled(True))
         self.start.setEnabled(False)
         return self.progress.follow(task, "Reading…")
 
-    def _show(self, guard: Guard) -> None:
-        self.guard = guard
+    def _show(self, guard: Guard | None) -> None:
+        self.result.setVisible(guard is not None)
+        if guard is None:
+            return
         from napari_monusac.scoring.metrics.evaluation import interval_words
 
         kind = {"better": "good", "worse": "error"}.get(guard.verdict, "hint")
@@ -194,27 +127,28 @@ class GuardView(QWidget):
             )
         self.kind.blockSignals(False)
         self._list()
-        self.result.show()
 
     def _list(self) -> None:
-        wanted = self.kind.currentData()
-        changes = sorted(self.guard.changes, key=lambda c: _FIRST.index(c.kind.value)) if self.guard is not None else []
+        wanted, guard = self.kind.currentData(), self.model.guard
+        changes = sorted(guard.changes, key=lambda c: _FIRST.index(c.kind.value)) if guard is not None else []
         if wanted is not None:
             kind, name = wanted
             changes = [c for c in changes if c.kind == kind and name in (None, c.nucleus_class.label)]
-        self.changes.show(changes)
+        self.table.show_values(changes)
 
     def _cell(self, at: int, column_: int) -> None:
         """A number of the table: list its nuclei."""
         from napari_monusac.scoring.report.guard import ChangeKind
 
+        guard = self.model.guard
         kinds = (ChangeKind.FIXED, ChangeKind.BROKEN, ChangeKind.SPURIOUS_GONE, ChangeKind.SPURIOUS_NEW)
-        if self.guard is None or column_ < 2:
+        if guard is None or column_ < 2:
             return
-        name, kind = list(self.guard.by_class)[at], kinds[column_ - 2]
+        name, kind = list(guard.by_class)[at], kinds[column_ - 2]
         self.kind.addItem(f"{kind.value.capitalize()}, {name}", (kind, name))
         self.kind.setCurrentIndex(self.kind.count() - 1)
 
-    def _clicked(self, index: QModelIndex) -> None:
-        c = self.changes.shown[index.row()]
-        self.chosen.emit(Place(c.crop, c.centre, c.box, c.truth_id, c.after_id, c.kind.value))
+    def _chosen(self, c: NucleusChange) -> None:
+        from napari_monusac.review.places import Place
+
+        self.model.go_to(Place(c.crop, c.centre, c.box, c.truth_id, c.after_id))

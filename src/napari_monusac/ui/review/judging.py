@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.app.actions import (
@@ -18,31 +16,25 @@ from napari_monusac.app.actions import (
 )
 from napari_monusac.app.work import Task
 from napari_monusac.core.classes import CLASSES
-from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.commands import AcceptInPlace, EditCommand, SetClass, Undo
 from napari_monusac.ui.editing.controller import controller_of
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, row
 from napari_monusac.ui.widgets.tables import Line, class_words, number
 
 if TYPE_CHECKING:
+    from napari_monusac.app.review import ReviewModel
+    from napari_monusac.review.comparison import Comparison
     from napari_monusac.scoring.errors.finding import Finding
-    from napari_monusac.ui.review.data import CropReview
-    from napari_monusac.ui.review.reading import Reading
 
 
 class CorrectedTruthButton(QWidget):
-    """Writes the truth of the open crop as the reader judged it.
+    """Writes the truth of the open crop as the reader judged it."""
 
-    Parameters
-    ----------
-    reading : Reading
-        The reader's judgements, and where the review is kept.
-    """
-
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, model: ReviewModel) -> None:
         super().__init__()
-        self.reading = reading
-        self.review: CropReview | None = None
+        self.model = model
+        self._crop = ""
         self.button = calm(QPushButton("Write the corrected truth (XML)"))
         self.button.setToolTip("A new file in the review folder; the original stays as it is")
         self.button.clicked.connect(self.write)
@@ -52,49 +44,25 @@ class CorrectedTruthButton(QWidget):
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.button, self.progress, self.where):
             box.addWidget(widget)
-        self.set_review(None)
+        hear(self, model.compared, self._compared)
+        self._compared(model.comparison)
 
-    def set_review(self, review: CropReview | None) -> None:
+    def _compared(self, comparison: Comparison | None) -> None:
         """There is something to write once a judgement changes the truth."""
-        if review is None or self.review is None or review.pair.crop != self.review.pair.crop:
+        crop = comparison.pair.crop if comparison is not None else ""
+        if crop != self._crop:
+            self._crop = crop
             self.where.say("")
-        self.review = review
-        self.button.setEnabled(review is not None and review.judged is not None)
+        self.button.setEnabled(comparison is not None and comparison.judged is not None)
 
     def write(self) -> Task | None:
         """Write the truth as judged into the review folder, in the background."""
-        review, crop, collection = self.review, self.reading.model.crop, self.reading.model.collection
-        if review is None or crop is None or collection is None:
+        job = self.model.writing_corrected()
+        if job is None:
             return None
-        judgements, reader = self.reading.of_crop(review.pair.crop), self.reading.reader
-        path = self.reading.folder / "corrected" / crop.patient / f"{crop.name.replace('/', '_')}.xml"
-        task = self.reading.model.work.task(lambda _: _write(review, collection, crop, judgements, path, reader), self)
-        task.done.connect(lambda p: self.where.say(f"Written: {p}", "good"))
+        task = self.model.studio.work.task(job, self)
+        task.done.connect(lambda path: self.where.say(f"Written: {path}", "good"))
         return self.progress.follow(task, "Writing the corrected truth…")
-
-
-def _write(review: CropReview, collection: Any, crop: Any, judgements: Any, path: Path, reader: str) -> Path:
-    import numpy as np
-
-    from napari_monusac.masks.rasterize import label_maps
-    from napari_monusac.review.annotation import write_corrected
-    from napari_monusac.review.truth import correct_truth
-    from napari_monusac.ui.review.data import applicable
-
-    pair = review.pair
-    if crop.annotation is None:
-        raise SessionError(f"{crop.name}: has no annotation file", "save its labels first (Annotate)")
-    annotation = collection.annotation(crop)
-    (y, x), (height, width) = pair.offset_px, pair.truth.shape
-    with collection.open(crop) as slide:
-        saved = label_maps(annotation, slide.shape).instances[y : y + height, x : x + width]
-    if not np.array_equal(saved, pair.truth):
-        raise SessionError(
-            f"{crop.annotation}: the labels in the window are not those of the file",
-            "save them (Annotate), open the crop again, and judge what is left",
-        )
-    write_corrected(annotation, correct_truth(pair, applicable(pair, judgements)), path, reader)
-    return path
 
 
 #: Verdict, words on the button, what it does to the corrected truth.
@@ -117,24 +85,13 @@ class Judging(QWidget):
     ----------
     viewer : napari.Viewer
         Whose labels are mended.
-    reading : Reading
-        The reader's judgements.
-
-    Signals
-    -------
-    judged() : the chosen error has an answer; time for the next.
+    model : ReviewModel
+        The error that is looked at, and who judges.
     """
 
-    judged = Signal()
-
-    def __init__(self, viewer: Any, reading: Reading) -> None:
+    def __init__(self, viewer: Any, model: ReviewModel) -> None:
         super().__init__()
-        self.viewer, self.reading = viewer, reading
-        self.controller = controller_of(viewer)
-        self.finding: Finding | None = None
-        self.review: CropReview | None = None
-        self._done: list[str] = []  # what Undo takes back: "edit" or "judgement"
-        self._judge_name = reading.reader
+        self.model, self.controller = model, controller_of(viewer)
         self.about = Line(_CHOOSE)
         self.verdicts: dict[str, QPushButton] = {}
         grid = QGridLayout()
@@ -159,7 +116,7 @@ class Judging(QWidget):
         self.right_class.setToolTip("The class that the nucleus should have, for the corrected truth")
         self.note = QLineEdit()
         self.note.setPlaceholderText("Note (kept with the judgement)")
-        self.reader = QLineEdit(reading.reader)
+        self.reader = QLineEdit(model.reader)
         self.reader.setPlaceholderText("Reader's name")
         self.reader.setToolTip("Each reader has judgements of their own and does not see those of another")
         self.mend: dict[str, QPushButton] = {}
@@ -180,7 +137,7 @@ class Judging(QWidget):
             mend.setColumnStretch(i, 1)
         self.score = Note()
         self.message = Note()
-        self.corrected = CorrectedTruthButton(reading)
+        self.corrected = CorrectedTruthButton(model)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(5)
@@ -194,29 +151,31 @@ class Judging(QWidget):
         line = row(reader, self.reader)
         for widget in (self.score, line, self.corrected):
             box.addWidget(widget)
-        self.reader.editingFinished.connect(lambda: reading.set_reader(self.reader.text()))
-        reading.said.connect(self.message.say)
-        reading.changed.connect(self._reading_changed)
-        self.show_finding(None)
+        self.reader.editingFinished.connect(lambda: setattr(model, "reader", self.reader.text().strip()))
+        hear(self, model.said, self.message.say)
+        hear(self, model.reader_changed, lambda name: self.reader.setText(name))
+        hear(self, model.judged, lambda: self._show_finding(model.finding))
+        hear(self, model.finding_changed, self._show_finding)
+        hear(self, model.compared, self._compared)
+        hear(self, model.studio.crop_changed, lambda _: self.message.say(""))
+        self._compared(model.comparison)
+        self._show_finding(model.finding)
 
     # -- what is judged
 
-    def set_review(self, review: CropReview | None) -> None:
+    def _compared(self, comparison: Comparison | None) -> None:
         """Show what the judgements make of the score."""
-        self.review = review
-        judged = review.judged if review is not None else None
-        words = list(review.notes) if review is not None else []
-        if review is not None and judged is not None:
-            before, now = review.evaluation, judged
+        judged = comparison.judged if comparison is not None else None
+        words = list(comparison.notes) if comparison is not None else []
+        if comparison is not None and judged is not None:
+            before, now = comparison.evaluation, judged
             words.insert(0, f"As judged: PQ {number(before.pq)} → {number(now.pq)}, "
                             f"detection F1 {number(before.detection.f1)} → {number(now.detection.f1)}")  # fmt: skip
         self.score.say("\n".join(words), "good" if judged is not None else "warning")
-        self.corrected.set_review(review)
         self._buttons()
 
-    def show_finding(self, finding: Finding | None) -> None:
+    def _show_finding(self, finding: Finding | None) -> None:
         """Say what is judged now."""
-        self.finding = finding
         if finding is None:
             self.about.say(_CHOOSE)
         else:
@@ -225,7 +184,7 @@ class Judging(QWidget):
             words = [f"{f.type.value.capitalize()}: {class_words(f.truth_class, f.predicted_class)}", size]
             if f.confidence is not None:
                 words.append(f"model {f.confidence:.0%} sure")
-            said = self.reading.judgement_of(f)
+            said = self.model.judgement_of(f)
             if said is not None:
                 words.append(f"you said: {said.verdict.value}" + (f" ({said.note})" if said.note else ""))
             self.about.say(", ".join(words))
@@ -234,43 +193,26 @@ class Judging(QWidget):
         self._buttons()
 
     def _buttons(self) -> None:
-        there, session = self.finding is not None, self.controller.session is not None
-        f = self.finding
+        f, session = self.model.finding, self.controller.session is not None
         for button in self.verdicts.values():
-            button.setEnabled(there)
+            button.setEnabled(f is not None)
         for name, button in self.mend.items():
             predicted = f is not None and bool(f.prediction_ids)
             may = name == REVIEW_REJECT.id or (session and (predicted or name != REVIEW_ACCEPT.id))
-            button.setEnabled(there and may)
-        self.undo_button.setEnabled(bool(self._done))
-
-    def _reading_changed(self) -> None:
-        if self._judge_name != self.reading.reader:  # Undo does not reach into another reader's log
-            self._judge_name = self.reading.reader
-            self._done = [d for d in self._done if d == "edit"]
-        if self.reader.text() != self.reading.reader:
-            self.reader.setText(self.reading.reader)
-        finding = self.finding
-        self.show_finding(finding)
+            button.setEnabled(f is not None and may)
+        self.undo_button.setEnabled(bool(self.model.undoable))
 
     # -- judging
 
     def judge(self, verdict: str) -> None:
-        """Answer for the chosen error and go to the next."""
-        if self.finding is None:
-            return
-        name = self.reader.text().strip()
-        if name and name != self.reading.reader:
-            self.reading.set_reader(name)
-        done = self.reading.judge(
-            self.finding, verdict, chosen_class=self.right_class.currentData(), note=self.note.text().strip()
-        )
-        if done:
-            self._done.append("judgement")
-            self._buttons()
-            self.judged.emit()
-        elif not name:
+        """Answer for the error that is looked at; the next one comes."""
+        name, note, chosen = self.reader.text().strip(), self.note.text().strip(), self.right_class.currentData()
+        if name:
+            self.model.reader = name  # what another reader had begun to say is cleared
+        said = self.model.judge(verdict, chosen_class=chosen, note=note)
+        if not said and not name:
             self.reader.setFocus()
+        self._buttons()
 
     def reject(self) -> None:
         """Say that the model is wrong here."""
@@ -278,12 +220,12 @@ class Judging(QWidget):
 
     def accept(self) -> None:
         """Take the model's nucleus into the labels."""
-        if self.finding is not None and self._can_edit():
-            self._accept(self.finding)
+        if self.model.finding is not None and self._can_edit():
+            self._accept(self.model.finding)
 
     def set_class(self, class_number: int) -> None:
         """Give the labelled nucleus a class; where there is none, the model's comes into the labels with it."""
-        f = self.finding
+        f = self.model.finding
         if f is None or not self._can_edit():
             return
         if f.truth_ids:
@@ -300,14 +242,13 @@ class Judging(QWidget):
         if not f.prediction_ids:
             self.message.say("The model found no nucleus here: there is nothing to accept.", "hint")
             return
-        other = self.reading.other_prediction(f)
+        other = self.model.other_prediction(f)
         if other:
             self.message.say(other, "warning")
             return
         if not self.controller.ready_prediction():
             self.message.say("Predict this crop first (Predict); then its nuclei can be accepted.", "hint")
             return
-
         self._edit(AcceptInPlace(f.prediction_ids, class_number))
 
     def _edit(self, command: EditCommand) -> None:
@@ -324,27 +265,15 @@ class Judging(QWidget):
         done = self.controller.do(command)
         self.controller.said.disconnect(hear)
         if done and session.history.state != before:
-            self._done.append("edit")
             self.message.say("The labels are changed; Save (Annotate) writes them.", "good")
-            self.judged.emit()
+            self.model.edited()
         elif said and said[-1][0]:
             self.message.say(*said[-1])
         self._buttons()
 
     def undo(self) -> None:
         """Take back what was done here last."""
-        if not self._done:
-            return
-        if self._done.pop() == "judgement":
-            judgement = self.reading.undo()
-            self.message.say(f"Taken back: {judgement.verdict.value}." if judgement is not None else "", "hint")
-        else:
+        if self.model.undo() == "edit":
             self.controller.do(Undo())
             self.message.say("The edit is taken back.", "hint")
         self._buttons()
-
-    def forget(self) -> None:
-        """Another crop: Undo does not reach into the last one's labels."""
-        self._done = [d for d in self._done if d == "judgement"]
-        self.message.say("")
-        self.show_finding(None)

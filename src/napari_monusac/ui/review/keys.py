@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari_monusac.app.actions import REVIEW, Panel
@@ -10,6 +9,7 @@ from napari_monusac.ui.canvas.keys import LayerKeys, keys_of
 from napari_monusac.ui.review.looking import toggle_fill
 
 if TYPE_CHECKING:
+    from napari_monusac.app.review import ReviewModel
     from napari_monusac.ui.review.judging import Judging
     from napari_monusac.ui.review.looking import Looking
 
@@ -21,16 +21,16 @@ class ReviewActions:
     ----------
     viewer : napari.Viewer
         Whose nuclei are filled.
+    model : ReviewModel
+        Steps from error to error, and has the way of looking.
     judging, looking : Judging, Looking
-        The parts.
-    step : callable
-        Goes to the next (1) or previous (-1) error or item of the queue.
+        The other parts.
     """
 
-    def __init__(self, viewer: Any, judging: Judging, looking: Looking, step: Callable[[int], object]) -> None:
-        self._viewer, self.step = viewer, step
+    def __init__(self, viewer: Any, model: ReviewModel, judging: Judging, looking: Looking) -> None:
+        self._viewer, self.step = viewer, model.step
         self.set_class, self.accept, self.reject = judging.set_class, judging.accept, judging.reject
-        self.undo, self.toggle_swipe, self.blink = judging.undo, looking.toggle_swipe, looking.blink
+        self.undo, self.toggle_swipe, self.blink = judging.undo, model.toggle_swipe, looking.blink
 
     def toggle_fill(self) -> None:
         """Nuclei as outlines, or filled."""

@@ -1,8 +1,8 @@
-"""Ways of looking at truth and prediction: outlines, difference, swipe, side by side, uncertainty, and blink while B is held.
+"""Ways of looking at truth and prediction: outlines, difference, swipe, side by side, uncertainty; blink while B is held.
 
 The layers *nuclei* and *predicted nuclei* are only hidden meanwhile, and so is what a way of looking has drawn while
-another one is chosen: each click would cost half a second else. What the user deletes stays deleted until another way of
-looking is chosen.
+another one is chosen: each click would cost half a second else. What the user deletes stays deleted until a way of
+looking is chosen again. While another panel is in front, nothing of Review is on the canvas, and nothing hidden by it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,26 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Labels, Layer
-from qtpy.QtCore import QObject, QTimer, Signal
+from napari.layers import Labels
+from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QButtonGroup, QComboBox, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.review import ReviewModel
 from napari_monusac.app.work import Report
 from napari_monusac.core.classes import Rgb
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.colors import FILLABLE
+from napari_monusac.ui.canvas.view import PanelView
 from napari_monusac.ui.editing.controller import controller_of
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.review.beside import SecondView
-from napari_monusac.ui.review.maps import MAPS, WAYS, Maps, blink_legend, legend_of, maps_of, uncertainty_of
+from napari_monusac.ui.review.going import FRAMES_ROLE
+from napari_monusac.ui.review.legends import MAPS, WAYS, blink_legend, legend_of
 from napari_monusac.ui.widgets.basic import calm
 from napari_monusac.ui.widgets.tables import narrow
 
 if TYPE_CHECKING:
-    from napari_monusac.ui.review.data import CropReview
+    from napari_monusac.review.comparison import Comparison, Maps
 
 
 class WaysView(QWidget):
@@ -34,11 +38,11 @@ class WaysView(QWidget):
 
     Parameters
     ----------
-    looking : Looking
-        What is steered.
+    model : ReviewModel
+        Has the way, and the maps that are compared.
     """
 
-    def __init__(self, looking: Looking) -> None:
+    def __init__(self, model: ReviewModel) -> None:
         super().__init__()
         self.buttons: dict[str, QPushButton] = {}
         group = QButtonGroup(self)
@@ -48,21 +52,22 @@ class WaysView(QWidget):
             button = calm(QPushButton(words))
             button.setCheckable(True)
             button.setToolTip(tip)
-            button.clicked.connect(lambda _=False, n=name: looking.set_way(n))
+            button.clicked.connect(lambda _=False, n=name: model.look(n))
             group.addButton(button)
             self.buttons[name] = button
             grid.addWidget(button, at // 4, at % 4)
             grid.setColumnStretch(at % 4, 1)
-        self.buttons["layers"].setChecked(True)
         self.map = calm(QComboBox())
         narrow(self.map)
         for name, words, tip in MAPS:
             self.map.addItem(words, name)
             self.map.setItemData(self.map.count() - 1, tip, 3)  # Qt.ToolTipRole
         self.map.setToolTip("What Outlines, Swipe, Side by side and the blinking compare")
-        self.map.currentIndexChanged.connect(lambda _: looking.set_map(self.map.currentData()))
-        looking.way_changed.connect(lambda way: self.buttons[way].setChecked(True))
-        looking.map_changed.connect(lambda name: self.map.setCurrentIndex(self.map.findData(name)))
+        self.map.currentIndexChanged.connect(lambda _: setattr(model, "map", self.map.currentData()))
+        hear(self, model.way_changed, lambda way: self.buttons[way].setChecked(True))
+        hear(self, model.map_changed, lambda name: self.map.setCurrentIndex(self.map.findData(name)))
+        self.buttons[model.way].setChecked(True)
+        self.map.setCurrentIndex(self.map.findData(model.map))
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         grid.addWidget(self.map, len(WAYS) // 4, len(WAYS) % 4, 1, 4 - len(WAYS) % 4)
@@ -100,6 +105,10 @@ class SwipeEdge:
         column = self.column if 0 <= self.column < width else width // 2
         self._fill_to(column, 0, width)
         self._put(self._swiped)
+        self.follow()
+
+    def follow(self) -> None:
+        """Let the swipe follow the mouse."""
         if self._moved not in self.viewer.mouse_move_callbacks:
             self.viewer.mouse_move_callbacks.append(self._moved)
 
@@ -148,245 +157,221 @@ _LEGEND = "monusac_looking_"
 _BLINK_MS = 400
 #: Ways that show the maps that are chosen.
 _OF_MAPS = ("outlines", "swipe", "beside")
+#: What each way shows of Review's layers.
+_LAYERS = {"outlines": (comparing.TRUTH, comparing.PREDICTED), "difference": (comparing.DIFFERENCE,),
+           "swipe": (comparing.SWIPE,), "beside": (comparing.TRUTH,), "uncertainty": (comparing.UNCERTAINTY,)}  # fmt: skip
+#: Layers that would lie under those, or over them.
+_COVERED = ("nuclei", "predicted nuclei", "predicted semantic", "predicted ternary", "semantic", "ternary")
 
 
 class Looking(QObject):
-    """The way in which one viewer shows truth and prediction.
+    """Shows truth and prediction in the way that the model says, while Review is in front.
 
     Parameters
     ----------
     viewer : napari.Viewer
         Where.
-    model : StudioModel
-        For the palette and the last prediction's probabilities.
-
-    Signals
-    -------
-    way_changed(str) : another way of looking.
-    map_changed(str) : other maps are compared.
+    model : ReviewModel
+        Way, maps, comparison.
     """
 
-    way_changed = Signal(str)
-    map_changed = Signal(str)
-
-    def __init__(self, viewer: Any, model: Any, parent: Any = None) -> None:
+    def __init__(self, viewer: Any, model: ReviewModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.viewer, self.model = viewer, model
-        self.way = "layers"
-        self.review: CropReview | None = None
         self.blinking = False
-        self._before_swipe = self._before_blink = "outlines"
+        self._before_blink = "outlines"
         self._shows_truth = False
-        self._hidden: list[Layer] = []
-        self.map = "outlines"
-        self._maps: Maps | None = None  # of `map`, where that is not the outlines
-        self._uncertainty: tuple[Any, Any, Any] | None = (
-            None  # the comparison and prediction that the uncertainty map is of; the map
-        )
+        self._maps: Maps | None = None  # of the model's map, where that is not the outlines
+        #: the comparison and prediction that an uncertainty map is of, and the map
+        self._uncertainty: tuple[Any, Any, Any] | None = None
+        self.view = PanelView(viewer, (*comparing.COMPARED_ROLES, FRAMES_ROLE))
         self.swipe = SwipeEdge(viewer, lambda data: self._put(comparing.SWIPE, data))
         self._second = SecondView(viewer, self)
-        self._second.closed.connect(lambda: self.set_way("layers") if self.way == "beside" else None)
+        self._second.closed.connect(lambda: model.look("layers") if model.way == "beside" else None)
         self._blink = QTimer(self)
         self._blink.setInterval(_BLINK_MS)
         self._blink.timeout.connect(self._blink_on)
+        hear(self, model.way_changed, self._way_changed)
+        hear(self, model.map_changed, self._map_changed)
+        hear(self, model.compared, self._compared)
+        hear(self, model.shown_changed, self._shown_changed)
+        hear(self, model.studio.palette_changed, lambda _: self._compared(model.comparison))
+
+    def _shown_changed(self, shown: bool) -> None:
+        """Put the view away while another panel is in front; coming back, it is as it was."""
+        if not shown:
+            if self.blinking:
+                self.blink(on=False)
+            self.swipe.leave()
+            self._second.hide()
+            self.view.put_away()
+        else:
+            self.view.bring_back()
+            if self.model.way == "swipe":
+                self.swipe.follow()
+            elif self.model.way == "beside":
+                self._show_beside()
+        self._legend()
 
     # -- the way
 
-    def set_way(self, way: str) -> None:
-        """Look another way; "layers" takes everything away again."""
-        if self.review is None and way != "layers":
-            return
+    def _way_changed(self, way: str) -> None:
         self._stop_blinking()
-        self._leave(way)
-        self.way = way
-        if way == "layers":
-            self._show_hidden()
-        else:
-            self._hide_layers()
-            getattr(self, f"_show_{way}")()
-        self._legend()
-        self.way_changed.emit(way)
-
-    def set_map(self, kind: str) -> None:
-        """Compare other maps by blinking, swiping and side by side: a name of `looking_maps.MAPS`."""
-        if kind == self.map:
-            return
-        self.map, self._maps = kind, None
-        self.map_changed.emit(kind)
-        if self.review is not None and kind != "outlines":
-            self._make_maps(self.review)
-        elif self.way in _OF_MAPS:
-            self.set_way(self.way)
-
-    def _make_maps(self, review: CropReview) -> None:
-        kind, width = self.map, self._boundary_width()
-
-        def show(maps: Any) -> None:
-            if self.review is review and self.map == kind:
-                self._maps = maps
-                if self.way in _OF_MAPS:
-                    self.set_way(self.way)
-
-        task = self.model.work.task(lambda _: maps_of(review, kind, width), self)
-        task.done.connect(show)
-        task.start()
-
-    def _boundary_width(self) -> int:
-        layer = canvas.find_layer(self.viewer, "predicted nuclei")
-        return int(layer.metadata["monusac"].get("boundary_width", 3)) if layer is not None else 3
-
-    def _pair(self, review: CropReview) -> Maps:
-        """The two maps that are compared; outlines until others are made."""
-        return self._maps if self._maps is not None else (review.solid, review.dashed)
-
-    def toggle_swipe(self) -> None:
-        """Draw the swipe, or put it away."""
-        if self.way == "swipe":
-            self.set_way(self._before_swipe)
-        else:
-            self._before_swipe = self.way
-            self.set_way("swipe")
-
-    def set_review(self, review: CropReview | None) -> None:
-        """Take another comparison; layers that are shown follow."""
-        self.review, self._maps = review, None
-        if review is not None and self.map != "outlines":
-            self._make_maps(review)
-        if review is None:
-            self._stop_blinking()
-            self._leave("layers")
-            comparing.remove(self.viewer, *comparing.COMPARED_ROLES)
-            self._second.close()
-            self._uncertainty = None
-            self._hidden = []
-            if self.way != "layers":
-                self.way = "layers"
-                self.way_changed.emit("layers")
-        else:
-            self._follow(review)
-        self._legend()
-
-    def _follow(self, review: CropReview) -> None:
-        """Show the new maps on the layers that are still there."""
-        if self.way != "layers":
-            self._hide_layers()
-        fresh = {comparing.DIFFERENCE: review.difference}
-        if self.map == "outlines":  # other maps are made first
-            fresh |= {comparing.TRUTH: review.solid, comparing.PREDICTED: review.dashed}
-        for role, data in fresh.items():
-            if canvas.find_layer(self.viewer, role) is not None:
-                self._put(role, data, show=False)
-        if self.way == "swipe" and canvas.find_layer(self.viewer, comparing.SWIPE) is not None:
-            self._show_swipe()
-        if self.way == "beside":
-            self._second.update(review.dashed)
-        if self.way == "uncertainty" and canvas.find_layer(self.viewer, comparing.UNCERTAINTY) is not None:
-            self._show_uncertainty()
-
-    def _leave(self, way: str) -> None:
-        """Hide what the next way does not need."""
-        keep = {"outlines": (comparing.TRUTH, comparing.PREDICTED), "difference": (comparing.DIFFERENCE,),
-                "swipe": (comparing.SWIPE,), "beside": (comparing.TRUTH,), "uncertainty": (comparing.UNCERTAINTY,)}  # fmt: skip
-        comparing.hide(self.viewer, *(r for r in comparing.COMPARED_ROLES if r not in keep.get(way, ())))
+        comparing.hide(self.viewer, *(r for r in comparing.COMPARED_ROLES if r not in _LAYERS.get(way, ())))
         self.swipe.leave()
         if way != "beside":
             self._second.hide()
+        self.view.cover(_COVERED if way != "layers" else ())
+        if way != "layers" and self.model.shown:
+            getattr(self, f"_show_{way}")()
+        self._legend()
 
-    def _hide_layers(self) -> None:
-        for role in ("nuclei", "predicted nuclei", "predicted semantic", "predicted ternary", "semantic", "ternary"):
-            layer = canvas.find_layer(self.viewer, role)
-            if layer is not None and layer.visible:
-                layer.visible = False
-                self._hidden.append(layer)
+    def _map_changed(self, kind: str) -> None:
+        self._maps = None
+        if self.model.comparison is not None and kind != "outlines":
+            self._make_maps(self.model.comparison)
+        elif self.model.way in _OF_MAPS:
+            self._way_changed(self.model.way)
 
-    def _show_hidden(self) -> None:
-        for layer in self._hidden:
-            layer.visible = True
-        if self._hidden and (layer := canvas.find_layer(self.viewer, "predicted nuclei")) is not None:
-            layer.visible = True  # predicted again meanwhile: another layer stands for the hidden one
-        self._hidden = []
+    def _make_maps(self, comparison: Comparison) -> None:
+        kind = self.model.map
+
+        def show(maps: Maps) -> None:
+            if self.model.comparison is comparison and self.model.map == kind:
+                self._maps = maps
+                if self.model.way in _OF_MAPS:
+                    self._way_changed(self.model.way)
+
+        def work(_: Report) -> Maps:
+            from napari_monusac.review.comparison import maps_of
+
+            return maps_of(comparison, kind)
+
+        task = self.model.studio.work.task(work, self)
+        task.done.connect(show)
+        task.start()
+
+    def _pair(self, comparison: Comparison) -> Maps:
+        """The two maps that are compared; outlines until others are made."""
+        return self._maps if self._maps is not None else (comparison.solid, comparison.dashed)
+
+    def _compared(self, comparison: Comparison | None) -> None:
+        """Take another comparison; layers that are shown follow."""
+        self._maps = None
+        if comparison is not None and self.model.map != "outlines":
+            self._make_maps(comparison)
+        if comparison is None:
+            self._stop_blinking()
+            self.swipe.leave()
+            comparing.remove(self.viewer, *comparing.COMPARED_ROLES)
+            self._second.close()
+            self._uncertainty = None
+            self.view.forget()
+        else:
+            self._follow(comparison)
+        self._legend()
+
+    def _follow(self, comparison: Comparison) -> None:
+        """Show the new maps on the layers that are still there."""
+        way = self.model.way
+        if way != "layers":
+            self.view.cover(_COVERED)
+        fresh = {comparing.DIFFERENCE: comparison.difference}
+        if self.model.map == "outlines":  # other maps are made first
+            fresh |= {comparing.TRUTH: comparison.solid, comparing.PREDICTED: comparison.dashed}
+        for role, data in fresh.items():
+            if canvas.find_layer(self.viewer, role) is not None:
+                self._put(role, data, show=False)
+        if way == "swipe" and canvas.find_layer(self.viewer, comparing.SWIPE) is not None:
+            self._show_swipe()
+        if way == "beside":
+            self._second.update(comparison.dashed)
+        if way == "uncertainty" and canvas.find_layer(self.viewer, comparing.UNCERTAINTY) is not None:
+            self._show_uncertainty()
 
     def _put(self, role: str, data: Any, *, lines: bool = False, show: bool = True) -> None:
         """Show a map: the difference, outlines, or (unless `lines`) the maps that are compared."""
-        image, review = canvas.image_layer(self.viewer), self.review
-        if image is None or review is None:
+        image, comparison = canvas.image_layer(self.viewer), self.model.comparison
+        if image is None or comparison is None:
             return
-        kind = "outlines" if lines or self._maps is None else self.map
+        kind = "outlines" if lines or self._maps is None else self.model.map
         if role == comparing.DIFFERENCE:
             kind = "difference"
-        look = comparing.look_of(kind, self.model.palette)
-        comparing.put_labels(self.viewer, role, data, image, review.offset_px, look, show=show)
+        look = comparing.look_of(kind, self.model.studio.palette)
+        comparing.put_labels(self.viewer, role, data, image, comparison.offset_px, look, show=show and self.model.shown)
 
     # -- each way
 
     def _show_outlines(self) -> None:
         """Both on the tissue: dashes over the solid lines, so that these are seen between them; a filled map below."""
-        review = self.review
-        if review is None:
+        comparison = self.model.comparison
+        if comparison is None:
             return
         if self._maps is None:
-            self._put(comparing.TRUTH, review.solid)
-            self._put(comparing.PREDICTED, review.dashed)
+            self._put(comparing.TRUTH, comparison.solid)
+            self._put(comparing.PREDICTED, comparison.dashed)
             comparing.put_above(self.viewer, comparing.PREDICTED, comparing.TRUTH)
         else:
             self._put(comparing.PREDICTED, self._maps[1])
-            self._put(comparing.TRUTH, review.solid, lines=True)
+            self._put(comparing.TRUTH, comparison.solid, lines=True)
             comparing.put_above(self.viewer, comparing.TRUTH, comparing.PREDICTED)
 
     def _show_difference(self) -> None:
-        if self.review is not None:
-            self._put(comparing.DIFFERENCE, self.review.difference)
+        if self.model.comparison is not None:
+            self._put(comparing.DIFFERENCE, self.model.comparison.difference)
 
     def _show_swipe(self) -> None:
-        if self.review is not None:
-            self.swipe.show(self._pair(self.review))
+        if self.model.comparison is not None:
+            self.swipe.show(self._pair(self.model.comparison))
 
     def _show_beside(self) -> None:
-        image, review = canvas.image_layer(self.viewer), self.review
-        if review is not None and image is not None:
-            truth, prediction = self._pair(review)
+        image, comparison = canvas.image_layer(self.viewer), self.model.comparison
+        if comparison is not None and image is not None:
+            truth, prediction = self._pair(comparison)
             self._put(comparing.TRUTH, truth)
-            look = comparing.look_of("outlines" if self._maps is None else self.map, self.model.palette)
-            self._second.open(image, prediction, look, review.offset_px)
+            look = comparing.look_of("outlines" if self._maps is None else self.model.map, self.model.studio.palette)
+            self._second.open(image, prediction, look, comparison.offset_px)
 
     def _show_uncertainty(self) -> None:
-        review, latest = self.review, self.model.last_prediction
-        if review is None:
+        comparison, latest = self.model.comparison, self.model.studio.last_prediction
+        if comparison is None:
             return
         known = self._uncertainty
-        if known is not None and known[0] is review and known[1] is latest:
-            self._put_uncertainty(review, known[2])
+        if known is not None and known[0] is comparison and known[1] is latest:
+            self._put_uncertainty(comparison, known[2])
             return
 
-        def work(_: Report) -> Any:
-            return uncertainty_of(review, latest)[: review.pair.truth.shape[0], : review.pair.truth.shape[1]]
-
         def show(data: Any) -> None:
-            if self.way == "uncertainty" and self.review is review:
-                self._uncertainty = (review, latest, data)
-                self._put_uncertainty(review, data)
+            if self.model.way == "uncertainty" and self.model.comparison is comparison:
+                self._uncertainty = (comparison, latest, data)
+                self._put_uncertainty(comparison, data)
 
-        task = self.model.work.task(work, self)
+        def work(_: Report) -> Any:
+            from napari_monusac.review.comparison import uncertainty_of
+
+            return uncertainty_of(comparison, latest[0] if latest is not None else None)
+
+        task = self.model.studio.work.task(work, self)
         task.done.connect(show)
         task.start()
 
-    def _put_uncertainty(self, review: CropReview, data: Any) -> None:
+    def _put_uncertainty(self, comparison: Comparison, data: Any) -> None:
         image = canvas.image_layer(self.viewer)
-        if image is not None:
-            comparing.put_uncertainty(self.viewer, data, image, review.offset_px)
+        if image is not None and self.model.shown:
+            comparing.put_uncertainty(self.viewer, data, image, comparison.offset_px)
 
     # -- blink
 
     def blink(self, *, on: bool) -> None:
         """Show truth and prediction in turn while the key is held."""
-        if self.review is None or on == self.blinking:
+        if self.model.comparison is None or on == self.blinking:
             return
         if not on:
-            self.set_way(self._before_blink)
+            self.model.look(self._before_blink)
             return
-        self._before_blink = self.way
-        if self.way != "outlines":
-            self.set_way("outlines")
+        self._before_blink = self.model.way
+        if self.model.way != "outlines":
+            self.model.look("outlines")
         if self._maps is not None:
             self._put(comparing.TRUTH, self._maps[0])
         self.blinking = True
@@ -396,10 +381,8 @@ class Looking(QObject):
 
     def _blink_on(self) -> None:
         self._shows_truth = not self._shows_truth
-        for role, visible in ((comparing.TRUTH, self._shows_truth), (comparing.PREDICTED, not self._shows_truth)):
-            layer = canvas.find_layer(self.viewer, role)
-            if layer is not None:
-                layer.visible = visible
+        canvas.set_visible(self.viewer, comparing.TRUTH, self._shows_truth)
+        canvas.set_visible(self.viewer, comparing.PREDICTED, not self._shows_truth)
         self._legend()
 
     def _stop_blinking(self) -> None:
@@ -409,20 +392,16 @@ class Looking(QObject):
     # -- the legend
 
     def _legend(self) -> None:
-        canvas.show_legend(self.viewer, self.legend_entries(), legend=_LEGEND, position="top_right", keep=True)
+        entries = self.legend_entries() if self.model.shown else []
+        canvas.show_legend(self.viewer, entries, legend=_LEGEND, position="top_right", keep=True)
 
     def legend_entries(self) -> list[tuple[str, str, Rgb]]:
         """Lines of the legend of this way of looking."""
         if self.blinking:
             return blink_legend(self._shows_truth)
-        if self.review is None:
+        if self.model.comparison is None:
             return []
-        return legend_of(self.review, self.way, "outlines" if self._maps is None else self.map)
-
-    def close(self) -> None:
-        """Let go of the viewer (the Studio closes)."""
-        self._stop_blinking()
-        self._second.close()
+        return legend_of(self.model.comparison, self.model.way, "outlines" if self._maps is None else self.model.map)
 
 
 def toggle_fill(viewer: Any) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
-from napari_monusac.app.work import Report, Task
-from napari_monusac.core.errors import MonusacError
+from napari_monusac.app.work import Task
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Heading, Note, TaskRow, column, row
 from napari_monusac.ui.widgets.tables import Table, class_words, narrow, short_verdict
 
 if TYPE_CHECKING:
-    from napari_monusac.ui.review.reading import Reading
+    from napari_monusac.app.review import ReviewModel
 
 _BLIND = (
     "A second reader gives another name under Judge and sees nothing of the first one's answers. When both are done, "
@@ -22,19 +21,11 @@ _BLIND = (
 
 
 class ReadersView(QWidget):
-    """Compares two readers of a review folder.
+    """Compares two readers of a review folder."""
 
-    Signals
-    -------
-    chosen(Finding) : a difference was clicked.
-    """
-
-    chosen = Signal(object)
-
-    def __init__(self, model: Any, reading: Reading) -> None:
+    def __init__(self, model: ReviewModel) -> None:
         super().__init__()
-        self.model, self.reading = model, reading
-        self.agreement: Any = None
+        self.model = model
         self.hint = Note()
         self.first, self.second = QComboBox(), QComboBox()
         for combo in (self.first, self.second):
@@ -49,20 +40,18 @@ class ReadersView(QWidget):
         self.differences.cellClicked.connect(self._clicked)
         self.details = column(self.table, Heading("Differences (click: see it)"), self.differences)
         self.after = column(self.words, self.details)
-        self.after.hide()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.hint, row(self.first, self.second), self.start, self.progress, self.after):
             box.addWidget(widget)
-        for signal in (reading.changed, reading.predictions_changed, reading.session_changed):
-            signal.connect(self.look)
+        hear(self, model.judged, self.look)
+        hear(self, model.readers_compared, self._show)
         self.look()
+        self._show(model.agreement)
 
     def look(self) -> None:
         """See who has judged here."""
-        from napari_monusac.review.judgements import readers_of
-
-        names = list(readers_of(self.reading.folder))
+        names = list(self.model.readers())
         for combo in (self.first, self.second):
             chosen = combo.currentText()
             if [combo.itemText(i) for i in range(combo.count())] != names:
@@ -80,24 +69,18 @@ class ReadersView(QWidget):
         if not first or not second or first == second:
             self.hint.say("Choose two readers.", "warning")
             return None
-        folder, collection, predictions = self.reading.folder, self.model.collection, self.reading.predictions
-
-        def work(report: Report) -> Any:
-            from napari_monusac.review.report import agreement_of
-
-            agreement = agreement_of(folder, first, second)
-            report(None, "Scoring one reader's truth against the other's")
-            return agreement, inter_reader_pq(folder, collection, predictions, (first, second))
-
-        task = self.model.work.task(work, self)
-        task.done.connect(self._show)
+        job = self.model.comparing_readers(first, second)
+        task = self.model.studio.work.task(job, self)
+        task.done.connect(lambda found: setattr(self.model, "agreement", found))
         return self.progress.follow(task, "Comparing the readers…")
 
-    def _show(self, result: tuple[Any, float | None]) -> None:
+    def _show(self, found: tuple[Any, float | None] | None) -> None:
+        self.after.setVisible(found is not None)
+        if found is None:
+            return
         from napari_monusac.review.report import agreement_sentence
 
-        agreement, pq = result
-        self.agreement = agreement
+        agreement, pq = found
         self.words.say(agreement_sentence(agreement, pq), "good")
         self.table.set_headers(
             [f"{agreement.first} ↓  {agreement.second} →", *(short_verdict(v) for v in agreement.verdicts)]
@@ -112,26 +95,8 @@ class ReadersView(QWidget):
             rows, [f"{d.first.finding.crop}; {d.first.note}; {d.second.note}" for d in agreement.differences]
         )
         self.details.setVisible(agreement.both > 0)
-        self.after.show()
 
     def _clicked(self, at: int, _: int) -> None:
-        if self.agreement is not None and at < len(self.agreement.differences):
-            self.chosen.emit(self.agreement.differences[at].first.finding)
-
-
-def inter_reader_pq(folder: Any, collection: Any, predictions: Any, readers: tuple[str, str]) -> float | None:
-    """PQ of one reader's truth against the other's on the crops that both judged; None where that cannot be had."""
-    from napari_monusac.review.readers import inter_reader_evaluation
-    from napari_monusac.review.report import judgements_of
-    from napari_monusac.scoring.report.folders import FolderPairs
-    from napari_monusac.scoring.report.predictions import PredictionFolder
-
-    if collection is None or predictions is None:
-        return None
-    sides = [judgements_of(folder, name) for name in readers]
-    both = set.intersection(*({j.finding.crop for j in side.values()} for side in sides))
-    pairs = FolderPairs(collection, PredictionFolder(predictions), both)
-    try:
-        return inter_reader_evaluation(pairs, *sides, bootstrap=0).pq if len(pairs) else None
-    except MonusacError:
-        return None  # judged on another prediction or truth: their verdicts compare all the same
+        differences = self.model.agreement[0].differences if self.model.agreement is not None else ()
+        if at < len(differences):
+            self.model.go_to(differences[at].first.finding)

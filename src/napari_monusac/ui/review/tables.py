@@ -4,47 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.review.gallery import Gallery
 from napari_monusac.ui.widgets.basic import Heading, Note, calm
 from napari_monusac.ui.widgets.tables import SHORT, Table, number
 
 if TYPE_CHECKING:
+    from napari_monusac.app.review import ReviewModel
     from napari_monusac.scoring.metrics.evaluation import Evaluation
-    from napari_monusac.ui.review.data import CropReview
-    from napari_monusac.ui.review.folder import FolderScores
-    from napari_monusac.ui.review.reading import Reading
 
 _CROP, _FOLDER = "This crop", "The whole folder"
 _BLUE, _ORANGE = (0, 114, 178), (213, 94, 0)
 
 
 class TablesView(QWidget):
-    """The tables and the gallery of the cell that was clicked.
+    """The tables and the gallery of the cell that was clicked."""
 
-    Signals
-    -------
-    chosen(Place) : a picture of the gallery was clicked.
-    cell_chosen(DataFrame) : a cell was clicked; its nuclei.
-    """
-
-    chosen = Signal(object)
-    cell_chosen = Signal(object)
-
-    def __init__(self, model: Any, reading: Reading, folder: FolderScores) -> None:
+    def __init__(self, model: ReviewModel) -> None:
         super().__init__()
-        self.folder = folder
-        self._review: CropReview | None = None
+        self.model = model
         self.scope = calm(QComboBox())
         self.scope.addItem(_CROP)
         self.scope.setToolTip("Score the folder (Scores) to see all patients here")
         self.scope.currentIndexChanged.connect(lambda _: self._show())
         self.by_patient = Table(rows_at_most=10)
         self.confusion = Table()
-        self.gallery = Gallery(model, reading)
-        self.gallery.chosen.connect(self.chosen)
+        self.gallery = Gallery(model)
         self.by_patient.cellClicked.connect(self._patient_cell)
         self.confusion.cellClicked.connect(self._confusion_cell)
         box = QVBoxLayout(self)
@@ -55,33 +42,32 @@ class TablesView(QWidget):
             Heading("Classes: truth down, prediction across"), self.confusion, self.gallery,
         ):  # fmt: skip
             box.addWidget(widget)
-        folder.scored.connect(self._folder_scored)
+        hear(self, model.folder_scored, lambda _: self._folder_scored())
+        hear(self, model.compared, lambda _: self._show())
+        self._folder_scored()
 
     @property
     def _of_folder(self) -> bool:
-        return self.scope.currentText() == _FOLDER and self.folder.evaluation is not None
+        return self.scope.currentText() == _FOLDER and self.model.scored is not None
 
     @property
     def evaluation(self) -> Evaluation | None:
         """The scores that are shown."""
-        if self._of_folder:
-            return self.folder.evaluation
-        return self._review.evaluation if self._review is not None else None
+        if self.model.scored is not None and self._of_folder:
+            return self.model.scored.evaluation
+        return self.model.comparison.evaluation if self.model.comparison is not None else None
 
     @property
     def nuclei(self) -> Any:
         """One row a nucleus of what is shown."""
-        return self.folder.nuclei if self._of_folder else self._review.nuclei if self._review is not None else None
-
-    def set_review(self, review: CropReview) -> None:
-        """Take another comparison of the open crop."""
-        self._review = review
-        self.gallery.review = review
-        if not self._of_folder:
-            self._show()
+        if self.model.scored is not None and self._of_folder:
+            return self.model.scored.nuclei
+        return self.model.comparison.nuclei if self.model.comparison is not None else None
 
     def _folder_scored(self) -> None:
-        if self.scope.count() == 1:
+        if self.model.scored is None:
+            self.scope.removeItem(self.scope.findText(_FOLDER))
+        elif self.scope.count() == 1:
             self.scope.addItem(_FOLDER)
         self._show()
 
@@ -142,4 +128,4 @@ class TablesView(QWidget):
 
         found = first if then is None else pd.concat([first, then])
         self.gallery.show_nuclei(found, title)
-        self.cell_chosen.emit(found)
+        self.model.cell_chosen.emit(found)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Layer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
@@ -43,7 +42,7 @@ _PLAIN = {
     "patient-list": "gaps in the list of patients",
     "left-out": "folders that were not looked into",
     "own-output": "masks and runs of this program",
-    "swapped-channels": "red and blue swapped (put right here)",
+    "swapped-channels": "red and blue swapped",
     "swapped-sibling": "a second image with red and blue swapped",
     "unsure-channels": "red and blue may be swapped",
     "missing-image": "annotations without an image",
@@ -77,6 +76,8 @@ _PLAIN = {
     "stain-outlier": "a stain unlike the others",
     "little-tissue": "almost no tissue",
 }
+#: What is wrong in the file and right in the window: it is said, and is nothing to look at.
+_PUT_RIGHT = frozenset({"swapped-channels"})
 _MOST_KINDS = 4
 
 
@@ -90,14 +91,16 @@ def verdict_words(findings: Iterable[DoctorFinding]) -> tuple[str, str]:
     found = list(findings)
     if not found:
         return "Nothing wrong was found in this folder.", "good"
-    grave = [f for f in found if f.severity in ("error", "warning")]
-    harmless = len(found) - len(grave)
+    mended = [f for f in found if f.code in _PUT_RIGHT]
+    grave = [f for f in found if f.severity in ("error", "warning") and f.code not in _PUT_RIGHT]
+    harmless = [f for f in found if f.severity not in ("error", "warning") and f.code not in _PUT_RIGHT]
     said = []
     if grave:
         said.append(f"{len(grave)} to look at: {_kinds(grave)}.")
+    if mended:
+        said.append(f"{len(mended)} put right here, nothing to do: {_kinds(mended)}.")
     if harmless:
-        what = f"{harmless} that cost{'s' if harmless == 1 else ''} nothing"
-        said.append(f"{what[0].upper()}{what[1:]}: {_kinds([f for f in found if f not in grave])}.")
+        said.append(f"{len(harmless)} that cost{'s' if len(harmless) == 1 else ''} nothing: {_kinds(harmless)}.")
     return " ".join([*said, "Click a row to see it."]), "warning" if grave else "hint"
 
 
@@ -151,7 +154,7 @@ class DoctorView(QWidget):
         super().__init__()
         self.viewer, self.model = viewer, studio_model(viewer)
         self._report: Any = None
-        self._marks: FindingMarks | None = None
+        self._marks: Marks | None = None
         self._build()
 
     def _build(self) -> None:
@@ -317,7 +320,7 @@ class DoctorView(QWidget):
             if self.model.crop is None or self.model.crop.name != crop.name or image not in self.viewer.layers:
                 return
             self._unmark()
-            self._marks = FindingMarks(self.viewer, image)
+            self._marks = Marks(self.viewer, image, "finding")
             self._marks.show("finding", outlines)
 
         task = self.model.work.task(read, self)
@@ -328,14 +331,6 @@ class DoctorView(QWidget):
         marks, self._marks = self._marks, None
         if marks is not None:
             marks.close()
-
-
-class FindingMarks(Marks):
-    """Dashed outlines around what the doctor means."""
-
-    def __init__(self, viewer: Any, like: Layer) -> None:
-        super().__init__(viewer, like)
-        self._role = "finding"
 
 
 def _closed(vertices: Any) -> Any:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_monusac.app.reading import CropReader
 from napari_monusac.app.work import Progress, Report, Task, error_line
 from napari_monusac.core.errors import FileProblem, MonusacError
 from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.opening import replace_crop
+from napari_monusac.ui.canvas.opening import crop_opener
 from napari_monusac.ui.model import Placed, StudioModel, hear, studio_model
 from napari_monusac.ui.slides.class_names import ClassNames
 from napari_monusac.ui.slides.crop_list import THUMBNAIL, CropList
@@ -189,14 +188,6 @@ class SlidesPanel(QWidget):
         self.viewer = napari_viewer
         self.model: StudioModel = studio_model(napari_viewer)
         Placed(self, self.model)
-        self._opening: Task | None = None
-        self._reader = CropReader()
-        self._ahead: Task | None = None
-        # the open crop comes first, then its neighbours
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(400)
-        self._rest.timeout.connect(self._read_ahead)
         self._counting: Task | None = None
         self._last = ""
         #: the crop that has edits which no file has yet
@@ -208,7 +199,7 @@ class SlidesPanel(QWidget):
         self._soon.timeout.connect(self._count)
         self._build()
         hear(self, self.model.collection_changed, self._show_collection)
-        hear(self, self.model.crop_asked, self.open_crop)
+        crop_opener(napari_viewer).began.connect(self.opening.follow)
         hear(self, self.model.crop_changed, self._mark_open)
         hear(self, self.model.crop_changed, lambda _: self.show_status())
         hear(self, self.model.editing.unsaved_changed, self._unsaved_changed)
@@ -424,47 +415,6 @@ class SlidesPanel(QWidget):
     def _chosen(self, crop: Crop) -> None:
         if self.model.crop is None or crop.name != self.model.crop.name or not canvas.our_layers(self.viewer):
             self.model.ask_for_crop(crop)
-
-    def open_crop(self, crop: Crop) -> Task | None:
-        """Read a crop in the background and show it; an opening still under way is given up."""
-        collection = self.model.collection
-        if collection is None:
-            return None
-        for earlier in (self._opening, self._ahead):
-            if earlier is not None:
-                earlier.stop()
-        self._rest.stop()
-
-        def read(report: Report) -> list[Any]:
-            report(None, f"Opening {crop.name}")
-            return self._reader.read(collection, crop)
-
-        task = self.model.work.task(read, self)
-        self._opening = task
-
-        def show(layer_data: list[Any]) -> None:
-            if self._opening is task:
-                self._opening = None
-                replace_crop(self.viewer, self.model, crop, layer_data)
-                self._rest.start()
-
-        task.done.connect(show)
-        return self.opening.follow(task, f"Opening {crop.name}…")
-
-    def _read_ahead(self) -> None:
-        """Read the next crop and the one before in the background: they are there when they are asked for."""
-        collection, neighbours = self.model.collection, (self.model.neighbour(1), self.model.neighbour(-1))
-        if collection is None or self._opening is not None or self._ahead is not None:
-            return
-        crops, reader = [c for c in neighbours if c is not None], self._reader
-        task = self.model.work.task(lambda report: reader.read_ahead(collection, crops, lambda: report.stopping), self)
-        task.finished.connect(self._read_anew)
-        self._ahead = task.start()
-
-    def _read_anew(self) -> None:
-        ended, self._ahead = self._ahead, None
-        if ended is not None and ended.stopping and self._opening is None:
-            self._rest.start()  # another crop was opened meanwhile: it has other neighbours
 
     def _mark_open(self, crop: Crop | None) -> None:
         self.crops.mark_open(None if crop is None else str(crop.name))

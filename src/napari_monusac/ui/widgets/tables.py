@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -133,6 +134,148 @@ class CalmTable(QTableView):
         """Be as high as so many rows."""
         height = self.horizontalHeader().sizeHint().height() + number * self.verticalHeader().defaultSectionSize() + 4
         self.setFixedHeight(height)
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[T]):
+    """A column of a `RowTable`: title, the text of a value's cell, what the title means, width in px (0: what is left)."""
+
+    title: str
+    text: Callable[[T], str]
+    tip: str = ""
+    width: int = 0
+    right: bool = False
+
+
+class _Rows(QAbstractTableModel, Generic[T]):
+    """Values of any kind as rows of text; twenty thousand of them cost nothing until they are seen."""
+
+    def __init__(self, columns: Sequence[Column[T]], tip: Callable[[T], str]) -> None:
+        super().__init__()
+        self.columns, self._tip = columns, tip
+        self.rows: Sequence[T] = ()
+        self.sort_by: Callable[[int, bool], object] | None = None
+
+    def show(self, rows: Sequence[T]) -> None:
+        """Show these."""
+        self.beginResetModel()
+        self.rows = rows
+        self.endResetModel()
+
+    def rowCount(self, _: QModelIndex | None = None) -> int:  # noqa: N802 - Qt's name
+        """Number of rows."""
+        return len(self.rows)
+
+    def columnCount(self, _: QModelIndex | None = None) -> int:  # noqa: N802 - Qt's name
+        """Number of columns."""
+        return len(self.columns)
+
+    def headerData(self, section: int, orientation: Any, role: int = 0) -> Any:  # noqa: N802 - Qt's name
+        """Titles and what they mean."""
+        if orientation == Qt.Orientation.Horizontal and section < len(self.columns):
+            column = self.columns[section]
+            return {Qt.ItemDataRole.DisplayRole: column.title, Qt.ItemDataRole.ToolTipRole: column.tip}.get(
+                Qt.ItemDataRole(role)
+            )
+        return None
+
+    def data(self, index: QModelIndex, role: int = 0) -> Any:
+        """Text of a cell, and what more is to be said of its row."""
+        value, column = self.rows[index.row()], self.columns[index.column()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return column.text(value)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return self._tip(value)
+        if role == Qt.ItemDataRole.TextAlignmentRole and column.right:
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        return None
+
+    def sort(self, column: int, order: Any = Qt.SortOrder.AscendingOrder) -> None:
+        """Ask for another order: rows are sorted where they come from."""
+        if self.sort_by is not None and column >= 0:
+            self.sort_by(column, order == Qt.SortOrder.DescendingOrder)
+
+
+class RowTable(CalmTable, Generic[T]):
+    """Values of any kind, one a row, of which one is chosen.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        What is shown of each.
+    tip : callable
+        What more is to be said of one.
+    rows_high : int
+        Rows that are seen at once.
+
+    Signals
+    -------
+    chosen(object) : the user went to a row; its value.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self, columns: Sequence[Column[T]], tip: Callable[[T], str], rows_high: int) -> None:
+        super().__init__()
+        self._rows = _Rows(columns, tip)
+        self.setModel(self._rows)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        header = self.horizontalHeader()
+        header.setMinimumSectionSize(16)
+        header.setHighlightSections(False)
+        for i, column in enumerate(columns):
+            mode = QHeaderView.ResizeMode.Interactive if column.width else QHeaderView.ResizeMode.Stretch
+            header.setSectionResizeMode(i, mode)
+            if column.width:
+                header.resizeSection(i, column.width)
+        self.show_rows(rows_high)
+        self.selectionModel().currentRowChanged.connect(self._row_changed)
+
+    def sort_with(self, sort_by: Callable[[int, bool], object]) -> None:
+        """Let a click on a title ask for an order: its column, backwards or not. Until then rows stand as they come."""
+        self._rows.sort_by = sort_by
+        self.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        self.setSortingEnabled(True)
+
+    @property
+    def rows(self) -> Sequence[T]:
+        """The values that are shown."""
+        return self._rows.rows
+
+    def show_values(self, rows: Sequence[T], chosen: int | None = None) -> None:
+        """Show other values, and one of them as chosen."""
+        self._rows.show(rows)
+        self.choose(chosen)
+
+    def look_again(self) -> None:
+        """The same values are to be said in other words."""
+        if self._rows.rows:
+            last = self._rows.index(len(self._rows.rows) - 1, len(self._rows.columns) - 1)
+            self._rows.dataChanged.emit(self._rows.index(0, 0), last)
+
+    def choose(self, at: int | None) -> None:
+        """Show a row as chosen, or none. Nobody is told: whoever asks for it knows."""
+        selection, flags = self.selectionModel(), QItemSelectionModel.SelectionFlag
+        selection.blockSignals(True)
+        if at is None:
+            selection.clear()
+        else:
+            index = self._rows.index(at, 0)
+            selection.setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+            self.scrollTo(index)
+        selection.blockSignals(False)
+        self.viewport().update()
+
+    def text(self, row: int, column: int) -> str:
+        """What a cell says."""
+        return self._rows.columns[column].text(self._rows.rows[row])
+
+    def _row_changed(self, index: QModelIndex, _: QModelIndex) -> None:
+        if index.isValid():
+            self.chosen.emit(self._rows.rows[index.row()])
 
 
 class CalmList(QListWidget):
