@@ -50,14 +50,11 @@ _EVERYWHERE = {"T", "app", "__all__"}
 #: Still to be told apart.
 _TWICE = {
     "Accepting",
-    "CLASS_KEYS",
-    "Entry",
     "OTHER_PREDICTION",
     "Place",
     "Placed",
     "Point",
     "RegionChoice",
-    "Saving",
     "StoredPrediction",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_monusac.core.errors import RecipeError
-from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
+from napari_monusac.core.recipe import SPEAKING_NAMES, TrainingRecipe, load_recipe, recipe_names, speaking_names
 
 # As in the source (seed) and in DOMAIN 4; "~" marks what the source marks so.
 TABLE = """
@@ -98,6 +98,49 @@ def test_the_nine_differ_from_each_other_and_from_ours():
     assert {"ours", "quick"} <= set(recipes)
     assert len({r.fingerprint() for r in recipes.values()}) == len(recipes)
     assert load_recipe("run-8") == TrainingRecipe(**load_recipe("run-8").model_dump())
+
+
+def test_each_recipe_of_a_run_has_a_name_that_says_what_it_is():
+    assert load_recipe("resnet34-cosine") == load_recipe("run-8")
+    assert load_recipe("balanced") == load_recipe("ours")
+    assert sorted(SPEAKING_NAMES.values()) == sorted([*(f"run-{k}" for k in range(1, 10)), "ours"])
+    for speaking, name in SPEAKING_NAMES.items():
+        assert load_recipe(speaking) == load_recipe(name)
+        assert speaking_names(name) == (speaking,)
+        assert speaking not in recipe_names()
+    assert speaking_names("quick") == ()
+    with pytest.raises(RecipeError, match="resnet34-cosine"):
+        load_recipe("resnet34-cosin")
+
+
+#: Fields that came with the search for a better model, at the values that change nothing.
+LATER = {
+    "semantic_class_weights": (), "encoder_lr_scale": 1.0, "decay_norms": True, "clip_norm": 0.0, "ema_decay": 0.0,
+    "validate_every": 1, "select_by": "combo", "centred_share": 0.5, "class_shares": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*(f"run-{k}" for k in range(1, 10)), "ours", "quick"])
+def test_later_fields_leave_the_recipes_of_before_to_the_letter(name):
+    recipe = load_recipe(name)
+    assert {k: getattr(recipe, k) for k in LATER} == LATER
+    assert recipe.with_values(**LATER).fingerprint() == recipe.fingerprint()
+    assert recipe.with_values(ema_decay=0.9).fingerprint() != recipe.fingerprint()
+    assert recipe.with_values(semantic_class_weights=[1, 1, 1, 2, 2]).fingerprint() != recipe.fingerprint()
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    (["semantic_class_weights=[1, 2]"], "must be 5 numbers"), (["semantic_class_weights=[0,0,0,0,0]"], "one of them above 0"),
+    (["semantic_class_weights=[1,1,1,1,-1]"], "semantic_class_weights"),
+    (["sampling=rare-classes", "class_shares=[1, 1, 1]"], "must be 4 numbers"),
+    (["class_shares=[1,1,1,1]"], "needs sampling = 'rare-classes'"), (["centred_share=0.7"], "needs sampling"),
+    (["ema_decay=1"], "ema_decay = 1"), (["select_by=luck"], "select_by = 'luck'"), (["validate_every=0"], "validate_every"),
+])  # fmt: skip
+def test_weights_and_shares_that_nothing_would_heed_are_refused(settings, words):
+    with pytest.raises(RecipeError) as found:
+        load_recipe("run-8").with_settings(settings)
+    assert words in str(found.value)
+    assert "\n" not in str(found.value)
 
 
 def test_ours_is_run_8_with_the_changes_of_the_probe():

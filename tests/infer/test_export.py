@@ -14,10 +14,10 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.infer import export
 from napari_monusac.infer.engines import openvino as openvino_engine
 from napari_monusac.infer.engines.choose import choose_engine
-from napari_monusac.infer.engines.deployed import normalisation
 from napari_monusac.infer.export import export_onnx
 from napari_monusac.infer.model import as_model
 from napari_monusac.infer.predict import predict
+from napari_monusac.network.normalisation import mean_and_deviation
 
 pytestmark = pytest.mark.torch
 
@@ -80,7 +80,7 @@ def test_missing_extras_are_said(
 
 
 def test_normalisation_of_a_network_without_its_own(stand_in: Any) -> None:
-    mean, deviation = normalisation(stand_in)
+    mean, deviation = (v.tolist() for v in mean_and_deviation(stand_in.network))
     np.testing.assert_allclose(mean, 0, atol=1e-4)
     np.testing.assert_allclose(deviation, 255, rtol=1e-6)
 

@@ -32,6 +32,16 @@ def test_a_dry_run_tries_everything_and_leaves_the_folder(tiny_recipe, make_run)
     assert run.status == "new"
 
 
+def test_fewer_validations_take_less_time(tiny_recipe, make_run):
+    from napari_monusac.learn.dryrun import dry_run
+
+    recipe = tiny_recipe.with_values(epochs=7, validate_every=3)
+    report = dry_run(recipe, make_run(recipe), device="cpu")
+    assert (report.epochs, report.steps, report.validations) == (7, 21, 3), "after epochs 3, 6 and 7"
+    wanted = 21 * report.seconds_per_step + 3 * report.seconds_per_validation
+    assert report.seconds_total == pytest.approx(wanted)
+
+
 def test_a_dry_run_names_what_is_wrong(tiny_recipe, make_run, make_collection, tmp_path):
     from napari_monusac.learn.dryrun import dry_run
 

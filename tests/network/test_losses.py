@@ -155,3 +155,35 @@ def test_shapes_that_do_not_fit_are_named():
         focal_cross_entropy(torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 5), 2)
     with pytest.raises(ShapeError):
         soft_dice_loss(torch.zeros(3, 4, 4), torch.zeros(1, 4, 4))
+
+
+def test_class_weights_are_those_of_torch_and_of_a_weighted_mean():
+    import torch
+    from torch.nn import functional as F
+
+    from napari_monusac.core.recipe import load_recipe
+    from napari_monusac.network.losses import dual_head_loss
+
+    torch.manual_seed(0)
+    weights = [0.5, 1.0, 1.0, 4.0, 2.0]
+    semantic_logits, ternary_logits = torch.randn(2, 5, 8, 8), torch.randn(2, 3, 8, 8)
+    semantic, ternary = torch.randint(0, 4, (2, 8, 8)), torch.randint(0, 3, (2, 8, 8))  # class 4 is absent
+    semantic[0, :2] = 255
+    plain = load_recipe("run-8").with_values(semantic_ce_weight=1.0)
+    weighted = plain.with_values(semantic_class_weights=weights)
+    found = dual_head_loss(semantic_logits, ternary_logits, semantic, ternary, weighted)
+    ce = F.cross_entropy(semantic_logits, semantic, weight=torch.tensor(weights), ignore_index=255)
+    p, valid = semantic_logits.softmax(1), semantic != 255
+    losses = []
+    for k in range(5):
+        true, there = (semantic == k) & valid, p[:, k] * valid
+        losses.append(0.0 if not true.any() else 1 - 2 * float((there * true).sum() / (there.sum() + true.sum())))
+    dice = sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
+    assert float(found.semantic) == pytest.approx(dice + float(ce), rel=1e-5)
+    equal = plain.with_values(semantic_class_weights=[3.0] * 5)
+    alike = dual_head_loss(semantic_logits, ternary_logits, semantic, ternary, equal)
+    none = dual_head_loss(semantic_logits, ternary_logits, semantic, ternary, plain)
+    assert float(alike.semantic) == pytest.approx(float(none.semantic), rel=1e-5)
+    assert float(alike.ternary) == float(found.ternary) == float(none.ternary)
+    empty = torch.full_like(semantic, 255)
+    assert float(dual_head_loss(semantic_logits, ternary_logits, empty, ternary, weighted).semantic) == 0.0

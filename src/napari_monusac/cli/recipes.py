@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_monusac.cli.shell import Json, answer, answer_json, complete_recipe, table
-from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
+from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names, speaking_names
 
 app = typer.Typer(help="List the recipes: the nine runs of the source, and ours.", invoke_without_command=True)
 
@@ -21,9 +21,19 @@ def recipes(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         answer_json({"recipes": [_described(r) for r in found]})
         return
-    columns = ("name", "encoder", "lr", "boundary", "schedule", "epochs", "source reports", "for what")
+    columns = ("name", "also", "encoder", "lr", "boundary", "schedule", "epochs", "source reports", "for what")
     rows = [
-        (r.name, r.encoder, f"{r.lr:g}", f"{r.boundary_width} px", r.schedule, r.epochs, _reported(r), r.title)
+        (
+            r.name,
+            ", ".join(speaking_names(r.name)),
+            r.encoder,
+            f"{r.lr:g}",
+            f"{r.boundary_width} px",
+            r.schedule,
+            r.epochs,
+            _reported(r),
+            r.title,
+        )
         for r in found
     ]
     table("", columns, rows)
@@ -43,7 +53,7 @@ def show(
 
 
 def _described(recipe: TrainingRecipe) -> dict[str, Any]:
-    return {**recipe.model_dump(mode="json"), "fingerprint": recipe.fingerprint()}
+    return {**recipe.model_dump(mode="json"), "also": speaking_names(recipe.name), "fingerprint": recipe.fingerprint()}
 
 
 def _reported(recipe: TrainingRecipe) -> str | None:

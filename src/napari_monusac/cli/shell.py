@@ -47,9 +47,9 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cu
 
 def complete_recipe(incomplete: str) -> list[str]:
     """Names of recipes that begin as what was typed, for the completion of the shell."""
-    from napari_monusac.core.recipe import recipe_names
+    from napari_monusac.core.recipe import SPEAKING_NAMES, recipe_names
 
-    return [name for name in recipe_names() if name.startswith(incomplete)]
+    return [name for name in (*recipe_names(), *SPEAKING_NAMES) if name.startswith(incomplete)]
 
 
 def _console(stderr: bool) -> Console:

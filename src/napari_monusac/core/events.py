@@ -38,6 +38,7 @@ class Scores(BaseModel):
     miou_micro: float | None = Field(None, description="Pooled IoU over the five classes")
     miou_macro_nuclei: float | None = Field(None, description="Mean IoU over the four nucleus classes")
     miou_micro_nuclei: float | None = Field(None, description="Pooled IoU over the four nucleus classes")
+    pq: float | None = Field(None, description="Panoptic quality of all nuclei, where the recipe selects by it")
 
 
 class RunStarted(_Event):

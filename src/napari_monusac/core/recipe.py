@@ -22,6 +22,7 @@ Precision = Literal["auto", "bfloat16", "float32"]
 Attention = Literal["none", "scse"]
 Stain = Literal["none", "normalise", "augment"]
 Sampling = Literal["uniform", "rare-classes"]
+SelectBy = Literal["combo", "combo-and-miou", "pq"]
 BoundaryWidth = Literal[1, 3, 5, 7]
 #: The widths of boundary that recipes and widgets offer, in px.
 BOUNDARY_WIDTHS: tuple[int, ...] = get_args(BoundaryWidth)
@@ -36,7 +37,35 @@ MIN_UM_PER_PX, MAX_UM_PER_PX = 0.01, 100.0
 
 _DESCRIPTIVE = {"name", "title", "note", "reported"}
 #: Fields that came after checkpoints were in use: at this value they stay out of the fingerprint, so those still load.
-_ADDED_LATER = {"start_from": "", "deterministic": False, "within_regions": False}
+_ADDED_LATER: dict[str, Any] = {
+    "start_from": "",
+    "deterministic": False,
+    "within_regions": False,
+    "semantic_class_weights": (),
+    "encoder_lr_scale": 1.0,
+    "decay_norms": True,
+    "clip_norm": 0.0,
+    "ema_decay": 0.0,
+    "validate_every": 1,
+    "select_by": "combo",
+    "centred_share": 0.5,
+    "class_shares": (),
+}
+#: Names that say what a recipe is, beside its own: both load the same.
+SPEAKING_NAMES = {
+    "resnet34-semantic-heavy": "run-1",
+    "resnet34-focal": "run-2",
+    "resnet34-focal-dice": "run-3",
+    "resnet34-wide-boundary": "run-4",
+    "resnet34-plain-ce": "run-5",
+    "resnet34-mild-focal": "run-6",
+    "resnet34-augmented": "run-7",
+    "resnet34-cosine": "run-8",
+    "resnet34-warmup": "run-9",
+    "balanced": "ours",
+}
+
+_Weight = Annotated[float, Field(ge=0, le=1000)]
 
 
 class Reported(BaseModel):
@@ -109,6 +138,9 @@ class TrainingRecipe(BaseModel):
     semantic_ce_weight: float = Field(
         0.0, ge=0, le=1000, description="Weight of cross-entropy added to the semantic soft Dice (ours; the source has none)", json_schema_extra={"group": "Loss"}
     )  # fmt: skip
+    semantic_class_weights: tuple[_Weight, ...] = Field(
+        (), description="Weights of background, epithelial, lymphocyte, neutrophil, macrophage in the semantic loss (empty = all alike)", json_schema_extra={"group": "Loss"}
+    )  # fmt: skip
     focal_gamma: float = Field(
         2.0, ge=0, le=100, description="Exponent of the focal cross-entropy (0 = plain cross-entropy)", json_schema_extra={"group": "Loss"}
     )  # fmt: skip
@@ -125,6 +157,18 @@ class TrainingRecipe(BaseModel):
     weight_decay: float = Field(
         3e-4, ge=0, le=100, description="Weight decay of AdamW", json_schema_extra={"group": "Optimiser"}
     )
+    encoder_lr_scale: float = Field(
+        1.0, gt=0, le=100, description="Learning rate of the encoder, as a multiple of lr", json_schema_extra={"group": "Optimiser"}
+    )  # fmt: skip
+    decay_norms: bool = Field(
+        True, description="Weight decay on norms and biases too (off = on the weights of convolutions alone)", json_schema_extra={"group": "Optimiser"}
+    )  # fmt: skip
+    clip_norm: float = Field(
+        0.0, ge=0, le=1e6, description="Largest norm of a step's gradient; a longer one is shortened to it (0 = never)", json_schema_extra={"group": "Optimiser"}
+    )  # fmt: skip
+    ema_decay: float = Field(
+        0.0, ge=0, lt=1, description="Decay of an average over the weights of all steps, which is validated and saved (0 = the weights themselves)", json_schema_extra={"group": "Optimiser"}
+    )  # fmt: skip
     schedule: Schedule = Field(
         "cosine", description="Learning rate over the run", json_schema_extra={"group": "Optimiser"}
     )
@@ -145,7 +189,13 @@ class TrainingRecipe(BaseModel):
         None, ge=1, le=1_000_000_000, description="End the run after this many steps; empty = after all epochs", json_schema_extra={"group": "Optimiser", "unit": "steps"}
     )  # fmt: skip
     early_stopping: int = Field(
-        0, ge=0, le=100_000, description="End the run when combo has not risen for this many epochs (0 = never)", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
+        0, ge=0, le=100_000, description="End the run when the score that select_by names has not risen for this many epochs (0 = never)", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
+    )  # fmt: skip
+    validate_every: int = Field(
+        1, ge=1, le=100_000, description="Validate after every so many epochs, and after the last", json_schema_extra={"group": "Optimiser", "unit": "epochs"}
+    )  # fmt: skip
+    select_by: SelectBy = Field(
+        "combo", description="Score that chooses the best checkpoint: combo, mean of combo and macro mIoU, or panoptic quality of all nuclei", json_schema_extra={"group": "Optimiser"}
     )  # fmt: skip
 
     patch_size: int = Field(
@@ -168,6 +218,12 @@ class TrainingRecipe(BaseModel):
     )
     sampling: Sampling = Field(
         "uniform", description="Where patches are cut: anywhere, or half of them centred on nuclei, rare classes as often as common ones", json_schema_extra={"group": "Data"}
+    )  # fmt: skip
+    centred_share: float = Field(
+        0.5, ge=0, le=1, description="Share of the patches that are centred on nuclei (sampling rare-classes)", json_schema_extra={"group": "Data"}
+    )  # fmt: skip
+    class_shares: tuple[_Weight, ...] = Field(
+        (), description="How often epithelial, lymphocyte, neutrophil, macrophage are centred on, in proportion (empty = all alike; sampling rare-classes)", json_schema_extra={"group": "Data"}
     )  # fmt: skip
     within_regions: bool = Field(
         False, description="Learn and validate inside the regions of interest alone (crops without any: everywhere)", json_schema_extra={"group": "Data"}
@@ -228,6 +284,7 @@ class TrainingRecipe(BaseModel):
     def _consistent(self) -> Self:
         if self.schedule == "warmup-cosine" and not self.warmup_epochs:
             raise ValueError("schedule = 'warmup-cosine' needs warmup_epochs = 1 or more, or take schedule = 'cosine'")
+        self._check_weights()
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
         if self.patch_size % 2 ** len(self.decoder_channels):
@@ -242,6 +299,16 @@ class TrainingRecipe(BaseModel):
                 f"patch_size = {self.patch_size} with one patch a micro-batch leaves batch norm one pixel: use more of either"
             )
         return self
+
+    def _check_weights(self) -> None:
+        """Refuse weights that belong to no class, and shares that nothing would heed."""
+        for name, count in (("semantic_class_weights", 5), ("class_shares", 4)):
+            values = getattr(self, name)
+            if values and (len(values) != count or not sum(values)):
+                raise ValueError(f"{name} = {list(values)} must be {count} numbers, one of them above 0, or none")
+        for name in ("centred_share", "class_shares"):
+            if self.sampling == "uniform" and getattr(self, name) != _ADDED_LATER[name]:
+                raise ValueError(f"{name} needs sampling = 'rare-classes'")
 
     def _check_sizes(self) -> None:
         """Refuse what no machine can hold, before anything tries to."""
@@ -261,7 +328,7 @@ class TrainingRecipe(BaseModel):
     def fingerprint(self) -> str:
         """SHA-256 (first 16 hex digits) over every value that changes what training does; names and notes do not count."""
         values = self.model_dump(mode="json", exclude=_DESCRIPTIVE)
-        values = {k: v for k, v in values.items() if k not in _ADDED_LATER or v != _ADDED_LATER[k]}
+        values = {k: v for k, v in values.items() if k not in _ADDED_LATER or getattr(self, k) != _ADDED_LATER[k]}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def with_values(self, **values: Any) -> TrainingRecipe:
@@ -338,27 +405,35 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda n: (not n.startswith("run-"), n)))
 
 
+def speaking_names(name: str) -> tuple[str, ...]:
+    """Other names of a recipe, which say what it is: ``speaking_names("run-8") == ("resnet34-cosine",)``."""
+    return tuple(speaking for speaking, own in SPEAKING_NAMES.items() if own == name)
+
+
 def load_recipe(name_or_path: str | Path) -> TrainingRecipe:
-    """Load a recipe by name (``"run-8"``) or from a TOML file.
+    """Load a recipe by name (``"run-8"``, ``"resnet34-cosine"``) or from a TOML file.
 
     Parameters
     ----------
     name_or_path : str or Path
-        One of `recipe_names`, or the path of a ``.toml`` file.
+        One of `recipe_names` or of their speaking names, or the path of a ``.toml`` file.
 
     Raises
     ------
     RecipeError
         The name is unknown, the file cannot be read, a key is unknown or a value is out of range.
     """
-    text = str(name_or_path)
+    text = SPEAKING_NAMES.get(str(name_or_path), str(name_or_path))
     try:
         if text in recipe_names():
             content = (resources.files("napari_monusac") / "recipes" / f"{text}.toml").read_text("utf-8")
         elif text.endswith(".toml"):
             content = Path(text).read_text("utf-8")
         else:
-            raise RecipeError(f"unknown recipe {text!r}", f"use one of {', '.join(recipe_names())}, or a .toml file")
+            raise RecipeError(
+                f"unknown recipe {text!r}",
+                f"use one of {', '.join((*recipe_names(), *SPEAKING_NAMES))}, or a .toml file",
+            )
         values = tomllib.loads(content)
     except OSError as error:
         raise RecipeError(f"{text}: cannot be read ({error.strerror})", "check the path") from error

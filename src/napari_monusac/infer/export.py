@@ -18,10 +18,11 @@ from napari_monusac.core.classes import SEMANTIC_NAMES, TERNARY_NAMES
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.core.recipe import TrainingRecipe
-from napari_monusac.infer.engines.deployed import DeployedNetwork, normalisation
+from napari_monusac.infer.engines.deployed import DeployedNetwork
 from napari_monusac.infer.engines.torch import tile_multiple
 from napari_monusac.infer.model import ModelLike, as_model, checkpoint_name
 from napari_monusac.infer.plan import expected_of
+from napari_monusac.network.normalisation import mean_and_deviation
 
 #: Largest difference of a probability between ONNX Runtime and torch, both in float32.
 TOLERANCE = 1e-3
@@ -93,7 +94,7 @@ def _need(*modules: str) -> None:
 
 
 def _metadata(model: ModelLike, source: str) -> dict[str, str]:
-    mean, deviation = normalisation(model)
+    mean, deviation = (v.tolist() for v in mean_and_deviation(model.network))
     expected = expected_of(model)
     return {
         "producer": "napari-monusac",

@@ -14,6 +14,7 @@ from skimage.measure import regionprops_table
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import AnnotationError, ShapeError
 from napari_monusac.core.files import atomic_write
+from napari_monusac.core.optical_density import LN_10, density_of_levels
 from napari_monusac.core.text import cell
 from napari_monusac.masks.lookup import majority_classes
 
@@ -124,7 +125,7 @@ def haematoxylin_od(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     rgb : uint8 (..., 3)
         Colours; 0 counts as 1, for its density would be infinite.
     """
-    density = -np.log10(np.maximum(rgb, 1) / 255.0)
+    density = density_of_levels(255.0, offset=0.0)[rgb] / LN_10
     result: NDArray[np.float64] = density @ hed_from_rgb[:, 0]
     return result
 

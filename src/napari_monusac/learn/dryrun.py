@@ -34,8 +34,8 @@ class DryRunReport:
     problems : tuple of str
         Steps that failed; empty = the run can start.
     device, precision : str
-    steps_per_epoch, epochs, steps : int
-        Of an epoch, and of the whole run (`steps` is 0 where it was not counted: all epochs in full).
+    steps_per_epoch, epochs, steps, validations : int
+        Of an epoch, and of the whole run (0 where they were not counted: all epochs in full, each validated).
     seconds_per_step, seconds_per_validation : float or None
     memory_mib : float
         Of this process at its highest reading, the crops in it.
@@ -58,6 +58,7 @@ class DryRunReport:
     steps_per_epoch: int = 0
     epochs: int = 0
     steps: int = 0
+    validations: int = 0
     seconds_per_step: float | None = None
     seconds_per_validation: float | None = None
     memory_mib: float = 0.0
@@ -80,7 +81,7 @@ class DryRunReport:
         if self.seconds_per_step is None or self.seconds_per_validation is None:
             return None
         steps = self.steps or self.epochs * self.steps_per_epoch
-        return self.seconds_per_step * steps + self.seconds_per_validation * self.epochs
+        return self.seconds_per_step * steps + self.seconds_per_validation * (self.validations or self.epochs)
 
     def summary(self) -> str:
         """A few lines for people."""
@@ -201,6 +202,7 @@ def _tried(t: TrainingParts, run: RunFolder, tell: Told, stop: Callable[[], bool
         steps_per_epoch=t.sampler.steps,
         epochs=t.rate.epochs,
         steps=t.rate.steps,
+        validations=-(-t.rate.epochs // t.recipe.validate_every),
         seconds_per_step=step_s,
         seconds_per_validation=validation_s,
         memory_mib=memory,

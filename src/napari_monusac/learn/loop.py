@@ -32,7 +32,7 @@ from napari_monusac.learn.resume import save_last
 from napari_monusac.learn.setup import Options, TrainingParts, set_up
 from napari_monusac.learn.step import is_out_of_memory
 from napari_monusac.learn.timelapse import save_frame
-from napari_monusac.learn.validate import Validation
+from napari_monusac.learn.validate import SCORE_NAMES, Validation, selected_score
 from napari_monusac.network.checkpoint import CheckpointMetadata, save_checkpoint
 from napari_monusac.network.device import free_gpu_memory, torch_kept
 from napari_monusac.network.weights import download_notice
@@ -62,7 +62,7 @@ def train(
     ----------
     recipe : TrainingRecipe
         A resumed run must be given the recipe it began with, but for `epochs`, `max_steps`, `early_stopping`,
-        `precision` and `deterministic`. Where the run then ends elsewhere, its schedule is that of the new end.
+        `validate_every`, `precision` and `deterministic`. Where the run then ends elsewhere, its schedule is that of the new end.
     run : RunFolder
         Holds the data's path and the split; `RunFolder.create` makes one.
     should_stop : callable, optional
@@ -94,7 +94,7 @@ def train(
 
 
 def _loop(t: TrainingParts, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
-    """The loop: epochs of steps, each validated and saved. Its last event is the `RunEnded`."""
+    """The loop: epochs of steps, validated and saved. Its last event is the `RunEnded`."""
     p = t.progress
     yield _started(t)
     while not (over := _over(t)):
@@ -117,6 +117,10 @@ def _loop(t: TrainingParts, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
                 lr=lr,
                 seconds=t.clock - begun,
             )
+        if not t.validates():
+            p.next_epoch(validated=False)
+            yield _save_last(t)
+            continue
         try:
             found = t.validator.run(stop if t.ranks.count == 1 else lambda: False)
         except Cancelled:
@@ -131,8 +135,9 @@ def _over(t: TrainingParts) -> str:
     """Why the run is over; empty where it goes on: an epoch that was begun is ended and validated."""
     p, patience = t.progress, t.recipe.early_stopping
     if p.step_in_epoch == 0:
-        if p.epoch > 1 and patience and p.epoch - 1 - p.best_epoch >= patience:
-            return f"combo has not risen for {patience} epochs"
+        validated = p.epoch > 1 and p.steps_since == 0
+        if patience and validated and p.epoch - 1 - p.best_epoch >= patience:
+            return f"{SCORE_NAMES[t.recipe.select_by]} has not risen for {patience} epochs"
         if t.steps_left() == 0:
             return f"{p.step} steps, as max_steps asks"
     return f"{p.epoch - 1} epochs" if p.epoch > t.recipe.epochs else ""
@@ -185,13 +190,14 @@ def _epoch_ended(t: TrainingParts, found: Validation) -> Iterator[TrainEvent]:
         seconds=p.seconds + found.seconds,
     )
     t.clock, t.scores = 0.0, found.scores
-    t.rate.epoch_ended(found.scores.combo)
-    if p.best_combo is None or found.scores.combo > p.best_combo:
-        p.best_combo, p.best_epoch = found.scores.combo, p.epoch
+    score = selected_score(found.scores, t.recipe.select_by)
+    t.rate.epoch_ended(score)
+    if p.best_score is None or score > p.best_score:
+        p.best_score, p.best_combo, p.best_epoch = score, found.scores.combo, p.epoch
         yield _save_best(t)
     if t.ranks.writes:
         save_frame(t.run, p.epoch, found.pinned)
-    p.next_epoch()
+    p.next_epoch(validated=True)
     saved = _save_last(t)
     # Told after the checkpoint is whole: an epoch that stands in the file is never lost.
     yield event
@@ -200,7 +206,7 @@ def _epoch_ended(t: TrainingParts, found: Validation) -> Iterator[TrainEvent]:
 
 def _save_best(t: TrainingParts) -> CheckpointSaved:
     if t.ranks.writes:
-        save_checkpoint(t.run.best, t.network, _described(t, t.progress.epoch))
+        save_checkpoint(t.run.best, t.stepper.judged, _described(t, t.progress.epoch))
     return CheckpointSaved(path=str(t.run.best), which="best", epoch=t.progress.epoch, combo=t.scores.combo)
 
 
@@ -210,12 +216,12 @@ def _save_last(t: TrainingParts) -> CheckpointSaved:
     if t.ranks.writes:
         t.progress.accumulate = t.stepper.accumulate
         state = {
-            "optimizer": t.stepper.optimizer.state_dict(),
+            **t.stepper.state_dict(),
             "rate": t.rate.state_dict(),
             "progress": t.progress.to_state(),
             "scores": t.scores.model_dump(),
         }
-        save_last(t.run, t.network, _described(t, epoch), state)
+        save_last(t.run, t.stepper.judged, _described(t, epoch), state)
     return CheckpointSaved(path=str(t.run.last), which="last", epoch=epoch, combo=t.scores.combo)
 
 

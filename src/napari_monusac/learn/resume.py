@@ -37,12 +37,14 @@ class TrainingCounters:
         The epoch in progress, from 1.
     step_in_epoch, step : int
         Optimiser steps done in this epoch, and in the run.
-    best_combo, best_epoch
-        Of the best checkpoint; None and 0 before the first.
+    best_score, best_combo, best_epoch
+        Of the best checkpoint; None, None and 0 before the first. The score is that which `select_by` names.
     loss_sums : list of float
-        Sums of the total, semantic and ternary loss over this epoch's steps.
+        Sums of the total, semantic and ternary loss over the steps since the last validation.
+    steps_since : int
+        How many those are.
     seconds : float
-        Time spent on this epoch.
+        Time spent since the last validation.
     accumulate, threads : int
     device, precision : str
         What the run was computed with; a resume keeps to it.
@@ -54,9 +56,11 @@ class TrainingCounters:
     epoch: int = 1
     step_in_epoch: int = 0
     step: int = 0
+    best_score: float | None = None
     best_combo: float | None = None
     best_epoch: int = 0
     loss_sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    steps_since: int = 0
     seconds: float = 0.0
     accumulate: int = 1
     threads: int = 0
@@ -69,6 +73,7 @@ class TrainingCounters:
         """Count one step."""
         self.step += 1
         self.step_in_epoch += 1
+        self.steps_since += 1
         self.seconds += seconds
         for k, value in enumerate((losses.total, losses.semantic, losses.ternary)):
             self.loss_sums[k] += value
@@ -78,15 +83,16 @@ class TrainingCounters:
         return (self.epoch - 1) * steps_per_epoch + self.step_in_epoch - self.step
 
     def mean_losses(self) -> StepLosses:
-        """Means over this epoch's steps."""
-        return StepLosses(*(s / max(1, self.step_in_epoch) for s in self.loss_sums))
+        """Means over the steps since the last validation."""
+        return StepLosses(*(s / max(1, self.steps_since) for s in self.loss_sums))
 
-    def next_epoch(self) -> None:
+    def next_epoch(self, *, validated: bool) -> None:
         """Begin the next epoch."""
         self.epoch += 1
         self.step_in_epoch = 0
-        self.seconds = 0.0
-        self.loss_sums = [0.0, 0.0, 0.0]
+        if validated:
+            self.seconds, self.steps_since = 0.0, 0
+            self.loss_sums = [0.0, 0.0, 0.0]
 
     def to_state(self) -> dict[str, Any]:
         """Plain values."""
@@ -94,8 +100,11 @@ class TrainingCounters:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> TrainingCounters:
-        """Restore what `to_state` gave."""
+        """Restore what `to_state` gave, in this version or an earlier one."""
         known = {k: v for k, v in state.items() if k in cls.__dataclass_fields__}
+        # once the combo chose, and every epoch was validated
+        known.setdefault("best_score", known.get("best_combo"))
+        known.setdefault("steps_since", known.get("step_in_epoch", 0))
         return cls(**known)
 
 

@@ -42,7 +42,7 @@ from napari_monusac.network.device import choose_device, choose_precision, use_d
 from napari_monusac.network.unet import DualHeadUnet, memory_format_of
 
 #: Values that may differ between the recipe a run began with and the one it is resumed with.
-_MAY_CHANGE = {"epochs", "max_steps", "early_stopping", "precision", "deterministic"}
+_MAY_CHANGE = {"epochs", "max_steps", "early_stopping", "validate_every", "precision", "deterministic"}
 _LAST_DIGITS = (
     "resumed on a GPU: weights and counters go on as they were, but sums on a GPU are not the same each time, so the result "
     "may differ in the last digits from that of a run that was never stopped (deterministic = true in the recipe avoids it)"
@@ -88,6 +88,11 @@ class TrainingParts:
         """Steps that `max_steps` leaves; None where it does not end the run."""
         most = self.recipe.max_steps
         return None if most is None else max(0, most - self.progress.step)
+
+    def validates(self) -> bool:
+        """Whether the epoch that ends is validated: every so many are, and the last."""
+        epoch, recipe = self.progress.epoch, self.recipe
+        return epoch % recipe.validate_every == 0 or epoch == recipe.epochs or self.steps_left() == 0
 
     def close(self) -> None:
         """End the threads, leave the process group, give memory back."""
@@ -361,7 +366,7 @@ def _network(recipe: TrainingRecipe, run: RunFolder, device: str, began: _Begun 
 
 def _restore(training: TrainingParts, state: dict[str, Any]) -> None:
     try:
-        training.stepper.optimizer.load_state_dict(state["optimizer"])
+        training.stepper.load_state_dict(state)
         training.rate.load_state_dict(state["rate"])
         training.scores = Scores.model_validate(state["scores"])
     except (KeyError, ValueError) as error:

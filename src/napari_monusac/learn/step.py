@@ -1,12 +1,14 @@
-"""One optimiser step: forward, backward, update; split into micro-batches where memory is short."""
+"""One optimiser step: forward, backward, update, average; split into micro-batches where memory is short."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from napari_monusac.core.errors import TrainingError
 from napari_monusac.core.recipe import TrainingRecipe
@@ -74,9 +76,32 @@ class Stepper:
         self.notes = notes or Notes()
         self._model = ranks.wrapped(network)
         fused = device.startswith(("cpu", "cuda"))
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused
-        )
+        groups = parameter_groups(network, recipe)
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+        self._averaged: AveragedModel | None = None
+        if recipe.ema_decay:
+            self._averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))  # type: ignore[no-untyped-call]
+
+    @property
+    def judged(self) -> DualHeadUnet:
+        """The network that is validated and saved: the average over the steps, where the recipe has one."""
+        if self._averaged is None:
+            return self.network
+        return cast("DualHeadUnet", self._averaged.module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser, micro-batches, and the network beside the average that is saved."""
+        state: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
+        if self._averaged is not None:
+            state |= {"network": self.network.state_dict(), "averaged_steps": int(self._averaged.n_averaged)}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; the network holds what was saved then (`judged`)."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self._averaged is not None:
+            self._averaged.n_averaged.fill_(state["averaged_steps"])
+            self.network.load_state_dict(state["network"])
 
     def step(self, batch: Batch, lr: float, step: int) -> StepLosses:
         """Train on one batch; out of memory halves the micro-batch and tries again.
@@ -95,7 +120,7 @@ class Stepper:
             The loss is not finite, or there is no memory for a single patch.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_scale", 1.0)
         while True:
             torch.manual_seed(sample_seed(self.recipe.seed, _DROPOUT_STREAM, step) + self.ranks.rank)
             try:
@@ -124,7 +149,11 @@ class Stepper:
                 f'lower lr ({self.recipe.lr:g}) or set precision = "float32" (now {self.precision}), then start again; '
                 "the last checkpoint is sound",
             )
+        if self.recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
+        if self._averaged is not None:
+            self._averaged.update_parameters(self.network)
         return StepLosses(total, semantic, ternary)
 
     def _micro(self, batch: Batch, part: slice) -> Tensor:
@@ -153,3 +182,18 @@ class Stepper:
         self.accumulate = min(size, 2 * self.accumulate)
         patches = math.ceil(size / self.accumulate)
         self.notes.add(f"out of memory: each step is now made of {self.accumulate} micro-batches of {patches} patches")
+
+
+def parameter_groups(network: DualHeadUnet, recipe: TrainingRecipe) -> list[dict[str, Any]]:
+    """Parameters as the optimiser takes them: one group, or one for each learning rate and weight decay.
+
+    Norms and biases are the parameters of one dimension.
+    """
+    if recipe.encoder_lr_scale == 1 and recipe.decay_norms:
+        return [{"params": list(network.parameters())}]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        scale = recipe.encoder_lr_scale if name.startswith("encoder.") else 1.0
+        decay = recipe.weight_decay if recipe.decay_norms or parameter.ndim > 1 else 0.0
+        groups.setdefault((scale, decay), []).append(parameter)
+    return [{"params": found, "lr_scale": scale, "weight_decay": decay} for (scale, decay), found in groups.items()]

@@ -18,22 +18,29 @@ from napari_monusac.core.classes import IGNORE_INDEX
 from napari_monusac.core.errors import Cancelled, MonusacError, TrainingError
 from napari_monusac.core.events import Scores
 from napari_monusac.core.prediction import HEADS
+from napari_monusac.core.recipe import SelectBy
 from napari_monusac.infer.engines import Engine
 from napari_monusac.infer.engines.torch import TorchEngine
 from napari_monusac.infer.tiling.plan import Expected, plan_tiles
 from napari_monusac.infer.tiling.source import array_source
 from napari_monusac.infer.tiling.tiled import whole_maps
 from napari_monusac.learn.data.crops import CropStore, TrainingCrop
+from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.step import StepLosses, Stepper, is_out_of_memory
+from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.network.device import free_gpu_memory
 from napari_monusac.network.losses import dual_head_loss
-from napari_monusac.network.unet import SEMANTIC_CHANNELS, TERNARY_CHANNELS
+from napari_monusac.network.unet import SEMANTIC_CHANNELS, TERNARY_CHANNELS, DualHeadUnet
 from napari_monusac.scoring.metrics.confusion import PixelConfusion, training_scores
+from napari_monusac.scoring.metrics.panoptic import PanopticQuality, panoptic_quality
 
 #: Losses are computed over parts of this many px a side, so that the largest crop needs no more memory.
 LOSS_PART_PX = 1024
 _SMALLEST_TILE_PX = 128
 _FIRST_HALF_PX = 256
+
+#: The scores that may choose the best checkpoint, in words.
+SCORE_NAMES: dict[SelectBy, str] = {"combo": "combo", "combo-and-miou": "the mean of combo and mIoU", "pq": "PQ"}
 
 ClassMaps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -55,8 +62,45 @@ class Validation:
 
     scores: Scores
     losses: StepLosses
-    seconds: float = 0.0
-    pinned: dict[str, ClassMaps] = field(default_factory=dict)
+    seconds: float
+    pinned: dict[str, ClassMaps]
+
+
+def selected_score(scores: Scores, by: SelectBy) -> float:
+    """The score that chooses the best checkpoint; one that is undefined counts as 0."""
+    if by == "pq":
+        return scores.pq or 0.0
+    return scores.combo if by == "combo" else (scores.combo + (scores.miou_macro or 0.0)) / 2
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What a validation adds up over its crops: both matrices, (total, semantic, ternary) loss x pixels and pixels, PQ."""
+
+    semantic: PixelConfusion = field(default_factory=lambda: PixelConfusion(SEMANTIC_CHANNELS))
+    ternary: PixelConfusion = field(default_factory=lambda: PixelConfusion(TERNARY_CHANNELS))
+    losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
+    nuclei: PanopticQuality = field(default_factory=PanopticQuality)
+
+    def pool(self, ranks: Ranks, device: str) -> None:
+        """Add up what each of several processes has found."""
+        if ranks.count == 1:
+            return
+        counts = [self.semantic.counts, self.ternary.counts]
+        q = self.nuclei
+        parts = [*(c.ravel().astype(np.float64) for c in counts), self.losses, np.array([q.tp, q.fp, q.fn, q.iou_sum])]
+        flat = ranks.sum(torch.from_numpy(np.concatenate(parts)).to(device)).cpu().numpy()
+        *pooled, self.losses, nuclei = np.split(flat, np.cumsum([len(p) for p in parts])[:-1])
+        for own, found in zip(counts, pooled, strict=True):
+            own[:] = found.reshape(own.shape).astype(np.int64)
+        self.nuclei = PanopticQuality(int(nuclei[0]), int(nuclei[1]), int(nuclei[2]), float(nuclei[3]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The network that is judged, as an engine takes it."""
+
+    network: DualHeadUnet
 
 
 class Validator:
@@ -90,53 +134,46 @@ class Validator:
             No crop can be read, or there is no memory for a small tile.
         """
         start = time.perf_counter()
-        ranks = self.stepper.ranks
+        ranks, network = self.stepper.ranks, self.stepper.judged
         ranks.share_buffers(self.stepper.network)
-        confusion = PixelConfusion(SEMANTIC_CHANNELS), PixelConfusion(TERNARY_CHANNELS)
-        sums = np.zeros(4)
-        found = Validation(Scores(), StepLosses(0, 0, 0))
-        engine = TorchEngine(self.stepper, self.stepper.device, self.stepper.precision)
+        if network is not self.stepper.network:
+            ranks.share_buffers(network)
+        sums, pinned = _Sums(), {}
+        engine = TorchEngine(_Judged(network), self.stepper.device, self.stepper.precision)
         for name in self.names[ranks.rank :: ranks.count]:
             try:
                 crop = self.store.own(name)
-                probabilities = self._predicted(crop, engine, should_stop)
+                probabilities, boundary_width = self._predicted(crop, engine, should_stop)
             except Cancelled:
                 raise
             except MonusacError as error:
                 self.stepper.notes.leave_out(name, error)
                 continue
-            maps = self._count(crop, probabilities, sums, confusion)
+            maps = self._count(crop, probabilities, sums)
+            if crop.instances is not None:
+                sums.nuclei += _nuclei_quality(crop, crop.instances, probabilities, boundary_width)
             if name in self.pinned:
-                found.pinned[name] = maps
-        self._pool(found, confusion, sums)
-        found.seconds = time.perf_counter() - start
-        return found
-
-    def _pool(
-        self, found: Validation, confusion: tuple[PixelConfusion, PixelConfusion], sums: NDArray[np.float64]
-    ) -> None:
-        ranks = self.stepper.ranks
-        if ranks.count > 1:
-            flat = np.concatenate([c.counts.ravel().astype(np.float64) for c in confusion] + [sums])
-            pooled = ranks.sum(torch.from_numpy(flat).to(self.stepper.device)).cpu().numpy()
-            n = SEMANTIC_CHANNELS**2
-            confusion[0].counts[:] = pooled[:n].reshape(confusion[0].counts.shape).astype(np.int64)
-            confusion[1].counts[:] = pooled[n:-4].reshape(confusion[1].counts.shape).astype(np.int64)
-            sums = pooled[-4:]
-        if sums[3] == 0:
+                pinned[name] = maps
+        sums.pool(ranks, self.stepper.device)
+        if sums.losses[3] == 0:
             raise TrainingError(
                 "none of the validation crops can be read", "check the data folder, then resume the run"
             )
-        found.losses = StepLosses(*(sums[:3] / sums[3]).tolist())
-        found.scores = training_scores(*confusion)
+        scores = training_scores(sums.semantic, sums.ternary)
+        if sums.nuclei.defined:
+            scores = scores.model_copy(update={"pq": sums.nuclei.pq})
+        losses = StepLosses(*(sums.losses[:3] / sums.losses[3]).tolist())
+        return Validation(scores, losses, time.perf_counter() - start, pinned)
 
-    def _predicted(self, crop: TrainingCrop, engine: Engine, should_stop: Callable[[], bool]) -> NDArray[np.float32]:
-        """Probabilities of both heads at the crop's own pixels, float32 (8, y, x)."""
+    def _predicted(
+        self, crop: TrainingCrop, engine: Engine, should_stop: Callable[[], bool]
+    ) -> tuple[NDArray[np.float32], int]:
+        """Probabilities of both heads at the crop's own pixels, float32 (8, y, x), and the width of its boundary."""
         source = array_source(crop.image, crop.um_per_px)
         while True:
             plan = plan_tiles(source, self._expected(), lambda _: engine, tile_px=self.tile_px)
             try:
-                return whole_maps(plan, should_stop=should_stop)
+                return whole_maps(plan, should_stop=should_stop), plan.boundary_width
             except Exception as error:
                 smallest = self.tile_px is not None and self.tile_px <= _SMALLEST_TILE_PX
                 if not is_out_of_memory(error) or smallest:
@@ -155,22 +192,16 @@ class Validator:
             normalise_stain=recipe.stain == "normalise",
         )
 
-    def _count(
-        self,
-        crop: TrainingCrop,
-        probabilities: NDArray[np.float32],
-        sums: NDArray[np.float64],
-        confusion: tuple[PixelConfusion, PixelConfusion],
-    ) -> ClassMaps:
+    def _count(self, crop: TrainingCrop, probabilities: NDArray[np.float32], sums: _Sums) -> ClassMaps:
         """Add a crop's pixels to both matrices and its losses x pixels to `sums`; returns its maps."""
         semantic, ternary = (probabilities[head].argmax(0).astype(np.uint8) for head in HEADS)
-        confusion[0].update(semantic, crop.semantic)
-        confusion[1].update(ternary, crop.ternary)
+        sums.semantic.update(semantic, crop.semantic)
+        sums.ternary.update(ternary, crop.ternary)
         height, width = crop.shape
         for y in range(0, height, LOSS_PART_PX):
             for x in range(0, width, LOSS_PART_PX):
                 part = slice(y, y + LOSS_PART_PX), slice(x, x + LOSS_PART_PX)
-                sums += self._losses(probabilities[:, *part], crop.semantic[part], crop.ternary[part])
+                sums.losses += self._losses(probabilities[:, *part], crop.semantic[part], crop.ternary[part])
         return semantic, ternary
 
     @torch.no_grad()
@@ -184,3 +215,12 @@ class Validator:
         loss = dual_head_loss(logits[:, HEADS[0]], logits[:, HEADS[1]], true[0], true[1], self.stepper.recipe)
         values = [float(loss.total), float(loss.semantic), float(loss.ternary), 1.0]
         return np.array(values) * int((ternary != IGNORE_INDEX).sum())
+
+
+def _nuclei_quality(
+    crop: TrainingCrop, truth: NDArray[np.int32], probabilities: NDArray[np.float32], boundary_width: int
+) -> PanopticQuality:
+    nuclei = instances_from_maps(
+        *(probabilities[head] for head in HEADS), boundary_width=boundary_width, um_per_px=crop.um_per_px
+    )
+    return panoptic_quality(truth, nuclei.instances, ignore=crop.ternary == IGNORE_INDEX)

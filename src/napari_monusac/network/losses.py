@@ -80,6 +80,8 @@ def dual_head_loss(
     """Loss of both heads as the recipe weights it.
 
     ``total = sem_w x (Dice_sem + ce_w x CE_sem) + focal CE_ter + dice_w x Dice_ter``; `ce_w` is 0 in the nine runs.
+    With class weights both semantic terms are weighted means: Dice over the classes, cross-entropy over the pixels (as
+    `torch.nn.functional.cross_entropy` has it).
 
     Parameters
     ----------
@@ -87,15 +89,19 @@ def dual_head_loss(
     semantic, ternary : integer (b, y, x)
         Targets, 255 where a pixel is left out.
     recipe : TrainingRecipe
-        `semantic_weight`, `semantic_ce_weight`, `focal_gamma` and `ternary_dice_weight` are used.
+        `semantic_weight`, `semantic_ce_weight`, `semantic_class_weights`, `focal_gamma` and `ternary_dice_weight` are
+        used.
     """
     _check(semantic_logits, semantic)
     _check(ternary_logits, ternary)
     semantic, ternary = semantic.long(), ternary.long()
     log_p = _log_probabilities(semantic_logits)
-    semantic_loss = _dice(log_p.exp(), semantic, IGNORE_INDEX)
+    weights = log_p.new_tensor(recipe.semantic_class_weights) if recipe.semantic_class_weights else None
+    semantic_loss = _dice(log_p.exp(), semantic, IGNORE_INDEX, weights)
     if recipe.semantic_ce_weight:
-        semantic_loss = semantic_loss + recipe.semantic_ce_weight * _focal(log_p, semantic, 0.0, IGNORE_INDEX)
+        semantic_loss = semantic_loss + recipe.semantic_ce_weight * _cross_entropy(
+            log_p, semantic, IGNORE_INDEX, weights
+        )
     log_p = _log_probabilities(ternary_logits)
     ternary_loss = _focal(log_p, ternary, recipe.focal_gamma, IGNORE_INDEX)
     if recipe.ternary_dice_weight:
@@ -116,6 +122,13 @@ def _log_probabilities(logits: Tensor) -> Tensor:
     return F.log_softmax(logits.float().contiguous(), dim=1)
 
 
+def _cross_entropy(log_p: Tensor, target: Tensor, ignore_index: int, class_weights: Tensor | None) -> Tensor:
+    if class_weights is None:
+        return _focal(log_p, target, 0.0, ignore_index)
+    total = F.nll_loss(log_p, target, class_weights, ignore_index=ignore_index, reduction="sum")
+    return total / class_weights[target[target != ignore_index]].sum().clamp(min=_EPS)  # a target of nothing gives 0
+
+
 def _focal(log_p: Tensor, target: Tensor, gamma: float, ignore_index: int) -> Tensor:
     cross_entropy = F.nll_loss(log_p, target, ignore_index=ignore_index, reduction="none")
     if gamma:
@@ -124,7 +137,7 @@ def _focal(log_p: Tensor, target: Tensor, gamma: float, ignore_index: int) -> Te
     return cross_entropy.sum() / (target != ignore_index).sum().clamp(min=1)
 
 
-def _dice(p: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+def _dice(p: Tensor, target: Tensor, ignore_index: int, class_weights: Tensor | None = None) -> Tensor:
     valid = target != ignore_index
     classes = p.shape[1]
     one_hot = (target.unsqueeze(1) == torch.arange(classes, device=p.device).view(1, -1, 1, 1)).to(p.dtype)
@@ -132,4 +145,5 @@ def _dice(p: Tensor, target: Tensor, ignore_index: int) -> Tensor:
     true = one_hot.sum((0, 2, 3))
     predicted = (p * valid.unsqueeze(1)).sum((0, 2, 3))
     dice = 2 * intersection / (true + predicted).clamp(min=_EPS)
-    return ((1 - dice) * (true > 0)).sum() / classes
+    losses = (1 - dice) * (true > 0)
+    return losses.sum() / classes if class_weights is None else (losses * class_weights).sum() / class_weights.sum()

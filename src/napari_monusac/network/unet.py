@@ -13,15 +13,13 @@ from torch import Tensor, nn
 
 from napari_monusac.core.errors import RecipeError, ShapeError
 from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.network.normalisation import IMAGENET_MEAN, IMAGENET_STD, prepare
 from napari_monusac.network.weights import load_encoder_weights
 
 #: Channels of the semantic head: background, epithelial, lymphocyte, neutrophil, macrophage.
 SEMANTIC_CHANNELS = 5
 #: Channels of the ternary head: background, inside, boundary.
 TERNARY_CHANNELS = 3
-#: Mean and deviation of ImageNet's RGB pixels in 0 to 1.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def memory_format_of(device: str | torch.device) -> torch.memory_format:
@@ -112,9 +110,8 @@ class DualHeadUnet(nn.Module):
         float32 (b, 3, y, x)
             ``(pixel - mean) / deviation`` of ImageNet, or ``pixel / 255``.
         """
-        batch = torch.as_tensor(images).to(self.mean.device, non_blocking=True)
-        planes = batch.permute(0, 3, 1, 2).float().contiguous(memory_format=memory_format_of(batch.device))
-        return (planes - self.mean) / self.std
+        batch = prepare(images, self.mean.flatten(), self.std.flatten())
+        return batch.contiguous(memory_format=memory_format_of(batch.device))
 
 
 def _bare_unet(recipe: TrainingRecipe) -> tuple[nn.Module, nn.Module]:

@@ -11,7 +11,7 @@ import numpy as np
 from napari_monusac.core.classes import AMBIGUOUS, NucleusClass
 from napari_monusac.core.errors import SessionError, ShapeError
 from napari_monusac.core.nuclei import Annotation, Nucleus
-from napari_monusac.editing.disk.provenance import Saving, write_provenance
+from napari_monusac.editing.disk.provenance import SavingNote, write_provenance
 from napari_monusac.editing.disk.workplace import content_of, sha256
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow
 from napari_monusac.io.annotations.files import write_annotation
@@ -139,6 +139,6 @@ def write_corrected(annotation: Annotation, truth: CorrectedTruth, path: str | P
     corrected = Annotation(**_fields(annotation), regions=tuple(region for region, _ in pairs))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_annotation(corrected, path)
-    saving = Saving(author=reader, time=now(), sha256=sha256(content_of(path)))
+    saving = SavingNote(author=reader, time=now(), sha256=sha256(content_of(path)))
     write_provenance(path, [saving], [(region, row) for region, row in pairs if row is not None])
     return corrected

@@ -11,9 +11,10 @@ import pytest
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.infer.engines.choose import choose_engine
-from napari_monusac.infer.engines.torch import TorchEngine, _folded, _probabilities, mean_and_deviation, prepare
+from napari_monusac.infer.engines.torch import TorchEngine, _folded, _probabilities
 from napari_monusac.infer.model import as_model
 from napari_monusac.infer.predict import predict
+from napari_monusac.network.normalisation import mean_and_deviation, prepare
 
 pytestmark = pytest.mark.torch
 
@@ -40,13 +41,14 @@ def tiles() -> np.ndarray:
 def test_normalisation_is_the_network_s_own(model: Any, tiles: np.ndarray) -> None:
     import torch
 
-    torch.testing.assert_close(
-        prepare(tiles, *mean_and_deviation(model)), model.network.prepare(tiles), rtol=1e-5, atol=1e-5
-    )
+    found = prepare(tiles, *mean_and_deviation(model.network))
+    assert torch.equal(found, model.network.prepare(tiles)), "prediction sees to the bit what training saw"
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(found.numpy(), ((tiles / 255 - mean) / std).transpose(0, 3, 1, 2), atol=2e-6)
 
 
 def test_without_a_mean_pixels_are_divided_by_255(stand_in: Any, tiles: np.ndarray) -> None:
-    found = prepare(tiles, *mean_and_deviation(stand_in)).numpy()
+    found = prepare(tiles, *mean_and_deviation(stand_in.network)).numpy()
     np.testing.assert_allclose(found, tiles.transpose(0, 3, 1, 2) / 255, atol=1e-6)
 
 

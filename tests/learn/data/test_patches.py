@@ -163,6 +163,32 @@ def test_half_of_the_patches_lie_on_nuclei_and_classes_take_turns():
     assert sum(x.crop == "a" for x in uniform) == pytest.approx(800 * 4 / (4 + 2.25), abs=2)
 
 
+def test_classes_are_centred_on_as_often_as_their_shares_say():
+    from napari_monusac.core.recipe import load_recipe
+    from napari_monusac.learn.data.patches import PatchSampler
+
+    # one nucleus a class, far apart: a patch of 64 px shows one of them at most
+    places = {1: (100, 100), 2: (100, 900), 3: (900, 100), 4: (900, 900)}
+    centres = {"a": {k: np.array([p], float) for k, p in places.items()}}
+    r = load_recipe("run-8").with_values(
+        steps_per_epoch=100, patch_size=64, sampling="rare-classes", centred_share=1.0, class_shares=[1, 0, 5, 2]
+    )
+
+    def shown(recipe, of=centres):
+        refs = PatchSampler(recipe, {"a": (1000, 1000)}, of).epoch(1)
+        assert len(refs) == 800
+        return [sum(ref.y <= y < ref.y + 64 and ref.x <= x < ref.x + 64 for ref in refs) for y, x in places.values()]
+
+    assert shown(r) == [100, 0, 500, 200]
+    assert shown(r.with_values(class_shares=[])) == [200, 200, 200, 200]
+    some = shown(r.with_values(centred_share=0.25, class_shares=[0, 0, 1, 0]))
+    assert some[2] == pytest.approx(200, abs=40)
+    assert max(some[0], some[1], some[3]) < 20
+    without = {"a": {**centres["a"], 3: np.empty((0, 2))}}
+    with pytest.raises(TrainingError, match="classes that no training crop holds"):
+        PatchSampler(r.with_values(class_shares=[0, 0, 1, 0]), {"a": (1000, 1000)}, without)
+
+
 def test_batches_are_the_same_in_any_number_of_threads_and_from_any_start(store, names, tiny_recipe):
     from napari_monusac.learn.data.loader import PatchLoader
     from napari_monusac.learn.data.patches import PatchSampler
@@ -290,17 +316,17 @@ def test_stain_vectors_are_found_again():
 
 
 def test_normalisation_brings_two_stains_together():
-    from napari_monusac.infer.tiling.stain import normalise_stain
+    from napari_monusac.infer.tiling.stain import stain_change, with_stain_changed
 
     one = np.array([[0.65, 0.70, 0.29], [0.27, 0.85, 0.45]])
     two = np.array([[0.55, 0.75, 0.37], [0.15, 0.95, 0.27]])
     one, two = (m / np.linalg.norm(m, axis=1, keepdims=True) for m in (one, two))
     a, b = _stained(one), _stained(two)
     before = np.abs(a.astype(float) - b).mean()
-    after = np.abs(normalise_stain(a).astype(float) - normalise_stain(b)).mean()
+    after = np.abs(with_stain_changed(a, stain_change(a)).astype(float) - with_stain_changed(b, stain_change(b))).mean()
     assert after < before / 2
     blank = np.full((20, 20, 3), 250, np.uint8)
-    assert normalise_stain(blank) is blank
+    assert stain_change(blank) is None
 
 
 def test_stain_augmentation_is_gentle_and_repeatable():

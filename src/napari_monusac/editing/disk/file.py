@@ -16,9 +16,9 @@ from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.building import Built, build_annotation
 from napari_monusac.editing.disk.journal import Journal
 from napari_monusac.editing.disk.provenance import (
-    Entry,
+    NucleusNote,
     ProvenanceFile,
-    Saving,
+    SavingNote,
     make_provenance,
     outline_key,
     parse_provenance,
@@ -48,7 +48,7 @@ class SaveConflict(SessionError):
         Whether the outlines are those that were opened, and only notes (or who drew what) were changed.
     """
 
-    def __init__(self, path: Path, suggested: Path, other: Saving | None, *, notes_only: bool = False) -> None:
+    def __init__(self, path: Path, suggested: Path, other: SavingNote | None, *, notes_only: bool = False) -> None:
         self.path, self.suggested, self.notes_only = path, suggested, notes_only
         self.other_author, self.other_time = (other.author, other.time) if other else ("", "")
         who = f" by {self.other_author}" if self.other_author else ""
@@ -258,7 +258,7 @@ class SessionFile:
         built = build_annotation(nuclei, layered=_layered(to.path))
         content = self._content(built, state, to)
         time, new = now(), sha256(content)
-        notes = _provenance(nuclei, to.path, built, Saving(author=author, time=time, sha256=new))
+        notes = _provenance(nuclei, to.path, built, SavingNote(author=author, time=time, sha256=new))
         saved = Version(new, sha256(notes))
         if to.own and self.journal is not None:
             number = self.records + 1
@@ -330,7 +330,7 @@ def _turn(place: Workplace) -> Iterator[None]:
         raise SessionError(f"{place.folder}: cannot be written ({error.strerror})", "choose a work folder") from error
 
 
-def _provenance(nuclei: CropNuclei, target: Path, built: Built, saving: Saving) -> bytes:
+def _provenance(nuclei: CropNuclei, target: Path, built: Built, saving: SavingNote) -> bytes:
     """Return the bytes of the sidecar."""
     known = read_provenance(target)
     pairs = ((region, row) for region, row in built.pairs if row is not None)
@@ -344,7 +344,7 @@ def _loses_notes(target: Path, notes: bytes) -> bool:
     return known is not None and new is not None and not set(known.nuclei) <= set(new.nuclei)
 
 
-def _known_outside(nuclei: CropNuclei, known: ProvenanceFile | None) -> tuple[Entry, ...]:
+def _known_outside(nuclei: CropNuclei, known: ProvenanceFile | None) -> tuple[NucleusNote, ...]:
     """Return what the sidecar knows about nuclei outside the edited part."""
     if known is None or not known.nuclei or not nuclei.outside:
         return ()

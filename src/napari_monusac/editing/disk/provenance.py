@@ -26,7 +26,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Saving(_Part):
+class SavingNote(_Part):
     """One saving of the annotation."""
 
     author: str = ""
@@ -34,7 +34,7 @@ class Saving(_Part):
     sha256: str = ""
 
 
-class Entry(_Part):
+class NucleusNote(_Part):
     """What is known about one nucleus of the file besides its outline and class."""
 
     outline: str
@@ -52,8 +52,8 @@ class ProvenanceFile(_Part):
 
     format: int = 1
     annotation: str
-    savings: tuple[Saving, ...] = ()
-    nuclei: tuple[Entry, ...] = ()
+    savings: tuple[SavingNote, ...] = ()
+    nuclei: tuple[NucleusNote, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return the file."""
@@ -111,13 +111,13 @@ def parse_provenance(content: bytes, path: Path, *, missing: bool = True) -> Pro
 
 def make_provenance(
     annotation: Path,
-    savings: Iterable[Saving],
+    savings: Iterable[SavingNote],
     pairs: Iterable[tuple[Nucleus, NucleusRow]],
-    kept: Iterable[Entry] = (),
+    kept: Iterable[NucleusNote] = (),
 ) -> ProvenanceFile:
     """Make the sidecar of an annotation. `kept` are entries of other nuclei."""
     entries = tuple(
-        Entry(
+        NucleusNote(
             outline=outline_key(region.vertices),
             **row.model_dump(
                 include={"class_id", "provenance", "class_provenance", "confidence", "note", "author", "time"}
@@ -129,7 +129,9 @@ def make_provenance(
     return ProvenanceFile(annotation=annotation.name, savings=tuple(savings), nuclei=(*kept, *entries))
 
 
-def write_provenance(annotation: Path, savings: Iterable[Saving], pairs: Iterable[tuple[Nucleus, NucleusRow]]) -> Path:
+def write_provenance(
+    annotation: Path, savings: Iterable[SavingNote], pairs: Iterable[tuple[Nucleus, NucleusRow]]
+) -> Path:
     """Write the sidecar of an annotation, whole or not at all; return its path.
 
     Raises
@@ -146,7 +148,7 @@ def with_provenance(
     rows: Mapping[int, NucleusRow], annotation: Annotation, known: ProvenanceFile
 ) -> dict[int, NucleusRow]:
     """Return rows of an annotation with what the sidecar knows about them."""
-    entries: dict[str, list[Entry]] = defaultdict(list)
+    entries: dict[str, list[NucleusNote]] = defaultdict(list)
     for entry in known.nuclei:
         entries[entry.outline].append(entry)
     out = dict(rows)

@@ -15,7 +15,7 @@ Provenance = Annotated[Literal["file", "human", "model"], BeforeValidator(lambda
 #: Nuclei and Ambiguous regions lie on planes of their own: nuclei under a region stay.
 Plane = Literal["nuclei", "ambiguous"]
 #: The key of each class: 1 to 4, 0 = unclassified, 5 = Ambiguous region.
-CLASS_KEYS: dict[int, str] = {
+CLASS_WORDS: dict[int, str] = {
     0: NucleusClass.UNCLASSIFIED.label,
     **{int(c): c.label for c in CLASSES},
     5: AMBIGUOUS,
@@ -95,4 +95,4 @@ def class_id_of(value: int | str | NucleusClass) -> int:
         return int(NucleusClass.UNCLASSIFIED)
     elif value in (*map(int, CLASSES), AMBIGUOUS_ID):
         return int(value)
-    raise SessionError(f"{value!r} is no class", f"use {', '.join(f'{k} = {v}' for k, v in CLASS_KEYS.items())}")
+    raise SessionError(f"{value!r} is no class", f"use {', '.join(f'{k} = {v}' for k, v in CLASS_WORDS.items())}")

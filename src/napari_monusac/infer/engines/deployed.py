@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_monusac.infer.engines.torch import mean_and_deviation
 from napari_monusac.infer.model import ModelLike
+from napari_monusac.network.normalisation import mean_and_deviation, normalised
 
 
 class DeployedNetwork(nn.Module):
@@ -26,13 +26,13 @@ class DeployedNetwork(nn.Module):
     def __init__(self, model: ModelLike) -> None:
         super().__init__()
         self.bare = BareNetwork(model.network)
-        mean, deviation = normalisation(model)
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1))
+        mean, deviation = mean_and_deviation(model.network)
+        self.register_buffer("mean", mean.cpu().view(1, 3, 1, 1))
+        self.register_buffer("deviation", deviation.cpu().view(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Give probabilities (b, 5, y, x) and (b, 3, y, x) of images (b, 3, y, x)."""
-        semantic, ternary = self.bare((image - self.mean) / self.deviation)
+        semantic, ternary = self.bare(normalised(image, self.mean, self.deviation))
         return semantic.softmax(1), ternary.softmax(1)
 
 
@@ -68,12 +68,3 @@ class BareNetwork(nn.Module):
         shared = self.decoder(self.encoder(images))
         semantic, ternary = self.semantic_head(shared), self.ternary_head(shared)
         return semantic, ternary
-
-
-def normalisation(model: ModelLike) -> tuple[list[float], list[float]]:
-    """Mean and deviation, on the scale 0 to 255 and for R, G, B, that bring pixels to what the network was trained on.
-
-    They are the network's own, so they cannot differ from what it was trained with.
-    """
-    mean, deviation = mean_and_deviation(model)
-    return mean.tolist(), deviation.tolist()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.network.normalisation import mean_and_deviation, prepare
 from napari_monusac.network.unet import memory_format_of
 
 _SOUND = "use another checkpoint, or precision float32"
@@ -42,7 +43,7 @@ class TorchEngine:
     def __init__(self, model: HasNetwork, device: str = "cpu", precision: str = "float32") -> None:
         self.device, self.precision = device, precision
         # not the model itself: an engine is kept for as long as its network lives, and must not keep it alive
-        self._mean, self._std = mean_and_deviation(model)
+        self._mean, self._std = mean_and_deviation(model.network)
         self.name = f"torch {precision} on {device}"
         self.batch_size = 1 if device == "cpu" else 8
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -77,44 +78,6 @@ def _folded(network: nn.Module) -> nn.Module:
             torch.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in zip(folded(sample), whole(sample), strict=True)
         )
     return folded if alike else whole
-
-
-def mean_and_deviation(model: HasNetwork) -> tuple[Tensor, Tensor]:
-    """How a network wants its pixels: its own buffers `mean` and `std` where it has them, else pixels / 255.
-
-    Returns
-    -------
-    mean, deviation : float32 (3,)
-        In units of a pixel, 0 to 255.
-    """
-    mean, std = (getattr(model.network, n, None) for n in ("mean", "std"))
-    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
-        return torch.zeros(3), torch.full((3,), 255.0)
-    return mean.detach().float().flatten().clone(), std.detach().float().flatten().clone()
-
-
-def prepare(tiles: NDArray[np.uint8], mean: Tensor, deviation: Tensor) -> Tensor:
-    """Normalise a batch as the network was trained.
-
-    Parameters
-    ----------
-    tiles : uint8 (b, y, x, 3)
-        RGB.
-    mean, deviation : float32 (3,)
-        See `mean_and_deviation`.
-
-    Returns
-    -------
-    float32 (b, 3, y, x)
-        In channels-last memory, on the device of `mean`.
-    """
-    count, height, width, channels = tiles.shape
-    batch = torch.from_numpy(tiles).to(mean.device).float()
-    # whole rows at once: arithmetic that repeats every three values is several times as slow
-    rows = batch.view(count, height, width * channels)
-    scale = 1 / deviation
-    rows.mul_(scale.repeat(width)).add_((-mean * scale).repeat(width))
-    return batch.permute(0, 3, 1, 2)
 
 
 def _probabilities(semantic: Tensor, ternary: Tensor) -> NDArray[np.float32]:

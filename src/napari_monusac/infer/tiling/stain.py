@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.optical_density import density_of_levels
+
 #: Optical density of haematoxylin and eosin (rows: stain, columns: R, G, B), the reference of Macenko's published code.
 REFERENCE_STAINS: NDArray[np.float64] = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
 #: 99th percentile of both concentrations in that reference.
@@ -17,8 +19,7 @@ _SAMPLE = 200_000
 
 def optical_density(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return ``-ln((I + 1) / 240)`` of an RGB image, float32 of the same shape."""
-    table = -np.log((np.arange(256, dtype=np.float64) + 1) / _BRIGHTEST)
-    return np.asarray(table.astype(np.float32)[image])
+    return np.asarray(density_of_levels(_BRIGHTEST).astype(np.float32)[image])
 
 
 def estimate_stains(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
@@ -98,20 +99,6 @@ def stain_change(sample: NDArray[np.uint8]) -> NDArray[np.float32] | None:
 def with_stain_changed(image: NDArray[np.uint8], change: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Render an RGB image, uint8 (y, x, 3), with its optical densities multiplied by a matrix."""
     return _rendered(optical_density(image).reshape(-1, 3) @ change).reshape(image.shape)
-
-
-def normalise_stain(image: NDArray[np.uint8], sample: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """Render an image in the reference stains; one with too little tissue comes back as it is.
-
-    Parameters
-    ----------
-    image : uint8 (y, x, 3)
-        RGB.
-    sample : uint8 (y, x, 3), optional
-        Pixels that the stain is measured on; by default those of `image`.
-    """
-    change = stain_change(image if sample is None else sample)
-    return image if change is None else with_stain_changed(image, change)
 
 
 def augment_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: float = 0.15) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import SlideError
+from napari_monusac.core.optical_density import density_of_levels
 from napari_monusac.io.collection.collection import Collection
 from napari_monusac.io.collection.crop import Crop
 from napari_monusac.io.doctor.report import DoctorFinding, finding
@@ -159,7 +160,7 @@ def stain_print(image: NDArray[np.uint8]) -> tuple[tuple[float, float, float] | 
         Share of stained pixels.
     """
     pixels = image.reshape(-1, 3)
-    density = -np.log((pixels[:: max(1, len(pixels) // 200_000)].astype(np.float32) + 1.0) / 256.0)
+    density = density_of_levels(256.0).astype(np.float32)[pixels[:: max(1, len(pixels) // 200_000)]]
     total = density.sum(1)
     stained = total > _STAINED_OD_SUM
     share = float(stained.mean()) if len(stained) else 0.0

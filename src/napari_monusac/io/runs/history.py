@@ -73,13 +73,14 @@ def _is_void(event: TrainEvent, start: RunStarted) -> bool:
 def metrics_csv(epochs: list[EpochEnded]) -> str:
     """Return the epochs as CSV: losses, scores, learning rate, seconds."""
     classes = list(dict.fromkeys(name for e in epochs for name in e.scores.iou))
+    scores = [*_SCORES, *(["pq"] if any(e.scores.pq is not None for e in epochs) else [])]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", "step", "lr", "seconds", *_LOSSES, *_SCORES, *(f"iou_{c.lower()}" for c in classes)])
+    writer.writerow(["epoch", "step", "lr", "seconds", *_LOSSES, *scores, *(f"iou_{c.lower()}" for c in classes)])
     for e in epochs:
         values = (
             [getattr(e, k) for k in _LOSSES]
-            + [getattr(e.scores, k) for k in _SCORES]
+            + [getattr(e.scores, k) for k in scores]
             + [e.scores.iou.get(c) for c in classes]
         )
         writer.writerow(

@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.optical_density import density_of_levels
+
 ChannelOrder = Literal["auto", "rgb", "bgr"]
 
 #: Pixels with a smaller sum of optical densities are glass.
@@ -94,8 +96,7 @@ def channel_verdict(image: NDArray[np.uint8]) -> ChannelVerdict:
     """
     pixels = image[..., :3].reshape(-1, 3)
     pixels = pixels[:: max(1, len(pixels) // _ENOUGH_PX)]
-    table = -np.log((np.arange(256, dtype=np.float32) + 1.0) / 256.0)
-    density = table[pixels]
+    density = density_of_levels(256.0).astype(np.float32)[pixels]
     total = density.sum(1)
     stained = total > _STAINED_OD_SUM
     count = int(stained.sum())

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -56,6 +57,8 @@ class TrainingCrop:
         What its annotation holds that the targets do not.
     notes : tuple of str
         What the reader of its annotation says of the file.
+    instances : int32 (y, x) or None
+        The nuclei by number, for validation that counts them (``select_by = "pq"``).
     """
 
     name: str
@@ -66,6 +69,7 @@ class TrainingCrop:
     um_per_px: float | None = None
     left_out: LeftOut = field(default_factory=LeftOut)
     notes: tuple[str, ...] = ()
+    instances: NDArray[np.int32] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -75,7 +79,8 @@ class TrainingCrop:
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return self.image.nbytes + self.semantic.nbytes + self.ternary.nbytes
+        instances = 0 if self.instances is None else self.instances.nbytes
+        return self.image.nbytes + self.semantic.nbytes + self.ternary.nbytes + instances
 
 
 def load_crop(
@@ -110,10 +115,11 @@ def load_crop(
     if factor != 1.0:
         source, annotation = resampled(source, factor), scaled_annotation(annotation, factor)
     image = source.read(0, 0, *source.shape)
-    semantic, ternary, missing = _targets(annotation, source.shape, recipe.boundary_width, recipe.within_regions)
+    targets = _targets(annotation, source.shape, recipe.boundary_width, recipe.within_regions)
     return TrainingCrop(
-        name, image, semantic, ternary, stain_strength(sample), left_out=missing, notes=annotation.notes
-    )
+        name, image, targets.semantic, targets.ternary, stain_strength(sample),
+        left_out=targets.left_out, notes=annotation.notes,
+    )  # fmt: skip
 
 
 def load_own(collection: Collection, name: str, recipe: TrainingRecipe, um_per_px: float | None = None) -> TrainingCrop:
@@ -131,10 +137,11 @@ def load_own(collection: Collection, name: str, recipe: TrainingRecipe, um_per_p
     source = _whole(collection, crop, annotation)
     width = width_on_image(recipe.boundary_width, scale_factor(source.um_per_px, um_per_px))
     image = source.read(0, 0, *source.shape)
-    semantic, ternary, missing = _targets(annotation, source.shape, width, recipe.within_regions)
+    targets = _targets(annotation, source.shape, width, recipe.within_regions)
     return TrainingCrop(
-        name, image, semantic, ternary, um_per_px=source.um_per_px, left_out=missing, notes=annotation.notes
-    )
+        name, image, targets.semantic, targets.ternary, um_per_px=source.um_per_px, left_out=targets.left_out,
+        notes=annotation.notes, instances=targets.instances if recipe.select_by == "pq" else None,
+    )  # fmt: skip
 
 
 def _whole(collection: Collection, crop: Crop, annotation: Annotation) -> Source:
@@ -151,14 +158,20 @@ def _whole(collection: Collection, crop: Crop, annotation: Annotation) -> Source
     return Source(shape, read, um_per_px, crop.image)
 
 
-def _targets(
-    annotation: Annotation, shape: tuple[int, int], boundary_width: int, within_regions: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], LeftOut]:
-    """Semantic and ternary target, uint8 (y, x), 255 where nothing is to be learnt; and what is in neither."""
+class _Targets(NamedTuple):
+    """Semantic and ternary target, uint8 (y, x), 255 where nothing is to be learnt; the nuclei; and what is in none."""
+
+    semantic: NDArray[np.uint8]
+    ternary: NDArray[np.uint8]
+    instances: NDArray[np.int32]
+    left_out: LeftOut
+
+
+def _targets(annotation: Annotation, shape: tuple[int, int], boundary_width: int, within_regions: bool) -> _Targets:
     maps = label_maps(annotation, shape, within_regions=within_regions)
     semantic, ternary = maps.semantic.copy(), ternary_map(maps.instances, boundary_width=boundary_width).copy()
     semantic[maps.ignore] = ternary[maps.ignore] = IGNORE_INDEX
-    return semantic, ternary, left_out(annotation, maps)
+    return _Targets(semantic, ternary, maps.instances, left_out(annotation, maps))
 
 
 class CropStore:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,6 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.infer.tiling.frame import margin_before, mirrored
 from napari_monusac.learn.data.crops import TrainingCrop
 
-#: Share of the patches that sampling="rare-classes" centres on a nucleus, every class as often.
-CENTRED_SHARE = 0.5
 _POSITION_STREAM = 2
 
 Centres = Mapping[int, NDArray[np.float64]]
@@ -77,9 +75,9 @@ class PatchSampler:
     """Draws the patches of each epoch.
 
     Each crop gets its share by area, evenly within an epoch: with n patches, the n-th parts of the summed area get one
-    each. Crops smaller than the patch are centred in it. With ``sampling = "rare-classes"`` half of the patches are
-    centred, with some jitter, on nuclei: every class that there is takes equal turns, and all nuclei of a class are
-    alike (nnU-Net's way: Isensee et al. 2021). Not only the classes of few nuclei: MoNuSAC's lymphocytes are many, but
+    each. Crops smaller than the patch are centred in it. With ``sampling = "rare-classes"`` the recipe's `centred_share`
+    of the patches are centred, with some jitter, on nuclei: the classes that there are take turns as `class_shares` has
+    it (equal ones without it), and all nuclei of a class are alike (nnU-Net's way: Isensee et al. 2021). Not only the classes of few nuclei: MoNuSAC's lymphocytes are many, but
     they lie in small crops, and patches by area hardly show them.
 
     Parameters
@@ -110,7 +108,15 @@ class PatchSampler:
         self.steps = steps_per_epoch(recipe, shapes)
         area = np.array([h * w for h, w in shapes.values()], np.float64)
         self._shares = np.cumsum(area) / area.sum()
-        self._nuclei = _nuclei(centres) if recipe.sampling == "rare-classes" and centres else []
+        shares = recipe.class_shares or (1.0,) * len(CLASSES)
+        found = _nuclei(centres) if recipe.sampling == "rare-classes" and centres else {}
+        #: By class, in turns: its nuclei, and its share of the turns.
+        self._nuclei = [(nuclei, shares[k]) for k, nuclei in found.items() if shares[k] > 0]
+        if found and not self._nuclei:
+            raise TrainingError(
+                f"class_shares = {list(shares)} asks for classes that no training crop holds",
+                "give a share to a class that there is",
+            )
 
     def epoch(self, epoch: int) -> list[PatchRef]:
         """Patches of an epoch (numbered from 1), steps x batch of them."""
@@ -119,17 +125,25 @@ class PatchSampler:
         points = (rng.permutation(count) + rng.random(count)) / count
         crops = np.searchsorted(self._shares, points, side="right").clip(max=len(self.names) - 1)
         where = rng.random((count, 2))
-        centred = rng.random(count) < CENTRED_SHARE
+        centred = rng.random(count) < self.recipe.centred_share
         picks, jitter = rng.random(count), rng.uniform(-0.25, 0.25, (count, 2))
         refs = []
-        turn = 0
+        turns = self._turns()
         for i in range(count):
             if self._nuclei and centred[i]:
-                refs.append(self._on_nucleus(i, turn, picks[i], jitter[i]))
-                turn += 1
+                refs.append(self._on_nucleus(i, next(turns), picks[i], jitter[i]))
             else:
                 refs.append(self._anywhere(i, self.names[crops[i]], where[i]))
         return refs
+
+    def _turns(self) -> Iterator[int]:
+        """Whose turn it is, for ever: the class that lags most behind its share (of equal ones, one after another)."""
+        shares = np.array([share for _, share in self._nuclei])
+        given = np.zeros(len(shares))
+        while True:
+            k = int(((given + 1) / shares).argmin())
+            given[k] += 1
+            yield k
 
     def _anywhere(self, index: int, name: str, where: NDArray[np.float64]) -> PatchRef:
         size = self.recipe.patch_size
@@ -141,7 +155,7 @@ class PatchSampler:
 
     def _on_nucleus(self, index: int, turn: int, pick: float, jitter: NDArray[np.float64]) -> PatchRef:
         size = self.recipe.patch_size
-        nuclei = self._nuclei[turn % len(self._nuclei)]
+        nuclei = self._nuclei[turn][0]
         name, centre = nuclei[int(pick * len(nuclei))]
         y, x = (
             min(max(0, round(c + j * size - size / 2)), n - size) if n > size else -margin_before(n, size)
@@ -150,7 +164,7 @@ class PatchSampler:
         return PatchRef(index, name, y, x)
 
 
-def _nuclei(centres: Mapping[str, Centres]) -> list[list[tuple[str, NDArray[np.float64]]]]:
-    """For each class that there is, all its nuclei as (crop, centre)."""
+def _nuclei(centres: Mapping[str, Centres]) -> dict[int, list[tuple[str, NDArray[np.float64]]]]:
+    """For each class that there is, by its place among the classes, all its nuclei as (crop, centre)."""
     by_class = ([(name, c) for name, by in centres.items() for c in by.get(int(k), ())] for k in CLASSES)
-    return [nuclei for nuclei in by_class if nuclei]
+    return {k: nuclei for k, nuclei in enumerate(by_class) if nuclei}

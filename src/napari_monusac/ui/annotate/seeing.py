@@ -14,6 +14,7 @@ from superqt import QLabeledDoubleSlider
 from napari_monusac.app.actions import FILL, FILL_OF
 from napari_monusac.app.work import Task, Work
 from napari_monusac.core.classes import PaletteName
+from napari_monusac.core.optical_density import LN_10, density_of_levels
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.annotate.parts import slider
 from napari_monusac.ui.canvas import canvas
@@ -54,8 +55,7 @@ def stain_view(rgb: NDArray[np.uint8], stain: str, contrast: float) -> NDArray[n
     -----
     Stain vectors of Ruifrok and Johnston (2001), as in `skimage.color.hed_from_rgb`.
     """
-    levels = np.arange(256)
-    density = -np.log10(np.maximum(levels, 1) / 255)
+    density = density_of_levels(255.0, offset=0.0) / LN_10
     if stain == COLOUR:
         return np.asarray((255 * 10 ** (-density * contrast)).round().astype(np.uint8)[rgb])
     from skimage.color import hed_from_rgb

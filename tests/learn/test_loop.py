@@ -42,6 +42,7 @@ def test_a_run_tells_its_events_and_leaves_a_whole_folder(tiny_recipe, make_run)
     assert run.status == "completed"
     assert run.read_events() == events
     assert len(run.metrics_file.read_text().splitlines()) == 3
+    assert "pq" not in run.metrics_file.read_text().splitlines()[0].split(","), "counted only where it is asked for"
     files = {p.name for p in run.path.iterdir()}
     assert {"best.safetensors", "last.safetensors", "recipe.toml", "split.json", "environment.json"} <= files
     assert [f for f in files if "best" in f] == ["best.safetensors"]
@@ -146,7 +147,7 @@ def test_a_second_writer_is_refused_and_does_no_harm(tiny_recipe, make_run):
     second = _play(tiny_recipe, run)
     assert [e.kind for e in second] == ["run-ended"]
     assert second[0].reason == "failed"
-    assert "is being written by process" in second[0].message
+    assert "is being written by another process" in second[0].message
     assert run.events_file.read_bytes() == before
     first.close()
     assert run.status == "interrupted"
@@ -766,3 +767,108 @@ def test_fine_tuning_starts_from_another_run_and_not_from_the_hub(tiny_recipe, m
             np.testing.assert_allclose(b[key].numpy(), value.numpy(), atol=1e-6)
     lost = tiny_recipe.with_values(start_from="/nowhere")
     assert "no such file" in _failed(_play(lost, make_run(lost, "lost")))
+
+
+# ---------------------------------------------------------------------- averages, and what chooses the best
+
+
+def test_an_averaged_run_saves_what_it_validates_and_resumes_bit_for_bit(tiny_recipe, make_run, monkeypatch):
+    from napari_monusac.learn import validate
+    from napari_monusac.learn.resume import load_state
+    from napari_monusac.network.checkpoint import load_checkpoint
+
+    recipe = tiny_recipe.with_values(ema_decay=0.8, decay_norms=False, encoder_lr_scale=0.5, clip_norm=1.0)
+    one, two = make_run(recipe, "one"), make_run(recipe, "two")
+    true, judged = validate.TorchEngine, []
+
+    def engine(model, *args):
+        judged.append({k: v.clone() for k, v in model.network.state_dict().items()})
+        return true(model, *args)
+
+    with monkeypatch.context() as m:
+        m.setattr(validate, "TorchEngine", engine)
+        end = _play(recipe, one)[-1]
+    assert end.reason == "completed", end.message
+    assert _same(_weights(one.last), judged[-1]), "the file holds what its scores are of"
+    assert _same(load_checkpoint(one.best).network.state_dict(), judged[end.best_epoch - 1])
+    raw = load_state(one)["network"]
+    assert not _same(raw, judged[-1])
+    stops = iter([False, False, False, False, True])
+    _play(recipe, two, should_stop=lambda: next(stops))
+    end = _play(recipe, two)[-1]
+    assert end.reason == "completed", end.message
+    assert _same(_weights(one.last), _weights(two.last))
+    assert _same(raw, load_state(two)["network"])
+
+
+def test_epochs_between_two_validations_are_trained_and_saved(tiny_recipe, make_run, reference):
+    recipe = tiny_recipe.with_values(epochs=5, steps_per_epoch=2, validate_every=2)
+    one, two = make_run(recipe, "one"), make_run(recipe, "two")
+    events = _play(recipe, one)
+    assert events[-1].reason == "completed", events[-1].message
+    epochs = [e for e in events if e.kind == "epoch-ended"]
+    assert [e.epoch for e in epochs] == [2, 4, 5], "every second one, and the last"
+    assert [e.epoch for e in events if e.kind == "checkpoint-saved" and e.which == "last"] == [1, 2, 3, 4, 5]
+    losses = [e.loss for e in events if e.kind == "batch-ended"]
+    means = [np.mean(losses[:4]), np.mean(losses[4:8]), np.mean(losses[8:])]
+    np.testing.assert_allclose([e.train_loss for e in epochs], means, rtol=1e-6)
+    every = make_run(recipe, "every")
+    _play(recipe.with_values(validate_every=1), every)
+    assert _same(_weights(one.last), _weights(every.last)), "validation changes no weight"
+    stops = iter([False, False, False, True])
+    _play(recipe, two, should_stop=lambda: next(stops))
+    again = _play(recipe, two)
+    assert again[-1].reason == "completed", again[-1].message
+    assert [e.scores for e in two.epochs()] == [e.scores for e in epochs]
+    np.testing.assert_allclose([e.train_loss for e in two.epochs()], means, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("by", "best"), [("combo", 1), ("combo-and-miou", 3), ("pq", 2)])
+def test_the_score_that_the_recipe_names_chooses_the_best(tiny_recipe, make_run, monkeypatch, by, best):
+    from napari_monusac.learn import validate
+    from napari_monusac.network.checkpoint import read_metadata
+
+    recipe = tiny_recipe.with_values(epochs=3, steps_per_epoch=1, select_by=by)
+    run = make_run(recipe)
+    true, calls = validate.Validator.run, [0]
+    given = [(0.6, 0.1, 0.2), (0.5, 0.3, 0.4), (0.4, 0.6, 0.3)]  # combo, mIoU, PQ: another epoch is best by each
+
+    def scored(self, *args):
+        found = true(self, *args)
+        assert (found.scores.pq is not None) == (by == "pq")
+        combo, miou, pq = given[calls[0]]
+        calls[0] += 1
+        found.scores = found.scores.model_copy(update={"combo": combo, "miou_macro": miou, "pq": pq})
+        return found
+
+    monkeypatch.setattr(validate.Validator, "run", scored)
+    end = _play(recipe, run)[-1]
+    assert (end.reason, end.best_epoch) == ("completed", best)
+    assert end.best_combo == given[best - 1][0]
+    assert read_metadata(run.best).epoch == best
+
+
+def test_pq_of_validation_is_that_of_the_crops_predicted_and_counted_by_hand(tiny_recipe, make_run):
+    from napari_monusac.infer.predict import predict
+    from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.masks.instances import instances_from_maps
+    from napari_monusac.masks.rasterize import label_maps
+    from napari_monusac.scoring.metrics.panoptic import PanopticQuality, panoptic_quality
+
+    recipe = tiny_recipe.with_values(epochs=1, steps_per_epoch=30, lr=3e-3, augment=False, dropout=0.0, select_by="pq")
+    run = make_run(recipe)
+    assert _play(recipe, run)[-1].reason == "completed"
+    collection, total = open_collection(run.data), PanopticQuality()
+    for name in run.split.validation:
+        crop = collection.crop(name)
+        with collection.open(crop) as slide:
+            image = slide.read(0, 0, *slide.shape)
+        truth = label_maps(collection.annotation(crop), image.shape[:2])
+        found = predict(image, run.best, um_per_px=0.25, device="cpu", precision="float32")
+        nuclei = instances_from_maps(found.semantic, found.ternary, um_per_px=0.25)
+        total += panoptic_quality(truth.instances, nuclei.instances, ignore=truth.ignore)
+    (epoch,) = run.epochs()
+    assert epoch.scores.pq == pytest.approx(total.pq, abs=1e-6)
+    head, row = (line.split(",") for line in run.metrics_file.read_text().splitlines())
+    assert float(dict(zip(head, row, strict=True))["pq"]) == pytest.approx(total.pq, abs=1e-6)
+    assert total.fn + total.tp > 0
