@@ -92,7 +92,7 @@ def measure(data: Path, folder: Path, seconds: float) -> dict[str, object]:
 
     viewer = napari.Viewer(show=True)
     _, studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")
-    studio.model.runs_folder = folder / "runs"
+    studio.model.training.runs_folder = folder / "runs"
     studio.panels["Slides"].open_folder(data)
     until(lambda: studio.model.crop is not None)
     studio.show_panel("Train")
@@ -114,7 +114,7 @@ def measure(data: Path, folder: Path, seconds: float) -> dict[str, object]:
         stops.append(until(lambda: not panel.training.running))
         if again < 2:
             count = len(steps)
-            panel.resume(panel.training.run)
+            panel.training.resume(panel.training.run)
             until(lambda before=count: len(steps) > before + 3)
     step = median(steps)
     viewer.close()

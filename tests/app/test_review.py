@@ -76,7 +76,7 @@ class Crops:
         self.collection = open_collection(folder / "crops")
         self.studio = StudioModel()
         self.studio.collection = self.collection
-        self.studio.runs_folder = folder / "runs"
+        self.studio.training.runs_folder = folder / "runs"
         self.editor = SimpleNamespace(closed=False, opening=False, in_slide=lambda at: at, close=lambda: None)
         self.studio.editor = self.editor
         self.asked = []

@@ -62,7 +62,7 @@ def studio(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Any]:
     from napari_monusac.ui.studio import Studio
 
     state = model.studio_model(viewer)
-    state.runs_folder = tmp_path / "runs"
+    state.training.runs_folder = tmp_path / "runs"
     dock = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
     assert isinstance(dock, Studio)
     yield dock

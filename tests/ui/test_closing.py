@@ -21,10 +21,10 @@ from napari_monusac.core.recipe import load_recipe
 folder, recipe, runs, where = Path(sys.argv[1]), load_recipe(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 viewer = napari.Viewer()
 _, studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")
-studio.model.runs_folder = runs
+studio.model.training.runs_folder = runs
 panel = studio.panels["Train"]
-panel.form.editor.show_recipe(recipe)
-panel.form.data.set_path(folder)
+panel.training.draft.take(recipe)
+panel.training.data = folder
 panel.form.device.setCurrentIndex(panel.form.device.findData("cpu"))
 panel.form.where.setCurrentIndex(0 if where == "thread" else 1)
 panel.start_training()
@@ -68,11 +68,11 @@ def test_a_run_of_its_own_goes_on_is_found_again_and_stopped(
     run = close_while_training(tissue_folder, tiny_recipe, tmp_path, "child")
     assert run.status in ("starting", "running")
     panel = studio.panels["Train"]
-    studio.model.runs_folder = tmp_path / "runs"
-    panel.runs.refresh()
+    studio.model.training.runs_folder = tmp_path / "runs"
+    panel.training.list_runs()
     qtbot.waitUntil(lambda: panel.runs.table.rowCount() == 1, timeout=30_000)
     qtbot.waitUntil(lambda: RunFolder.open(run.path).status == "running", timeout=60_000)
-    panel.runs.refresh()
+    panel.training.list_runs()
     settle()
     # it is pointed at without a click
     assert [r.path for r in panel.runs.selected()] == [run.path]
@@ -88,7 +88,7 @@ def test_a_run_of_its_own_goes_on_is_found_again_and_stopped(
     assert RunFolder.open(run.path).status == "stopped"
     # and the same run is resumed, in this window now
     done = panel.training.progress.step
-    panel.resume(run)
+    panel.training.resume(run)
     qtbot.waitUntil(lambda: panel.training.progress.step > done, timeout=120_000)
     panel.stop.click()
     qtbot.waitUntil(lambda: not panel.training.running, timeout=60_000)

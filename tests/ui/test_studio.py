@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import pytest
 import yaml
@@ -69,7 +70,7 @@ def test_a_slide_that_is_open_already_is_taken(viewer, qtbot, tissue_folder, set
     qtbot.waitUntil(lambda: studio.model.crop is not None, timeout=30_000)
     assert studio.where.text() == studio.model.crop.name
     assert studio.tabs.tabText(studio.tabs.currentIndex()) == "Review"
-    assert studio.model.runs_folder == tmp_path / "runs"
+    assert studio.model.training.runs_folder == tmp_path / "runs"
     out = studio.panels["Train"].form.out.box
     assert out.lineEdit().placeholderText() == str(tmp_path / "runs")
     assert out.toolTip().startswith(str(tmp_path / "runs"))
@@ -134,3 +135,42 @@ def test_opening_a_slide_imports_neither_torch_nor_qt(tissue_folder):
     done = subprocess.run([sys.executable, "-c", code, str(image)], capture_output=True, text=True, check=True)
     assert done.stdout.split(maxsplit=1)[1].strip() == "[]"
     assert int(done.stdout.split()[0]) >= 4
+
+
+def test_a_panel_docked_alone_ends_with_its_dock(viewer, qtbot):
+    from qtpy.compat import isalive
+
+    _, panel = viewer.window.add_plugin_dock_widget("napari-monusac", "Train")
+    work, go_on, heard = panel.model.work, threading.Event(), []
+    task = work.task(lambda report: [report() for _ in iter(lambda: go_on.wait(0.01), True)], panel)
+    task.finished.connect(lambda: heard.append(task))
+    task.start()
+    kept = work.task(lambda _: go_on.wait(20), None).start()
+    qtbot.wait(100)
+    viewer.window.remove_dock_widget(panel)
+    qtbot.waitUntil(lambda: not isalive(panel), timeout=10_000)
+    qtbot.waitUntil(lambda: not task.running, timeout=10_000)
+    assert heard == [], "nobody is told of the end of what a closed panel asked for"
+    assert kept.running, "the window's other work goes on"
+    go_on.set()
+    qtbot.waitUntil(lambda: not kept.running, timeout=10_000)
+
+
+def test_closing_one_of_two_windows_leaves_the_others_work(make_napari_viewer, qtbot):
+    windows = [make_napari_viewer(show=True) for _ in range(2)]
+    models = []
+    for window in windows:
+        models.append(window.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1].model)
+    go_on = threading.Event()
+    tasks = [
+        m.work.task(lambda report: [report() for _ in iter(lambda: go_on.wait(0.01), True)], None).start()
+        for m in models
+    ]
+    qtbot.wait(100)
+    windows.pop(0).close()
+    qtbot.waitUntil(lambda: not tasks[0].running, timeout=20_000)
+    assert models[0].work.closed
+    assert tasks[1].running
+    assert not tasks[1].stopping
+    go_on.set()
+    qtbot.waitUntil(lambda: not tasks[1].running, timeout=10_000)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.torch
 
 def choose(panel, recipe):
     panel.form.recipes.setCurrentText("quick")
-    panel.form.editor.show_recipe(recipe)
+    panel.training.draft.take(recipe)
     panel.form.device.setCurrentIndex(panel.form.device.findData("cpu"))
 
 
@@ -30,7 +30,7 @@ def test_run_8_is_the_default_and_shows_what_the_source_reports(studio):
     assert panel.form.recipes.currentText() == "run-8"
     assert "other split" in panel.form.about.text()
     assert "0.68" in panel.form.about.text()
-    assert panel.form.recipe.name == "run-8"
+    assert panel.training.draft.recipe.name == "run-8"
 
 
 def test_changed_values_are_marked_and_wrong_ones_block_the_start(studio):
@@ -38,8 +38,10 @@ def test_changed_values_are_marked_and_wrong_ones_block_the_start(studio):
     panel.form.editor.set_values(lr=0.001)
     assert "lr 0.001" in panel.form.effective.text()
     panel.form.editor.set_values(lr="fast")
-    assert panel.form.recipe is None
-    assert "lr" in panel.form.editor.fault.text()
+    assert panel.training.draft.recipe is None
+    assert panel.form.editor._faults["lr"].text() == "must be a number (such as 0.0001 or 1e-4), not 'fast'"
+    assert panel.form.editor._faults["lr"].isVisibleTo(panel.form.editor)
+    assert "learning rate (lr): must be a number" in panel.form.effective.text()
     assert not panel.start.isEnabled()
 
 
@@ -52,9 +54,9 @@ def test_training_runs_to_its_end_and_the_model_is_offered(opened, qtbot, tiny_r
     assert not panel.start.isEnabled()
     qtbot.waitUntil(lambda: not panel.training.running, timeout=120_000)
     settle()
-    assert "Training is done" in panel.status.text()
+    assert "Training is done" in panel.run.status.text()
     assert panel.start.isEnabled()
-    run = find_runs(opened.model.runs_folder)[0]
+    run = find_runs(opened.model.training.runs_folder)[0]
     assert run.status == "completed"
     assert run.best.is_file()
     assert len(panel.curves._data["combo"][0]) == tiny_recipe.epochs
@@ -79,7 +81,7 @@ def test_stop_answers_within_a_batch_and_keeps_the_model(opened, qtbot, tiny_rec
     assert panel.start.isEnabled()
     assert RunFolder.open(run.path).status == "stopped"
     # and it goes on from there
-    panel.resume(run)
+    panel.training.resume(run)
     qtbot.waitUntil(lambda: panel.training.progress.step > ends[0].step, timeout=120_000)
     panel.stop.click()
     qtbot.waitUntil(lambda: not panel.training.running, timeout=60_000)
@@ -179,7 +181,6 @@ def test_thresholds_hold_for_the_next_prediction_too(opened, viewer, qtbot, tiny
 
 def test_a_dragged_threshold_leaves_the_window_alive(opened, viewer, qtbot, monkeypatch):
     """Separating takes its time in a thread; of the values dragged over only the last is shown in the end."""
-    from napari_monusac.ui.predict import panel as predict_panel
 
     predict, image = opened.panels["Predict"], canvas.find_layer(viewer, "image")
     shape = image.data.shape[:2]
@@ -196,13 +197,13 @@ def test_a_dragged_threshold_leaves_the_window_alive(opened, viewer, qtbot, monk
         time.sleep(0.4)
         return instances_from_maps(prediction.semantic, prediction.ternary, um_per_px=0.25)
 
-    monkeypatch.setattr(predict_panel, "nuclei_of", slow)
+    monkeypatch.setattr("napari_monusac.app.prediction.nuclei_of", slow)
     shown: list[object] = []
     predict.model.predicted.connect(shown.append)
     start = time.perf_counter()
     for value in (0.3, 0.4, 0.5, 0.6):
         predict.thresholds.nucleus.setValue(value)
-        predict._apply_thresholds()
+        predict.predicting.thresholds = predict.thresholds.shown()
     assert time.perf_counter() - start < 0.3
     qtbot.waitUntil(lambda: len(shown) == 2, timeout=10_000)
     qtbot.wait(500)

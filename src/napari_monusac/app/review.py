@@ -421,7 +421,7 @@ class ReviewModel:
 
         if self.predictions is not None:
             return self.predictions / REVIEW_FOLDER
-        base = Path(self.studio.runs_folder).parent / REVIEWS
+        base = Path(self.studio.training.runs_folder).parent / REVIEWS
         if self.studio.collection is None:
             return base / "crops"
         return base / folder_key(Path(self.studio.collection.root))

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from psygnal import Signal
 
 from napari_monusac.app.editing import Editing
 from napari_monusac.app.facts import Fact, never
+from napari_monusac.app.prediction import PredictionModel
+from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Work
 
 if TYPE_CHECKING:
     from napari_monusac.core.classes import PaletteName
     from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.io.collection.collection import Collection, Crop
-    from napari_monusac.io.runs.run_folder import RunFolder
 
     #: The maps of a prediction, and the nuclei that were segmented in them.
     OpenPrediction: TypeAlias = tuple[Prediction, Nuclei]
@@ -54,10 +54,6 @@ class StudioModel:
     crop : Crop or None
         The crop whose layers are in the viewer (`crop_changed`; also where the same is shown anew). Another crop has no
         prediction yet: `last_prediction` is None before anybody hears of the crop.
-    run : RunFolder or None
-        The run that is being trained, or was trained last (`run_changed`).
-    runs_folder : Path
-        Where runs are kept and looked for (`runs_folder_changed`).
     palette : str
         Class colours: ImageScope's or colour-blind ones (`palette_changed`).
     last_prediction : tuple of (Prediction, Nuclei), or None
@@ -72,6 +68,10 @@ class StudioModel:
         What shows that session.
     work : Work
         What is done in the background for this window.
+    training : TrainingModel
+        What is trained.
+    prediction : PredictionModel
+        What predicts, and what was predicted.
     may_leave_crop : callable
         Asked before another crop takes the place of the open one, with what is to come then: False keeps the crop, and
         what was to come is called once the reader has decided about unsaved edits.
@@ -81,15 +81,12 @@ class StudioModel:
     Notes
     -----
     Messages that are no state: `crop_asked` (a crop is being read), `crop_leaving` (the layers of the open crop are about
-    to show another one: what works on them ends its work first), `layers_changed`, `run_progressed`, `run_ended`,
-    `panel_asked` (its name), `told` (a line, its kind), `train_asked` (a folder to train on, the checkpoint to start from
-    or None: corrected crops go back into training).
+    to show another one: what works on them ends its work first), `layers_changed`,
+    `panel_asked` (its name), `told` (a line, its kind).
     """
 
     collection_changed = Signal(object)
     crop_changed = Signal(object)
-    run_changed = Signal(object)
-    runs_folder_changed = Signal(object)
     palette_changed = Signal(str)
     predicted = Signal(object)
     hidden_changed = Signal(bool)
@@ -98,16 +95,11 @@ class StudioModel:
     crop_asked = Signal(object)
     crop_leaving = Signal()
     layers_changed = Signal()
-    run_progressed = Signal(object)
-    run_ended = Signal(object)
     panel_asked = Signal(str)
     told = Signal(str, str)
-    train_asked = Signal(object, object)
 
     collection: Fact[Collection | None] = Fact("collection_changed", None, never)
     crop: Fact[Crop | None] = Fact("crop_changed", None, never)
-    run: Fact[RunFolder | None] = Fact("run_changed", None, never)
-    runs_folder: Fact[Path] = Fact("runs_folder_changed", Path.home() / "napari-monusac-runs", operator.eq)
     palette: Fact[PaletteName] = Fact("palette_changed", "imagescope", operator.eq)
     last_prediction: Fact[OpenPrediction | None] = Fact("predicted", None)
     hidden: Fact[bool] = Fact("hidden_changed", False, operator.eq)
@@ -115,6 +107,8 @@ class StudioModel:
 
     def __init__(self) -> None:
         self.work = Work()
+        self.training = TrainingModel(self.work)
+        self.prediction = PredictionModel(self.work, self.training)
         self.editing = Editing(self.work)
         self.editor: Editor | None = None
         self.may_leave_crop: Callable[[Callable[[], object]], bool] = lambda _: True
@@ -124,6 +118,7 @@ class StudioModel:
         self._then: tuple[Crop, Callable[[], object]] | None = None
         # connected first: nobody hears of a crop while the prediction of the former one is still there
         self.crop_changed.connect(self._drop_prediction)
+        self.collection_changed.connect(self.training.take_collection)
 
     # -- the one gate to another crop
 

@@ -92,6 +92,22 @@ class Reported(BaseModel):
     remark: str = ""
 
 
+class RecipeClash(ValueError):
+    """Values of a recipe that do not go together.
+
+    Parameters
+    ----------
+    fields : tuple of str
+        Whose values they are.
+    problem : str
+        What is wrong, with the fields' names.
+    """
+
+    def __init__(self, fields: tuple[str, ...], problem: str) -> None:
+        self.fields = fields
+        super().__init__(problem)
+
+
 class TrainingRecipe(BaseModel):
     """Every value that decides what a training run does; unknown keys are refused.
 
@@ -283,20 +299,31 @@ class TrainingRecipe(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.schedule == "warmup-cosine" and not self.warmup_epochs:
-            raise ValueError("schedule = 'warmup-cosine' needs warmup_epochs = 1 or more, or take schedule = 'cosine'")
+            raise RecipeClash(
+                ("schedule", "warmup_epochs"),
+                "schedule = 'warmup-cosine' needs warmup_epochs = 1 or more, or take schedule = 'cosine'",
+            )
         self._check_weights()
         if self.batch_size % self.accumulate:
-            raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
+            raise RecipeClash(
+                ("accumulate", "batch_size"),
+                f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}",
+            )
         if self.patch_size % 2 ** len(self.decoder_channels):
-            raise ValueError(f"patch_size = {self.patch_size} must be a multiple of {2 ** len(self.decoder_channels)}")
+            raise RecipeClash(
+                ("patch_size", "decoder_channels"),
+                f"patch_size = {self.patch_size} must be a multiple of {2 ** len(self.decoder_channels)}",
+            )
         self._check_sizes()
         if self.decoder_attention == "scse" and min(self.decoder_channels) < 16:
-            raise ValueError(
-                f"scSE attention needs 16 decoder channels or more in every block, not {min(self.decoder_channels)}"
+            raise RecipeClash(
+                ("decoder_attention", "decoder_channels"),
+                f"scSE attention needs 16 decoder channels or more in every block, not {min(self.decoder_channels)}",
             )
         if self.patch_size == 2 ** len(self.decoder_channels) and self.batch_size < 2 * self.accumulate:
-            raise ValueError(
-                f"patch_size = {self.patch_size} with one patch a micro-batch leaves batch norm one pixel: use more of either"
+            raise RecipeClash(
+                ("patch_size", "batch_size"),
+                f"patch_size = {self.patch_size} with one patch a micro-batch leaves batch norm one pixel: use more of either",
             )
         return self
 
@@ -305,25 +332,31 @@ class TrainingRecipe(BaseModel):
         for name, count in (("semantic_class_weights", 5), ("class_shares", 4)):
             values = getattr(self, name)
             if values and (len(values) != count or not sum(values)):
-                raise ValueError(f"{name} = {list(values)} must be {count} numbers, one of them above 0, or none")
+                raise RecipeClash(
+                    (name,), f"{name} = {list(values)} must be {count} numbers, one of them above 0, or none"
+                )
         for name in ("centred_share", "class_shares"):
             if self.sampling == "uniform" and getattr(self, name) != _ADDED_LATER[name]:
-                raise ValueError(f"{name} needs sampling = 'rare-classes'")
+                raise RecipeClash((name, "sampling"), f"{name} needs sampling = 'rare-classes'")
 
     def _check_sizes(self) -> None:
         """Refuse what no machine can hold, before anything tries to."""
         if self.batch_size * self.patch_size**2 > MAX_BATCH_PX:
-            raise ValueError(
-                f"batch_size = {self.batch_size} patches of {self.patch_size} px are more than {MAX_BATCH_PX} pixels a step"
+            raise RecipeClash(
+                ("batch_size", "patch_size"),
+                f"batch_size = {self.batch_size} patches of {self.patch_size} px are more than {MAX_BATCH_PX} pixels a step",
             )
         if self.batch_size * (self.steps_per_epoch or 1) > MAX_EPOCH_PATCHES:
-            raise ValueError(
+            raise RecipeClash(
+                ("steps_per_epoch", "batch_size"),
                 f"steps_per_epoch = {self.steps_per_epoch} of {self.batch_size} patches are more than "
-                f"{MAX_EPOCH_PATCHES} patches an epoch: use more epochs"
+                f"{MAX_EPOCH_PATCHES} patches an epoch: use more epochs",
             )
         scale = self.um_per_px
         if scale and not MIN_UM_PER_PX <= scale <= MAX_UM_PER_PX:
-            raise ValueError(f"um_per_px = {scale:g} must lie between {MIN_UM_PER_PX:g} and {MAX_UM_PER_PX:g}")
+            raise RecipeClash(
+                ("um_per_px",), f"um_per_px = {scale:g} must lie between {MIN_UM_PER_PX:g} and {MAX_UM_PER_PX:g}"
+            )
 
     def fingerprint(self) -> str:
         """SHA-256 (first 16 hex digits) over every value that changes what training does; names and notes do not count."""

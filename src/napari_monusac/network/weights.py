@@ -144,6 +144,22 @@ def download_notice(recipe: TrainingRecipe) -> str:
     return f"downloading ImageNet weights of {recipe.encoder}: {size / 1e6:.0f} MB from huggingface.co/{repository}"
 
 
+def have_weights(recipe: TrainingRecipe) -> None:
+    """Have the weights that a recipe begins with at hand, downloaded where they must be: before a run is made.
+
+    Raises
+    ------
+    WeightsError
+        They cannot be had.
+    """
+    if recipe.start_from or recipe.encoder_weights == "none":
+        return
+    if recipe.encoder_weights == "imagenet":
+        _from_hub(recipe.encoder)
+    else:
+        _from_file(Path(recipe.encoder_weights).expanduser())
+
+
 class _NotCached(Exception):
     """The hub's cache does not hold the file, or the download failed."""
 

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_monusac.app.review import ReviewModel
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Work
-from napari_monusac.ui.widgets.activity import show_activities
+from napari_monusac.ui.widgets.activity import show_activities, show_run
 
 __all__ = ["Placed", "ReviewModel", "StudioModel", "forget", "hear", "review_model", "studio_model", "works"]
 
@@ -37,8 +37,9 @@ def studio_model(viewer: Any) -> StudioModel:
     """
     kept = vars(getattr(viewer, "__wrapped__", viewer).layers)
     if _HERE not in kept:
-        kept[_HERE] = StudioModel()
-        take_to_qt(kept[_HERE].work)
+        made = kept[_HERE] = StudioModel()
+        take_to_qt(made.work)
+        show_run(made.training)
     model: StudioModel = kept[_HERE]
     return model
 
@@ -142,13 +143,11 @@ class Placed(QObject):
     panel : QWidget
         The Studio, or a panel that may be docked alone.
     model : StudioModel
-    may_end : callable
-        Asked when the dock is closed.
     """
 
-    def __init__(self, panel: QWidget, model: StudioModel, may_end: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, panel: QWidget, model: StudioModel) -> None:
         super().__init__(panel)
-        self._panel, self._work, self._may_end, self._placed = panel, model.work, may_end, False
+        self._panel, self._work, self._placed = panel, model.work, False
         panel.installEventFilter(self)
 
     def eventFilter(self, _: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
@@ -164,5 +163,5 @@ class Placed(QObject):
         return False
 
     def _end_unless_placed(self) -> None:
-        if self._panel.parent() is None and self._may_end():
+        if self._panel.parent() is None:
             self._panel.deleteLater()

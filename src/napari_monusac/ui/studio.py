@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari.layers import Labels
-from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
-    QApplication,
     QDockWidget,
     QHBoxLayout,
     QLabel,
@@ -37,9 +35,7 @@ from napari_monusac.ui.predict.panel import PredictPanel
 from napari_monusac.ui.review.panel import ReviewPanel
 from napari_monusac.ui.slides.panel import SlidesPanel
 from napari_monusac.ui.train.panel import TrainPanel
-from napari_monusac.ui.train.training import RunProgress
 from napari_monusac.ui.widgets.accessible import name_widgets
-from napari_monusac.ui.widgets.activity import Activity
 from napari_monusac.ui.widgets.basic import Note, scrolling
 
 if TYPE_CHECKING:
@@ -81,9 +77,8 @@ class Studio(QWidget):
         self._sized = False
         #: layers of another image that were dropped while there are unsaved edits
         self._held: list[Any] = []
-        self._activity: Activity | None = None
         self._build()
-        Placed(self, self.model, lambda: not self.panels["Train"].training.running)
+        Placed(self, self.model)
         canvas.show_scale(napari_viewer)
         canvas.show_magnification(napari_viewer)
         self._connect()
@@ -144,8 +139,8 @@ class Studio(QWidget):
         self.job.clicked.connect(lambda: self.show_panel("Train"))
         hear(self, self.model.crop_changed, self._crop_changed)
         hear(self, self.model.collection_changed, self._collection_changed)
-        hear(self, self.model.run_progressed, self._run_progressed)
-        hear(self, self.model.run_ended, lambda _: self._run_ended())
+        hear(self, self.model.training.progressed, self._run_progressed)
+        hear(self, self.model.training.ended, lambda _: self.job.hide())
         hear(self, self.model.told, self._told)
         hear(self, self.model.panel_asked, self.show_panel)
         hear(self, self.model.editing.unsaved_changed, lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
@@ -153,14 +148,10 @@ class Studio(QWidget):
         hear(self, self.model.palette_changed, self._layers_changed)
         self.viewer.layers.events.inserted.connect(self._inserted)
         self.viewer.layers.events.removed.connect(self._layers_changed)
-        self.viewer.events.theme.connect(self._theme_changed)
         self.hiding = Hiding(self.viewer, self.model, self)
         for action in _OF_THE_VIEWER:
             self.viewer.bind_key(napari_name(action.keys[0]), _doing(self, action), overwrite=True)
-        application = QApplication.instance()
-        if application is not None:
-            application.aboutToQuit.connect(self._closing)
-        self._theme_changed()
+        self._run_progressed()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Ask for a dock of 400 px: wide enough for every word, narrow enough to leave the slide its room."""
@@ -289,10 +280,7 @@ class Studio(QWidget):
         """What the command line wants to be shown: where the runs are, and which panel."""
         hints = environment()
         if hints.runs is not None:
-            self.model.runs_folder = hints.runs
-            self.panels["Train"].form.runs_folder_hinted()
-            self.panels["Train"].runs.refresh()
-            self.panels["Predict"].list_models()
+            self.model.training.runs_folder = hints.runs
         panel = hints.panel.capitalize()
         if panel not in self.panels:
             self.model.tell(
@@ -321,40 +309,23 @@ class Studio(QWidget):
         canvas.show_legend(self.viewer, entries)
         self.zoom.refresh()
 
-    def _theme_changed(self, _: object = None) -> None:
-        theme = get_theme(self.viewer.theme)
-        train = self.panels["Train"]
-        for plots in (train.curves, train.compared):
-            plots.set_theme(theme.background.as_hex(), theme.text.as_hex())
-
     # -- the foot
 
     def _told(self, text: str, kind: str) -> None:
         self.notice.say(text, kind)
         self._notice_timer.start(20_000 if kind in ("warning", "error") else 6_000)
 
-    def _run_progressed(self, progress: Any) -> None:
-        if isinstance(progress, RunProgress) and self.model.run is not None:
-            duration = spoken_duration(progress.seconds_left)
-            left = "paused" if progress.paused else f"{duration} left" if duration else ""
-            epoch = f": epoch {progress.epoch}/{progress.epochs}" if progress.epochs else ""
-            self.job.setText(f"{self.model.run.recipe.name}{epoch}{f', {left}' if left else ''}")
-            self.job.setToolTip(f"The running training{progress.device and f', on {progress.device}'}: click to see it")
-            self.job.show()
-            if self._activity is None:
-                self._activity = Activity(f"Training {self.model.run.recipe.name}", self.panels["Train"].training.stop)
-            self._activity.update(progress.fraction, left)
-
-    def _run_ended(self) -> None:
-        self.job.hide()
-        activity, self._activity = self._activity, None
-        if activity is not None:
-            activity.close()
-
-    def _closing(self) -> None:
-        """Tell a run in our thread to save and end before napari waits for it."""
-        self.panels["Train"].training.release()
-        self._run_ended()
+    def _run_progressed(self) -> None:
+        training = self.model.training
+        if not training.running or training.run is None:
+            return
+        progress, name = training.progress, training.run.recipe.name
+        duration = spoken_duration(progress.seconds_left)
+        left = "paused" if progress.paused else f"{duration} left" if duration else ""
+        epoch = f": epoch {progress.epoch}/{progress.epochs}" if progress.epochs else ""
+        self.job.setText(f"{name}{epoch}{f', {left}' if left else ''}")
+        self.job.setToolTip(f"The running training{progress.device and f', on {progress.device}'}: click to see it")
+        self.job.show()
 
 
 def _doing(studio: Studio, action: Action[StudioWindow]) -> Callable[[Any], None]:

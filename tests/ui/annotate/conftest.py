@@ -137,7 +137,7 @@ def bench(tissue_folder, tmp_path_factory):
         # settings are the test's own, nothing of the user's is read
         patch.setattr(annotate_settings, "_section", lambda: None)
         state = model.studio_model(viewer)
-        state.runs_folder = folder.parent / "runs"
+        state.training.runs_folder = folder.parent / "runs"
         studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
         assert isinstance(studio, Studio)
         _resize(viewer, 1280, 900)

@@ -496,6 +496,9 @@ def test_the_key_map_opens_and_closes(hand, qtbot):
     shortcut.activated.emit()
     window = hand.panel._keymap
     assert window.isVisible(), "from any panel"
+    room = window.screen().availableSize()
+    assert window.width() <= room.width()
+    assert window.height() <= room.height()
     hand.studio.show_panel("Annotate")
     assert not window.isModal()
     QTest.keyClicks(window, "?")
@@ -580,13 +583,13 @@ def test_the_reader_is_asked_once_and_stands_on_edits(hand):
 def test_corrected_crops_go_back_into_training(hand, until, settle):
     model = hand.studio.model
     asked = []
-    model.train_asked.connect(lambda folder, checkpoint: asked.append((folder, checkpoint)))
+    model.training.data_changed.connect(asked.append)
     edit(hand)
     before = model.crop.annotation.read_bytes()
     hand.panel.train.click()
     until(lambda: bool(asked))
-    folder, checkpoint = asked[0]
-    assert checkpoint is None
+    folder = asked[0]
+    assert model.training.draft.value("start_from") == ""
     assert [p.suffix for p in folder.rglob("*.xml")] == [".xml"]
     assert hand.studio.tabs.tabText(hand.studio.tabs.currentIndex()) == "Train"
     assert hand.studio.panels["Train"].form.data.path == folder

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.torch
 @pytest.fixture
 def panel(opened, tiny_run, settle):
     """The Predict panel with three runs: "three" is the newest."""
-    folder = opened.model.runs_folder
+    folder = opened.model.training.runs_folder
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("one", "two", "three"):
         shutil.copytree(tiny_run, folder / name)
@@ -37,18 +37,18 @@ def chosen(panel):
 def test_a_new_run_does_not_take_the_choice_away(panel, tiny_run, settle):
     newest = names(panel)[0]
     assert chosen(panel) == newest
-    shutil.copytree(tiny_run, panel.model.runs_folder / "four")
-    panel.model.run_ended.emit(None)
+    shutil.copytree(tiny_run, panel.model.training.runs_folder / "four")
+    panel.model.training.ended.emit(None)
     settle()
     assert chosen(panel) == names(panel)[0]  # nobody has chosen: the newest
     panel.models.setCurrentIndex(2)
     mine = chosen(panel)
-    shutil.copytree(tiny_run, panel.model.runs_folder / "five")
-    panel.model.run_ended.emit(None)
+    shutil.copytree(tiny_run, panel.model.training.runs_folder / "five")
+    panel.model.training.ended.emit(None)
     settle()
     assert "five" in names(panel)
     assert chosen(panel) == mine
-    shutil.rmtree(panel.model.runs_folder / mine)
+    shutil.rmtree(panel.model.training.runs_folder / mine)
     panel.list_models()
     settle()
     assert chosen(panel) == names(panel)[0]  # what is gone is no choice
@@ -89,7 +89,7 @@ def test_a_model_that_cannot_be_read_is_one_line(panel, tiny_run, tmp_path, qtbo
 
 
 def test_a_run_that_was_stopped_before_its_first_score_can_predict(panel, tiny_run, settle):
-    run = panel.model.runs_folder / "a stopped one"
+    run = panel.model.training.runs_folder / "a stopped one"
     shutil.copytree(tiny_run, run)
     shutil.copy(run / "best.safetensors", run / "last.safetensors")
     (run / "best.safetensors").unlink()
@@ -97,14 +97,16 @@ def test_a_run_that_was_stopped_before_its_first_score_can_predict(panel, tiny_r
         (run / record).unlink()
     panel.list_models()
     settle()
-    assert names(panel)[0] == "a stopped one"
-    assert chosen(panel) != "a stopped one"  # offered, but what was scored comes first
+    assert names(panel)[-1] == "a stopped one"
+    assert chosen(panel) != "a stopped one"  # offered, but what was scored comes first, and is taken
 
 
 def test_a_long_name_makes_no_panel_wider_than_its_dock(opened, panel, tiny_run, settle, viewer):
     viewer.window.resize(1280, 800)
     opened.show_panel("Predict")
-    shutil.copytree(tiny_run, panel.model.runs_folder / ("a run with a name that somebody was generous with " * 2))
+    shutil.copytree(
+        tiny_run, panel.model.training.runs_folder / ("a run with a name that somebody was generous with " * 2)
+    )
     panel.list_models()
     settle()
     area = panel

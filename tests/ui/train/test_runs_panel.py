@@ -18,12 +18,12 @@ pytestmark = pytest.mark.torch
 def runs(studio, tiny_run, settle):
     """Two finished runs in the runs folder; the second's recipe was dropout 0.5. Returns the Train panel."""
     for name in ("first", "second"):
-        shutil.copytree(tiny_run, studio.model.runs_folder / name)
-    second = RunFolder.open(studio.model.runs_folder / "second")
+        shutil.copytree(tiny_run, studio.model.training.runs_folder / name)
+    second = RunFolder.open(studio.model.training.runs_folder / "second")
     second.update_recipe(second.recipe.with_values(dropout=0.5))
     studio.show_panel("Train")
     panel = studio.panels["Train"]
-    panel.runs.refresh()
+    panel.training.list_runs()
     settle()
     assert panel.runs.table.rowCount() == 2
     return panel
@@ -47,7 +47,7 @@ def test_two_runs_are_laid_over_each_other_with_their_differences(runs, settle, 
     assert sorted(table["dropout"]) == sorted([str(tiny_recipe.dropout), "0.5"])
     assert "lr" not in table
     assert table["steps"] == ["12", "12"]
-    folder = runs.runs.model.runs_folder / "first"
+    folder = runs.training.runs_folder / "first"
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert table["best combo"] == [f"{max(float(r['combo']) for r in rows):.3f}"] * 2
@@ -72,7 +72,7 @@ def test_the_time_lapse_is_scrubbed_and_put_away(runs, opened, viewer, settle, t
     assert viewer.dims.current_step[0] == tiny_recipe.epochs - 1
     ternary = viewer.layers["time-lapse ternary"]
     assert ternary.extent.world[0][-1] > right
-    run = RunFolder.open(runs.runs.model.runs_folder / "first")
+    run = RunFolder.open(runs.training.runs_folder / "first")
     crop = run.split.validation[0]
     frame = np.load(run.timelapse / "epoch-0002.npz")[f"{crop}/ternary"]
     np.testing.assert_array_equal(np.asarray(ternary.data[1])[: frame.shape[0], : frame.shape[1]], frame)
@@ -103,9 +103,9 @@ def test_deleted_layers_end_the_time_lapse(runs, viewer, settle):
 
 
 def test_a_time_lapse_without_its_data_says_so(runs, viewer, settle, tmp_path):
-    run = RunFolder.open(runs.runs.model.runs_folder / "first")
+    run = RunFolder.open(runs.training.runs_folder / "first")
     run.update_info(data=str(tmp_path / "gone"))
-    runs.runs.refresh()
+    runs.training.list_runs()
     settle()
     row = next(r for r in range(2) if runs.runs.table.item(r, 0).text() == "first")
     runs.runs.table.selectRow(row)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from types import SimpleNamespace
 
 import pytest
 from qtpy.QtCore import Qt
@@ -14,8 +13,7 @@ from napari_monusac.core.events import BatchEnded, RunStarted
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.dryrun import DryRunReport
 from napari_monusac.ui.train.curves import CurvesView
-from napari_monusac.ui.train.form import check_words, device_answer, run_device_words
-from napari_monusac.ui.train.training import RunProgress
+from napari_monusac.ui.train.words import check_words, device_answer, run_device_words
 
 pytestmark = [pytest.mark.gui, pytest.mark.torch]
 
@@ -101,14 +99,14 @@ def test_a_check_of_values_that_changed_says_nothing_of_them(train, checked, set
 
 def test_an_error_goes_with_the_folder_that_caused_it(train, settle, tissue_folder):
     one = next(p for p in sorted(tissue_folder.rglob("*")) if p.is_dir() and list(p.glob("*.xml")))
-    train.form.data.set_path(one)
+    train.training.data = one
     train.start.click()
     settle()
-    assert "a patient that the model never saw" in train.status.text()
+    assert "a patient that the model never saw" in train.status.note.text()
     assert train.start.isEnabled()
     train.form.data.box.setEditText(str(tissue_folder))
     train.form.data._edited()
-    assert train.status.text() == ""
+    assert train.status.note.text() == ""
 
 
 def test_a_start_shows_its_run_and_a_pause_is_said_everywhere(train, opened, tiny_recipe, checked, qtbot, settle):
@@ -116,7 +114,7 @@ def test_a_start_shows_its_run_and_a_pause_is_said_everywhere(train, opened, tin
     train.dry_run()
     settle()
     train.form.recipes.setCurrentText("quick")
-    train.form.editor.show_recipe(tiny_recipe.with_values(epochs=500))
+    train.training.draft.take(tiny_recipe.with_values(epochs=500))
     train.form.device.setCurrentIndex(train.form.device.findData("cpu"))
     settle()
     assert "No run yet" in train.runs.note.text()
@@ -132,7 +130,7 @@ def test_a_start_shows_its_run_and_a_pause_is_said_everywhere(train, opened, tin
     assert opened.job.text().endswith(", paused")
     qtbot.wait(600)
     assert opened.job.text().endswith(", paused")
-    assert "left" not in train.status.text()
+    assert "left" not in train.run.status.text()
     train.pause.click()
     assert "paused" not in opened.job.text()
     train.stop.click()
@@ -145,42 +143,6 @@ def test_a_start_shows_its_run_and_a_pause_is_said_everywhere(train, opened, tin
     assert [r.path for r in train.runs.selected()] == [train.training.run.path]
     assert train.runs.resume.isEnabled()
     assert RunFolder.open(train.training.run.path).status == "stopped"
-
-
-def test_time_spent_waiting_says_nothing_of_the_pace(monkeypatch):
-    clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("napari_monusac.ui.train.training.time.monotonic", lambda: clock.now)
-    progress = RunProgress()
-    progress.take(RunStarted(recipe="quick", fingerprint="", epochs=1, steps_per_epoch=21, device="cpu"))
-    for step in range(1, 12):
-        clock.now = float(step)
-        progress.take(
-            BatchEnded(epoch=1, step=step, step_in_epoch=step, loss=1, semantic_loss=0, ternary_loss=1, lr=1e-4)
-        )
-    assert progress.seconds_left == pytest.approx(10)
-    progress.pause(True)
-    clock.now += 1000
-    progress.pause(False)
-    assert progress.seconds_left == pytest.approx(10)
-
-
-def test_a_run_that_max_steps_ends_is_done_there(monkeypatch):
-    clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("napari_monusac.ui.train.training.time.monotonic", lambda: clock.now)
-    progress = RunProgress()
-    progress.take(
-        RunStarted(recipe="run-8", fingerprint="", epochs=3, steps_per_epoch=10, total_steps=24, device="cpu")
-    )
-    for step in range(1, 13):
-        clock.now = float(step)
-        progress.take(
-            BatchEnded(
-                epoch=1 + (step - 1) // 10, step=step, step_in_epoch=1 + (step - 1) % 10,
-                loss=1, semantic_loss=0, ternary_loss=1, lr=1e-4,
-            )
-        )  # fmt: skip
-    assert progress.fraction == 0.5
-    assert progress.seconds_left == pytest.approx(12)
 
 
 def test_check_says_that_there_is_no_nucleus_to_learn_from():
@@ -252,7 +214,7 @@ def test_curves_have_plain_epochs_and_a_learning_rate_that_can_be_read(viewer, q
 
 
 def test_a_report_without_a_device_says_no_crop_is_damaged():
-    from napari_monusac.ui.train.form import check_words, long_start
+    from napari_monusac.ui.train.words import check_words, long_start
 
     failed = DryRunReport(crops=6, crops_opened=0, problems=("no weights",))
     assert check_words(failed) == "Problem: no weights"
@@ -293,3 +255,63 @@ def test_a_unit_is_written_as_people_write_it(opened):
 
     note = Note("trained at 0.25 um/px, 3 crops of 0.1945 um/px; see /data/um/run 5 um.txt and 7 umbrellas")
     assert note.text() == "trained at 0.25 µm/px, 3 crops of 0.1945 µm/px; see /data/um/run 5 um.txt and 7 umbrellas"
+
+
+def test_a_recipe_that_is_none_of_the_list_is_named_all_the_same(train, tiny_recipe, settle):
+    train.training.draft.take(tiny_recipe)
+    assert train.form.recipes.currentIndex() == -1
+    assert train.form.recipes.placeholderText() == "tiny"
+    train.form.recipes.setCurrentText("run-2")
+    assert train.training.draft.base.name == "run-2"
+    settle()
+
+
+def test_weights_that_cannot_be_had_are_mended_under_the_message(train, settle, tmp_path):
+    train.training.draft.set(encoder_weights=str(tmp_path / "gone.safetensors"))
+    train.start.click()
+    settle()
+    assert "gone.safetensors" in train.status.note.text()
+    assert train.status.scratch.isVisibleTo(train)
+    train.status.scratch.click()
+    assert train.training.draft.recipe.encoder_weights == "none"
+    assert train.form.weights.currentText() == "From scratch"
+    assert train.status.note.text() == ""
+    assert not train.status.scratch.isVisibleTo(train)
+    assert not train.training.runs_folder.exists()
+
+
+def test_encoders_are_a_list_and_another_name_can_be_typed(train, settle):
+    field = train.form.editor._widgets["encoder"]
+    assert field.findText("resnet50") >= 0
+    field.value = "tu-regnety_002"
+    assert train.training.draft.recipe.encoder == "tu-regnety_002"
+    settle()
+
+
+def test_a_run_goes_on_when_its_dock_is_closed_and_is_shown_when_it_is_opened_again(
+    train, opened, viewer, tiny_recipe, qtbot, settle
+):
+    training = train.training
+    training.draft.take(tiny_recipe.with_values(epochs=500))
+    training.device = "cpu"
+    training.start()
+    qtbot.waitUntil(lambda: training.progress.step > 2, timeout=120_000)
+    viewer.window.remove_dock_widget("all")
+    qtbot.wait(100)
+    done = training.progress.step
+    qtbot.waitUntil(lambda: training.progress.step > done, timeout=60_000)
+    again = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
+    panel = again.panels["Train"]
+    again.show_panel("Train")
+    assert panel.training is training
+    assert panel.run.isVisibleTo(panel)
+    assert not panel.form.isVisibleTo(panel)
+    assert panel.curves.has_points
+    assert "tiny" in again.job.text()
+    panel.stop.click()
+    qtbot.waitUntil(lambda: not training.running, timeout=60_000)
+    settle()
+    assert "Stopped" in panel.run.status.text()
+    assert panel.curves.isVisibleTo(panel), "the curves of a run that has ended stay"
+    panel.run.away.click()
+    assert not panel.run.isVisibleTo(panel)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -358,6 +358,7 @@ def make_run(
     *,
     kind: SplitKind = "patient",
     patients: str | Path | None = None,
+    ready: Callable[[], object] = lambda: None,
 ) -> RunFolder:
     """Split the crops of a folder and make a run that trains on them.
 
@@ -373,6 +374,8 @@ def make_run(
         See `napari_monusac.io.splits.make_split`.
     patients : str or Path, optional
         A table (crop, patient); see `napari_monusac.io.collection.collection.open_collection`.
+    ready : callable, optional
+        Called once the data are split, before there is a folder: what it raises leaves none.
 
     Raises
     ------
@@ -384,6 +387,7 @@ def make_run(
     from napari_monusac.io.collection.collection import open_collection
 
     split = make_split(open_collection(data, patients=patients), kind=kind, seed=recipe.seed)
+    ready()
     return RunFolder.create(folder, data=data, split=split, recipe=recipe)
 
 

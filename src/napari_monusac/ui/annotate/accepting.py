@@ -107,7 +107,7 @@ class StoredPredictions(QWidget):
             yield self.folder.path
         yield from map(Path, SETTINGS.last_paths("predictions"))
         model = self.controller.model
-        near = [Path(place.image).parent, Path(model.runs_folder)]
+        near = [Path(place.image).parent, Path(model.training.runs_folder)]
         if model.collection is not None:
             near += [Path(model.collection.root), Path(model.collection.root).parent]
         for folder in near:

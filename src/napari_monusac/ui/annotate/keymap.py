@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_monusac.app.actions import ACTIONS, GIVE_UP, KEYS, RULE, KeyGroup, keymap
 from napari_monusac.ui.canvas.keys import name_of, shadowed
-from napari_monusac.ui.widgets.basic import Note, key_table
+from napari_monusac.ui.widgets.basic import Note, key_table, scrolling
 
 #: The groups of each column.
 _COLUMNS = (
@@ -17,6 +17,9 @@ _COLUMNS = (
     (KeyGroup.ABOUT, KeyGroup.MOUSE),
     (KeyGroup.MENDING, KeyGroup.REVIEW),
 )
+_WIDTH_PX, _HEIGHT_PX = 1240, 860
+#: What a window's frame, and a scroll bar, take.
+_FRAME_PX, _BAR_PX = 40, 40
 ABOUT = (
     "These keys work on the layers of the open crop while Annotate (or Review) is shown; napari's own come back as soon as "
     "another panel is. Undo and redo of edits stay ours, and so does saving while there are edits to save."
@@ -40,11 +43,16 @@ class KeyMap(QDialog):
             column.addStretch(1)
             columns.addLayout(column, 1)
         covered = ", ".join(f"{key} ({words[:1].lower()}{words[1:]})" for key, words in shadowed(ACTIONS))
-        box = QVBoxLayout(self)
+        whole = QWidget()
+        box = QVBoxLayout(whole)
         box.addLayout(columns)
         for words in (RULE, ABOUT, f"napari's own that rest meanwhile: {covered}." if covered else ""):
             box.addWidget(Note(words))
-        self.setMinimumWidth(1240)
+        room = parent.screen().availableSize()
+        width = min(_WIDTH_PX, room.width() - _FRAME_PX)
+        whole.setFixedWidth(width - _BAR_PX)
+        QVBoxLayout(self).addWidget(scrolling(whole))  # what a small screen has no room for
+        self.resize(width, min(_HEIGHT_PX, room.height() - 2 * _FRAME_PX))
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Close by the key that opened it, or the one that gives things up."""

@@ -284,7 +284,7 @@ class Saving(QObject):
         session = self.controller.session
         if session is not None and session.unsaved:
             return self.save(self.train)
-        root, runs = Path(collection.root), self.model.runs_folder
+        root, runs = Path(collection.root), self.model.training.runs_folder
         work_in = None if writable(root) else work_folder(root)
 
         def work(_: Report) -> tuple[Any, Path | None]:
@@ -302,7 +302,7 @@ class Saving(QObject):
         made, checkpoint = answer
         number = f"{len(made.crops)} corrected crops" if len(made.crops) != 1 else "One corrected crop"
         self.controller.said.emit(f"{number} in {made.folder}.", "good")
-        self.model.train_asked.emit(made.folder, checkpoint)
+        self.model.training.start_from(made.folder, checkpoint)
         self.model.panel_asked.emit("Train")
 
 

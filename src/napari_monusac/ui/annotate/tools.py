@@ -215,7 +215,8 @@ class Toolbox(QObject):
 
     def give_up(self) -> None:
         """Give up the stroke under way, of any tool: no pixel of it stays. Without one, deselect."""
-        if not self._cancel():
+        session = self.controller.session
+        if not self._cancel() and session is not None and session.selection.ids:
             self.controller.do(Select([]))
 
     def _cancel(self) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
 
-from napari_monusac.app.work import Latest, Progress, Report, Task, error_line
-from napari_monusac.core.classes import CLASS_THRESHOLD
+from napari_monusac.app.prediction import PredictionModel, Thresholds
+from napari_monusac.app.work import Progress, Report, Task, error_line
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.editing.stored import model_name
 from napari_monusac.ui.canvas import canvas
@@ -29,7 +29,7 @@ from napari_monusac.ui.predict.image import ImageChoice, RegionChoice
 from napari_monusac.ui.predict.models import ModelChoice
 from napari_monusac.ui.predict.slide import SlideStore
 from napari_monusac.ui.predict.uncertainty import UncertaintyLayer
-from napari_monusac.ui.predict.work import image_file, needs_store, nuclei_of, predict_in_memory, predict_to_store
+from napari_monusac.ui.predict.work import image_file, needs_store, predict_in_memory, predict_to_store
 from napari_monusac.ui.widgets.basic import Heading, Note, Section, TaskRow, column
 
 if TYPE_CHECKING:
@@ -39,24 +39,30 @@ if TYPE_CHECKING:
 _SMALLEST = "Smaller nuclei are left out; 0 keeps all"
 
 
-class Thresholds(QWidget):
-    """Five controls; `changed` is emitted once they rest for a moment."""
+class ThresholdsView(QWidget):
+    """Five controls of the thresholds; the model hears of them once they rest for a moment.
 
-    changed = Signal()
+    Parameters
+    ----------
+    prediction : PredictionModel
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, prediction: PredictionModel) -> None:
         super().__init__()
-        self.inside = _slider(0.5, "How sure the network must be that a pixel is inside a nucleus")
-        self.nucleus = _slider(0.5, "How sure the network must be that a pixel belongs to a nucleus at all")
-        self.confidence = _slider(0.0, "Nuclei that the network is less sure of are left out; 0 keeps all")
+        now = prediction.thresholds
+        self.inside = _slider(now.inside, "How sure the network must be that a pixel is inside a nucleus", 0.05)
+        self.nucleus = _slider(
+            now.nucleus, "How sure the network must be that a pixel belongs to a nucleus at all", 0.05
+        )
+        self.confidence = _slider(now.confidence, "Nuclei that the network is less sure of are left out; 0 keeps all")
         self.classified = _slider(
-            CLASS_THRESHOLD,
+            now.classified,
             "Nuclei of which the class head sees less than this are unclassified; 0 gives each a class",
-            0.0,
         )
         self.smallest = QDoubleSpinBox()
         self.smallest.setRange(0, 100)
         self.smallest.setSuffix(" µm²")
+        self.smallest.setValue(now.smallest_um2)
         self.smallest.setToolTip(_SMALLEST)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
@@ -68,19 +74,16 @@ class Thresholds(QWidget):
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(30)
-        self._rest.timeout.connect(self.changed.emit)
+        self._rest.timeout.connect(lambda: setattr(prediction, "thresholds", self.shown()))
         for control in (self.inside, self.nucleus, self.confidence, self.classified, self.smallest):
             control.valueChanged.connect(lambda _: self._rest.start())
 
-    def values(self, um_per_px: float | None) -> dict[str, float]:
-        """By the names that `instances_from_maps` has for them; no smallest area where the scale is not known."""
-        return {
-            "inside_threshold": self.inside.value(),
-            "nucleus_threshold": self.nucleus.value(),
-            "min_confidence": self.confidence.value(),
-            "class_threshold": self.classified.value(),
-            "min_area_um2": self.smallest.value() if um_per_px else 0.0,
-        }
+    def shown(self) -> Thresholds:
+        """What the controls say."""
+        return Thresholds(
+            self.inside.value(), self.nucleus.value(), self.confidence.value(), self.classified.value(),
+            self.smallest.value(),
+        )  # fmt: skip
 
     def know_scale(self, um_per_px: float | None) -> None:
         """An area in µm² means something only where the scale of the prediction is known."""
@@ -88,10 +91,10 @@ class Thresholds(QWidget):
         self.smallest.setToolTip(_SMALLEST if um_per_px else "The scale of this image is not known: no area in µm²")
 
 
-def _slider(value: float, tooltip: str, lowest: float = 0.05) -> QLabeledDoubleSlider:
+def _slider(value: float, tooltip: str, lowest: float = 0.0) -> QLabeledDoubleSlider:
     slider = QLabeledDoubleSlider()
     slider.setOrientation(Qt.Orientation.Horizontal)
-    slider.setRange(lowest if value else 0.0, 0.95)
+    slider.setRange(lowest, 0.95)
     slider.setSingleStep(0.05)
     slider.setDecimals(2)
     slider.setValue(value)
@@ -117,12 +120,12 @@ class PredictPanel(QWidget):
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
         Placed(self, self.model)
-        self.prediction: Prediction | None = None
+        self.predicting = self.model.prediction
         self._image: Any = None
         self._build()
-        hear(self, self.model.run_ended, lambda _: self.list_models())
         hear(self, self.model.crop_changed, self._crop_changed)
         self.list_models()
+        self._say_what_next()
 
     def _build(self) -> None:
         self.choice = ModelChoice(self.model)
@@ -137,8 +140,8 @@ class PredictPanel(QWidget):
         self.engine = Note()
         self.engine.setToolTip("What ran the network, where and how precisely: the faster one on this computer")
         self.notes = Note(kind="warning")
-        self.thresholds = Thresholds()
-        self.slide = SlideStore(self.model.work, self.thresholds.values, self._show_store)
+        self.thresholds = ThresholdsView(self.predicting)
+        self.slide = SlideStore(self.model.work, lambda um: self.predicting.thresholds.values(um), self._show_store)
         self.count = Note()
         self.uncertainty = UncertaintyLayer(self.viewer, self.model)
         self.counts = CountsTable(self.viewer, self.model)
@@ -151,7 +154,7 @@ class PredictPanel(QWidget):
             self.uncertainty,
             self.counts,
         )
-        self.folder = FolderPrediction(self.model, self.models.currentData, lambda: {"flips": self.flips.isChecked()})
+        self.folder = FolderPrediction(self.model)
         self.after.hide()
         top = QWidget()
         self._fields = QFormLayout(top)
@@ -177,21 +180,30 @@ class PredictPanel(QWidget):
         box.addStretch(1)
         self.start.clicked.connect(self.predict)
         self.part.drawing.connect(lambda: self.hint.say("Drag a rectangle over the image, then press Predict."))
-        self._again = Latest(self.model.work, self)
-        self._again.done.connect(self._segmented)
-        self._again.failed.connect(lambda error: self.notes.say(error_line(error), "error"))
-        self.thresholds.changed.connect(self._apply_thresholds)
-        self.choice.changed.connect(self._say_what_next)
+        predicting = self.predicting
+        self.flips.setChecked(predicting.flips)
+        self.flips.toggled.connect(lambda on: setattr(predicting, "flips", on))
+        self.region.setCurrentText(predicting.region)
+        self.region.currentTextChanged.connect(lambda text: setattr(predicting, "region", text))
+        hear(self, predicting.segmented, self._segmented)
+        hear(self, predicting.failed, lambda error: self.notes.say(error_line(error), "error"))
+        hear(self, predicting.models_changed, lambda _: self._say_what_next())
+        hear(self, predicting.checkpoint_changed, lambda _: self._say_what_next())
         self.image.changed.connect(self._say_what_next)
         self.slide.busy_changed.connect(self._say_what_next)
 
-    def list_models(self) -> Task:
-        """Look for trained models in the background; the newest is chosen, unless the user has chosen."""
-        return self.choice.list_models()
+    @property
+    def prediction(self) -> Prediction | None:
+        """The prediction that is shown, where it is in memory."""
+        return self.predicting.prediction
+
+    def list_models(self) -> None:
+        """Look for trained models in the background; the best is chosen, unless the user has chosen."""
+        self.predicting.list_models()
 
     def add_checkpoint(self, path: str | Path) -> None:
         """Offer a checkpoint file or a run folder and choose it."""
-        self.choice.add_checkpoint(path)
+        self.predicting.offer(path)
 
     @property
     def _busy(self) -> bool:
@@ -199,7 +211,7 @@ class PredictPanel(QWidget):
         return self.progress.task is not None or self.slide.busy
 
     def _say_what_next(self) -> None:
-        running = self.model.run is not None and self.model.run.status in ("running", "paused")
+        running = self.model.training.running
         self.hint.say(self.image.trouble if self.models.count() else _FIRST_MODEL if running else _NO_MODEL)
         self._fields.labelForField(self.image).setVisible(self.image.several)
         self.image.setVisible(self.image.several)
@@ -210,7 +222,7 @@ class PredictPanel(QWidget):
     def _crop_changed(self, _: object) -> None:
         if self.progress.task is not None:
             self.progress.task.stop()
-        self.prediction = self._image = None
+        self.predicting.prediction = self._image = None
         self.after.hide()
         self.slide.forget()
         self.counts.forget()
@@ -223,12 +235,12 @@ class PredictPanel(QWidget):
 
     def predict(self) -> Task | None:
         """Predict the chosen region in the background; layers fill as tiles finish."""
-        layer, checkpoint = self.image.image, self.models.currentData()
+        layer, checkpoint = self.image.image, self.predicting.checkpoint
         if layer is None or not checkpoint or self._busy or self.image.trouble:
             self._say_what_next()
             return None
         try:
-            region = chosen_region(self.viewer, layer, self.region.currentText())
+            region = chosen_region(self.viewer, layer, self.predicting.region)
         except MonusacError as error:
             self.hint.say(error_line(error), "error")
             return None
@@ -236,20 +248,20 @@ class PredictPanel(QWidget):
         shown = layer.data
         base = shown[0] if layer.multiscale else shown
         (y, x, height, width), um_per_px = region, canvas.um_per_px(layer)
-        options = {"um_per_px": um_per_px, "region": region, "flips": self.flips.isChecked()}
+        options = {"um_per_px": um_per_px, "region": region, "flips": self.predicting.flips}
         out = None
         if needs_store(region):
-            out = self.slide.target(layer, region, checkpoint, flips=self.flips.isChecked())
+            out = self.slide.target(layer, region, checkpoint, flips=self.predicting.flips)
             if out is None:
                 return None
         else:
             self.slide.hide()
         live = LivePrediction(self.viewer, layer, (height, width), (y, x))
-        file, thresholds = image_file(layer), self.thresholds.values(um_per_px)
+        file, thresholds = image_file(layer), self.thresholds.shown().values(um_per_px)
 
         def work(report: Report) -> Any:
             report(None, "Loading the model")
-            loaded = self.choice.load(checkpoint)
+            loaded = self.predicting.load(checkpoint)
             report(None, "Preparing the model for this computer")
             if out is not None:
                 return predict_to_store(report, base, file, loaded, out, live, options, thresholds)
@@ -287,7 +299,7 @@ class PredictPanel(QWidget):
             live.remove()
             return
         live.hand_over()
-        self.prediction, self._image = prediction, image
+        self.predicting.prediction, self._image = prediction, image
         self.slide.forget()
         self.slide.again.hide()
         add_prediction_layers(self.viewer, image, prediction, nuclei)
@@ -314,7 +326,7 @@ class PredictPanel(QWidget):
         """Show what was predicted to disk, unless its image is no longer open."""
         if image not in self.viewer.layers:
             return
-        self.prediction, self._image = None, image
+        self.predicting.prediction, self._image = None, image
         add_stored_layers(self.viewer, image, stored)
         self.slide.took(image, stored)
         self.uncertainty.take_stored(stored, image)
@@ -340,19 +352,7 @@ class PredictPanel(QWidget):
         self.thresholds.know_scale(um_per_px)
         self.after.show()
 
-    # -- thresholds
-
-    def _apply_thresholds(self) -> None:
-        """Segment the nuclei again, in the background: of a large crop it takes longer than a window may stand still."""
-        prediction = self.prediction
-        if prediction is not None:
-            thresholds = self.thresholds.values(prediction.um_per_px)
-            self._again.ask(lambda: (prediction, nuclei_of(prediction, thresholds)))
-
-    def _segmented(self, found: tuple[Prediction, Nuclei]) -> None:
-        prediction, nuclei = found
-        if prediction is not self.prediction:  # another crop, or predicted again meanwhile
-            return
+    def _segmented(self, prediction: Prediction, nuclei: Nuclei) -> None:
         update_nuclei_layer(self.viewer, nuclei)
         self._found(prediction, nuclei)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_monusac.app.prediction import nuclei_of
 from napari_monusac.app.work import Report
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.prediction import WHOLE_PX
@@ -45,16 +46,6 @@ class _Tiles:
         """Tell of it."""
         self._report(fraction, message, self._small)
         self._small = None
-
-
-def nuclei_of(prediction: Prediction, thresholds: dict[str, float]) -> Nuclei:
-    """The nuclei of a prediction in memory, by thresholds that `instances_from_maps` names."""
-    from napari_monusac.masks.instances import instances_from_maps
-
-    return instances_from_maps(
-        prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
-        um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, **thresholds,
-    )  # fmt: skip
 
 
 def predict_in_memory(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QApplication, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from superqt.utils import qthrottled
 
+from napari_monusac.app.answers import Said
+from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Report, Task
-from napari_monusac.core.errors import MonusacError
-from napari_monusac.core.events import CheckpointSaved, EpochEnded, RunEnded, RunStarted, TrainEvent, Warned
-from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.core.errors import WeightsError
+from napari_monusac.core.events import RunEnded, RunStarted, TrainEvent, Warned
 from napari_monusac.ui.model import Placed, hear, studio_model
 from napari_monusac.ui.train.curves import CurvesView
-from napari_monusac.ui.train.form import (
-    TrainForm,
-    TrainingPlan,
+from napari_monusac.ui.train.form import TrainForm
+from napari_monusac.ui.train.runs_compare import ComparedRun, RunsCompare
+from napari_monusac.ui.train.runs_table import RunsTable
+from napari_monusac.ui.train.timelapse import TimelapseView
+from napari_monusac.ui.train.words import (
     check_words,
     end_words,
     long_start,
@@ -25,75 +28,186 @@ from napari_monusac.ui.train.form import (
     run_device_words,
     run_place,
 )
-from napari_monusac.ui.train.runs_compare import ComparedRun, RunsCompare
-from napari_monusac.ui.train.runs_table import RunsTable
-from napari_monusac.ui.train.timelapse import TimelapseView
-from napari_monusac.ui.train.training import Training
 from napari_monusac.ui.widgets.basic import Note, Section, TaskRow, row
 from napari_monusac.ui.widgets.note import say_error, short_path
 
 if TYPE_CHECKING:
     from napari_monusac.io.runs.run_folder import RunFolder
 
+#: How often the curves are drawn while a run goes on. Eyes need no more, and the window stays free.
+_DRAW_MS = 150
+_PREPARING = "Preparing: loading the network and the first crops…"
+_OPEN_A_FOLDER = "Open a folder of labelled crops (Slides), then press Start training."
 
-class TrainButtons(QWidget):
-    """Two buttons before a run and two while it is going, at the same place.
 
-    A button that rests says why on hover, and the keyboard never slips from it to one that does more.
-    """
+class StartButtons(QWidget):
+    """Check and start, where nothing runs. A button that rests says why on hover."""
 
     def __init__(self) -> None:
         super().__init__()
         self.check, self.start = QPushButton("Check"), QPushButton("Start training")
-        self.pause, self.stop = QPushButton("Pause"), QPushButton("Stop")
         self.check.setToolTip("Open every crop, do one training and one validation step, say how long it will take")
         self.estimate = QLabel("")
         self.estimate.setToolTip("By the last check. It depends on the epochs, the patches and this machine.")
         # under Start, which it is about
         self.estimate.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self._idle = row(self.check, self.start)
-        self._running = row(self.pause, self.stop)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(2)
-        for widget in (self._idle, self._running, self.estimate):
-            box.addWidget(widget)
+        box.addWidget(row(self.check, self.start))
+        box.addWidget(self.estimate)
         self.say_estimate("")
-        self.show_state(running=False, opening=False, wrong="")
 
     def say_estimate(self, text: str) -> None:
         """Say how long a start will take; empty: nothing."""
         self.estimate.setText(text)
         self.estimate.setVisible(bool(text))
 
-    def show_state(self, *, running: bool, opening: bool, wrong: str) -> None:
+    def show_state(self, *, opening: bool, wrong: str) -> None:
         """Offer what can be done now; `wrong`: why training cannot start."""
-        self._hold_focus()
-        self._idle.setVisible(not running)
-        self._running.setVisible(running)
-        self.start.setEnabled(not running and not opening and not wrong)
         why = "A run is being opened" if opening else wrong
+        self.start.setEnabled(not why)
         self.start.setToolTip(why or "Make a new folder for the run and train; the window stays usable")
-        self.pause.setEnabled(running)
-        self.pause.setToolTip("Wait after this batch of patches; what was learned stays, and Go on continues")
-        self.stop.setEnabled(running)
-        self.stop.setToolTip("End after this batch and keep the model; Resume in the table of runs goes on from there")
 
-    def show_paused(self, paused: bool) -> None:
-        """Say on the button what it does now."""
-        self.pause.setText("Go on" if paused else "Pause")
 
-    def stopping(self) -> None:
-        """A stop was asked for: nothing more can be."""
+class RunView(QWidget):
+    """A view of the run that is trained, or was trained last: what it is, how far, its curves. It stays when it ends.
+
+    Parameters
+    ----------
+    training : TrainingModel
+    """
+
+    def __init__(self, training: TrainingModel) -> None:
+        super().__init__()
+        self.training = training
+        self.about, self.status = Note(), Note()
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setMaximumHeight(10)
+        self.pause, self.stop = QPushButton("Pause"), QPushButton("Stop")
+        self.away = QPushButton("Put this run away")
+        self.away.setToolTip("Take its message and its curves off the panel; it stays in the table of runs")
+        self.buttons = row(self.pause, self.stop)
+        self.curves = CurvesView()
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.about, self.buttons, self.bar, self.status, self.curves, self.away):
+            box.addWidget(widget)
+        self._draw_soon = qthrottled(self.curves.draw, timeout=_DRAW_MS)
+        self.pause.clicked.connect(self._pause_clicked)
+        self.stop.clicked.connect(lambda: training.stop())
+        self.away.clicked.connect(training.put_away)
+        hear(self, training.begun, self._begun)
+        hear(self, training.events, self._took)
+        hear(self, training.progressed, self._show_progress)
+        hear(self, training.state_changed, lambda _: self._show_state())
+        hear(self, training.ended, lambda _: self._ended())
+        self._begun()
+        if not training.running:
+            self._ended()
+
+    def _begun(self) -> None:
+        """Show a run from its beginning, or one that a former panel has shown."""
+        training, run = self.training, self.training.run
+        if run is not None:
+            self.curves.clear(run.recipe.reported.combo)
+            changed = training.draft.changes_in_words() if training.running else ""
+            self.about.say(
+                f"{run.recipe.name} on {short_path(run.data, 60)}, in {short_path(run.path, 60)}. {changed}".strip(),
+                whole=f"{run.recipe.name}\nData: {run.data}\nRun: {run.path}",
+            )
+            self.status.say(_PREPARING)
+            self.bar.setRange(0, 0)
+            self._add(training.history)
+            self.curves.draw()
+        self._show_progress()
+        self._show_state()
+
+    def _took(self, events: list[TrainEvent]) -> None:
+        self._add(events)
+        self._draw_soon()
+
+    def _add(self, events: list[TrainEvent]) -> None:
+        for event in events:
+            self.curves.add(event, event.steps_per_epoch if isinstance(event, RunStarted) else 0)
+
+    def _show_progress(self) -> None:
+        progress = self.training.progress
+        self.pause.setText("Go on" if progress.paused else "Pause")
+        if not self.training.running or self.training.state == "stopping":
+            return
+        if progress.epochs and progress.step:
+            self.bar.setRange(0, 1000)
+            self.bar.setValue(round(1000 * progress.fraction))
+            self.status.say(f"{progress_words(progress)} {run_place(progress)}".strip(), whole=progress.device)
+        elif progress.paused:
+            self.status.say("Paused.")
+
+    def _pause_clicked(self) -> None:
+        paused = not self.training.progress.paused
+        self.training.pause(paused)
+        self.status.say("Pausing after this batch…" if paused else "Going on…")
+
+    def _show_state(self) -> None:
+        training = self.training
+        running, stopping = training.running, training.state == "stopping"
         self._hold_focus()
+        self.setVisible(training.run is not None and (running or training.end is not None))
+        self.buttons.setVisible(running)
+        self.bar.setVisible(running)
+        self.away.setVisible(not running)
         for button in (self.pause, self.stop):
-            button.setEnabled(False)
-            button.setToolTip("It stops after this batch")
+            button.setEnabled(running and not stopping)
+        if stopping:
+            self.status.say("Stopping after this batch; the model is kept…")
+        after = "It stops after this batch" if stopping else ""
+        self.pause.setToolTip(after or "Wait after this batch of patches; what was learned stays, and Go on continues")
+        self.stop.setToolTip(
+            after or "End after this batch and keep the model; Resume in the table of runs goes on from there"
+        )
+
+    def _ended(self) -> None:
+        end = self.training.end
+        self.curves.draw()
+        if isinstance(end, RunEnded):
+            self.status.say(*end_words(end))
+        elif isinstance(end, BaseException):
+            say_error(self.status, end)
+        self._show_state()
 
     def _hold_focus(self) -> None:
         """Keep the keyboard here: Qt would hand it to the next control, whatever that does. Tab goes on from here."""
-        if QApplication.focusWidget() in (self.start, self.pause, self.stop):
+        if QApplication.focusWidget() in (self.pause, self.stop):
             self.setFocus()
+
+
+class StartNote(QWidget):
+    """What was said about starting; where weights cannot be had, what can be done about it."""
+
+    def __init__(self, form: TrainForm) -> None:
+        super().__init__()
+        self.form = form
+        self.note = Note()
+        self.file, self.scratch = QPushButton("From a file…"), QPushButton("From scratch")
+        self.file.setToolTip("Choose a file of this encoder's weights (.safetensors, .pth)")
+        self.scratch.setToolTip("Begin with random weights: it takes more epochs to learn the same")
+        self.mends = row(self.file, self.scratch)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.addWidget(self.note)
+        box.addWidget(self.mends)
+        self.file.clicked.connect(form.choose_weights_file)
+        self.scratch.clicked.connect(lambda: form.draft.set(encoder_weights="none"))
+        self.show_line(Said())
+
+    def show_line(self, said: Said) -> None:
+        """Show it."""
+        if said.error is not None:
+            say_error(self.note, said.error, said.kind)
+        else:
+            self.note.say(said.text, said.kind)
+        self.mends.setVisible(isinstance(said.error, WeightsError))
 
 
 class RunsLooking(QObject):
@@ -117,19 +231,18 @@ class RunsLooking(QObject):
         """Lay runs over each other, in the place of the live curves."""
         task: Task = self.panel.model.work.task(lambda _: [ComparedRun.read(run) for run in runs], self)
         task.done.connect(self._show_comparison)
-        task.failed.connect(lambda error: say_error(self.panel.status, error))
+        task.failed.connect(lambda error: say_error(self.panel.runs.note, error))
         return task.start()
 
     def _show_comparison(self, runs: list[ComparedRun]) -> None:
         self.panel.compared.show_runs(runs)
-        self.panel.curves.hide()
+        self.panel.run.curves.hide()
         self.panel.compared.show()
 
     def close_comparison(self) -> None:
         """Show the curves of the training run again, if there is one."""
-        panel = self.panel
-        panel.compared.hide()
-        panel.curves.setVisible(panel.curves.has_points or panel.training.running)
+        self.panel.compared.hide()
+        self.panel.run.curves.show()
 
     def timelapse(self, run: RunFolder | None) -> Task | None:
         """Show how the pinned crops looked after each epoch, or take that away again."""
@@ -157,290 +270,106 @@ class RunsLooking(QObject):
 
 
 class TrainPanel(QWidget):
-    """The training launcher.
+    """The training launcher: views of `TrainingModel`.
 
     Parameters
     ----------
     napari_viewer : napari.Viewer
-        The viewer whose Studio this panel belongs to.
+        The viewer whose model is shown, and whose canvas the time-lapse is drawn on.
     """
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self.viewer = napari_viewer
         self.model = studio_model(napari_viewer)
-        Placed(self, self.model, lambda: not self.training.running)
-        self.training = Training(self.model.work, self)
+        self.training = self.model.training
+        Placed(self, self.model)
         self.lapse = TimelapseView(napari_viewer, self)
-        self._opening = self._stopping = False
-        self._steps_per_epoch = 1
         self._build()
         self._connect()
-        self.curves.clear(self.form.reported_combo)
-        # until something is trained the room belongs to the runs
-        self.curves.hide()
+        self._said(self.training.said)
+        self._show_state()
         self._collection_changed(self.model.collection)
-        self._idle()
+        self._theme_changed()
+        self.training.list_runs()
 
     def _build(self) -> None:
-        self.form = TrainForm(self.model)
-        self.running = Note()
-        self.buttons = TrainButtons()
+        self.run = RunView(self.training)
+        self.form = TrainForm(self.training)
+        self.buttons = StartButtons()
         self.check, self.start = self.buttons.check, self.buttons.start
-        self.pause, self.stop = self.buttons.pause, self.buttons.stop
+        self.pause, self.stop, self.curves = self.run.pause, self.run.stop, self.run.curves
         self.checking = TaskRow(asked_by=self.check)
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setMaximumHeight(10)
-        self.status = Note()
-        self.curves = CurvesView()
+        self.status = StartNote(self.form)
         self.compared = RunsCompare()
         self.compared.hide()
-        self.runs = RunsTable(self.model)
+        self.runs = RunsTable(self.training)
         self.looking = RunsLooking(self)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
-        box.addWidget(self.form)
-        box.addWidget(self.running)
-        for widget in (self.buttons, self.checking, self.bar, self.status, self.curves, self.compared):
+        # the run first: what it says and draws stays where it was when it ends and the form comes back
+        for widget in (self.run, self.form, self.buttons, self.checking, self.status, self.compared):
             box.addWidget(widget)
         box.addWidget(Section("Runs", self.runs, opened=True))
         box.addStretch(1)
 
     def _connect(self) -> None:
-        self.form.changed.connect(self._form_changed)
-        self.form.recipe_chosen.connect(self._recipe_chosen)
-        self.form.runs_folder_chosen.connect(self.runs.refresh)
+        training = self.training
         self.check.clicked.connect(self.dry_run)
         self.start.clicked.connect(self.start_training)
-        self.pause.clicked.connect(self._pause_clicked)
-        self.stop.clicked.connect(self._stop_clicked)
-        self.training.events.connect(self._took)
-        self.training.ended.connect(self._ended)
-        self.runs.resume_asked.connect(self.resume)
-        self.runs.watch_asked.connect(self.watch)
+        hear(self, training.plan_changed, self._show_state)
+        hear(self, training.state_changed, lambda _: self._show_state())
+        hear(self, training.said_changed, self._said)
+        hear(self, training.checked_changed, self._checked)
+        hear(self, training.begun, self.looking.close_comparison)
+        hear(self, training.events, self._took)
         hear(self, self.model.collection_changed, self._collection_changed)
-        hear(self, self.model.train_asked, self.form.start_from)
-
-    # -- what will run
-
-    def _recipe_chosen(self, recipe: TrainingRecipe) -> None:
-        if not self.training.running:
-            self.curves.clear(recipe.reported.combo)
-            self.curves.hide()
-
-    def _form_changed(self) -> None:
-        """Something else would run now: what was said of the former values holds no longer."""
-        self._buttons(running=self.training.running)
-        if not self.training.running and not self._opening:
-            self.status.say("")
-            self._forget_check()
-
-    def _forget_check(self) -> None:
-        if self.checking.task is not None:
-            self.checking.task.stop()
-        self.checking.label.say("")
-        self.buttons.say_estimate("")
+        self.viewer.events.theme.connect(self._theme_changed)
 
     def _collection_changed(self, collection: Any) -> None:
-        self.form.take_collection(collection)
-        if collection is None and not self.training.running:
-            self.status.say("Open a folder of labelled crops (Slides), then press Start training.")
-
-    # -- running
-
-    def _plan(self) -> TrainingPlan | None:
-        try:
-            return self.form.plan()
-        except MonusacError as error:
-            say_error(self.status, error, "warning")
-            return None
+        if collection is None and not self.training.busy and not self.training.said.text:
+            self.training.said = Said(_OPEN_A_FOLDER)
 
     def dry_run(self) -> Task | None:
         """Try everything once before the long run."""
-        if self.training.running or self._opening or self.checking.task is not None:
-            return None
-        plan = self._plan()
-        if plan is None:
-            return None
-        self._forget_check()
-        self.status.say("")
-
-        def work(report: Report) -> Any:
-            import tempfile
-
-            from napari_monusac.learn.dryrun import dry_run
-
-            with tempfile.TemporaryDirectory() as folder:
-                run = plan.make_run(Path(folder) / "check")
-                return dry_run(
-                    plan.recipe, run, device=plan.device,
-                    progress=lambda fraction, message: report(fraction, message), should_stop=lambda: report.stopping,
-                )  # fmt: skip
-
-        task: Task = self.model.work.task(work, self)
-        task.done.connect(lambda outcome: self._checked(task, outcome))
-        return self.checking.follow(task, "Checking…")
-
-    def _checked(self, task: Task, outcome: Any) -> None:
-        if task.stopping or self.training.running:
-            return  # of values that have changed since
-        self.checking.label.say(
-            check_words(outcome), "warning" if outcome.problems or outcome.left_out else "good", outcome.summary()
-        )
-        self.buttons.say_estimate(long_start(outcome))
+        task = self.training.check()
+        return self.checking.follow(task, "Checking…") if isinstance(task, Task) else None
 
     def start_training(self) -> Task | None:
         """Make the run folder and start."""
-        if self.training.running or self._opening:
-            return None
-        plan = self._plan()
-        if plan is None:
-            return None
-        self._forget_check()
-        self._opening = True
-        self._buttons(running=False)
-        self.status.say("Starting…")
-        task: Task = self.model.work.task(lambda _: plan.make_run(), self)
-        task.done.connect(lambda run: self._go(run, plan.where, plan.device))
-        task.failed.connect(self._not_started)
-        task.finished.connect(self._opened)
-        return task.start()
+        task = self.training.start()
+        return task if isinstance(task, Task) else None
 
-    def _not_started(self, error: Exception) -> None:
-        say_error(self.status, error)
-        self._idle()
+    def _checked(self, found: Any) -> None:
+        if found is None:
+            self.checking.label.say("")
+            self.buttons.say_estimate("")
+            return
+        kind = "warning" if found.problems or found.left_out else "good"
+        self.checking.label.say(check_words(found), kind, found.summary())
+        self.buttons.say_estimate(long_start(found))
 
-    def resume(self, run: RunFolder) -> Task | None:
-        """Go on with a stopped or interrupted run."""
-        where, device = self.form.where_value, self.form.device_value
-
-        def go(history: list[TrainEvent]) -> None:
-            run.request_resume()
-            self._go(run, where, device, history)
-
-        return self._with_history(run, go)
-
-    def watch(self, run: RunFolder) -> Task | None:
-        """Follow a run that another process is training."""
-
-        def follow(history: list[TrainEvent]) -> None:
-            self._begin_view(run, history)
-            self.training.attach(run)
-            if run.status == "paused":
-                self.training.progress.pause(True)
-                self.buttons.show_paused(True)
-                self.status.say("Paused.")
-
-        return self._with_history(run, follow)
-
-    def _with_history(self, run: RunFolder, then: Any) -> Task | None:
-        """Read what a run has written so far in a worker (a long run has megabytes of it), then go on with it."""
-        if self.training.running or self._opening:
-            return None
-        self._forget_check()
-        self._opening = True
-        self._buttons(running=False)
-        self.status.say(f"Opening {run.path.name}…")
-        task: Task = self.model.work.task(lambda _: run.read_events(), self)
-        task.done.connect(then)
-        task.failed.connect(self._not_started)
-        task.finished.connect(self._opened)
-        return task.start()
-
-    def _opened(self) -> None:
-        self._opening = False
-        self._buttons(running=self.training.running)
-
-    def _go(self, run: RunFolder, where: str, device: str, history: Sequence[TrainEvent] = ()) -> None:
-        self._begin_view(run, history)
-        self.training.start(run, where, device)
-
-    def _begin_view(self, run: RunFolder, history: Sequence[TrainEvent]) -> None:
-        self._stopping = False
-        self.model.run = run
-        self.looking.close_comparison()
-        self.curves.clear(run.recipe.reported.combo)
-        self.curves.show()
-        started = [e for e in history if isinstance(e, RunStarted)]
-        if started:
-            self._steps_per_epoch = started[-1].steps_per_epoch
-            self.curves.add_many(history, self._steps_per_epoch)
-        changed = self.form.effective.text()
-        changed = f" {changed}" if changed else ""
-        self.running.say(
-            f"{run.recipe.name} on {short_path(run.data, 60)}, in {short_path(run.path, 60)}.{changed}",
-            whole=f"{run.recipe.name}\nData: {run.data}\nRun: {run.path}",
-        )
-        self._buttons(running=True)
-        # the run has its row from now on
-        self.runs.refresh()
-        self.buttons.show_paused(False)
-        self.bar.setRange(0, 0)
-        self.bar.show()
-        self.status.say("Preparing: loading the network and the first crops…")
+    def _said(self, said: Said) -> None:
+        self.status.show_line(said)
 
     def _took(self, events: list[TrainEvent]) -> None:
         for event in events:
             if isinstance(event, RunStarted):
-                self._steps_per_epoch = event.steps_per_epoch
-                whole = f"{event.device}: {event.device_reason}"
-                self.form.device_reason.say(run_device_words(event), whole=whole)
-                self.runs.refresh_soon()
+                self.form.device_reason.say(run_device_words(event), whole=f"{event.device}: {event.device_reason}")
             elif isinstance(event, Warned):
                 self.model.tell(event.message, "warning")
-            elif isinstance(event, CheckpointSaved) and event.which == "best":
-                self.model.run_progressed.emit(event)
-            elif isinstance(event, EpochEnded):
-                self.runs.refresh_soon()
-            self.curves.add(event, self._steps_per_epoch)
-        self.curves.draw()
-        progress = self.training.progress
-        if progress.epochs and progress.step:
-            self.bar.setRange(0, 1000)
-            self.bar.setValue(round(1000 * progress.fraction))
-            self._say_progress()
 
-    def _say_progress(self) -> None:
-        progress = self.training.progress
-        if not self._stopping:
-            self.status.say(f"{progress_words(progress)} {run_place(progress)}".strip(), whole=progress.device)
-        self.model.run_progressed.emit(progress)
-
-    def _pause_clicked(self) -> None:
-        paused = not self.training.progress.paused
-        self.training.pause(paused)
-        self.buttons.show_paused(paused)
-        self.status.say("Pausing after this batch…" if paused else "Going on…")
-        # no event comes while it waits: the foot of the Studio is told now
-        self.model.run_progressed.emit(self.training.progress)
-        self.runs.refresh_soon()
-
-    def _stop_clicked(self) -> None:
-        self._stopping = True
-        self.buttons.stopping()
-        self.status.say("Stopping after this batch; the model is kept…")
-        if self.training.progress.paused:
-            self.training.pause(False)
-        self.training.stop()
-
-    def _ended(self, end: Any) -> None:
-        if isinstance(end, RunEnded):
-            self.status.say(*end_words(end))
-        elif isinstance(end, Exception):
-            say_error(self.status, end)
-        self._idle()
-        self.model.run_ended.emit(end)
-
-    def _idle(self) -> None:
-        self._buttons(running=False)
-        self.bar.hide()
-        self.runs.refresh()
-
-    def _buttons(self, *, running: bool) -> None:
-        wrong = "" if self.form.recipe is not None else "A value of the recipe is wrong: see All values"
-        self.buttons.show_state(running=running, opening=self._opening, wrong=wrong)
-        self.runs.set_busy(running or self._opening)
+    def _show_state(self) -> None:
+        training = self.training
+        if QApplication.focusWidget() is self.start and training.busy:
+            self.setFocus()  # the key that started must not stop
+        wrong = "" if training.draft.recipe is not None else f"A value is wrong: {training.draft.faults_in_words()}"
+        self.buttons.show_state(opening=training.busy, wrong=wrong)
         # what runs is said in one line: the room belongs to progress and curves
-        self.form.setVisible(not running)
-        self.running.setVisible(running)
+        self.form.setVisible(not training.running)
+        self.buttons.setVisible(not training.running)
+
+    def _theme_changed(self, _: object = None) -> None:
+        theme = get_theme(self.viewer.theme)
+        for plots in (self.curves, self.compared):
+            plots.set_theme(theme.background.as_hex(), theme.text.as_hex())

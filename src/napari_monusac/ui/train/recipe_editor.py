@@ -1,123 +1,138 @@
-"""The recipe editor: pydantic fields to magicgui widgets, grouped, with units and help; changed values stand out."""
+"""The recipe editor: pydantic fields to widgets, grouped, with units and help; changed and wrong values stand out."""
 
 from __future__ import annotations
 
-import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
 from pydantic.fields import FieldInfo
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_monusac.core.errors import RecipeError
+from napari_monusac.app.recipe_draft import ENCODERS, RecipeDraft, field_title
 from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, Section
 from napari_monusac.ui.widgets.note import in_micrometres
 
 _HIDDEN = {"name", "title", "note", "reported"}
-#: Names of fields that would be cut up wrongly.
-_TITLES = {"um_per_px": "resolution", "lr": "learning rate (lr)"}
 _GROUPS = ("Network", "Loss", "Optimiser", "Data", "Machine")
-
 #: The largest number of a Qt spin box.
 _LARGEST_QT = 2**31 - 1
 
 
-class RecipeEditor(QWidget):
-    """Every value of a recipe, to change.
-
-    Signals
-    -------
-    changed : the values are another recipe now, or are wrong (then `recipe` is None and the fault is shown).
-    """
-
-    changed = Signal()
+class EncoderField(QComboBox):
+    """A list of encoders in which another name can be typed; it has what a line of text has."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._base: TrainingRecipe | None = None
-        self._filling = False
-        self.recipe: TrainingRecipe | None = None
-        self.fault = Note(kind="error")
+        self.setEditable(True)
+        self.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.addItems(ENCODERS)
+        self.completer().setCompletionMode(self.completer().CompletionMode.PopupCompletion)
+        self.native, self.changed = self, self.currentTextChanged
+
+    @property
+    def value(self) -> str:
+        """The name."""
+        return str(self.currentText())
+
+    @value.setter
+    def value(self, name: str) -> None:
+        self.setCurrentText(name)
+
+
+class RecipeEditor(QWidget):
+    """A view of every value of a recipe, to change.
+
+    Parameters
+    ----------
+    draft : RecipeDraft
+    """
+
+    def __init__(self, draft: RecipeDraft) -> None:
+        super().__init__()
+        self.draft = draft
+        self._showing = False
         self._widgets: dict[str, Any] = {}
         self._labels: dict[str, QLabel] = {}
+        self._faults: dict[str, Note] = {}
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        box.addWidget(self.fault)
+        self.sections: dict[str, Section] = {}
         for group in _GROUPS:
             holder = QWidget()
             form = QFormLayout(holder)
             form.setContentsMargins(8, 0, 0, 4)
             form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
             form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+            section = Section(group, holder, opened=group in ("Loss", "Optimiser"))
             for name, field in TrainingRecipe.model_fields.items():
                 extra = field.json_schema_extra
                 if name not in _HIDDEN and isinstance(extra, dict) and extra.get("group") == group:
                     self._add(form, name, field, str(extra.get("unit", "")))
-            box.addWidget(Section(group, holder, opened=group in ("Loss", "Optimiser")))
+                    self.sections[name] = section
+            box.addWidget(section)
+        hear(self, draft.base_changed, lambda _: self._show_values())
+        hear(self, draft.changed, self._mark)
+        self._show_values()
+        self._mark()
 
     def _add(self, form: QFormLayout, name: str, field: FieldInfo, unit: str) -> None:
-        widget = _widget_for(field)
+        widget = EncoderField() if name == "encoder" else _widget_for(field)
         words = _explained(name)
         widget.native.setToolTip(words)
         widget.native.setMinimumWidth(60)
         unit = "" if unit in name else in_micrometres(unit)
-        label = QLabel(_TITLES.get(name, name.replace("_", " ")) + (f" ({unit})" if unit else ""))
+        label = QLabel(field_title(name) + (f" ({unit})" if unit else ""))
         label.setToolTip(words)
+        fault = Note(kind="error")
         form.addRow(label, widget.native)
-        self._widgets[name], self._labels[name] = widget, label
-        widget.changed.connect(lambda _: self._edited())
+        form.addRow(fault)
+        self._widgets[name], self._labels[name], self._faults[name] = widget, label, fault
+        widget.changed.connect(lambda _: self._edited(name))
 
-    def show_recipe(self, recipe: TrainingRecipe) -> None:
-        """Start from this recipe."""
-        self._base = recipe
-        self._filling = True
+    def _show_values(self) -> None:
+        self._showing = True
         for name, widget in self._widgets.items():
-            value = getattr(recipe, name)
-            if isinstance(widget, LineEdit):
-                value = (
-                    ""
-                    if value is None
-                    else ", ".join(map(str, value))
-                    if isinstance(value, tuple)
-                    else f"{value:g}"
-                    if isinstance(value, float)
-                    else str(value)
-                )
-            widget.value = value
-        self._filling = False
-        self._edited()
+            textual = isinstance(widget, LineEdit | EncoderField)
+            widget.value = self.draft.text(name) if textual else self.draft.value(name)
+        self._showing = False
 
     def set_values(self, **values: Any) -> None:
         """Change some values as if they had been typed."""
         for name, value in values.items():
-            self._widgets[name].value = str(value) if isinstance(self._widgets[name], LineEdit) else value
+            widget = self._widgets[name]
+            widget.value = str(value) if isinstance(widget, LineEdit | EncoderField) else value
 
-    def _edited(self) -> None:
-        if self._filling or self._base is None:
-            return
-        values: dict[str, Any] = {}
-        for name, widget in self._widgets.items():
-            value = widget.value
-            if isinstance(widget, LineEdit):
-                value = _read(value, TrainingRecipe.model_fields[name])
-            values[name] = value
-        try:
-            self.recipe = self._base.with_values(**values)
-            self.fault.say("")
-        except RecipeError as error:
-            self.recipe = None
-            self.fault.say(str(error), "error")
-        changed = self.recipe.changes(self._base) if self.recipe is not None else {}
+    def _edited(self, name: str) -> None:
+        if not self._showing:
+            self.draft.set(**{name: self._widgets[name].value})
+
+    def _mark(self) -> None:
+        """Mark what is changed and what is wrong, each at its field; fields that follow others follow here."""
+        changed = self.draft.changes()
         for name, label in self._labels.items():
-            label.setText(label.text().removeprefix("\u25cf "))
-            if name in changed:
-                label.setText(f"\u25cf {label.text()}")
-                label.setToolTip(f"{_explained(name)}\nThe recipe's own value: {changed[name][1]}")
-            else:
-                label.setToolTip(_explained(name))
-        self.changed.emit()
+            self._follow(name)
+            wrong = self.draft.faults.get(name, "")
+            mark = "\u25b2 " if wrong else "\u25cf " if name in changed else ""
+            label.setText(mark + label.text().removeprefix("\u25cf ").removeprefix("\u25b2 "))
+            own = f"\nThe recipe's own value: {changed[name][1]}" if name in changed else ""
+            label.setToolTip(f"{_explained(name)}{own}")
+            if wrong != self._faults[name].text():
+                self._faults[name].say(wrong, "error")
+                if wrong:
+                    self.sections[name].toggle.setChecked(True)
+
+    def _follow(self, name: str) -> None:
+        """Show a value that was changed elsewhere (the short form, a start from a checkpoint)."""
+        widget = self._widgets[name]
+        textual = isinstance(widget, LineEdit | EncoderField)
+        value = self.draft.text(name) if textual else self.draft.value(name)
+        if (textual or name not in self.draft.faults) and not widget.native.hasFocus() and widget.value != value:
+            self._showing = True
+            widget.value = value
+            self._showing = False
 
 
 def _explained(name: str) -> str:
@@ -156,18 +171,3 @@ def _bounds(field: FieldInfo) -> tuple[float, float, float]:
         high = float(getattr(rule, "le", getattr(rule, "lt", high)))
         step = float(getattr(rule, "multiple_of", step))
     return low, high, step
-
-
-def _read(text: str, field: FieldInfo) -> Any:
-    """Read a text field as its annotation means it; what cannot be read goes to pydantic, which says why."""
-    kind, text = field.annotation, text.strip()
-    optional = get_origin(kind) in (Union, types.UnionType) and type(None) in get_args(kind)
-    if optional and text == "":
-        return None
-    if get_origin(kind) is tuple:
-        return tuple(
-            int(p) if p.strip().isdigit() else p.strip()
-            for p in text.replace("(", "").replace(")", "").split(",")
-            if p.strip()
-        )
-    return text

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
@@ -15,12 +16,10 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt.utils import qthrottled
 
 from napari_monusac.app.actions import SELECT_ROWS
-from napari_monusac.app.work import Report
-from napari_monusac.io.runs.run_folder import progress_of
-from napari_monusac.ui.model import StudioModel
+from napari_monusac.app.training import RunRow, TrainingModel
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, row
 from napari_monusac.ui.widgets.note import short_path
 
@@ -45,18 +44,16 @@ class RunsTable(QWidget):
 
     Signals
     -------
-    resume_asked(RunFolder), watch_asked(RunFolder), timelapse_asked(RunFolder or None), compare_asked(list of RunFolder)
+    timelapse_asked(RunFolder or None), compare_asked(list of RunFolder)
     """
 
-    resume_asked = Signal(object)
-    watch_asked = Signal(object)
     compare_asked = Signal(object)
     timelapse_asked = Signal(object)
 
-    def __init__(self, model: StudioModel) -> None:
+    def __init__(self, training: TrainingModel) -> None:
         super().__init__()
-        self.model = model
-        self._lapse_shown = self.busy = False
+        self.training = training
+        self._lapse_shown = False
         self.table = QTableWidget(0, 4)
         self.table.setHorizontalHeaderLabels(["Run", "Status", "Epoch", "Combo"])
         for column, text in enumerate(_HEADERS):
@@ -83,11 +80,13 @@ class RunsTable(QWidget):
         ):
             box.addWidget(widget)
         self.table.itemSelectionChanged.connect(self._selected)
-        self.resume.clicked.connect(lambda: self._emit(self.resume_asked))
-        self.watch.clicked.connect(lambda: self._emit(self.watch_asked))
+        self.resume.clicked.connect(lambda: training.resume(self.selected()[0]))
+        self.watch.clicked.connect(lambda: training.watch(self.selected()[0]))
         self.timelapse.clicked.connect(self._timelapse_clicked)
         self.compare.clicked.connect(lambda: self.compare_asked.emit(self.selected()))
         self.folder.clicked.connect(self._show_folder)
+        hear(self, training.runs_changed, self._show)
+        hear(self, training.state_changed, lambda _: self._selected())
         self._selected()
 
     def timelapse_shown(self, shown: bool) -> None:
@@ -103,29 +102,12 @@ class RunsTable(QWidget):
         rows = sorted({i.row() for i in self.table.selectedItems()})
         return [self.table.item(r, 0).data(_RUN) for r in rows]
 
-    def refresh(self) -> None:
-        """Read the runs folder again, in the background."""
-        folder = self.model.runs_folder
-
-        def read(_: Report) -> list[Any]:
-            from napari_monusac.io.runs.run_folder import find_runs
-
-            return [(r, r.status, *progress_of(r)) for r in find_runs(folder)]
-
-        task = self.model.work.task(read, self)
-        task.done.connect(self._show)
-        task.start()
-
-    @qthrottled(timeout=2000)
-    def refresh_soon(self) -> None:
-        """Refresh, at most every two seconds."""
-        self.refresh()
-
-    def _show(self, runs: list[Any]) -> None:
+    def _show(self, runs: Sequence[RunRow]) -> None:
         chosen = {r.path for r in self.selected()}
         self.table.setRowCount(len(runs))
-        for i, (run, status, done, combo) in enumerate(runs):
-            texts = (run.path.name, status, f"{done}/{run.recipe.epochs}", "–" if combo is None else f"{combo:.3f}")
+        for i, one in enumerate(runs):
+            run, combo = one.run, "–" if one.combo is None else f"{one.combo:.3f}"
+            texts = (run.path.name, one.status, f"{one.epochs}/{run.recipe.epochs}", combo)
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
                 item.setData(_RUN, run)
@@ -138,30 +120,23 @@ class RunsTable(QWidget):
         self._selected()
         self._say_what_trains(runs)
 
-    def _say_what_trains(self, runs: list[Any]) -> None:
+    def _say_what_trains(self, runs: Sequence[RunRow]) -> None:
         """Point at a run that another process trains: napari may have been closed and opened again since it started."""
-        alive = [i for i, (_, status, *_) in enumerate(runs) if status in ("starting", "running", "paused")]
-        followed = self.model.run.path if self.model.run is not None else None
-        alive = [i for i in alive if runs[i][0].path != followed]
+        mine = self.training.run.path if self.training.run is not None and self.training.running else None
+        alive = [i for i, one in enumerate(runs) if one.alive and one.run.path != mine]
         if not runs:
-            folder = self.model.runs_folder
+            folder = self.training.runs_folder
             self.note.say(f"No run yet in {short_path(folder, 60)}.", whole=str(folder))
             return
         if not self.selected() and (alive or len(runs) == 1):
             # the one that is meant most likely
             self.table.selectRow(alive[0] if alive else 0)
         chosen = {r.path for r in self.selected()}
-        names = [runs[i][0].path.name for i in alive if runs[i][0].path in chosen]
+        names = [runs[i].run.path.name for i in alive if runs[i].run.path in chosen]
         if names:
             self.note.say(f"{names[0]} is being trained by another process: Watch shows and stops it.")
         elif not self._lapse_shown:
             self.note.say("")
-
-    def set_busy(self, busy: bool) -> None:
-        """Say whether a run is being trained or opened here: no other can be meanwhile."""
-        if busy != self.busy:
-            self.busy = busy
-            self._selected()
 
     def _selected(self) -> None:
         """Offer what can be done with the selected runs; a button that rests says why on hover."""
@@ -169,7 +144,7 @@ class RunsTable(QWidget):
         one = runs[0] if len(runs) == 1 else None
         status = one.status if one is not None else ""
         first = _FIRST if not runs else "Select one run only" if one is None else ""
-        busy = "A run is being trained here: one at a time" if self.busy else ""
+        busy = "A run is being trained here: one at a time" if self.training.busy else ""
         stopped = status in ("stopped", "interrupted", "failed", "new")
         alive = status in ("running", "paused")
         for button, why, what in (
@@ -186,11 +161,6 @@ class RunsTable(QWidget):
         ):  # fmt: skip
             button.setEnabled(not why)
             button.setToolTip(why or what)
-
-    def _emit(self, signal: Any) -> None:
-        runs = self.selected()
-        if len(runs) == 1:
-            signal.emit(runs[0])
 
     def _timelapse_clicked(self) -> None:
         runs = self.selected()

@@ -10,6 +10,7 @@ from typing import Any
 from napari.utils.progress import cancelable_progress
 from qtpy.QtCore import QObject, QTimer
 
+from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Progress, Task, Work, seconds_left, spoken_duration
 
 #: Work that is done sooner than this never shows in the dock: it would only flash.
@@ -22,7 +23,7 @@ _STEPS = 1000
 class _Bar(cancelable_progress):
     """napari's bar, with our words for the time left, and a Cancel that is passed on at once."""
 
-    def __init__(self, title: str, stop: Callable[[], None]) -> None:
+    def __init__(self, title: str, stop: Callable[[], object]) -> None:
         self._stop = stop
         self.left = ""
         # without a window tqdm would write to the terminal
@@ -53,7 +54,7 @@ class Activity(QObject):
     Made, updated and closed on the Qt thread.
     """
 
-    def __init__(self, title: str, stop: Callable[[], None]) -> None:
+    def __init__(self, title: str, stop: Callable[[], object]) -> None:
         super().__init__()
         self._title, self._stop = title, stop
         self._fraction: float | None = None
@@ -120,3 +121,24 @@ def show_activities(work: Work) -> None:
 
     work.begun.connect(begin)
     work.ended.connect(end)
+
+
+def show_run(training: TrainingModel) -> None:
+    """Show the run of a window in the activity dock, whichever panel shows it, or none."""
+    shown: list[Activity] = []
+
+    def tell() -> None:
+        progress, run = training.progress, training.run
+        if not training.running or run is None:
+            return
+        if not shown:
+            shown.append(Activity(f"Training {run.recipe.name}", lambda: training.stop()))
+        duration = spoken_duration(progress.seconds_left)
+        shown[0].update(progress.fraction, "paused" if progress.paused else f"{duration} left" if duration else "")
+
+    def end(_: object) -> None:
+        while shown:
+            shown.pop().close()
+
+    training.progressed.connect(tell)
+    training.ended.connect(end)
