@@ -21,7 +21,7 @@ from napari_monusac.editing.commands import Delete, SetClass
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.masks.rasterize import label_maps
-from napari_monusac.review.places import Place
+from napari_monusac.review.places import FindingPlace
 from napari_monusac.review.queue import QueueFilter
 from napari_monusac.synth import write_collection
 
@@ -252,10 +252,10 @@ def test_a_picture_leads_to_its_error_where_it_is_counted_in_the_same_prediction
     model = compared.model
     spurious = find(model, "spurious")
     here = model.comparison.pair.nuclei
-    place = Place(spurious.crop, spurious.centre, spurious.box, None, spurious.prediction_id, here)
+    place = FindingPlace(spurious.crop, spurious.centre, spurious.box, None, spurious.prediction_id, here)
     assert model.go_to(place)
     assert model.finding == spurious
-    model.go_to(Place(spurious.crop, spurious.centre, spurious.box, None, spurious.prediction_id, "another"))
+    model.go_to(FindingPlace(spurious.crop, spurious.centre, spurious.box, None, spurious.prediction_id, "another"))
     assert model.finding is None
 
 
@@ -265,7 +265,7 @@ def test_a_picture_leads_to_its_error_where_it_is_counted_in_the_same_prediction
 def test_a_nucleus_of_another_crop_waits_until_that_crop_is_open(compared):
     model, went = compared.model, listen(compared.model.went)
     first, second = compared.collection.crops
-    place = Place(second.name, (20.0, 30.0), (10, 20, 30, 40))
+    place = FindingPlace(second.name, (20.0, 30.0), (10, 20, 30, 40))
     assert not model.go_to(place)
     assert compared.asked == [second]
     assert model.awaited is place
@@ -274,7 +274,7 @@ def test_a_nucleus_of_another_crop_waits_until_that_crop_is_open(compared):
     assert went == [(place,)]
     # with a folder of predictions it is shown once that was looked through
     model.predictions = first.image.parent
-    back = Place(first.name, (1.0, 2.0), (0, 0, 3, 4))
+    back = FindingPlace(first.name, (1.0, 2.0), (0, 0, 3, 4))
     model.go_to(back)
     compared.open(first)
     assert went == [(place,)]
@@ -286,7 +286,7 @@ def test_a_nucleus_of_another_crop_waits_until_that_crop_is_open(compared):
 def test_a_crop_that_cannot_be_opened_is_refused_and_it_is_said(compared):
     model, said = compared.model, listen(compared.model.said)
     second = compared.collection.crops[1]
-    place = Place(second.name, (20.0, 30.0), (10, 20, 30, 40))
+    place = FindingPlace(second.name, (20.0, 30.0), (10, 20, 30, 40))
     compared.studio.opens_crops = None
     assert not model.go_to(place)
     assert "cannot be opened" in said.pop()[0]
@@ -303,7 +303,7 @@ def test_a_crop_that_cannot_be_opened_is_refused_and_it_is_said(compared):
     assert not model.go_to(place)
     assert "open its folder" in said.pop()[0]
     compared.studio.collection = compared.collection
-    assert not model.go_to(Place("nowhere", (0.0, 0.0), (0, 0, 1, 1)))
+    assert not model.go_to(FindingPlace("nowhere", (0.0, 0.0), (0, 0, 1, 1)))
     assert "nowhere" in said.pop()[0]
 
 

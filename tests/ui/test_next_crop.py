@@ -337,11 +337,12 @@ def test_how_strong_nuclei_are_drawn_holds_in_the_next_crop(opened, viewer, qtbo
 
 def test_the_neighbours_of_the_open_crop_are_read_ahead(opened, viewer, qtbot, settle, monkeypatch):
     from napari_monusac.app import reading
+    from napari_monusac.ui.canvas.opening import crop_opener
 
-    panel, after = opened.panels["Slides"], opened.model.neighbour(1)
-    qtbot.waitUntil(lambda: after.name in panel._reader._ready, timeout=60_000)
+    opener, after = crop_opener(viewer), opened.model.neighbour(1)
+    qtbot.waitUntil(lambda: after.name in opener._reader._ready, timeout=60_000)
     monkeypatch.setattr(reading, "_read", lambda *_: pytest.fail("read once more"))
-    panel._rest.setInterval(10**6)  # the one after it is not asked for here
+    opener._rest.setInterval(10**6)  # the one after it is not asked for here
     assert to_next(opened, qtbot, settle) == after
     collection = opened.model.collection
     with collection.open(after) as slide:

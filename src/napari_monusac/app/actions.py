@@ -31,9 +31,9 @@ class Panel(StrEnum):
 class KeyGroup(StrEnum):
     """Titles of the key map, in its order."""
 
-    CLASSES = "Class of the selected nuclei, else of the one under the pointer"
+    CLASSES = "Class"
     ABOUT = "Getting about"
-    MENDING = "Mending the selected nuclei, else the one under the pointer"
+    MENDING = "Mending"
     TOOLS = "Tools"
     SEEING = "Seeing"
     MOUSE = "Mouse"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_monusac.review.comparison import Comparison
     from napari_monusac.review.judgements import Judgement
     from napari_monusac.review.live import LiveTruth
-    from napari_monusac.review.places import Place
+    from napari_monusac.review.places import FindingPlace
     from napari_monusac.review.queue import Order, QueueFilter, ReviewQueue
     from napari_monusac.review.readers import ReaderAgreement
     from napari_monusac.review.session import ReviewSession
@@ -88,7 +88,7 @@ class ReviewModel:
         Which of `PAGES` is shown (`page_changed`).
     way, map : str
         The way of looking at truth and prediction, and the maps that are compared (`way_changed`, `map_changed`).
-    awaited : Place, Finding or None
+    awaited : FindingPlace, Finding or None
         The nucleus of another crop that is shown once that crop is open (`awaited_changed`).
     missing : bool
         The folder was looked through, and has no prediction of the open crop (`missing_changed`).
@@ -145,7 +145,7 @@ class ReviewModel:
     page: Fact[str] = Fact("page_changed", SCORES, operator.eq)
     way: Fact[str] = Fact("way_changed", "layers", never)
     map: Fact[str] = Fact("map_changed", "outlines", operator.eq)
-    awaited: Fact[Place | Finding | None] = Fact("awaited_changed", None)
+    awaited: Fact[FindingPlace | Finding | None] = Fact("awaited_changed", None)
     missing: Fact[bool] = Fact("missing_changed", False, operator.eq)
     asked_about: Fact[Path | None] = Fact("asked_about_changed", None, operator.eq)
     trusted: Fact[frozenset[Path]] = Fact("trusted_changed", frozenset(), operator.eq)
@@ -340,7 +340,7 @@ class ReviewModel:
         if queue.current is not None:
             self.go_to(queue.current.finding)
 
-    def go_to(self, place: Place | Finding) -> bool:
+    def go_to(self, place: FindingPlace | Finding) -> bool:
         """Show a nucleus; one of another crop once that crop is open.
 
         Returns
@@ -349,15 +349,15 @@ class ReviewModel:
             False where it is not shown yet (unsaved edits are asked about, its crop is being opened), or cannot be (that
             is said).
         """
-        from napari_monusac.review.places import Place, error_at
+        from napari_monusac.review.places import FindingPlace, error_at
 
         queue, comparison = self.queue, self.comparison
-        item = "" if isinstance(place, Place) else place.key
+        item = "" if isinstance(place, FindingPlace) else place.key
         if queue is not None and self.page == QUEUE and any(i.key == item for i in queue.shown):
             queue.go_to(item)
         if self._is_elsewhere(place):
             return False
-        if not isinstance(place, Place):
+        if not isinstance(place, FindingPlace):
             self.finding = place
         else:
             self.finding = None if comparison is None else error_at(place, comparison.findings, comparison.pair.nuclei)
@@ -366,7 +366,7 @@ class ReviewModel:
         self.went.emit(place)
         return True
 
-    def _is_elsewhere(self, place: Place | Finding) -> bool:
+    def _is_elsewhere(self, place: FindingPlace | Finding) -> bool:
         """Whether a nucleus lies in another crop; that one is opened then, and the nucleus shown after."""
         here, collection = self.studio.crop, self.studio.collection
         if not place.crop or place.crop == self._crop_name():

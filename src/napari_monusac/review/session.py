@@ -28,7 +28,7 @@ from napari_monusac.scoring.report.folders import FolderPairs, TellCrop
 from napari_monusac.scoring.report.predictions import REVIEW_FOLDER, PredictionFolder
 
 #: Why an item of a queue cannot be judged or accepted.
-OTHER_PREDICTION = "this nucleus was found in another prediction than the one that is there now"
+_OTHER_PREDICTION = "this nucleus was found in another prediction than the one that is there now"
 
 
 class ReviewSession:
@@ -171,7 +171,7 @@ class ReviewSession:
         if counted_in is None:
             counted_in = self.pair_of(finding.crop).nuclei if self.pairs is not None else ""
         if counted_in and finding.counted_in not in ("", counted_in):
-            raise SessionError(f"{finding.crop}: {OTHER_PREDICTION}", "build the queue anew")
+            raise SessionError(f"{finding.crop}: {_OTHER_PREDICTION}", "build the queue anew")
         truth = crop.annotation if crop is not None else None
         judgement = self.log.judge(
             finding,

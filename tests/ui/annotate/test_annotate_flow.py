@@ -10,8 +10,12 @@ from qtpy.QtGui import QCloseEvent, QShortcut
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+<<<<<<< HEAD
 from napari_monusac.editing.commands import Delete, DrawBrush, EraseBrush, Reshape, Select, SetClass
 from napari_monusac.review.places import Place
+=======
+from napari_monusac.review.places import FindingPlace
+>>>>>>> main
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.widgets import settings as annotate_settings
 
@@ -151,7 +155,7 @@ def test_every_way_to_another_crop_asks_and_opens_the_right_one(hand, viewer, un
     until(lambda: np.allclose(viewer.scene.camera.center[-2:], image.data_to_world((20.0, 30.0))[-2:], atol=1))
     # Review: an item of another crop
     edit(hand)
-    place = Place(second.name, (20.0, 20.0), (10, 10, 30, 30))
+    place = FindingPlace(second.name, (20.0, 20.0), (10, 10, 30, 30))
     review.model.go_to(place)
     assert model.crop is third
     assert review.model.awaited is None, "nothing is waited for until the reader has decided"

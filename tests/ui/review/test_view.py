@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 
 from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.editing.commands import Delete
-from napari_monusac.review.places import Place
+from napari_monusac.review.places import FindingPlace
 from napari_monusac.scoring.report.predictions import PredictedNuclei
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
@@ -127,12 +127,12 @@ def test_review_that_is_docked_alone_opens_crops_or_says_why_not(viewer, qtbot, 
 
     review = viewer.window.add_plugin_dock_widget("napari-monusac", "Review")[1]
     studio, model = studio_model(viewer), review.model
-    place = Place("nowhere", (1.0, 1.0), (0, 0, 2, 2))
+    place = FindingPlace("nowhere", (1.0, 1.0), (0, 0, 2, 2))
     assert not model.go_to(place)
     assert "open its folder first" in review.judging.message.text()
     studio.collection = open_collection(tissue_folder)
     crop = studio.collection.crops[1]
-    model.go_to(Place(crop.name, (40.0, 50.0), (30, 40, 50, 60)))
+    model.go_to(FindingPlace(crop.name, (40.0, 50.0), (30, 40, 50, 60)))
     qtbot.waitUntil(lambda: studio.crop is crop, timeout=60_000)
     settle()
     assert model.awaited is None
