@@ -10,12 +10,8 @@ from qtpy.QtGui import QCloseEvent, QShortcut
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-<<<<<<< HEAD
 from napari_monusac.editing.commands import Delete, DrawBrush, EraseBrush, Reshape, Select, SetClass
-from napari_monusac.review.places import Place
-=======
 from napari_monusac.review.places import FindingPlace
->>>>>>> main
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.widgets import settings as annotate_settings
 
