@@ -531,44 +531,6 @@ def test_deleted_layers_break_nothing(hand, viewer, qtbot):
     assert hand.in_step()
 
 
-def test_a_layer_that_is_renamed_hidden_or_duplicated_changes_nothing_in_the_model(hand, viewer, qtbot):
-    """Strokes go on as before: to the nuclei, seen, and what was done to the layer for it is said."""
-    session, nuclei = hand.session, canvas.find_layer(viewer, "nuclei")
-    told = []
-    hand.studio.model.told.connect(lambda words, _: told.append(words))
-    nuclei.name = "mine"
-    hand.tool("brush")
-    nuclei.visible = False
-    assert hand.controller.session is session
-    y, x = hand.free()
-    number = len(session.rows)
-    hand.drag([(y, x - 3), (y, x), (y, x + 3)])
-    assert nuclei.visible
-    assert any("mine was hidden" in words for words in told)
-    if len(session.rows) == number:  # napari's own tools leave a layer alone that was hidden at the press
-        hand.drag([(y, x - 3), (y, x), (y, x + 3)])
-    qtbot.waitUntil(lambda: len(session.rows) == number + 1)
-    # napari's own Duplicate makes the copy the active layer
-    viewer.layers.selection.active = nuclei
-    from napari.layers._layer_actions import _duplicate_layer
-
-    _duplicate_layer(viewer.layers)
-    copy = next(layer for layer in viewer.layers if canvas.is_copy(layer))
-    assert any("copy of yours" in words for words in told)
-    viewer.layers.selection.active = copy
-    before = copy.data.copy()
-    y, x = hand.free()
-    hand.drag([(y, x - 3), (y, x), (y, x + 3)])
-    qtbot.waitUntil(lambda: len(session.rows) == number + 2)
-    assert hand.controller.session is session
-    assert hand.panel.toolbox.tool == "brush"
-    assert (copy.data == before).all(), "the copy is the reader's own"
-    assert viewer.layers.selection.active is nuclei
-    viewer.layers.remove(copy)
-    nuclei.name = "nuclei"
-    assert hand.in_step()
-
-
 def test_the_reader_is_asked_once_and_stands_on_edits(hand):
     hand.panel.reader.setVisible(True)
     hand.panel.reader.field.setText(" Dr. Blau ")

@@ -381,23 +381,13 @@ class Toolbox(QObject):
     def _drag(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
         if not self._ours() or event.button != 1 or not self.tool:
             return
-        self._show_target()
+        self.controller.model.hidden = False  # what is drawn is seen
         self._stroking, self._given_up = True, False
         try:
             yield from self._native(event) if self.tool in NATIVE else self._stroke(event)
         finally:
             given_up, self._stroking, self._given_up = self._given_up, False, False
         if given_up:
-            self._apply()
-
-    def _show_target(self) -> None:
-        """What is drawn is seen, and goes to our own layer: not to a copy that the reader has made of it."""
-        model, layer, active = self.controller.model, self.target(), self.viewer.layers.selection.active
-        model.hidden = False
-        if layer is not None and not layer.visible and self.tool != "pick":
-            layer.visible = True
-            model.tell(f"The layer {layer.name} was hidden: it is shown again, so that you see what you draw.", "hint")
-        if active is not None and canvas.is_copy(active):
             self._apply()
 
     def _native(self, event: Any) -> Generator[None, None, None]:
