@@ -352,14 +352,13 @@ def load(given: argparse.Namespace) -> tuple[np.ndarray, dict[int, int], np.ndar
         maps = label_maps(annotation, shape)
         classes = {k: int(n.nucleus_class) for k, n in enumerate(annotation.nuclei, 1) if (maps.instances == k).any()}
         return maps.instances, classes, *spoilt(maps.instances, classes, given.seed), f"{name}, spoilt (a stand-in)"
-    from napari_monusac.io.predictions.store import read_stored_nuclei
 
-    stored = read_stored_nuclei(given.prediction)
-    if stored is None:
-        raise SystemExit(f"{given.prediction}: holds no separated nuclei")
-    maps = label_maps(annotation, stored[0].shape)
+    from napari_monusac import read_prediction
+
+    found = read_prediction(given.prediction).nuclei
+    maps = label_maps(annotation, found.instances.shape)
     classes = {k: int(n.nucleus_class) for k, n in enumerate(annotation.nuclei, 1) if (maps.instances == k).any()}
-    return maps.instances, classes, *stored, f"{name}, predicted"
+    return maps.instances, classes, found.instances, found.table, f"{name}, predicted"
 
 
 def played(play, truth: np.ndarray, classes: dict[int, int], found: tuple, given) -> dict:

@@ -11,7 +11,8 @@ from qtpy.QtCore import Qt
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.editing.commands import Delete
 from napari_monusac.io.predictions.identity import ArrayPixels, ImageIdentity
-from napari_monusac.io.predictions.store import PredictionIdentity, write_prediction
+from napari_monusac.io.predictions.store import write_prediction
+from napari_monusac.io.predictions.store_info import PredictionIdentity
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.ui.canvas import canvas
 

@@ -7,12 +7,11 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_monusac.app.actions import REVIEW_ACCEPT
-from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.io.annotations.files import read_annotation
-from napari_monusac.scoring.report.predictions import PredictedNuclei
+from napari_monusac.io.predictions.foreign import ForeignNuclei
+from napari_monusac.io.predictions.open import certain_prediction
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
-from napari_monusac.ui.review.folder import _certain, _table
 
 
 def faulty(truth, classes):
@@ -40,9 +39,8 @@ def panel(opened, viewer, qtbot, settle, monkeypatch):
     qtbot.waitUntil(lambda: opened.model.editing.session is not None, timeout=30_000)
     layer = canvas.find_layer(viewer, "nuclei")
     instances, classes = faulty(np.asarray(layer.data), comparing.classes_in(layer.features))
-    found = PredictedNuclei(instances, classes, dict.fromkeys(classes, 0.75))
-    prediction = Prediction(*_certain(found), um_per_px=0.25)
-    nuclei = Nuclei(instances, _table(found, 0.25), 0.25)
+    nuclei = ForeignNuclei(instances, classes, dict.fromkeys(classes, 0.75)).nuclei(0.25)
+    prediction = certain_prediction(nuclei)
     add_prediction_layers(viewer, canvas.find_layer(viewer, "image"), prediction, nuclei)
     opened.show_panel("Review")
     opened.model.last_prediction = (prediction, nuclei)
