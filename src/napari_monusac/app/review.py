@@ -250,24 +250,24 @@ class ReviewModel:
         return lambda: live_pair(truth(), *latest, crop=name, patient=patient, slide=slide, seen_as=seen_as())
 
     def _edits(self) -> EditingSession | None:
-        return self.studio.editing.session if self.studio.editing is not None else None
+        return self.studio.editing.session
 
     def _crop_name(self) -> str:
         if self.studio.crop is not None:
             return str(self.studio.crop.name)
         session = self._edits()
-        return session.path.stem if session is not None and session.path is not None else ""
+        return session.file.path.stem if session is not None and session.file.path is not None else ""
 
     def _truth(self) -> Callable[[], LiveTruth] | None:
         """The labels as they are edited; those of the file where no session could be opened."""
         from napari_monusac.review.live import LiveTruth, truth_of_file
 
-        session, editing = self._edits(), self.studio.editing
-        if session is not None and editing is not None:
-            found = LiveTruth.of(session, editing.in_slide((0, 0)))
+        session, editor = self._edits(), self.studio.editor
+        if session is not None and editor is not None:
+            found = LiveTruth.of(session, editor.in_slide((0, 0)))
             return lambda: found
         collection, crop = self.studio.collection, self.studio.crop
-        if collection is None or crop is None or crop.annotation is None or (editing is not None and editing.opening):
+        if collection is None or crop is None or crop.annotation is None or (editor is not None and editor.opening):
             return None
         return partial(truth_of_file, collection, crop)
 

@@ -296,12 +296,12 @@ def test_keys_that_review_covers_come_back(panel, opened, viewer, qtbot):
     qtbot.waitUntil(lambda: "N" in by_name(), timeout=5000)
     ours = by_name()
     assert {"N", "P", "1", "2", "3", "4", "A", "X", "B", "W", "O", "Ctrl+Z"} <= set(ours)
-    filled = opened.model.editing.look.filled
+    filled = opened.model.editor.look.filled
     ours["O"](layer)
-    assert opened.model.editing.look.filled != filled
+    assert opened.model.editor.look.filled != filled
     assert canvas.find_layer(viewer, "predicted nuclei").contour == 0
     ours["O"](layer)
-    assert opened.model.editing.look.filled <= filled
+    assert opened.model.editor.look.filled <= filled
     opened.show_panel("Slides")
     assert "Ctrl+Z" in by_name(), "undo of edits stays, as it does wherever the Studio is"
     assert by_name()["Ctrl+Z"] is not ours["Ctrl+Z"]

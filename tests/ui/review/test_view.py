@@ -7,6 +7,7 @@ import pytest
 from napari.layers._layer_actions import _duplicate_layer
 from qtpy.QtCore import Qt
 
+from napari_monusac.editing.commands import Delete
 from napari_monusac.io.predictions.foreign import ForeignNuclei
 from napari_monusac.io.predictions.open import certain_prediction
 from napari_monusac.review.places import FindingPlace
@@ -58,7 +59,7 @@ def test_after_review_edits_in_annotate_are_seen(panel, opened, viewer, qtbot, s
     session = opened.model.editing.session
     gone = max(k for k, r in session.rows.items() if r.plane == "nuclei")
     pq = panel.model.comparison.evaluation.pq
-    opened.panels["Annotate"].controller.run(lambda s: s.delete([gone]))
+    opened.panels["Annotate"].controller.do(Delete([gone]))
     layer = canvas.find_layer(viewer, "nuclei")
     assert layer.visible
     assert not (layer.data == gone).any()

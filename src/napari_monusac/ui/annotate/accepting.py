@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
 
+from napari_monusac.app.editing import Question
 from napari_monusac.app.work import Report, Task, error_line
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.io.predictions.find import names_of
@@ -21,7 +22,6 @@ from napari_monusac.ui.canvas.regions import VIEW, chosen_region
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.editing.opening import Place
-from napari_monusac.ui.editing.running import Question
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, calm, row
 from napari_monusac.ui.widgets.settings import SETTINGS
@@ -174,7 +174,7 @@ class StoredPredictions(QWidget):
             return self.open(one.path)
         text = f"{one.path.name} does not say of which image it is: an earlier version wrote it. Is it of this crop?"
         answers = (("Yes, open it", lambda: self.open(one.path, unknown=True)), ("No", lambda: None))
-        self.controller.asked.emit(Question(text, answers))
+        self.controller.editing.question = Question(text, answers)
         return None
 
     def open(self, path: Path, *, unknown: bool = False) -> Task | None:
@@ -238,7 +238,7 @@ class Accepting(QWidget):
         self.confidence.setRange(0.0, 1.0)
         self.confidence.setSingleStep(0.05)
         self.confidence.setDecimals(2)
-        self.confidence.setValue(commands.min_confidence)
+        self.confidence.setValue(controller.editing.min_confidence)
         self.confidence.setToolTip("Predicted nuclei that the network is less sure of stay out")
         self.in_view = calm(QPushButton("Accept all in view"))
         self.in_view.setToolTip("Take over every predicted nucleus in the window that is at least this sure")
@@ -260,7 +260,7 @@ class Accepting(QWidget):
         self.count()
 
     def _confidence_moved(self, value: float) -> None:
-        self.commands.min_confidence = float(value)
+        self.controller.editing.min_confidence = float(value)
         self.count()
 
     def count(self) -> None:
@@ -271,7 +271,7 @@ class Accepting(QWidget):
             self.hint.say("")
             return
         table = latest[1].table
-        least = self.commands.min_confidence
+        least = self.controller.editing.min_confidence
         sure = int((table["confidence"] >= least).sum()) if "confidence" in table else len(table)
         self.hint.say(
             f"{sure} of {len(table)} predicted nuclei (dashed) are that sure. A takes the one under the pointer, the tool "
