@@ -98,9 +98,7 @@ class Day:
         self.done["crops"] += 1
 
     def edit(self) -> None:
-        self.annotate.controller.run(
-            lambda session: self.done.update(edits=bool(stress_session.random_edit(session, self.rng)))
-        )
+        self.done["edits"] += bool(stress_session.random_edit(self.annotate.controller.session, self.rng))
         self.turn(0.02)
 
     def save(self) -> None:
@@ -258,7 +256,7 @@ def one_kill(folder: Path, seed: int, edits: int, side: int) -> dict[str, int]:
     if not finished:
         raise SystemExit(f"kill {seed}: the window did not come to its first edit")
     with EditingSession.open(path, shape) as session:
-        held = session._numbered
+        held = session.file.records
         if held < finished:
             raise SystemExit(f"kill {seed}: {finished} edits were finished, {held} came back")
         reference = stress_session.replayed(path, shape, seed, held)

@@ -16,8 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.editing.commands import Delete, DrawBrush, SetNote
+from napari_monusac.editing.disk.file import SaveConflict
 from napari_monusac.editing.disk.provenance import sidecar_of
-from napari_monusac.editing.disk.saving import SaveConflict
 from napari_monusac.editing.disk.workplace import Version, sha256
 from napari_monusac.editing.progress import CropMarks
 from napari_monusac.editing.session import EditingSession
@@ -92,34 +93,34 @@ class TwoReaders(RuleBasedStateMachine):
             found = next((one for one in self.left if one.what == back), None)
             assert found is not None, "what came back is what somebody left"
             self.left.remove(found)
-        assert len(session.waiting) == len(self.left) or session.restored is None
+        assert len(session.file.waiting) == len(self.left) or session.restored is None
 
     # ------------------------------------------------------------ editing
 
     @rule(reader=READER, y=st.integers(2, 60), x=st.integers(2, 60), kind=st.integers(0, 3))
     def draws(self, reader: str, y: int, x: int, kind: int) -> None:
         if reader in self.open:
-            self.open[reader].draw_brush([(y, x)], 5, class_=kind)
+            self.open[reader].do(DrawBrush([(y, x)], 5, class_=kind))
 
     @rule(reader=READER, which=st.integers(0, 9))
     def deletes(self, reader: str, which: int) -> None:
         if reader in self.open and (ids := sorted(self.open[reader].rows)):
-            self.open[reader].delete([ids[which % len(ids)]])
+            self.open[reader].do(Delete([ids[which % len(ids)]]))
 
     @rule(reader=READER, which=st.integers(0, 9))
     def notes(self, reader: str, which: int) -> None:
         if reader in self.open and (ids := sorted(self.open[reader].rows)):
             self.made += 1
-            self.open[reader].set_note(f"{reader} {self.made}", [ids[which % len(ids)]])
+            self.open[reader].do(SetNote(f"{reader} {self.made}", [ids[which % len(ids)]]))
 
     @rule(reader=READER, back=st.booleans())
     def undoes(self, reader: str, back: bool) -> None:
         session = self.open.get(reader)
         if session is None:
             return
-        if back and session.can_undo:
+        if back and session.history.can_undo:
             session.undo()
-        elif not back and session.can_redo:
+        elif not back and session.history.can_redo:
             session.redo()
 
     # ------------------------------------------------------------ saving
@@ -130,7 +131,7 @@ class TwoReaders(RuleBasedStateMachine):
         if session is None:
             return
         before = self.on_disk()
-        is_mine = session._disk == _version(before)
+        is_mine = session.file.known == _version(before)
         if is_mine:
             session.save()
         else:  # somebody else's version is not replaced unasked
@@ -157,11 +158,11 @@ class TwoReaders(RuleBasedStateMachine):
         session = self.open.pop(reader, None)
         if session is None:
             return
-        if session.unsaved and session._journal is not None:
+        if session.unsaved and session.file.journal is not None:
             self.left.append(Left(seen(session)))
         if killed:  # the operating system lets go of the journal; nothing else happens
-            if session._journal is not None:
-                session._journal.close()
+            if session.file.journal is not None:
+                session.file.journal.close()
         else:
             session.close()
 
@@ -193,7 +194,7 @@ class TwoReaders(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whoever was killed or went: their edits come back, one after another."""
         for session in self.open.values():
-            if session.unsaved and session._journal is not None:
+            if session.unsaved and session.file.journal is not None:
                 self.left.append(Left(seen(session)))
             session.close()
         while self.left:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from napari_monusac.editing.commands import Delete
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.ui.widgets.basic import Note
 
@@ -99,7 +100,7 @@ def test_a_slow_folder_holds_nobody(studio: Any, qtbot: Any, disk: Disk) -> None
     turns += alive(qtbot, to_crop(studio, crops[1]))
     assert turns > 30
     controller = annotate.controller
-    controller.run(lambda s: s.delete([1]))
+    controller.do(Delete([1]))
     annotate.saving.save_now()
     assert alive(qtbot, lambda: not controller.busy and not controller.session.unsaved) > 5
     # an edit is on the disk before it is seen: the journal is the one thing that is waited for
@@ -125,7 +126,7 @@ def test_a_failing_folder_is_told_and_loses_nothing(studio: Any, qtbot: Any, dis
     qtbot.waitUntil(to_crop(studio, crops[0]), timeout=60_000)
     controller = annotate.controller
     before = len(controller.session.rows)
-    controller.run(lambda s: s.delete([1]))
+    controller.do(Delete([1]))
     disk.fails_every = 1
     told.clear()
     annotate.saving.save_now()
