@@ -50,8 +50,6 @@ _EVERYWHERE = {"T", "app", "__all__"}
 #: Still to be told apart.
 _TWICE = {
     "Accepting",
-    "OTHER_PREDICTION",
-    "Place",
     "Placed",
     "Point",
     "RegionChoice",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_monusac.review.comparison import Comparison
     from napari_monusac.review.judgements import Judgement
     from napari_monusac.review.live import LiveTruth
-    from napari_monusac.review.places import Place
+    from napari_monusac.review.places import FindingPlace
     from napari_monusac.review.queue import Order, QueueFilter, ReviewQueue
     from napari_monusac.review.readers import ReaderAgreement
     from napari_monusac.review.session import ReviewSession
@@ -88,7 +88,7 @@ class ReviewModel:
         Which of `PAGES` is shown (`page_changed`).
     way, map : str
         The way of looking at truth and prediction, and the maps that are compared (`way_changed`, `map_changed`).
-    awaited : Place, Finding or None
+    awaited : FindingPlace, Finding or None
         The nucleus of another crop that is shown once that crop is open (`awaited_changed`).
     missing : bool
         The folder was looked through, and has no prediction of the open crop (`missing_changed`).
@@ -145,7 +145,7 @@ class ReviewModel:
     page: Fact[str] = Fact("page_changed", SCORES, operator.eq)
     way: Fact[str] = Fact("way_changed", "layers", never)
     map: Fact[str] = Fact("map_changed", "outlines", operator.eq)
-    awaited: Fact[Place | Finding | None] = Fact("awaited_changed", None)
+    awaited: Fact[FindingPlace | Finding | None] = Fact("awaited_changed", None)
     missing: Fact[bool] = Fact("missing_changed", False, operator.eq)
     asked_about: Fact[Path | None] = Fact("asked_about_changed", None, operator.eq)
     trusted: Fact[frozenset[Path]] = Fact("trusted_changed", frozenset(), operator.eq)
@@ -250,24 +250,24 @@ class ReviewModel:
         return lambda: live_pair(truth(), *latest, crop=name, patient=patient, slide=slide, seen_as=seen_as())
 
     def _edits(self) -> EditingSession | None:
-        return self.studio.editing.session if self.studio.editing is not None else None
+        return self.studio.editing.session
 
     def _crop_name(self) -> str:
         if self.studio.crop is not None:
             return str(self.studio.crop.name)
         session = self._edits()
-        return session.path.stem if session is not None and session.path is not None else ""
+        return session.file.path.stem if session is not None and session.file.path is not None else ""
 
     def _truth(self) -> Callable[[], LiveTruth] | None:
         """The labels as they are edited; those of the file where no session could be opened."""
         from napari_monusac.review.live import LiveTruth, truth_of_file
 
-        session, editing = self._edits(), self.studio.editing
-        if session is not None and editing is not None:
-            found = LiveTruth.of(session, editing.in_slide((0, 0)))
+        session, editor = self._edits(), self.studio.editor
+        if session is not None and editor is not None:
+            found = LiveTruth.of(session, editor.in_slide((0, 0)))
             return lambda: found
         collection, crop = self.studio.collection, self.studio.crop
-        if collection is None or crop is None or crop.annotation is None or (editing is not None and editing.opening):
+        if collection is None or crop is None or crop.annotation is None or (editor is not None and editor.opening):
             return None
         return partial(truth_of_file, collection, crop)
 
@@ -340,7 +340,7 @@ class ReviewModel:
         if queue.current is not None:
             self.go_to(queue.current.finding)
 
-    def go_to(self, place: Place | Finding) -> bool:
+    def go_to(self, place: FindingPlace | Finding) -> bool:
         """Show a nucleus; one of another crop once that crop is open.
 
         Returns
@@ -349,15 +349,15 @@ class ReviewModel:
             False where it is not shown yet (unsaved edits are asked about, its crop is being opened), or cannot be (that
             is said).
         """
-        from napari_monusac.review.places import Place, error_at
+        from napari_monusac.review.places import FindingPlace, error_at
 
         queue, comparison = self.queue, self.comparison
-        item = "" if isinstance(place, Place) else place.key
+        item = "" if isinstance(place, FindingPlace) else place.key
         if queue is not None and self.page == QUEUE and any(i.key == item for i in queue.shown):
             queue.go_to(item)
         if self._is_elsewhere(place):
             return False
-        if not isinstance(place, Place):
+        if not isinstance(place, FindingPlace):
             self.finding = place
         else:
             self.finding = None if comparison is None else error_at(place, comparison.findings, comparison.pair.nuclei)
@@ -366,7 +366,7 @@ class ReviewModel:
         self.went.emit(place)
         return True
 
-    def _is_elsewhere(self, place: Place | Finding) -> bool:
+    def _is_elsewhere(self, place: FindingPlace | Finding) -> bool:
         """Whether a nucleus lies in another crop; that one is opened then, and the nucleus shown after."""
         here, collection = self.studio.crop, self.studio.collection
         if not place.crop or place.crop == self._crop_name():
@@ -417,7 +417,7 @@ class ReviewModel:
     @property
     def folder(self) -> Path:
         """The review folder: among the predictions, else one for the open collection."""
-        from napari_monusac.scoring.report.predictions import REVIEW_FOLDER
+        from napari_monusac.io.outputs import REVIEW_FOLDER
 
         if self.predictions is not None:
             return self.predictions / REVIEW_FOLDER
@@ -496,7 +496,8 @@ class ReviewModel:
 
     def judgement_of(self, finding: Finding) -> Judgement | None:
         """What the reader said of an error."""
-        return next((j for j in self.judgements_of(finding.crop) if j.key == finding.key), None)
+        said = (j for j in self.judgements_of(finding.crop) if j.key == finding.key)
+        return next((j for j in said if j.finding.counts_in(finding.counted_in)), None)
 
     def other_prediction(self, finding: Finding) -> str:
         """Why an error is not one of the prediction that is open: found in another one, or crop. Empty where it is."""
@@ -504,7 +505,7 @@ class ReviewModel:
         if crop is not None and finding.crop not in ("", crop.name):
             return f"This nucleus lies in {finding.crop}, {crop.name} is open: go to it first."
         here = self.studio.counted_in()
-        return OTHER_PREDICTION if here and finding.counted_in not in ("", here) else ""
+        return "" if finding.counts_in(here) else OTHER_PREDICTION
 
     def judge(self, verdict: str, *, chosen_class: int | None = None, note: str = "") -> bool:
         """Judge the error that is looked at, and go to the next; False where that cannot be (it is said why)."""

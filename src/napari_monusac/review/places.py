@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import NucleusClass, Rgb
+from napari_monusac.io.predictions.find import PredictionFolder
 from napari_monusac.masks.outlines import HALO, outline_map
 from napari_monusac.scoring.report.folders import FolderPairs
-from napari_monusac.scoring.report.predictions import PredictionFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ _LEAST_PX, _MOST_PX = 48, 200
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FindingPlace:
     """Where a nucleus lies, right or wrong.
 
     Attributes
@@ -52,23 +52,23 @@ class Place:
     counted_in: str = ""
 
 
-def places_of(nuclei: pd.DataFrame) -> list[Place]:
+def places_of(nuclei: pd.DataFrame) -> list[FindingPlace]:
     """The rows of a table of nuclei (`nuclei_table`) as places."""
     places = []
     for r in nuclei.to_dict("records"):
         truth, predicted = (None if r[k] is None or r[k] != r[k] else int(r[k]) for k in ("truth_id", "prediction_id"))
         box = (int(r["y0"]), int(r["x0"]), int(r["y1"]), int(r["x1"]))
         at = float(r["y"]), float(r["x"])
-        places.append(Place(str(r["crop"]), at, box, truth, predicted, str(r.get("counted_in") or "")))
+        places.append(FindingPlace(str(r["crop"]), at, box, truth, predicted, str(r.get("counted_in") or "")))
     return places
 
 
-def error_at(place: Place, findings: Findings, counted_in: str) -> Finding | None:
+def error_at(place: FindingPlace, findings: Findings, counted_in: str) -> Finding | None:
     """The error of a comparison that a place shows; None for a nucleus that is right.
 
     Parameters
     ----------
-    place : Place
+    place : FindingPlace
         Where.
     findings : Findings
         The errors.
@@ -83,7 +83,7 @@ def error_at(place: Place, findings: Findings, counted_in: str) -> Finding | Non
 
 
 def pictures_of(
-    places: Sequence[Place],
+    places: Sequence[FindingPlace],
     pair: CropPair | None,
     collection: Collection | None,
     predictions: Path | None,
@@ -93,7 +93,7 @@ def pictures_of(
 
     Parameters
     ----------
-    places : sequence of Place
+    places : sequence of FindingPlace
         What is pictured.
     pair : CropPair or None
         Truth and prediction of the open crop, for places that are counted in it.
@@ -114,7 +114,7 @@ def pictures_of(
             here = None  # another prediction is open than the one that was scored
         if here is None and pairs is not None:
             crop = pairs.collection.crop(name)
-            path = pairs.prediction_of(crop)
+            path = pairs.predictions.find(crop)
             here = pairs.pair(crop, path) if path is not None else None
         if here is None or here.pixels is None:
             continue
@@ -124,7 +124,7 @@ def pictures_of(
 
 
 def picture_of(
-    place: Place, pixels: NDArray[np.uint8], pair: CropPair, palette: Mapping[NucleusClass, Rgb]
+    place: FindingPlace, pixels: NDArray[np.uint8], pair: CropPair, palette: Mapping[NucleusClass, Rgb]
 ) -> NDArray[np.uint8]:
     """The tissue around a nucleus, truth outlined with a solid, prediction with a dashed line; uint8 (y, x, 3)."""
     y0, x0, y1, x1 = place.box

@@ -149,6 +149,6 @@ class GuardView(QWidget):
         self.kind.setCurrentIndex(self.kind.count() - 1)
 
     def _chosen(self, c: NucleusChange) -> None:
-        from napari_monusac.review.places import Place
+        from napari_monusac.review.places import FindingPlace
 
-        self.model.go_to(Place(c.crop, c.centre, c.box, c.truth_id, c.after_id))
+        self.model.go_to(FindingPlace(c.crop, c.centre, c.box, c.truth_id, c.after_id))
