@@ -1,8 +1,8 @@
 """The lowest versions that the package declares, as pip's constraints: to test that they are true.
 
-    python tools/floors.py > floors.txt
-    python -m pip install -e ".[all]" --group dev -c floors.txt
-    python -m pytest -m "not gui"
+python tools/floors.py > floors.txt
+python -m pip install -e ".[all]" --group dev -c floors.txt
+python -m pytest -m "not gui"
 """
 
 from __future__ import annotations
