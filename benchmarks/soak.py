@@ -64,7 +64,7 @@ class Day:
         self.viewer = napari.Viewer(show=True)
         self.studio = self.viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
         self.model, self.panels = self.studio.model, self.studio.panels
-        self.model.runs_folder = folder / "runs"
+        self.model.training.runs_folder = folder / "runs"
         self.annotate = self.panels["Annotate"]
         self.panels["Slides"].open_folder(folder / "tissue")
         until(self.settled)
@@ -121,9 +121,9 @@ class Day:
             batch_size=2, epochs=2, steps_per_epoch=4, precision="float32", warmup_epochs=0, schedule="constant",
         )  # fmt: skip
         panel.form.recipes.setCurrentText("quick")
-        panel.form.editor.show_recipe(recipe)
+        panel.training.draft.take(recipe)
         panel.form.where.setCurrentIndex(("thread", "child").index(where))
-        assert panel.form.where_value == where
+        panel.form.device.setCurrentIndex(panel.form.device.findData("cpu"))
         panel.start.click()
         until(lambda: panel.training.running, 120)
         until(lambda: not panel.training.running, 600)

@@ -13,6 +13,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class _Head:
 class _Element:
     """An array of the file, unpacked no further than it is asked for."""
 
-    def __init__(self, body: memoryview, order: str, *, packed: bool) -> None:
+    def __init__(self, body: memoryview, order: Literal["<", ">"], *, packed: bool) -> None:
         self._order, self._inflater = order, zlib.decompressobj() if packed else None
         self._rest: bytes | memoryview = body
         self._known = b"" if packed else bytes(body)
@@ -92,7 +93,7 @@ class _Element:
         name = self.upto(start + size)[start:].decode("latin-1")
         return _Head(name, flags & 0xFF, bool(flags & _COMPLEX), dims, at)
 
-    def values(self, head: _Head, most: int) -> NDArray[np.generic]:
+    def values(self, head: _Head, most: int) -> NDArray[np.number[Any]]:
         """Return the values of a numeric array."""
         if head.kind not in _NUMERIC:
             raise MatError(f"a {_CLASSES.get(head.kind, 'thing of an unknown kind')}, no array of numbers")
@@ -113,7 +114,7 @@ class _Element:
         return flat.reshape(head.dims, order="F")
 
 
-def read_array(path: Path, name: str, most: int) -> NDArray[np.generic] | None:
+def read_array(path: Path, name: str, most: int) -> NDArray[np.number[Any]] | None:
     """Read one array of a MATLAB v5 file.
 
     Parameters
@@ -141,7 +142,7 @@ def read_array(path: Path, name: str, most: int) -> NDArray[np.generic] | None:
     mark = bytes(content[126:128])
     if len(content) < _HEADER_BYTES or mark not in (b"IM", b"MI"):
         raise MatError("no MATLAB v5 file")
-    order = "<" if mark == b"IM" else ">"
+    order: Literal["<", ">"] = "<" if mark == b"IM" else ">"
     (version,) = struct.unpack_from(f"{order}H", content, 124)
     if version >> 8 != 1:
         raise MatError("a MATLAB v7.3 file" if version >> 8 == 2 else "no MATLAB v5 file")
