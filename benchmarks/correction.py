@@ -32,6 +32,18 @@ import pandas as pd
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
+from napari_monusac.editing.commands import (
+    Accept,
+    AcceptAll,
+    Delete,
+    DrawBrush,
+    DrawPolygon,
+    Merge,
+    Reshape,
+    SetClass,
+    SplitAsSuggested,
+    SplitByStroke,
+)
 from napari_monusac.editing.nuclei.rows import NucleusRow
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import read_annotation
@@ -102,16 +114,16 @@ class Task:
 
 def outline(session: EditingSession, task: Task, reader: Reader, t: int, *, name: str = "lasso") -> None:
     """Trace a true nucleus; the class key first where it is another one than before."""
-    if session.current_class != task.classes[t]:
-        session.current_class = task.classes[t]
+    if session.selection.current_class != task.classes[t]:
+        session.selection.current_class = task.classes[t]
         reader.key("class of the next", at_nucleus=False)
     reader.trace(name, task.outlines[t])
-    session.draw_polygon(task.outlines[t], over="all")
+    session.do(DrawPolygon(task.outlines[t], over="all"))
 
 
 def give_class(session: EditingSession, task: Task, reader: Reader) -> None:
     for t, (s, _) in task.best(session)[0].items():
-        if session.set_class(task.classes[t], [s]) is not None:
+        if session.do(SetClass(task.classes[t], [s])) is not None:
             reader.key("class")
 
 
@@ -126,7 +138,7 @@ def give_classes_in_bulk(session: EditingSession, task: Task, reader: Reader) ->
             height, width = session.shape
             reader.trace("box", np.array([(0, 0), (height, width)], float))
             reader.key("class", at_nucleus=False)
-            session.set_class(common, list(pairs))
+            session.do(SetClass(common, list(pairs)))
     give_class(session, task, reader)
 
 
@@ -137,7 +149,7 @@ def split_clumps(session: EditingSession, task: Task, reader: Reader) -> None:
         if len(truths) < 2:
             continue
         try:
-            session.split_as_suggested(int(s))
+            session.do(SplitAsSuggested(int(s)))
         except SessionError:
             pass
         else:
@@ -155,7 +167,7 @@ def split_clumps(session: EditingSession, task: Task, reader: Reader) -> None:
             stroke = np.array([middle - across, middle + across])
             under = int(session.maps.instances[tuple(np.rint(middle).astype(int))]) or int(s)
             try:
-                session.split(stroke, label=under)
+                session.do(SplitByStroke(stroke, label=under))
                 reader.trace("split", stroke)
             except SessionError:
                 continue
@@ -178,7 +190,7 @@ def merge_parts(session: EditingSession, task: Task, reader: Reader) -> None:
         boxes = [session.maps.boxes[k] for k in labels]
         path = np.array([((b[0] + b[2]) / 2, (b[1] + b[3]) / 2) for b in boxes])
         try:
-            session.merge(ids=labels)
+            session.do(Merge(ids=labels))
             reader.trace("merge", path)
         except SessionError:
             continue
@@ -192,7 +204,7 @@ def mend_edges(session: EditingSession, task: Task, reader: Reader) -> None:
             tries: dict[str, float] = {}
             for name in ("grow", "shrink", "smooth"):
                 try:
-                    if getattr(session, name)([s]) is not None:
+                    if session.do(Reshape(name, [s])) is not None:
                         tries[name] = task.iou_with(session, s, t)
                         session.undo()
                 except SessionError:
@@ -200,11 +212,11 @@ def mend_edges(session: EditingSession, task: Task, reader: Reader) -> None:
             name = max(tries, key=tries.get, default="")
             if not name or tries[name] <= iou + 0.02:
                 break
-            getattr(session, name)([s])
+            session.do(Reshape(name, [s]))
             reader.key(name)
             iou = tries[name]
         if iou < task.iou:
-            session.delete([s])
+            session.do(Delete([s]))
             reader.key("delete")
             outline(session, task, reader, t)
 
@@ -215,25 +227,27 @@ def finish(session: EditingSession, task: Task, reader: Reader, candidates: bool
     if spare:
         for _ in spare:
             reader.key("delete")
-        session.delete(spare)
+        session.do(Delete(spare))
     for t in sorted(set(task.classes) - set(found)):
-        choice = next((k for k in session.candidates() if stamp_iou(session, k, task.truth, t) >= task.iou), 0)
+        choice = next(
+            (k for k in session.predicted.candidates() if stamp_iou(session, k, task.truth, t) >= task.iou), 0
+        )
         if candidates and choice:
-            session.accept(choice)
+            session.do(Accept(choice))
             reader.key("accept")
         else:
             outline(session, task, reader, t)
 
 
 def stamp_iou(session: EditingSession, label: int, truth: np.ndarray, t: int) -> float:
-    stamp = session.predicted[label].stamp
+    stamp = session.predicted.found[label].stamp
     inside = truth[stamp.box[0] : stamp.box[2], stamp.box[1] : stamp.box[3]] == t
     shared = np.count_nonzero(inside & stamp.mask)
     return shared / max(1, stamp.area_px + np.count_nonzero(truth == t) - shared) if shared else 0.0
 
 
 def by_tools(session: EditingSession, task: Task, reader: Reader, least: float = 0.5) -> None:
-    session.accept_all(least)
+    session.do(AcceptAll(least))
     reader.key("accept all", at_nucleus=False)
     split_clumps(session, task, reader)
     merge_parts(session, task, reader)
@@ -244,7 +258,7 @@ def by_tools(session: EditingSession, task: Task, reader: Reader, least: float =
 
 
 def by_repainting(session: EditingSession, task: Task, reader: Reader) -> None:
-    session.accept_all(0.5)
+    session.do(AcceptAll(0.5))
     reader.key("accept all", at_nucleus=False)
     found, spare = task.best(session)
     faulty = spare | {s for s, i in found.values() if i < task.iou}
@@ -252,7 +266,7 @@ def by_repainting(session: EditingSession, task: Task, reader: Reader) -> None:
         top, left, bottom, right = session.maps.boxes[s]
         reader.trace("rub out", np.array([[top, left], [bottom, right], [top, right], [bottom, left]], float))
     if faulty:
-        session.delete(faulty)
+        session.do(Delete(faulty))
     for t in sorted(set(task.classes) - {t for t, (s, _) in found.items() if s not in faulty}):
         outline(session, task, reader, t)
     give_class(session, task, reader)
@@ -270,12 +284,12 @@ def tidy(session: EditingSession, task: Task, reader: Reader) -> None:
     for _ in range(3):
         found, spare = task.best(session)
         for s in spare & session.rows.keys():
-            session.delete([s])
+            session.do(Delete([s]))
             reader.key("delete")
         for t, (s, iou) in found.items():
             if iou < task.iou and s in session.rows:
                 reader.trace("lasso", task.outlines[t])
-                session.draw_polygon(task.outlines[t], into=s, over="all")
+                session.do(DrawPolygon(task.outlines[t], into=s, over="all"))
         for t in set(task.classes) - set(task.best(session)[0]):
             outline(session, task, reader, t)
         give_class(session, task, reader)
@@ -288,20 +302,20 @@ def spoilt(truth: np.ndarray, classes: dict[int, int], seed: int = 0) -> tuple[n
     rng = np.random.default_rng(seed)
     session = EditingSession(Annotation(), truth.shape)
     session.maps.instances[:] = truth
-    session._set_rows({k: _row(k, c) for k, c in classes.items()})
+    session.nuclei.set_rows({k: _row(k, c) for k, c in classes.items()})
     session.maps.refresh_all()
     for k in list(classes):
         dice = rng.random()
         try:
             if dice < 0.08:
-                session.merge(ids=[k, *(int(i) for i in _touching(session, k))][:2])
+                session.do(Merge(ids=[k, *(int(i) for i in _touching(session, k))][:2]))
             elif dice < 0.13:
                 top, left, bottom, right = session.maps.boxes[k]
-                session.split([(top - 3, (left + right) / 2), (bottom + 3, (left + right) / 2)], label=k)
+                session.do(SplitByStroke([(top - 3, (left + right) / 2), (bottom + 3, (left + right) / 2)], label=k))
             elif dice < 0.18:
-                session.delete([k])
+                session.do(Delete([k]))
             elif dice < 0.23:
-                session.draw_brush([rng.uniform(0, 1, 2) * truth.shape], 12)
+                session.do(DrawBrush([rng.uniform(0, 1, 2) * truth.shape], 12))
             elif dice < 0.55:
                 getattr(session, str(rng.choice(["grow", "shrink", "smooth"])))([k])
         except SessionError:
@@ -338,20 +352,19 @@ def load(given: argparse.Namespace) -> tuple[np.ndarray, dict[int, int], np.ndar
         maps = label_maps(annotation, shape)
         classes = {k: int(n.nucleus_class) for k, n in enumerate(annotation.nuclei, 1) if (maps.instances == k).any()}
         return maps.instances, classes, *spoilt(maps.instances, classes, given.seed), f"{name}, spoilt (a stand-in)"
-    from napari_monusac.io.predictions.store import read_stored_nuclei
 
-    stored = read_stored_nuclei(given.prediction)
-    if stored is None:
-        raise SystemExit(f"{given.prediction}: holds no separated nuclei")
-    maps = label_maps(annotation, stored[0].shape)
+    from napari_monusac import read_prediction
+
+    found = read_prediction(given.prediction).nuclei
+    maps = label_maps(annotation, found.instances.shape)
     classes = {k: int(n.nucleus_class) for k, n in enumerate(annotation.nuclei, 1) if (maps.instances == k).any()}
-    return maps.instances, classes, *stored, f"{name}, predicted"
+    return maps.instances, classes, found.instances, found.table, f"{name}, predicted"
 
 
 def played(play, truth: np.ndarray, classes: dict[int, int], found: tuple, given) -> dict:
     """Play one way from the start, and say what it took and how near the truth it ended."""
     session = EditingSession(Annotation(), truth.shape)
-    session.set_prediction(*found)
+    session.predicted.set(*found)
     task, reader = Task(truth, classes, given.iou), Reader(given.cm_per_s)
     play(session, task, reader)
     return {

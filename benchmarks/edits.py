@@ -18,6 +18,17 @@ import numpy as np
 import stress_session
 
 from napari_monusac.core.errors import SessionError
+from napari_monusac.editing.commands import (
+    Command,
+    Delete,
+    DrawBrush,
+    DrawPolygon,
+    EraseBrush,
+    Merge,
+    Reshape,
+    SetClass,
+    SplitByStroke,
+)
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import write_annotation
 from napari_monusac.masks.ternary import ternary_map
@@ -25,8 +36,8 @@ from napari_monusac.masks.ternary import ternary_map
 TOOLS = ("draw", "brush", "extend", "erase", "split", "merge", "delete", "grow", "shrink", "smooth", "class", "paint")
 
 
-def one_edit(session: EditingSession, tool: str, rng: np.random.Generator) -> object:
-    """One edit of a size that a reader makes: about a nucleus."""
+def command(session: EditingSession, tool: str, rng: np.random.Generator) -> Command:
+    """One command of a size that a reader gives: about a nucleus."""
     ids = list(session.maps.boxes)
     label = int(rng.choice(ids))
     while session.rows[label].plane != "nuclei":
@@ -37,30 +48,32 @@ def one_edit(session: EditingSession, tool: str, rng: np.random.Generator) -> ob
     free = rng.uniform(20, np.array(session.shape) - 20)
     match tool:
         case "draw":
-            return session.draw_polygon(stress_session.blob(rng, tuple(free), 12))
+            return DrawPolygon(stress_session.blob(rng, tuple(free), 12))
         case "brush":
-            return session.draw_brush(free + np.cumsum(rng.uniform(-3, 3, (25, 2)), 0), 9)
+            return DrawBrush(free + np.cumsum(rng.uniform(-3, 3, (25, 2)), 0), 9)
         case "extend":
-            return session.draw_brush(across[1] + np.cumsum(rng.uniform(-1, 1, (10, 2)), 0), 7, into=label)
+            return DrawBrush(across[1] + np.cumsum(rng.uniform(-1, 1, (10, 2)), 0), 7, into=label)
         case "erase":
-            return session.erase_brush(across, 5)
+            return EraseBrush(across, 5)
         case "split":
-            return session.split(across)
+            return SplitByStroke(across)
         case "merge":
-            return session.merge([centre, centre + np.array([0, 1.3 * (right - left)])])
+            return Merge([centre, centre + np.array([0, 1.3 * (right - left)])])
         case "paint":
             return stress_session.paint(session, rng, centre)
         case "class":
-            return session.set_class(int(rng.integers(1, 5)), [label])
+            return SetClass(int(rng.integers(1, 5)), [label])
+        case "delete":
+            return Delete([label])
         case _:
-            return getattr(session, tool)([label])
+            return Reshape(tool, [label])
 
 
 def whole_frame(session: EditingSession) -> float:
     """Seconds to work the semantic and ternary maps out again over the whole frame (the edit itself not counted)."""
     maps = session.maps
     start = time.perf_counter()
-    lut = np.zeros(session.next_id, np.uint8)
+    lut = np.zeros(session.nuclei.next_id, np.uint8)
     for k, row in session.rows.items():
         lut[k] = 0 if row.plane == "ambiguous" else row.class_id
     maps.semantic[:] = lut[maps.instances]
@@ -84,7 +97,7 @@ def measure(edits: int, side: int, nuclei: int, seed: int = 0) -> dict:
                 tool = TOOLS[int(rng.integers(len(TOOLS)))]
                 start = time.perf_counter()
                 try:
-                    change = one_edit(session, tool, rng)
+                    change = session.do(command(session, tool, rng))
                 except SessionError:
                     refused += 1
                     continue
@@ -105,7 +118,7 @@ def measure(edits: int, side: int, nuclei: int, seed: int = 0) -> dict:
             start = time.perf_counter()
             session.save()
             saved = time.perf_counter() - start
-            journal = session._journal.path.stat().st_size / max(1, session._numbered)
+            journal = session.file.journal.path.stat().st_size / max(1, session.file.records)
     return {
         "local": local, "undo": undo, "full": full, "opened": opened, "saved": saved, "journal": journal,
         "refused": refused,

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 import numpy as np
 import stress_session
 from _window import until
-from edits import TOOLS, one_edit
+from edits import TOOLS, command
 
 from napari_monusac.io.annotations.files import write_annotation
 
@@ -98,9 +98,9 @@ def measure(edits: int, side: int, nuclei: int) -> dict:
         own: list[float] = []
         while len(local) < edits:
             tool = TOOLS[int(rng.integers(len(TOOLS)))]
-            state = controller.session.state
-            took, at_work = held(lambda t=tool: controller.run(lambda s: one_edit(s, t, rng)))
-            if controller.session.state != state:
+            state = controller.session.history.state
+            took, at_work = held(lambda t=tool: controller.do(command(controller.session, t, rng)))
+            if controller.session.history.state != state:
                 local.append(took)
                 own.append(at_work)
             if len(local) % 10 == 0:

@@ -25,10 +25,12 @@ from skimage.morphology import remove_small_objects
 from skimage.segmentation import watershed
 
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.infer.blocks import read_nuclei, segment_store
+from napari_monusac.infer.blocks import segment_store
 from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.io.collection.collection import open_collection
-from napari_monusac.io.predictions.store import PredictionStore, write_prediction
+from napari_monusac.io.predictions.open import open_prediction
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.store import write_prediction
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.masks.ternary import ternary_map
@@ -118,7 +120,7 @@ def measure(data: Path, side: int, block: int) -> dict:
         maps = PredictionStore.open(path).read_maps()
         whole = instances_from_maps(maps[:5], maps[5:], um_per_px=0.25)
         _, blocks_s = clock(lambda: segment_store(path, block_px=block), 1)
-        blocks = read_nuclei(path)
+        blocks = open_prediction(path).nuclei
     pairs = np.unique(np.stack([whole.instances.ravel(), blocks.instances.ravel()]), axis=1)
     differing = max(len(whole), len(blocks)) - sum(np.bincount(pairs[0])[1:] == 1)
     return {

@@ -37,11 +37,10 @@ def write_inputs(data: Path, folder: Path) -> tuple[Path, Path]:
     """A folder with the one crop (links to the real files, or discs), and one with its spoiled prediction."""
     import tifffile
 
-    from napari_monusac.core.prediction import Prediction
     from napari_monusac.io.annotations.files import write_annotation
+    from napari_monusac.io.predictions.foreign import ForeignNuclei
+    from napari_monusac.io.predictions.open import certain_prediction
     from napari_monusac.io.predictions.store import write_prediction
-    from napari_monusac.scoring.report.predictions import PredictedNuclei
-    from napari_monusac.ui.review.folder import _certain, _table
 
     truth, classes, real = scores.real_crop(data)
     patient = folder / "crops" / "TCGA-5P-A9K0-01Z-00-DX1"
@@ -56,10 +55,9 @@ def write_inputs(data: Path, folder: Path) -> tuple[Path, Path]:
         write_annotation(outlined(truth, classes), patient / f"{name}.xml")
     prediction = scores.spoiled(truth)
     other = {k: c % 4 + 1 if k % 5 == 0 else c for k, c in classes.items() if (prediction == k).any()}
-    found = PredictedNuclei(prediction, other, dict.fromkeys(other, 0.8))
+    found = ForeignNuclei(prediction, other, dict.fromkeys(other, 0.8)).nuclei(0.25)
     write_prediction(
-        Prediction(*_certain(found), um_per_px=0.25), folder / "predicted" / f"{name}.zarr",
-        instances=prediction, table=_table(found, 0.25),
+        certain_prediction(found), folder / "predicted" / f"{name}.zarr", instances=prediction, table=found.table
     )  # fmt: skip
     return folder / "crops", folder / "predicted"
 

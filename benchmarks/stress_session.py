@@ -23,6 +23,22 @@ import numpy as np
 
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.editing.commands import (
+    AdoptPaint,
+    Delete,
+    DrawBrush,
+    DrawPolygon,
+    EraseBrush,
+    ErasePolygon,
+    Fill,
+    Merge,
+    Reshape,
+    Separate,
+    SetClass,
+    SetNote,
+    SplitAsSuggested,
+    SplitByStroke,
+)
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
 
@@ -71,25 +87,25 @@ def random_edit(session: EditingSession, rng: np.random.Generator) -> str:
     along *= reach / np.linalg.norm(along)
     stroke = np.stack([point - along, point + along])
     tools = {
-        "polygon": lambda: session.draw_polygon(blob(rng, tuple(point), reach), class_=int(rng.integers(0, 6))),
-        "over": lambda: session.draw_polygon(blob(rng, tuple(point), reach), over="all"),
-        "brush": lambda: session.draw_brush(stroke, rng.uniform(1, 9), class_=int(rng.integers(0, 5))),
-        "extend": lambda: session.draw_brush(stroke, rng.uniform(1, 9), into=some[0]),
-        "erase": lambda: session.erase_brush(stroke, rng.uniform(1, 9)),
-        "erase one": lambda: session.erase_polygon(blob(rng, tuple(point), reach), ids=some),
-        "fill": lambda: session.fill(tuple(point)),
-        "split": lambda: session.split(stroke),
-        "merge": lambda: session.merge(stroke),
-        "delete": lambda: session.delete(some),
-        "grow": lambda: session.grow(some),
-        "shrink": lambda: session.shrink(some),
-        "smooth": lambda: session.smooth(some),
-        "holes": lambda: session.fill_holes(some),
-        "separate": lambda: session.separate(some[0]),
-        "suggested": lambda: session.split_as_suggested(some[0]),
-        "class": lambda: session.set_class(int(rng.integers(0, 6)), some),
-        "note": lambda: session.set_note(f"note {rng.integers(1000)}", some),
-        "paint": lambda: paint(session, rng, point),
+        "polygon": lambda: session.do(DrawPolygon(blob(rng, tuple(point), reach), class_=int(rng.integers(0, 6)))),
+        "over": lambda: session.do(DrawPolygon(blob(rng, tuple(point), reach), over="all")),
+        "brush": lambda: session.do(DrawBrush(stroke, rng.uniform(1, 9), class_=int(rng.integers(0, 5)))),
+        "extend": lambda: session.do(DrawBrush(stroke, rng.uniform(1, 9), into=some[0])),
+        "erase": lambda: session.do(EraseBrush(stroke, rng.uniform(1, 9))),
+        "erase one": lambda: session.do(ErasePolygon(blob(rng, tuple(point), reach), ids=some)),
+        "fill": lambda: session.do(Fill(tuple(point))),
+        "split": lambda: session.do(SplitByStroke(stroke)),
+        "merge": lambda: session.do(Merge(stroke)),
+        "delete": lambda: session.do(Delete(some)),
+        "grow": lambda: session.do(Reshape("grow", some)),
+        "shrink": lambda: session.do(Reshape("shrink", some)),
+        "smooth": lambda: session.do(Reshape("smooth", some)),
+        "holes": lambda: session.do(Reshape("fill holes", some)),
+        "separate": lambda: session.do(Separate(some[0])),
+        "suggested": lambda: session.do(SplitAsSuggested(some[0])),
+        "class": lambda: session.do(SetClass(int(rng.integers(0, 6)), some)),
+        "note": lambda: session.do(SetNote(f"note {rng.integers(1000)}", some)),
+        "paint": lambda: session.do(paint(session, rng, point)),
     }  # fmt: skip
     name = str(rng.choice(list(tools)))
     try:
@@ -98,29 +114,29 @@ def random_edit(session: EditingSession, rng: np.random.Generator) -> str:
         return ""
 
 
-def paint(session: EditingSession, rng: np.random.Generator, point: np.ndarray):
-    """Paint on the array itself, as napari's brush does, and have it adopted."""
+def paint(session: EditingSession, rng: np.random.Generator, point: np.ndarray) -> AdoptPaint:
+    """Paint on the array itself, as napari's brush does; return what takes it over."""
     y, x = (int(np.clip(c, 0, n - 1)) for c, n in zip(point, session.shape, strict=True))
     box = (max(0, y - 4), max(0, x - 6), min(session.shape[0], y + 5), min(session.shape[1], x + 7))
     view = session.maps.instances[box[0] : box[2], box[1] : box[3]]
     before = view.copy()
-    view[rng.random(view.shape) < 0.8] = rng.choice([0, int(view.max()), session.next_id])
-    return session.adopt(box, before, view.copy())
+    view[rng.random(view.shape) < 0.8] = rng.choice([0, int(view.max()), session.nuclei.next_id])
+    return AdoptPaint(box, before, view.copy())
 
 
 def script(session: EditingSession, seed: int, until: int, told=None) -> None:
     """Edits, with an undo or redo now and then, until the journal would hold `until` records; `told` hears of each."""
     rng = np.random.default_rng(seed)
-    while session._numbered < until:
+    while session.file.records < until:
         dice = rng.random()
-        if dice < 0.12 and session.can_undo:
+        if dice < 0.12 and session.history.can_undo:
             session.undo()
-        elif dice < 0.2 and session.can_redo:
+        elif dice < 0.2 and session.history.can_redo:
             session.redo()
         elif not random_edit(session, rng):
             continue
         if told is not None:
-            told(session._numbered)
+            told(session.file.records)
 
 
 def child(path: Path, shape: tuple[int, int], seed: int, edits: int) -> None:
@@ -154,13 +170,13 @@ def one_round(folder: Path, seed: int, edits: int, shape: tuple[int, int], nucle
     start = time.perf_counter()
     with EditingSession.open(path, shape) as session:
         seconds = time.perf_counter() - start
-        held = session._numbered
+        held = session.file.records
         if held < finished:
             raise SystemExit(f"round {seed}: {finished} edits were finished, {held} came back")
         reference = replayed(path, shape, seed, held)
-        if not same_state(session, reference) or session.next_id != reference.next_id:
+        if not same_state(session, reference) or session.nuclei.next_id != reference.nuclei.next_id:
             raise SystemExit(f"round {seed}: the restored state is not that of {held} records")
-        if len(session.edits()) != len(reference.edits()):
+        if len(session.history.done) != len(reference.history.done):
             raise SystemExit(f"round {seed}: the history has another length")
     return {"finished": finished, "held": held, "restore_ms": 1000 * seconds}
 

@@ -100,7 +100,7 @@ def measure(data: Path, folder: Path, seconds: float) -> dict[str, object]:
     encoder = {"encoder": "tu-tf_efficientnet_lite0", "encoder_weights": str(WEIGHTS)} if WEIGHTS.is_file() else {
         "encoder_weights": "none"
     }  # fmt: skip
-    panel.form.editor.show_recipe(load_recipe("run-8").with_values(steps_per_epoch=500, **encoder))
+    panel.training.draft.take(load_recipe("run-8").with_values(steps_per_epoch=500, **encoder))
     steps: list[float] = []
     panel.training.events.connect(lambda events: steps.extend(e.seconds for e in events if isinstance(e, BatchEnded)))
     pulse = Pulse()

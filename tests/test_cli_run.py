@@ -23,7 +23,9 @@ from napari_monusac.core.prediction import Prediction
 from napari_monusac.core.recipe import load_recipe
 from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.io.collection.collection import open_collection
-from napari_monusac.io.predictions.store import read_prediction, read_stored_nuclei, write_prediction
+from napari_monusac.io.predictions.open import read_prediction
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.store import write_prediction
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.masks.rasterize import label_maps
@@ -192,7 +194,7 @@ def test_predictions_fit_their_images(predictions: Path, example_data: Path) -> 
         assert prediction.shape == (160, 192)
         assert prediction.um_per_px == pytest.approx(0.25)
         assert prediction.semantic.sum(0) == pytest.approx(np.ones((160, 192)), abs=0.02)
-        assert read_stored_nuclei(store) is not None
+        assert PredictionStore.open(store).read_table() is not None
 
 
 def test_finished_images_are_skipped_and_a_bad_one_is_told(
@@ -311,9 +313,7 @@ def test_evaluate_agrees_with_the_library(run, predictions: Path, example_data: 
     counts = np.zeros(3, int)
     for xml in example_data.rglob("*.xml"):
         truth = label_maps(read_annotation(xml), (160, 192)).instances
-        stored = read_stored_nuclei(predictions / f"{xml.stem}.zarr")
-        assert stored is not None
-        quality = panoptic_quality(truth, stored[0])
+        quality = panoptic_quality(truth, read_prediction(predictions / f"{xml.stem}.zarr").nuclei.instances)
         counts += (quality.tp, quality.fp, quality.fn)
     assert [result.json["instances"][k] for k in ("tp", "fp", "fn")] == counts.tolist()
     assert len(result.json["crops"]) == 4
@@ -346,9 +346,8 @@ def test_evaluate_with_nothing_to_compare(run, example_data: Path, tmp_path: Pat
 @pytest.mark.parametrize("to", ["geojson", "aperio", "csv", "tif", "coco", "mat"])
 def test_every_format_holds_the_predicted_nuclei(run, to: str, sure_predictions: Path, tmp_path: Path) -> None:
     store = sorted(sure_predictions.glob("*.zarr"))[0]
-    stored = read_stored_nuclei(store)
-    assert stored is not None
-    instances, table = stored
+    nuclei = read_prediction(store).nuclei
+    instances, table = nuclei.instances, nuclei.table
     assert len(table) > 10
     result = run("export", store, "--to", to, "--out", tmp_path, "--json")
     assert result.code == 0, result.err

@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # what editors and mypy see; a test holds it against `_PUBLIC
     from napari_monusac.io.annotations.files import read_annotation as read_annotation
     from napari_monusac.io.annotations.files import write_annotation as write_annotation
     from napari_monusac.io.collection.collection import open_collection as open_collection
+    from napari_monusac.io.predictions.open import read_prediction as read_prediction
     from napari_monusac.io.runs.run_folder import RunFolder as RunFolder
     from napari_monusac.io.slides.slide import open_slide as open_slide
     from napari_monusac.learn.loop import train as train
@@ -85,6 +86,7 @@ _PUBLIC = {
     "open_collection": "io.collection.collection",
     "open_slide": "io.slides.slide",
     "read_annotation": "io.annotations.files",
+    "read_prediction": "io.predictions.open",
     "write_annotation": "io.annotations.files",
     "RunFolder": "io.runs.run_folder",
     "LabelMaps": "masks.rasterize",

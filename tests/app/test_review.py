@@ -17,6 +17,7 @@ from napari_monusac.app.review import COMPARE, ERRORS, QUEUE, Listing, ReviewMod
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Work
 from napari_monusac.core.prediction import Nuclei, Prediction
+from napari_monusac.editing.commands import Delete, SetClass
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.masks.rasterize import label_maps
@@ -76,20 +77,19 @@ class Crops:
         self.studio = StudioModel()
         self.studio.collection = self.collection
         self.studio.training.runs_folder = folder / "runs"
-        self.editor = SimpleNamespace(
-            session=None, closed=False, opening=False, in_slide=lambda at: at, close=lambda: None
-        )
-        self.studio.editing = self.editor
+        self.editor = SimpleNamespace(closed=False, opening=False, in_slide=lambda at: at, close=lambda: None)
+        self.studio.editor = self.editor
         self.asked = []
         self.studio.opens_crops = self.asked.append
         self.model = ReviewModel(self.studio)
 
     def open(self, crop):
-        self.editor.session = EditingSession(self.collection.annotation(crop), SHAPE)
+        self.studio.editing.leave()
+        self.studio.editing.take(EditingSession(self.collection.annotation(crop), SHAPE))
         self.studio.show_crop(crop)
 
     def predict(self):
-        maps, rows = self.editor.session.maps, self.editor.session.rows
+        maps, rows = self.studio.editing.session.maps, self.studio.editing.session.rows
         classes = {k: r.class_id for k, r in rows.items() if r.plane == "nuclei" and (maps.instances == k).any()}
         self.studio.last_prediction = prediction_of(*faulty(maps.instances, classes))
 
@@ -150,7 +150,7 @@ def test_it_needs_neither_qt_nor_torch():
 
 
 def test_it_compares_labels_as_they_are_edited_with_the_prediction_that_is_open(crops):
-    model, session = crops.model, crops.editor.session
+    model, session = crops.model, crops.studio.editing.session
     assert model.comparing() is None, "nothing is predicted"
     outdated = listen(model.outdated)
     crops.predict()
@@ -160,7 +160,7 @@ def test_it_compares_labels_as_they_are_edited_with_the_prediction_that_is_open(
     assert model.comparison.pair.crop == crops.studio.crop.name
     before = model.comparison.evaluation.pq
     wrong = find(model, "wrong class")
-    session.set_class(int(wrong.predicted_class), wrong.truth_ids)
+    session.do(SetClass(int(wrong.predicted_class), wrong.truth_ids))
     outdated.clear()
     crops.studio.layers_changed.emit()
     assert outdated
@@ -171,7 +171,7 @@ def test_it_compares_labels_as_they_are_edited_with_the_prediction_that_is_open(
 
 def test_without_a_session_the_labels_of_the_file_are_compared(crops):
     crops.predict()
-    session, crops.editor.session = crops.editor.session, None
+    session, crops.studio.editing.session = crops.studio.editing.session, None
     crops.editor.opening = True
     assert crops.model.comparing() is None, "it is being opened: what comes then is compared"
     crops.editor.opening = False
@@ -236,8 +236,8 @@ def test_errors_are_stepped_through_around_the_ends_and_from_where_one_was_mende
     wrong = find(model, "wrong class")
     at = model.place_of(wrong)
     model.go_to(wrong)
-    session = compared.editor.session
-    session.set_class(int(wrong.predicted_class), wrong.truth_ids)
+    session = compared.studio.editing.session
+    session.do(SetClass(int(wrong.predicted_class), wrong.truth_ids))
     compared.compare()
     assert model.place_of(model.finding) is None
     model.step(1)
@@ -371,8 +371,8 @@ def test_unsaved_labels_are_no_ground_for_a_corrected_truth(compared):
     model = compared.model
     model.go_to(find(model, "missed"))
     model.judge("model right")
-    compared.editor.session.delete(
-        [k for k in compared.editor.session.rows if k != find(model, "missed").truth_id][-1:]
+    compared.studio.editing.session.do(
+        Delete([k for k in compared.studio.editing.session.rows if k != find(model, "missed").truth_id][-1:])
     )
     compared.compare()
     with pytest.raises(SessionError, match="not those of the file"):

@@ -59,7 +59,7 @@ def listen(model):
 def test_each_fact_has_one_event_of_its_own(model):
     events = facts()
     assert set(events) == {
-        "collection", "crop", "palette", "unsaved", "last_prediction", "holding", "hidden"
+        "collection", "crop", "palette", "last_prediction", "holding", "hidden"
     }  # fmt: skip
     assert len(set(events.values())) == len(events)
 
@@ -68,7 +68,7 @@ def test_setting_a_fact_tells_it_once(model, collection, tmp_path):
     heard = listen(model)
     values = {
         "collection": collection, "crop": collection.crops[0],
-        "palette": "colour-blind", "unsaved": True, "last_prediction": prediction(), "holding": True, "hidden": True,
+        "palette": "colour-blind", "last_prediction": prediction(), "holding": True, "hidden": True,
     }  # fmt: skip
     for name, value in values.items():
         setattr(model, name, value)
@@ -79,10 +79,9 @@ def test_setting_a_fact_tells_it_once(model, collection, tmp_path):
 
 def test_what_is_no_news_is_not_told(model, tmp_path):
     pair = prediction()
-    model.last_prediction, model.unsaved = pair, True
+    model.last_prediction = pair
     heard = listen(model)
     model.last_prediction = pair
-    model.unsaved = True
     model.palette = "imagescope"
     assert heard == []
 

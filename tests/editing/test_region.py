@@ -9,6 +9,7 @@ from lxml import etree
 from skimage.draw import polygon
 
 from napari_monusac.core.nuclei import Annotation, Layer, Nucleus
+from napari_monusac.editing.commands import Accept, Delete, DrawPolygon, Reshape, SetClass
 from napari_monusac.editing.nuclei.frame import OtherRegion
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
@@ -73,9 +74,9 @@ def test_it_sees_what_reaches_into_it_and_where(slide):
 def test_edits_leave_everything_else_to_the_letter(slide):
     before = regions_of(slide)
     session = opened(slide)
-    session.delete([at(session, 40_060, 30_060)])
-    session.current_class = 1
-    session.draw_polygon(square(150, 200, 12.0))
+    session.do(Delete([at(session, 40_060, 30_060)]))
+    session.selection.current_class = 1
+    session.do(DrawPolygon(square(150, 200, 12.0)))
     session.save()
     after = regions_of(slide)
     assert [r for r in after if r in before] == [before[0], *before[2:]]
@@ -88,8 +89,8 @@ def test_edits_leave_everything_else_to_the_letter(slide):
 def test_a_nucleus_on_the_edge_keeps_what_lies_outside(slide):
     session = opened(slide)
     label = at(session, 40_005, 30_110)
-    whole = pixels(session.source.regions[session.row(label).source].vertices)
-    session.grow([label])
+    whole = pixels(session.nuclei.source.regions[session.nuclei.row(label).source].vertices)
+    session.do(Reshape("grow", [label]))
     grown = {(int(y) + OFFSET[0], int(x) + OFFSET[1]) for y, x in np.argwhere(session.maps.instances == label)}
     session.save()
     outline = next(r for r in read_annotation(slide).regions if abs(r.vertices[:, 1].mean() - 30_110) < 3)
@@ -99,14 +100,14 @@ def test_a_nucleus_on_the_edge_keeps_what_lies_outside(slide):
 def test_drawing_over_all_that_is_seen_of_it_leaves_the_rest(slide):
     session = opened(slide)
     label = at(session, 40_005, 30_110)
-    whole = pixels(session.source.regions[session.row(label).source].vertices)
-    session.draw_polygon(np.array([(0, 80), (0, 140), (40, 140), (40, 80)]), over="all")
+    whole = pixels(session.nuclei.source.regions[session.nuclei.row(label).source].vertices)
+    session.do(DrawPolygon(np.array([(0, 80), (0, 140), (40, 140), (40, 80)]), over="all"))
     assert label in session.rows
     session.save()
     outlines = [pixels(r.vertices) for r in read_annotation(slide).regions]
     assert {p for p in whole if p[0] < OFFSET[0]} in outlines
     again = opened(slide)
-    session.delete([label])
+    session.do(Delete([label]))
     assert label not in session.rows
     again.close()
 
@@ -116,8 +117,8 @@ def test_a_part_at_the_corner_of_the_slide_is_a_part_too(slide):
     session = EditingSession.open(slide, (25, 60), offset_px=(0, 0), author="A")
     assert len(session.rows) == 1
     label = min(session.rows)
-    whole = pixels(session.source.regions[0].vertices)
-    session.shrink([label])
+    whole = pixels(session.nuclei.source.regions[0].vertices)
+    session.do(Reshape("shrink", [label]))
     session.save()
     after = regions_of(slide)
     assert after[1:] == before[1:]
@@ -129,7 +130,7 @@ def test_a_part_at_the_corner_of_the_slide_is_a_part_too(slide):
 def test_undoing_everything_gives_the_file_back(slide):
     before = slide.read_bytes()
     session = opened(slide)
-    session.grow([at(session, 40_060, 30_060)])
+    session.do(Reshape("grow", [at(session, 40_060, 30_060)]))
     session.save()
     session.undo()
     session.save()
@@ -139,7 +140,7 @@ def test_undoing_everything_gives_the_file_back(slide):
 def test_edits_come_back_in_their_own_part_and_another_part_says_where_they_are(slide):
     session = opened(slide)
     label = at(session, 40_060, 30_060)
-    session.set_class(4, [label])
+    session.do(SetClass(4, [label]))
     session.close()
     with pytest.raises(OtherRegion) as told:
         EditingSession.open(slide, SHAPE, offset_px=(0, 0))
@@ -149,23 +150,25 @@ def test_edits_come_back_in_their_own_part_and_another_part_says_where_they_are(
         EditingSession.open(slide, SHAPE)
     back = opened(slide)
     assert back.restored.edits == 1
-    assert back.row(label).class_id == 4
+    assert back.nuclei.row(label).class_id == 4
 
 
 def test_who_drew_what_outside_is_still_known(slide):
     first = opened(slide)
-    first.set_class(
-        4,
-        [at(first, 40_060, 30_060)],
+    first.do(
+        SetClass(
+            4,
+            [at(first, 40_060, 30_060)],
+        )
     )
     first.save()
     first.close()
     second = EditingSession.open(slide, (100, 100), offset_px=(0, 0), author="B")
-    second.set_class(3, [min(second.rows)])
+    second.do(SetClass(3, [min(second.rows)]))
     second.save()
     second.close()
     third = opened(slide)
-    assert third.row(at(third, 40_060, 30_060)).author == "A"
+    assert third.nuclei.row(at(third, 40_060, 30_060)).author == "A"
 
 
 def test_a_prediction_of_the_slide_is_cut_to_the_part(slide):
@@ -174,9 +177,9 @@ def test_a_prediction_of_the_slide_is_cut_to_the_part(slide):
     predicted[10:30, 10:30] = 1  # lies outside
     predicted[600:620, 700:730] = 2
     table = pd.DataFrame({"label": [1, 2], "class_id": [1, 2], "confidence": [0.9, 0.9]})
-    session.set_prediction(predicted, table, (OFFSET[0] - 500, OFFSET[1] - 500))
-    assert set(session.predicted) == {2}
-    session.accept(2)
+    session.predicted.set(predicted, table, (OFFSET[0] - 500, OFFSET[1] - 500))
+    assert set(session.predicted.found) == {2}
+    session.do(Accept(2))
     assert at(session, OFFSET[0] + 110, OFFSET[1] + 215) > 0
-    session.set_prediction(predicted[:50, :50], table, (0, 0))
-    assert not session.predicted
+    session.predicted.set(predicted[:50, :50], table, (0, 0))
+    assert not session.predicted.found

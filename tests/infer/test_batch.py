@@ -17,7 +17,7 @@ from PIL import Image
 from napari_monusac.core.errors import Cancelled, StoreError
 from napari_monusac.infer import batch
 from napari_monusac.infer.batch import SlideJob, SlideResult, cluster_workers, dask_executor, output_paths, predict_many
-from napari_monusac.io.predictions.store import PredictionStore
+from napari_monusac.io.predictions.prediction_store import PredictionStore
 
 pytestmark = pytest.mark.torch
 OPTIONS = {

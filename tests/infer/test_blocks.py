@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_monusac.core.errors import Cancelled, ShapeError, StoreError
+from napari_monusac.core.errors import Cancelled, ShapeError
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.infer.blocks import read_nuclei, segment_store
-from napari_monusac.io.predictions.store import PredictionStore, write_prediction
+from napari_monusac.infer.blocks import segment_store
+from napari_monusac.io.predictions.open import open_prediction
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.store import write_prediction
 from napari_monusac.masks.instances import instances_from_maps
 
 
@@ -45,7 +47,7 @@ def test_blocks_equal_the_whole(stored: Path, block: int, halo: int) -> None:
     whole = instances_from_maps(maps[:5], maps[5:], um_per_px=0.25)
     assert len(whole) > 50
     table = segment_store(stored, block_px=block, halo_px=halo)
-    nuclei = read_nuclei(stored)
+    nuclei = open_prediction(stored).nuclei
     pairs = np.unique(np.stack([nuclei.instances.ravel(), whole.instances.ravel()]), axis=1)
     assert pairs.shape[1] == len(whole) + 1  # one to one, background to background
     assert sorted(table["label"]) == list(range(1, len(whole) + 1))
@@ -63,7 +65,7 @@ def test_thresholds_act_without_predicting_again(stored: Path) -> None:
     few = segment_store(stored, settings={"min_area_um2": 20.0, "inside_threshold": 0.7})
     assert len(few) < len(many)
     assert PredictionStore.open(stored).info.settings == {"min_area_um2": 20.0, "inside_threshold": 0.7}
-    assert len(read_nuclei(stored)) == len(few)
+    assert len(open_prediction(stored).nuclei) == len(few)
 
 
 def test_nuclei_longer_than_the_halo_are_not_doubled(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_nuclei_longer_than_the_halo_are_not_doubled(tmp_path: Path) -> None:
     semantic[1, 90:110, 20:380], ternary[1, 90:110, 20:380] = 1, 1
     path = write_prediction(Prediction(semantic, ternary), tmp_path / "p.zarr")
     segment_store(path, block_px=100, halo_px=32)
-    found = read_nuclei(path)
+    found = open_prediction(path).nuclei
     table, instances = found.table, found.instances
     # cut, but every pixel belongs to one nucleus and every row has its pixels
     assert set(table["label"]) == set(np.unique(instances)) - {0}
@@ -82,24 +84,22 @@ def test_nuclei_longer_than_the_halo_are_not_doubled(tmp_path: Path) -> None:
 
 def test_stopped_and_unfinished(tmp_path: Path) -> None:
     path = write_prediction(_soft_prediction((200, 200)), tmp_path / "p.zarr")
-    with pytest.raises(StoreError, match="not segmented"):
-        read_nuclei(path)
+    assert PredictionStore.open(path).read_table() is None
     with pytest.raises(Cancelled):
         segment_store(path, should_stop=lambda: True)
-    with pytest.raises(StoreError, match="not segmented"):
-        read_nuclei(path)
+    assert PredictionStore.open(path).read_table() is None
 
 
 def test_nuclei_stay_until_others_are_whole(tmp_path: Path) -> None:
     path = write_prediction(_soft_prediction((200, 200)), tmp_path / "p.zarr")
     segment_store(path)
-    before = read_nuclei(path)
+    before = open_prediction(path).nuclei
     calls = iter(range(100))
     with pytest.raises(Cancelled):
         segment_store(path, block_px=64, should_stop=lambda: next(calls) >= 2, settings={"min_confidence": 0.5})
     with pytest.raises(ShapeError, match="min_confidence"):
         segment_store(path, settings={"min_confidence": 7.0})
-    after = read_nuclei(path)
+    after = open_prediction(path).nuclei
     np.testing.assert_array_equal(after.instances, before.instances)
     pd.testing.assert_frame_equal(after.table, before.table)
     assert PredictionStore.open(path).info.settings == {}
@@ -119,9 +119,9 @@ def test_a_machine_that_dies_between_labels_and_table_leaves_both_right(
     monkeypatch.setattr(PredictionStore, "_put_in_place", once)
     with pytest.raises(KeyboardInterrupt):
         segment_store(path, settings={"min_confidence": 0.6})
-    found = read_nuclei(path)
+    found = open_prediction(path).nuclei
     assert set(found.table["label"]) == set(np.unique(found.instances)) - {0}
     assert found.table["confidence"].min() >= 0.6
     monkeypatch.undo()
     segment_store(path)
-    assert read_nuclei(path).table["confidence"].min() < 0.6
+    assert open_prediction(path).nuclei.table["confidence"].min() < 0.6

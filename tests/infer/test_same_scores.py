@@ -109,7 +109,8 @@ def _validator(run, names):
 def test_validation_equals_evaluate_on_every_crop(trained, tmp_path):
     from napari_monusac.infer.batch import SlideJob, predict_one
     from napari_monusac.io.collection.collection import open_collection
-    from napari_monusac.io.predictions.store import crop_store, read_prediction
+    from napari_monusac.io.predictions.open import read_prediction
+    from napari_monusac.io.predictions.store import crop_store
     from napari_monusac.scoring.metrics.confusion import training_scores
     from napari_monusac.scoring.metrics.pixels import count_pixels
     from napari_monusac.scoring.report.folders import folder_pairs

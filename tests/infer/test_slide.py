@@ -12,7 +12,8 @@ from napari_monusac.core.errors import Cancelled, StoreError
 from napari_monusac.infer.predict import predict
 from napari_monusac.infer.slide import predict_slide
 from napari_monusac.io import locks
-from napari_monusac.io.predictions.store import PredictionStore, read_prediction
+from napari_monusac.io.predictions.open import read_prediction
+from napari_monusac.io.predictions.prediction_store import PredictionStore
 
 pytestmark = pytest.mark.torch
 OPTIONS: dict[str, Any] = {"device": "cpu", "precision": "float32", "um_per_px": 0.25, "tile_px": 96, "overlap_px": 32}
@@ -115,11 +116,11 @@ def test_region_and_scale(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> 
     assert part.offset_px == (100, 200)
     assert np.abs(_both(part) - whole[:, 100:250, 200:330]).max() < 4e-3
     path = predict_slide(tissue, stand_in, tmp_path / "u.zarr", **{**OPTIONS, "um_per_px": 0.5})
-    finer = read_prediction(path, as_stored=True)
+    finer = PredictionStore.open(path)
     assert finer.shape == (840, 1220)  # at the network's scale
-    assert finer.um_per_px == 0.25
-    assert finer.boundary_width == 3
-    assert any("resampled" in n for n in finer.notes)
+    assert finer.info.um_per_px == 0.25
+    assert finer.info.boundary_width == 3
+    assert any("resampled" in n for n in finer.info.notes)
 
 
 def test_two_processes_do_not_write_the_same_store(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> None:
@@ -227,11 +228,9 @@ def test_a_slide_of_another_scale_scores_as_predicted_in_memory(stand_in: Any, t
     import torch
     from torch import nn
 
-    from napari_monusac.infer.blocks import read_nuclei
     from napari_monusac.masks.instances import instances_from_maps
     from napari_monusac.masks.ternary import ternary_map
     from napari_monusac.scoring.metrics.panoptic import panoptic_quality
-    from napari_monusac.scoring.report.predictions import read_store
 
     class Colours(nn.Module):
         stride = 32
@@ -268,13 +267,12 @@ def test_a_slide_of_another_scale_scores_as_predicted_in_memory(stand_in: Any, t
         here = instances_from_maps(
             whole.semantic, whole.ternary, boundary_width=whole.boundary_width, um_per_px=um
         ).instances
-        stored = read_store(path)
-        in_memory, on_disk = (panoptic_quality(part, i) for i in (here, stored.instances))
+        nuclei = back.nuclei
+        in_memory, on_disk = (panoptic_quality(part, i) for i in (here, nuclei.instances))
         assert in_memory.pq > 0.75
         assert on_disk.pq > in_memory.pq - 0.05  # the maps are coarser or finer than the image
         assert on_disk.fp <= in_memory.fp + 1
         assert on_disk.fn <= in_memory.fn + 1  # slivers of nuclei that the region cuts
-        nuclei = read_nuclei(path)
         assert nuclei.um_per_px == um
         found = nuclei.table.sort_values("label")
         ys, xs = np.nonzero(nuclei.instances)

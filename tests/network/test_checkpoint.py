@@ -226,7 +226,7 @@ def _stored_by(run):
     from typer.testing import CliRunner
 
     from napari_monusac.cli.app import app
-    from napari_monusac.io.predictions.store import PredictionStore
+    from napari_monusac.io.predictions.prediction_store import PredictionStore
 
     image, out = min(run.data.rglob("*.tif")), run.path.parent / "predicted"
     done = CliRunner().invoke(app, ["predict", str(image), "--checkpoint", str(run.path), "--out", str(out)])

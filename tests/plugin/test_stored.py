@@ -14,13 +14,10 @@ from napari.layers import Layer
 from napari_monusac.core.errors import StoreError
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.predictions.identity import ImageIdentity
-from napari_monusac.io.predictions.store import (
-    ImageFrame,
-    PredictionIdentity,
-    PredictionStore,
-    StoreInfo,
-    write_prediction,
-)
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.rescale import ImageFrame
+from napari_monusac.io.predictions.store import write_prediction
+from napari_monusac.io.predictions.store_info import PredictionIdentity, StoreInfo
 from napari_monusac.io.slides.slide import open_slide
 from napari_monusac.jobs.exports import from_prediction
 from napari_monusac.masks.instances import instances_from_maps

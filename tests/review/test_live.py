@@ -8,6 +8,7 @@ import pytest
 
 from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.core.training_crops import SeenAs, SeenCrop, TrainingCrops
+from napari_monusac.editing.commands import Delete
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.predictions.identity import nuclei_digest
@@ -56,7 +57,7 @@ def test_labels_are_those_of_the_session_and_stay_as_they_were_taken(tmp_path):
         k: int(n.nucleus_class) for k, n in enumerate(annotation.nuclei, 1) if (expected == k).any()
     }
     gone = next(iter(truth.classes))
-    session.delete([gone])
+    session.do(Delete([gone]))
     assert (truth.instances == gone).any(), "an edit while a worker compares changes nothing of what it reads"
     assert gone not in LiveTruth.of(session).classes
     read = truth_of_file(collection, crop)

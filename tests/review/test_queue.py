@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -114,6 +116,31 @@ def test_progress_is_kept_and_a_second_reader_begins_blind(items, tmp_path):
     assert second.progress == (0, 4)
     assert keys(second) == [2, 4, 3, 1]
     assert second.current.finding.truth_id == 2
+
+
+def test_marks_hold_for_the_prediction_that_they_were_made_in(items, tmp_path):
+    """The folder is predicted anew: items of the same key are other nuclei, those of the same prediction stay done."""
+
+    def counted(of):
+        return [
+            i.model_copy(update={"finding": i.finding.model_copy(update={"counted_in": of.get(k, "")})})
+            for k, i in enumerate(items)
+        ]
+
+    queue = ReviewQueue(counted({0: "old", 1: "same"}), tmp_path, "A")
+    first, second, third = (i.key for i in items[:3])
+    for key in (first, second, third):
+        queue.mark(key)
+    again = ReviewQueue(counted({0: "new", 1: "same", 2: "new"}), tmp_path, "A")
+    assert [again.is_done(k) for k in (first, second, third)] == [False, True, True]
+    again.mark(first)
+    assert ReviewQueue(counted({0: "new"}), tmp_path, "A").is_done(first)
+    assert not ReviewQueue(counted({0: "old"}), tmp_path, "A").is_done(first)
+    # progress of earlier versions says of no mark where it was made
+    state = again.state.model_dump(mode="json")
+    del state["done_in"]
+    again.state_file.write_text(json.dumps(state))
+    assert ReviewQueue(counted({0: "other"}), tmp_path, "A").is_done(first)
 
 
 def test_damaged_and_missing_files(items, tmp_path):

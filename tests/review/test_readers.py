@@ -98,3 +98,19 @@ def test_inter_reader_pq_is_the_score_of_one_truth_against_the_other(judged):
         f.type.value == "missed" for f in found[:2]
     )
     assert result.pq < 1.0
+
+
+def test_what_was_judged_in_different_predictions_is_not_compared(judged, tmp_path):
+    """The same numbers, found again in another prediction: other nuclei."""
+    from napari_monusac.review.report import agreement_sentence
+
+    _, found, one, _ = judged
+    other = JudgementLog.open(tmp_path, "Clara")
+    for k, f in enumerate(found):
+        other.judge(f.model_copy(update={"counted_in": "b" if k < 2 else ""}), Verdict.MODEL_RIGHT)
+    mine = {k: j.model_copy(update={"finding": j.finding.model_copy(update={"counted_in": "a"})})
+            for k, j in one.judgements.items()}  # fmt: skip
+    agreement = compare_readers(mine, other.judgements, names=("Anna", "Clara"))
+    assert (agreement.both, agreement.elsewhere, agreement.agreed) == (1, 2, 0)
+    assert "2 findings were judged in different predictions and not compared." in agreement_sentence(agreement)
+    assert compare_readers(one.judgements, other.judgements).elsewhere == 0, "findings of before do not say where"

@@ -68,7 +68,7 @@ def studio(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Any]:
     yield dock
     state.work.stop()
     wait_for_tasks(qtbot)
-    if state.editing is not None and state.editing.session is not None:
+    if state.editing.session is not None:
         # edits of a test must not come back in the next one: the folder is shared
         state.editing.session.close(discard=True)
     model.forget(viewer)

@@ -68,7 +68,7 @@ def test_the_last_folder_is_offered_not_opened(viewer, tissue_folder, qtbot, set
     panel.again.click()
     settle()
     assert str(panel.model.collection.root) == str(tissue_folder)
-    if panel.model.editing is not None and panel.model.editing.session is not None:
+    if panel.model.editing.session is not None:
         panel.model.editing.session.close(discard=True)
     model.forget(viewer)
 

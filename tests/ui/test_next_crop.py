@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_monusac.editing.commands import Select
 from napari_monusac.ui.canvas import canvas
 
 ROLES = ["image", "semantic", "ternary", "ambiguous", "nuclei"]
@@ -85,7 +86,7 @@ def test_edits_of_a_crop_come_back_and_are_not_seen_in_the_next(opened, viewer, 
     qtbot.waitUntil(lambda: controller.session is not None, timeout=60_000)
     number = len(controller.session.rows)
     gone = int(controller.session.maps.instances.max())
-    controller.session.select([gone])
+    controller.session.do(Select([gone]))
     opened.panels["Annotate"].commands.delete()
     assert len(controller.session.rows) == number - 1
     wanted = opened.model.neighbour(1).name
@@ -163,7 +164,7 @@ def test_a_duplicate_of_the_nuclei_is_the_users_own_and_edits_go_on_in_the_first
     qtbot.waitUntil(lambda: controller.session is not None, timeout=60_000)
     session, nuclei, told = controller.session, ours(viewer)["nuclei"], []
     gone = int(session.maps.instances.max())
-    session.select([gone])
+    session.do(Select([gone]))
     opened.panels["Annotate"].commands.delete()
     opened.model.told.connect(lambda text, kind: told.append(text))
     copy = duplicate(viewer, "nuclei")
@@ -175,9 +176,9 @@ def test_a_duplicate_of_the_nuclei_is_the_users_own_and_edits_go_on_in_the_first
     viewer.layers.remove(copy)
     settle()
     assert controller.session is session
-    nuclei.paint((30.0, 30.0), session.next_id)
+    nuclei.paint((30.0, 30.0), session.nuclei.next_id)
     controller.adopt()
-    assert len(session.edits()) == 2
+    assert len(session.history.done) == 2
     assert not (session.maps.instances == 9_999).any()
 
 
@@ -198,7 +199,7 @@ def test_a_file_that_is_open_twice_is_edited_in_the_layer_that_is_left(opened, v
     )
     assert controller.layers.get("nuclei") is first
     gone = int(controller.session.maps.instances.max())
-    controller.session.select([gone])
+    controller.session.do(Select([gone]))
     opened.panels["Annotate"].commands.delete()
     assert not (first.data == gone).any()
 
@@ -295,10 +296,12 @@ def test_what_was_predicted_of_the_former_crop_is_not_offered_as_this_ones(opene
 def test_a_stored_prediction_that_is_read_late_is_not_shown_on_the_next_crop(
     opened, viewer, qtbot, settle, monkeypatch, tmp_path
 ):
+    from napari_monusac.io.predictions.open import PredictedCrop
     from napari_monusac.ui.review import folder
 
     review = opened.panels["Review"].model
-    gate = held_back(monkeypatch, folder, "read_stored", of_shape((160, 192)))
+    prediction, nuclei = of_shape((160, 192))
+    gate = held_back(monkeypatch, folder, "predicted_of", PredictedCrop(tmp_path / "a.zarr", nuclei, prediction))
     review.predictions = tmp_path
     review.predictions = None  # nothing is looked for in the next crop
     leave_while_at_work(opened, qtbot)

@@ -75,7 +75,7 @@ def test_a_slide_that_is_open_already_is_taken(viewer, qtbot, tissue_folder, set
     assert out.lineEdit().placeholderText() == str(tmp_path / "runs")
     assert out.toolTip().startswith(str(tmp_path / "runs"))
     settle()
-    if studio.model.editing is not None and studio.model.editing.session is not None:
+    if studio.model.editing.session is not None:
         studio.model.editing.session.close(discard=True)
     model.forget(viewer)
 

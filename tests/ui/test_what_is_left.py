@@ -15,7 +15,7 @@ from napari_monusac.ui.model import studio_model
 pytestmark = pytest.mark.gui
 
 EVENTS = (
-    "collection_changed", "crop_changed", "crop_asked", "crop_leaving", "layers_changed", "unsaved_changed", "predicted",
+    "collection_changed", "crop_changed", "crop_asked", "crop_leaving", "layers_changed", "predicted",
     "palette_changed", "panel_asked", "told",
 )  # fmt: skip
 

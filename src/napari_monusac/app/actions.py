@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass
+
+if TYPE_CHECKING:
+    from napari_monusac.editing.commands import Shaping
 
 
 class Panel(StrEnum):
@@ -90,7 +93,7 @@ class Annotating(Protocol):
     def delete(self) -> object:
         """Delete the nuclei meant."""
 
-    def shape(self, how: str) -> object:
+    def shape(self, how: Shaping) -> object:
         """Change the outline of the nuclei meant."""
 
     def mend(self) -> object:
@@ -379,14 +382,16 @@ FILL_OF: Action[Annotating] = Action(
 )  # fmt: skip
 
 
-def _shape(how: str, text: str) -> Action[Annotating]:
+def _shape(how: Shaping, text: str) -> Action[Annotating]:
     tip = f"{text}: the selected nuclei, else the one under the pointer"
-    return Action(f"annotate.{how}", text, tip, lambda on: on.shape(how), (), _ANNOTATE, KeyGroup.MENDING)
+    return Action(
+        f"annotate.{how.replace(' ', '_')}", text, tip, lambda on: on.shape(how), (), _ANNOTATE, KeyGroup.MENDING
+    )
 
 
 #: What changes the outline of a nucleus; buttons only.
 SHAPES: tuple[Action[Annotating], ...] = (
-    _shape("grow", "Grow"), _shape("shrink", "Shrink"), _shape("smooth", "Smooth"), _shape("fill_holes", "Fill holes"),
+    _shape("grow", "Grow"), _shape("shrink", "Shrink"), _shape("smooth", "Smooth"), _shape("fill holes", "Fill holes"),
 )  # fmt: skip
 ANNOTATE: tuple[Action[Annotating], ...] = (
     *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND_FINDING, *SHAPES, DONE, PAN, GIVE_UP,

@@ -250,24 +250,24 @@ class ReviewModel:
         return lambda: live_pair(truth(), *latest, crop=name, patient=patient, slide=slide, seen_as=seen_as())
 
     def _edits(self) -> EditingSession | None:
-        return self.studio.editing.session if self.studio.editing is not None else None
+        return self.studio.editing.session
 
     def _crop_name(self) -> str:
         if self.studio.crop is not None:
             return str(self.studio.crop.name)
         session = self._edits()
-        return session.path.stem if session is not None and session.path is not None else ""
+        return session.file.path.stem if session is not None and session.file.path is not None else ""
 
     def _truth(self) -> Callable[[], LiveTruth] | None:
         """The labels as they are edited; those of the file where no session could be opened."""
         from napari_monusac.review.live import LiveTruth, truth_of_file
 
-        session, editing = self._edits(), self.studio.editing
-        if session is not None and editing is not None:
-            found = LiveTruth.of(session, editing.in_slide((0, 0)))
+        session, editor = self._edits(), self.studio.editor
+        if session is not None and editor is not None:
+            found = LiveTruth.of(session, editor.in_slide((0, 0)))
             return lambda: found
         collection, crop = self.studio.collection, self.studio.crop
-        if collection is None or crop is None or crop.annotation is None or (editing is not None and editing.opening):
+        if collection is None or crop is None or crop.annotation is None or (editor is not None and editor.opening):
             return None
         return partial(truth_of_file, collection, crop)
 
@@ -417,7 +417,7 @@ class ReviewModel:
     @property
     def folder(self) -> Path:
         """The review folder: among the predictions, else one for the open collection."""
-        from napari_monusac.scoring.report.predictions import REVIEW_FOLDER
+        from napari_monusac.io.outputs import REVIEW_FOLDER
 
         if self.predictions is not None:
             return self.predictions / REVIEW_FOLDER
@@ -496,7 +496,8 @@ class ReviewModel:
 
     def judgement_of(self, finding: Finding) -> Judgement | None:
         """What the reader said of an error."""
-        return next((j for j in self.judgements_of(finding.crop) if j.key == finding.key), None)
+        said = (j for j in self.judgements_of(finding.crop) if j.key == finding.key)
+        return next((j for j in said if j.finding.counts_in(finding.counted_in)), None)
 
     def other_prediction(self, finding: Finding) -> str:
         """Why an error is not one of the prediction that is open: found in another one, or crop. Empty where it is."""
@@ -504,7 +505,7 @@ class ReviewModel:
         if crop is not None and finding.crop not in ("", crop.name):
             return f"This nucleus lies in {finding.crop}, {crop.name} is open: go to it first."
         here = self.studio.counted_in()
-        return OTHER_PREDICTION if here and finding.counted_in not in ("", here) else ""
+        return "" if finding.counts_in(here) else OTHER_PREDICTION
 
     def judge(self, verdict: str, *, chosen_class: int | None = None, note: str = "") -> bool:
         """Judge the error that is looked at, and go to the next; False where that cannot be (it is said why)."""

@@ -1,4 +1,4 @@
-"""The Studio's state: the open collection and crop, the run, the prediction, what is unsaved. No Qt, no napari.
+"""The Studio's state: the open collection and crop, the run, the prediction, what is edited. No Qt, no napari.
 
 One model a viewer. Panels are views on it and hear of each other only through it.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from psygnal import Signal
 
+from napari_monusac.app.editing import Editing
 from napari_monusac.app.facts import Fact, never
 from napari_monusac.app.prediction import PredictionModel
 from napari_monusac.app.training import TrainingModel
@@ -19,7 +20,6 @@ from napari_monusac.app.work import Work
 if TYPE_CHECKING:
     from napari_monusac.core.classes import PaletteName
     from napari_monusac.core.prediction import Nuclei, Prediction
-    from napari_monusac.editing.session import EditingSession
     from napari_monusac.io.collection.collection import Collection, Crop
 
     #: The maps of a prediction, and the nuclei that were segmented in them.
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 
 class Editor(Protocol):
-    """What edits the crop of a viewer, as far as the Studio's state knows it."""
+    """What shows the session of a viewer, as far as the Studio's state knows it."""
 
-    session: EditingSession | None
     closed: bool
 
     @property
@@ -57,16 +56,16 @@ class StudioModel:
         prediction yet: `last_prediction` is None before anybody hears of the crop.
     palette : str
         Class colours: ImageScope's or colour-blind ones (`palette_changed`).
-    unsaved : bool
-        Whether there are edits that no file has yet (`unsaved_changed`).
     last_prediction : tuple of (Prediction, Nuclei), or None
         The prediction of the open crop that was made or opened last (`predicted`).
     hidden : bool
         All but the tissue is hidden for a look at it (`hidden_changed`).
     holding : bool
         Dropped layers wait for the reader's decision: what is in the viewer is not what is open (`holding_changed`).
-    editing : Editor or None
-        What edits the open crop.
+    editing : Editing
+        Editing of the open crop: its session, the tool in hand, what is selected, what is unsaved.
+    editor : Editor or None
+        What shows that session.
     work : Work
         What is done in the background for this window.
     training : TrainingModel
@@ -89,7 +88,6 @@ class StudioModel:
     collection_changed = Signal(object)
     crop_changed = Signal(object)
     palette_changed = Signal(str)
-    unsaved_changed = Signal(bool)
     predicted = Signal(object)
     hidden_changed = Signal(bool)
     holding_changed = Signal(bool)
@@ -103,7 +101,6 @@ class StudioModel:
     collection: Fact[Collection | None] = Fact("collection_changed", None, never)
     crop: Fact[Crop | None] = Fact("crop_changed", None, never)
     palette: Fact[PaletteName] = Fact("palette_changed", "imagescope", operator.eq)
-    unsaved: Fact[bool] = Fact("unsaved_changed", False, operator.eq)
     last_prediction: Fact[OpenPrediction | None] = Fact("predicted", None)
     hidden: Fact[bool] = Fact("hidden_changed", False, operator.eq)
     holding: Fact[bool] = Fact("holding_changed", False, operator.eq)
@@ -112,7 +109,8 @@ class StudioModel:
         self.work = Work()
         self.training = TrainingModel(self.work)
         self.prediction = PredictionModel(self.work, self.training)
-        self.editing: Editor | None = None
+        self.editing = Editing(self.work)
+        self.editor: Editor | None = None
         self.may_leave_crop: Callable[[Callable[[], object]], bool] = lambda _: True
         self.opens_crops: Callable[[Crop], object] | None = None
         self._counted: tuple[Nuclei | None, str] = (None, "")

@@ -122,10 +122,10 @@ def _command(
 
 def _write_report(result: Evaluation, path: Path, evidence: Evidence, predictions: Path) -> None:
     """Write the report, with the review log where the predictions have been reviewed."""
+    from napari_monusac.io.outputs import REVIEW_FOLDER
     from napari_monusac.review.judgements import readers_of
     from napari_monusac.review.report import agreement_of, agreement_sentence, review_lines
     from napari_monusac.scoring.report.html import write_report
-    from napari_monusac.scoring.report.predictions import REVIEW_FOLDER
 
     folder = predictions / REVIEW_FOLDER
     readers = readers_of(folder)

@@ -213,7 +213,7 @@ def _result(task: _Task, result: SlideResult) -> dict[str, Any]:
 def _counts(store: Path) -> dict[str, int]:
     """Nuclei of each class in a finished store; empty where they were not segmented."""
     from napari_monusac.core.classes import CLASSES
-    from napari_monusac.io.predictions.store import PredictionStore
+    from napari_monusac.io.predictions.prediction_store import PredictionStore
 
     if not store.exists():
         return {}

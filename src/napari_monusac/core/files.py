@@ -37,6 +37,19 @@ def folder_key(folder: str | Path) -> str:
     return f"{where.name or 'root'}-{mark}"
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's files with their names."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        if file != path:
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 def is_held(error: OSError) -> bool:
     """Whether an error may mean that another program holds the file open, so that waiting helps."""
     return error.errno in _HELD or getattr(error, "winerror", None) in _HELD_WINDOWS

@@ -13,10 +13,9 @@ from scipy import ndimage
 
 from napari_monusac.core.boxes import Box, grown, window
 from napari_monusac.core.classes import TernaryClass
-from napari_monusac.core.errors import SessionError, ShapeError
-from napari_monusac.editing.history import SessionChange
-from napari_monusac.editing.nuclei.state import SessionState
-from napari_monusac.editing.tools import Tools
+from napari_monusac.core.errors import ShapeError
+from napari_monusac.editing.commands import Command, Delete, Merge, RebuildBoundary, Reshape, Separate, SplitAsSuggested
+from napari_monusac.editing.nuclei.crop import Snapshot
 from napari_monusac.masks import edits
 from napari_monusac.masks.ternary import update_ternary
 
@@ -75,13 +74,13 @@ class _Shape:
 
 
 def audit(
-    state: SessionState, ternary: NDArray[np.uint8] | None = None, *, within: Box | None = None
+    nuclei: Snapshot, ternary: NDArray[np.uint8] | None = None, *, within: Box | None = None
 ) -> list[AuditFinding]:
     """List broken boundaries, clumps, slivers, holes and fragments.
 
     Parameters
     ----------
-    state : EditingSession
+    nuclei : Snapshot
         What is looked at; nothing is changed.
     ternary : uint8 (y, x), optional
         A ternary map to hold against the nuclei (read from a file, painted on, or predicted); by default the session's.
@@ -105,54 +104,43 @@ def audit(
     would split. A sliver has less than a tenth of that median, or is nowhere wider than 3 px. A class of fewer than
     five nuclei takes the median of all.
     """
-    boxes = state.maps.boxes
-    labels = [k for k, row in state.rows.items() if row.plane == "nuclei" and k in boxes]
-    medians = _medians(state, labels)
+    boxes = nuclei.boxes
+    labels = [k for k, row in nuclei.rows.items() if row.plane == "nuclei" and k in boxes]
+    medians = _medians(nuclei, labels)
     if within is not None:
         labels = [k for k in labels if _meet(boxes[k], within)]
-    findings = _broken(state, state.maps.ternary if ternary is None else ternary, within)
+    findings = _broken(nuclei, nuclei.ternary if ternary is None else ternary, within)
     for k in labels:
-        findings += _judged(state, _measured(state, k), medians)
+        findings += _judged(nuclei, _measured(nuclei, k), medians)
     return sorted(findings, key=lambda f: (_ORDER.index(f.kind), -f.weight, f.ids))
 
 
-def mend(session: Tools, finding: AuditFinding, ternary: NDArray[np.uint8] | None = None) -> SessionChange | None:
-    """Run the suggested mend of a finding: one undoable command (a boundary is rebuilt in place and is no edit).
-
-    Raises
-    ------
-    SessionError
-        The nucleus has gone or changed so that the mend no longer fits.
-    """
-    if finding.action == "rebuild boundary":
-        target = session.maps.ternary if ternary is None else ternary
-        box = update_ternary(target, session.maps.instances, finding.box, session.maps.boundary_width)
-        change = SessionChange("boundary", "rebuild boundary", box, frozenset(finding.ids))
-        return session.tell(change) if target is session.maps.ternary else change
-    label = finding.ids[0]
-    session.row(label)
+def mend_of(finding: AuditFinding) -> Command:
+    """Return the suggested mend of a finding. `EditingSession.do` refuses it where the nucleus has gone or changed."""
+    label = finding.ids[0] if finding.ids else 0
     match finding.action:
+        case "rebuild boundary":
+            return RebuildBoundary(finding.box, frozenset(finding.ids))
         case "split":
-            return session.split_as_suggested(label)
+            return SplitAsSuggested(label)
         case "delete":
-            return session.delete([label])
+            return Delete([label])
         case "merge":
-            return session.merge(ids=[finding.ids[1], label])
+            return Merge(ids=[finding.ids[1], label])
         case "fill holes":
-            return session.fill_holes([label])
+            return Reshape("fill holes", [label])
         case "separate":
-            return session.separate(label)
-    raise SessionError(f"{finding.action!r} is no mend", "run the audit again")
+            return Separate(label)
 
 
 def _meet(first: Box, second: Box) -> bool:
     return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
-def _medians(state: SessionState, labels: list[int]) -> Mapping[int, float]:
+def _medians(nuclei: Snapshot, labels: list[int]) -> Mapping[int, float]:
     """Median area of each class, px; that of all nuclei where a class has fewer than five. Key 0 = all."""
-    counts = np.bincount(state.maps.instances.ravel(), minlength=max(labels, default=0) + 1)
-    classes = np.array([state.rows[k].class_id for k in labels], int)
+    counts = np.bincount(nuclei.instances.ravel(), minlength=max(labels, default=0) + 1)
+    classes = np.array([nuclei.rows[k].class_id for k in labels], int)
     areas = counts[labels] if labels else np.zeros(0)
     every = float(np.median(areas)) if len(areas) else 0.0
     medians = {0: every}
@@ -162,9 +150,9 @@ def _medians(state: SessionState, labels: list[int]) -> Mapping[int, float]:
     return medians
 
 
-def _measured(state: SessionState, label: int) -> _Shape:
-    box = state.maps.boxes[label]
-    mask = np.pad(state.maps.instances[window(box)] == label, 1).view(np.uint8)
+def _measured(nuclei: Snapshot, label: int) -> _Shape:
+    box = nuclei.boxes[label]
+    mask = np.pad(nuclei.instances[window(box)] == label, 1).view(np.uint8)
     area = int(np.count_nonzero(mask))
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     hull = cv2.convexHull(np.concatenate(contours))
@@ -172,19 +160,19 @@ def _measured(state: SessionState, label: int) -> _Shape:
     cv2.fillConvexPoly(filled, hull, 1)
     width = 2 * float(cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
     pieces = int(cv2.connectedComponents(mask, connectivity=8)[0]) - 1
-    background = np.pad(state.maps.instances[window(box)] == 0, 1, constant_values=True)
+    background = np.pad(nuclei.instances[window(box)] == 0, 1, constant_values=True)
     holes = int(np.count_nonzero(ndimage.binary_fill_holes(mask) & background))
     return _Shape(label, box, area, area / max(1, int(np.count_nonzero(filled))), width - 1, pieces, holes)
 
 
-def _judged(state: SessionState, shape: _Shape, medians: Mapping[int, float]) -> list[AuditFinding]:
+def _judged(nuclei: Snapshot, shape: _Shape, medians: Mapping[int, float]) -> list[AuditFinding]:
     found: list[AuditFinding] = []
     label, box, area = shape.label, shape.box, shape.area
-    median = medians[state.rows[label].class_id] or float(area)
+    median = medians[nuclei.rows[label].class_id] or float(area)
     if area < SLIVER_SHARE * median or shape.width <= SLIVER_WIDTH_PX:
-        return [_sliver(state, shape, median)]
+        return [_sliver(nuclei, shape, median)]
     if shape.pieces > 1:
-        cut = " (a nucleus that lies over it cuts it)" if state.rows[label].intact else ""
+        cut = " (a nucleus that lies over it cuts it)" if nuclei.rows[label].intact else ""
         words = f"Nucleus {label} lies in {shape.pieces} pieces{cut}."
         found.append(AuditFinding("fragments", (label,), box, words, "separate", shape.pieces))
     if shape.holes:
@@ -192,7 +180,7 @@ def _judged(state: SessionState, shape: _Shape, medians: Mapping[int, float]) ->
         found.append(AuditFinding("hole", (label,), box, words, "fill holes", shape.holes))
     times = area / median
     if shape.pieces == 1 and not shape.holes and (shape.solidity < CLUMP_SOLIDITY or times > CLUMP_TIMES):
-        change = edits.suggest_split(state.maps.instances, label, state.next_id, box=box)
+        change = edits.suggest_split(nuclei.instances, label, nuclei.next_id, box=box)
         if change is not None:
             parts = len(change.parents) + 1
             words = (
@@ -203,11 +191,11 @@ def _judged(state: SessionState, shape: _Shape, medians: Mapping[int, float]) ->
     return found
 
 
-def _sliver(state: SessionState, shape: _Shape, median: float) -> AuditFinding:
+def _sliver(nuclei: Snapshot, shape: _Shape, median: float) -> AuditFinding:
     """A sliver goes to the neighbour that it shares most of its edge with, or away."""
     label, box = shape.label, shape.box
-    around = grown(box, 1, state.shape)
-    view = state.maps.instances[window(around)]
+    around = grown(box, 1, nuclei.shape)
+    view = nuclei.instances[window(around)]
     rim = ndimage.binary_dilation(view == label, _SQUARE) & (view > 0) & (view != label)
     neighbours, contacts = np.unique(view[rim], return_counts=True)
     words = (
@@ -220,12 +208,12 @@ def _sliver(state: SessionState, shape: _Shape, median: float) -> AuditFinding:
     return AuditFinding("sliver", (label,), box, words, "delete", median / shape.area)
 
 
-def _broken(state: SessionState, ternary: NDArray[np.uint8], within: Box | None) -> list[AuditFinding]:
+def _broken(nuclei: Snapshot, ternary: NDArray[np.uint8], within: Box | None) -> list[AuditFinding]:
     """Places where a ternary map is not the one that the nuclei give."""
-    if ternary.shape != state.shape:
-        raise ShapeError(f"ternary {ternary.shape} and nuclei {state.shape} do not fit", "choose that of this crop")
-    due = np.zeros(state.shape, np.uint8)
-    update_ternary(due, state.maps.instances, (0, 0, *state.shape), state.maps.boundary_width)
+    if ternary.shape != nuclei.shape:
+        raise ShapeError(f"ternary {ternary.shape} and nuclei {nuclei.shape} do not fit", "choose that of this crop")
+    due = np.zeros(nuclei.shape, np.uint8)
+    update_ternary(due, nuclei.instances, (0, 0, *nuclei.shape), nuclei.boundary_width)
     wrong = (due == TernaryClass.BOUNDARY) != (ternary == TernaryClass.BOUNDARY)
     wrong |= (due == TernaryClass.INSIDE) != (ternary == TernaryClass.INSIDE)
     if not wrong.any():
@@ -240,8 +228,8 @@ def _broken(state: SessionState, ternary: NDArray[np.uint8], within: Box | None)
             continue
         own = (near[found] == k) & wrong[found]
         missing = int(np.count_nonzero(own & (due[found] == TernaryClass.BOUNDARY)))
-        reach = grown(box, 2, state.shape)
-        ids = tuple(int(i) for i in np.unique(state.maps.instances[window(reach)]) if i)
+        reach = grown(box, 2, nuclei.shape)
+        ids = tuple(int(i) for i in np.unique(nuclei.instances[window(reach)]) if i)
         extra = int(np.count_nonzero(own)) - missing
         words = f"The boundary is broken: {missing} px are missing, {extra} px are wrong."
         findings.append(AuditFinding("broken boundary", ids, box, words, "rebuild boundary", missing + extra))

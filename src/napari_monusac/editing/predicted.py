@@ -1,8 +1,8 @@
-"""Taking over what a network found: a nucleus by click, or all of a region above a confidence."""
+"""What a network found in the crop: which nuclei could come in, and which are there already."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from napari_monusac.core.boxes import Box, overlap, union, window
+from napari_monusac.core.boxes import overlap, window
 from napari_monusac.core.errors import SessionError, ShapeError
-from napari_monusac.editing.history import SessionChange, now
-from napari_monusac.editing.nuclei.rows import NucleusRow, class_id_of
-from napari_monusac.editing.tools import Tools
+from napari_monusac.editing.nuclei.crop import CropNuclei
+from napari_monusac.editing.nuclei.rows import class_id_of
 from napari_monusac.masks import edits
 from napari_monusac.masks.strokes import Stamp, polygon_stamp
 
@@ -36,18 +35,30 @@ class Found:
     stamp: Stamp
 
 
-class Accepting(Tools):
-    """Accepting predicted nuclei.
+class FoundNuclei:
+    """What a network found in a crop, against the nuclei that are there.
 
     The rule: a predicted nucleus of which existing ones cover half or less comes in, clipped to free pixels (its
-    largest piece); one that is covered by more is there already. Accepting it all the same, with ``replace=True``,
-    first deletes the existing nuclei that share more than half of their own pixels, or of its pixels, with it.
+    largest piece); one that is covered by more is there already. Accepting it in their place first deletes the existing
+    nuclei that share more than half of their own pixels, or of its pixels, with it.
+
+    Parameters
+    ----------
+    nuclei : CropNuclei
+        The nuclei that are there.
+
+    Attributes
+    ----------
+    found : mapping of int to Found
+        All nuclei that the network found, by their number in its map.
     """
 
-    _found: Mapping[int, Found] = MappingProxyType({})
+    def __init__(self, nuclei: CropNuclei) -> None:
+        self._nuclei = nuclei
+        self.found: Mapping[int, Found] = MappingProxyType({})
 
-    def set_prediction(self, instances: NDArray[np.integer] | None, table: pd.DataFrame | None = None,
-                       offset_px: tuple[int, int] = (0, 0)) -> None:  # fmt: skip
+    def set(self, instances: NDArray[np.integer] | None, table: pd.DataFrame | None = None,
+            offset_px: tuple[int, int] = (0, 0)) -> None:  # fmt: skip
         """Set the nuclei that can be accepted.
 
         Parameters
@@ -64,19 +75,19 @@ class Accepting(Tools):
         ShapeError
             The map is no (y, x) map, or reaches out of the image.
         """
-        self._found = MappingProxyType({})
+        self.found = MappingProxyType({})
         if instances is None:
             return
-        if instances.ndim == 2 and self.frame.region:
+        if instances.ndim == 2 and self._nuclei.frame.region:
             instances, offset_px = self._in_frame(instances, offset_px)
             if not instances.size:
                 return
         y, x = offset_px
         if instances.ndim != 2 or y < 0 or x < 0 or (
-            y + instances.shape[0] > self.shape[0] or x + instances.shape[1] > self.shape[1]
+            y + instances.shape[0] > self._nuclei.shape[0] or x + instances.shape[1] > self._nuclei.shape[1]
         ):  # fmt: skip
             raise ShapeError(
-                f"prediction {instances.shape} at {offset_px} does not fit the image {self.shape}",
+                f"prediction {instances.shape} at {offset_px} does not fit the image {self._nuclei.shape}",
                 "choose the prediction of this crop",
             )
         facts = _facts(table)
@@ -87,21 +98,29 @@ class Accepting(Tools):
                 class_id, confidence = facts.get(label, (255, None))
                 mask = np.asarray(instances[found] == label)
                 nuclei[label] = Found(label, class_id, confidence, Stamp(box, mask))
-        self._found = MappingProxyType(nuclei)
+        self.found = MappingProxyType(nuclei)
 
     def _in_frame(
         self, instances: NDArray[np.integer], offset_px: tuple[int, int]
     ) -> tuple[NDArray[np.integer], tuple[int, int]]:
         """Cut a map of the slide to the part that is edited; return it and its place there."""
-        low = [max(0, f - o) for f, o in zip(self.frame.offset_px, offset_px, strict=True)]
-        high = [f + n - o for f, n, o in zip(self.frame.offset_px, self.shape, offset_px, strict=True)]
-        place = [max(0, o - f) for f, o in zip(self.frame.offset_px, offset_px, strict=True)]
+        low = [max(0, f - o) for f, o in zip(self._nuclei.frame.offset_px, offset_px, strict=True)]
+        high = [f + n - o for f, n, o in zip(self._nuclei.frame.offset_px, self._nuclei.shape, offset_px, strict=True)]
+        place = [max(0, o - f) for f, o in zip(self._nuclei.frame.offset_px, offset_px, strict=True)]
         return instances[low[0] : max(0, high[0]), low[1] : max(0, high[1])], (place[0], place[1])
 
-    @property
-    def predicted(self) -> Mapping[int, Found]:
-        """All nuclei that the network found, by their number in its map."""
-        return self._found
+    def nucleus(self, label: int) -> Found:
+        """Return a predicted nucleus.
+
+        Raises
+        ------
+        SessionError
+            There is none of this number.
+        """
+        try:
+            return self.found[label]
+        except KeyError:
+            raise SessionError(f"there is no predicted nucleus {label}", "predict this crop first") from None
 
     def covered(self, label: int) -> float:
         """Return the share of a predicted nucleus, 0 to 1, that existing nuclei cover: above 0.5 it is there already.
@@ -111,8 +130,8 @@ class Accepting(Tools):
         SessionError
             There is no such predicted nucleus.
         """
-        stamp = self._predicted(label).stamp
-        return int(np.count_nonzero(self.maps.instances[window(stamp.box)][stamp.mask])) / max(1, stamp.area_px)
+        stamp = self.nucleus(label).stamp
+        return int(np.count_nonzero(self._nuclei.maps.instances[window(stamp.box)][stamp.mask])) / max(1, stamp.area_px)
 
     def candidates(self, min_confidence: float = 0.0, region: ArrayLike | None = None) -> tuple[int, ...]:
         """Return the predicted nuclei that could be accepted, the most confident first.
@@ -124,19 +143,19 @@ class Accepting(Tools):
         region : (n, 2), optional
             A polygon or lasso (y, x), px, that must hold half of their pixels or more; the whole frame by default.
         """
-        frame = None if region is None else polygon_stamp(region, self.shape)
+        frame = None if region is None else polygon_stamp(region, self._nuclei.shape)
         good = [
-            f for f in self.predicted.values()
+            f for f in self.found.values()
             if (f.confidence or 0.0) >= min_confidence
             and (frame is None or _share_inside(f.stamp, frame) >= 0.5)
             and self.covered(f.label) <= MAX_COVERED
         ]  # fmt: skip
         return tuple(f.label for f in sorted(good, key=lambda f: (-(f.confidence or 0.0), f.label)))
 
-    def pick_predicted(self, point: tuple[float, float], tolerance_px: float = edits.CLICK_TOLERANCE_PX) -> int:
+    def pick(self, point: tuple[float, float], tolerance_px: float = edits.CLICK_TOLERANCE_PX) -> int:
         """Return the predicted nucleus that a click at (y, x) means, the nearest within the tolerance; 0 for none."""
         best, nearest = 0, np.inf
-        for f in self.predicted.values():
+        for f in self.found.values():
             top, left, bottom, right = f.stamp.box
             near = top - tolerance_px <= point[0] < bottom + tolerance_px
             if near and left - tolerance_px <= point[1] < right + tolerance_px:
@@ -147,93 +166,14 @@ class Accepting(Tools):
         # under the pointer means within the pixel whose corner is 0.71 px away from its centre
         return best if nearest <= max(tolerance_px, 0.71) else 0
 
-    def accept(self, label: int, *, replace: bool = False) -> SessionChange | None:
-        """Accept one predicted nucleus.
-
-        Raises
-        ------
-        SessionError
-            There is none of this number, or it is there already and `replace` is not set.
-        """
-        found = self._predicted(label)
-        if not replace:
-            change = edits.paste(self.maps.instances, found.stamp, self.next_id, max_overlap=MAX_COVERED)
-            return self._do("accept", [("nuclei", change)], {self.next_id: self._accepted(found, self.next_id)})
-        rivals = self._rivals(found.stamp)
-        box = found.stamp.box
-        for k in rivals:
-            box = union(box, self.maps.boxes[k])
-        after = np.array(self.maps.instances[window(box)])
-        after[np.isin(after, rivals)] = 0
-        if not _paste(after, box, found.stamp, self.next_id):
-            raise SessionError(f"predicted nucleus {label} has no free pixel", "delete the nuclei there first")
-        change = edits.changed(self.maps.instances, box, after)
-        return self._do("replace", [("nuclei", change)], {self.next_id: self._accepted(found, self.next_id)})
-
-    def accept_all(self, min_confidence: float = 0.5, region: ArrayLike | None = None) -> SessionChange | None:
-        """Accept all `candidates` in one command, the most confident first; None where there is none."""
-        return self.accept_many(self.candidates(min_confidence, region))
-
-    def accept_many(self, labels: Iterable[int]) -> SessionChange | None:
-        """Accept predicted nuclei in one command, in this order; those that are there already stay out.
-
-        Raises
-        ------
-        SessionError
-            There is none of one of these numbers.
-        """
-        chosen = [self._predicted(k) for k in labels]
-        if not chosen:
-            return None
-        box = chosen[0].stamp.box
-        for found in chosen[1:]:
-            box = union(box, found.stamp.box)
-        after = np.array(self.maps.instances[window(box)])
-        rows: dict[int, NucleusRow | None] = {}
-        label = self.next_id
-        for found in chosen:
-            if _paste(after, box, found.stamp, label, MAX_COVERED):
-                rows[label] = self._accepted(found, label)
-                label += 1
-        return self._do("accept all", [("nuclei", edits.changed(self.maps.instances, box, after))], rows)
-
-    def _predicted(self, label: int) -> Found:
-        try:
-            return self.predicted[label]
-        except KeyError:
-            raise SessionError(f"there is no predicted nucleus {label}", "predict this crop first") from None
-
-    def _accepted(self, found: Found, label: int) -> NucleusRow:
-        return NucleusRow(
-            id=label,
-            class_id=found.class_id,
-            provenance="model",
-            class_provenance="model",
-            confidence=found.confidence,
-            author=self.author,
-            time=now(),
-        )
-
-    def _rivals(self, stamp: Stamp) -> list[int]:
-        """Existing nuclei that share more than half of their own pixels, or of the stamp's, with it."""
-        under = self.maps.instances[window(stamp.box)][stamp.mask]
+    def rivals(self, stamp: Stamp) -> list[int]:
+        """Return existing nuclei that share more than half of their own pixels, or of the stamp's, with it."""
+        under = self._nuclei.maps.instances[window(stamp.box)][stamp.mask]
         labels, counts = np.unique(under[under > 0], return_counts=True)
         return [
             k for k, n in zip(labels.tolist(), counts.tolist(), strict=True)
-            if n > 0.5 * stamp.area_px or n > 0.5 * self.maps.stamp("nuclei", k).area_px
+            if n > 0.5 * stamp.area_px or n > 0.5 * self._nuclei.maps.stamp("nuclei", k).area_px
         ]  # fmt: skip
-
-
-def _paste(view: NDArray[np.int32], box: Box, stamp: Stamp, label: int, max_covered: float = 1.0) -> bool:
-    """Put a nucleus into a part of the map, as `edits.paste` does; False where it is there already."""
-    here = stamp.box[0] - box[0], stamp.box[1] - box[1], stamp.box[2] - box[0], stamp.box[3] - box[1]
-    part = view[window(here)]
-    covered = int(np.count_nonzero(part[stamp.mask]))
-    free = edits.largest_piece(stamp.mask & (part == 0))
-    if covered > max_covered * stamp.area_px or not free.any():
-        return False
-    part[free] = label
-    return True
 
 
 def _share_inside(stamp: Stamp, frame: Stamp) -> float:

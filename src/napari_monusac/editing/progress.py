@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import atomic_write_text, replace_file
 from napari_monusac.editing.disk.workplace import FOLDER_NAME, work_folder, writable
-from napari_monusac.editing.history import now
+from napari_monusac.editing.nuclei.edit import now
 from napari_monusac.io.locks import exclusive
 
 #: ``unlabelled``, ``labelled`` and ``predicted`` follow from the files; ``reviewed`` and ``done`` are a person's word.

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.core.errors import Cancelled, StoreError
-from napari_monusac.core.prediction import Nuclei
+from napari_monusac.core.errors import Cancelled
 from napari_monusac.io.locks import store_lock
-from napari_monusac.io.predictions.store import PredictionStore, read_stored_nuclei
+from napari_monusac.io.predictions.prediction_store import PredictionStore
 from napari_monusac.masks.instances import instances_from_maps
 
 if TYPE_CHECKING:
@@ -143,19 +142,3 @@ def _taken(labels: NDArray[np.int32], written: NDArray[np.int32], count: int) ->
     area = np.bincount(labels.ravel(), minlength=count + 1)
     double = np.bincount(labels[written > 0], minlength=count + 1)
     return np.asarray(2 * double[1:] > area[1:])
-
-
-def read_nuclei(path: str | Path) -> Nuclei:
-    """The nuclei of a stored prediction, in memory, at the pixels of its image.
-
-    Raises
-    ------
-    StoreError
-        The store is missing or damaged, or its nuclei are not segmented yet.
-    """
-    found = read_stored_nuclei(path)
-    if found is None:
-        raise StoreError(path, "its nuclei are not segmented yet", "run segment_store on it, or predict it to its end")
-    info = PredictionStore.open(path).info
-    offset = info.offset_px if info.frame is None else info.frame.offset_px
-    return Nuclei(found[0], found[1], info.image_um_per_px, offset)

@@ -18,7 +18,8 @@ from napari_monusac.infer.predict import bytes_needed, predict
 from napari_monusac.infer.slide import predict_slide
 from napari_monusac.infer.tiling.source import as_source
 from napari_monusac.io.locks import store_lock
-from napari_monusac.io.predictions.store import PredictionStore, write_prediction
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.store import write_prediction
 from napari_monusac.masks.instances import instances_from_maps
 
 

@@ -16,7 +16,8 @@ from napari_monusac.infer.engines.choose import state_of
 from napari_monusac.infer.model import ModelLike
 from napari_monusac.infer.tiling.source import Source, cropped
 from napari_monusac.io.predictions.identity import ImageIdentity
-from napari_monusac.io.predictions.store import PredictionIdentity, PredictionStore
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.store_info import PredictionIdentity
 
 _WEIGHTS: weakref.WeakKeyDictionary[Any, tuple[int, str]] = weakref.WeakKeyDictionary()
 

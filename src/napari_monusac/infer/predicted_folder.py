@@ -7,9 +7,11 @@ from collections.abc import Collection as Names
 from pathlib import Path
 
 from napari_monusac.core.errors import Cancelled
+from napari_monusac.core.files import sha256_of
 from napari_monusac.core.training_crops import SeenAs
 from napari_monusac.io.collection.collection import Collection, Crop
 from napari_monusac.io.predictions.identity import match_image
+from napari_monusac.io.predictions.open import info_of
 
 #: Called with (fraction or None, what is being done).
 TellPart = Callable[[float | None, str], None]
@@ -63,7 +65,6 @@ def predictions_of(
     from napari_monusac.io.predictions.store import crop_store
     from napari_monusac.network.checkpoint import load_checkpoint, resolve_checkpoint
     from napari_monusac.network.device import choose_device
-    from napari_monusac.scoring.report.predictions import sha256_of
 
     if report is not None:
         report(None, f"Loading {path.name}")
@@ -105,10 +106,8 @@ def _not_trained_on(weights: Path, collection: Collection, crops: list[Crop]) ->
 
 def _is_of(store: Path, collection: Collection, crop: Crop) -> bool:
     """Whether a kept prediction is there and of the crop's image as that is now."""
-    from napari_monusac.io.predictions.store import PredictionStore
-
-    if not store.exists():
+    info = info_of(store) if store.exists() else None
+    if info is None:
         return False
-    info = PredictionStore.open(store).info
     with collection.open(crop) as slide:
         return match_image(info, slide).same is not False

@@ -28,13 +28,10 @@ from napari_monusac.infer.tiling.plan import OVERLAP_PX, Plan, in_region
 from napari_monusac.infer.tiling.source import Source, as_source
 from napari_monusac.infer.tiling.tiled import run_tiles, skips_glass
 from napari_monusac.io.locks import store_lock
-from napari_monusac.io.predictions.store import (
-    ImageFrame,
-    PredictionIdentity,
-    PredictionStore,
-    StoreInfo,
-    move_into_place,
-)
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.rescale import ImageFrame
+from napari_monusac.io.predictions.store import move_into_place
+from napari_monusac.io.predictions.store_info import PredictionIdentity, StoreInfo
 
 #: Part of the progress that separating the nuclei takes.
 _NUCLEI_PART = 0.05

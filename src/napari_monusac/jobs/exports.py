@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from napari_monusac.core.nuclei import Annotation, Nucleus
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
-    from napari_monusac.io.predictions.store_info import StoreInfo
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,76 +165,52 @@ def from_prediction(path: Path) -> Exportable:
         It is missing, foreign or damaged, or its image has become another one.
     """
     from napari_monusac.io.collection.organs import patient_barcode
-    from napari_monusac.io.predictions.store import PredictionStore
-    from napari_monusac.scoring.report.predictions import read_store
+    from napari_monusac.io.predictions.open import info_of, open_prediction
 
-    found, info = read_store(path), PredictionStore.open(path).info
-    image = _Image.of(info.image, path, info)
-    stored_um = info.image_um_per_px  # what was read has the pixels of the image as it was predicted
-    factor = stored_um / image.um_per_px if image.um_per_px and stored_um else 1.0
-    um_per_px = image.um_per_px or stored_um
-    shape = image.shape or tuple(n + o for n, o in zip(found.instances.shape, found.offset_px, strict=True))
+    info = info_of(path)
+    image = _crop_of(info.image if info is not None else "")
+    shape = origin_px = pixels = None
+    if image is None:
+        found = open_prediction(path)
+    else:
+        collection, crop = image
+        with collection.open(crop) as slide:
+            found = open_prediction(path, slide, um_per_px=slide.um_per_px)
+            shape, origin_px, pixels = slide.shape, slide.origin_px, partial(_pixels, collection, crop)
+    y, x, height, width = found.region
+    shape = shape or (y + height, x + width)
 
     def placed(values: NDArray[Any]) -> NDArray[Any]:
-        return _placed(values, found.offset_px, factor, (shape[0], shape[1]))
+        whole = np.zeros(shape, values.dtype)
+        whole[found.region.slices] = values
+        return whole
 
+    um_per_px = found.nuclei.um_per_px
     labels, numbered = _numbered(placed(found.instances))
     annotation = _outlined(numbered, labels, found.classes, found.confidence, um_per_px)
-    maps = {
-        name: placed(values)
-        for name, values in (("semantic", found.semantic), ("ternary", found.ternary))
-        if values is not None
-    }
+    maps = {"semantic": found.semantic, "ternary": found.ternary}
     name = path.name.removesuffix(".zarr").removesuffix(".ome")
     patient = patient_barcode(name) or name
     return Exportable(
-        name, patient, annotation, numbered, (shape[0], shape[1]), um_per_px, image.origin_px, None, maps, image.pixels
-    )
+        name, patient, annotation, numbered, shape, um_per_px, origin_px, None,
+        {kind: placed(values) for kind, values in maps.items() if values is not None}, pixels,
+    )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Image:
-    """What an image still tells, if it is where the prediction found it."""
+def _crop_of(image: str) -> tuple[Collection, Crop] | None:
+    """The crop that a prediction was made of, if its file is where it was then."""
+    from napari_monusac.io.collection.collection import open_collection
 
-    shape: tuple[int, int] | None = None
-    um_per_px: float | None = None
-    origin_px: tuple[int, int] | None = None
-    pixels: Callable[[], NDArray[np.uint8]] | None = None
-
-    @classmethod
-    def of(cls, path: str, store: Path, info: StoreInfo) -> _Image:
-        from napari_monusac.io.collection.collection import open_collection
-        from napari_monusac.io.predictions.identity import check_image
-
-        if not path or not Path(path).is_file():
-            return cls()
-        collection = open_collection(Path(path).parent)
-        crop = collection.find(path)
-        if crop is None:
-            return cls()
-
-        def pixels() -> NDArray[np.uint8]:
-            with collection.open(crop) as again:
-                return again.read(0, 0, *again.shape)
-
-        with collection.open(crop) as slide:
-            check_image(store, info, slide)
-            return cls(slide.shape, slide.um_per_px, slide.origin_px, pixels)
+    if not image or not Path(image).is_file():
+        return None
+    collection = open_collection(Path(image).parent)
+    crop = collection.find(image)
+    return None if crop is None else (collection, crop)
 
 
-def _placed(values: NDArray[Any], offset_px: tuple[int, int], factor: float, shape: tuple[int, int]) -> NDArray[Any]:
-    """Bring a map of a part, at the network's scale, into a map of the whole image."""
-    if factor == 1.0 and offset_px == (0, 0) and values.shape == shape:
-        return values
-    rows, columns = (
-        np.floor((np.arange(n) + 0.5) / factor - o).astype(int) for n, o in zip(shape, offset_px, strict=True)
-    )
-    inside_y, inside_x = (
-        (index >= 0) & (index < size) for index, size in zip((rows, columns), values.shape, strict=True)
-    )
-    out = np.zeros(shape, values.dtype)
-    out[np.ix_(inside_y, inside_x)] = values[np.ix_(rows[inside_y], columns[inside_x])]
-    return out
+def _pixels(collection: Collection, crop: Crop) -> NDArray[np.uint8]:
+    with collection.open(crop) as slide:
+        return slide.read(0, 0, *slide.shape)
 
 
 def _numbered(instances: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]:

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import Cancelled
 from napari_monusac.io.collection.collection import open_collection
-from napari_monusac.io.predictions.identity import nuclei_digest
+from napari_monusac.io.predictions.find import PredictionFolder
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.review.queue import UNKNOWN_UNCERTAINTY, ReviewItem, ReviewQueue
 from napari_monusac.scoring.errors.finding import Finding, FindingType
 from napari_monusac.scoring.errors.findings import find_errors
 from napari_monusac.scoring.matching.matching import match_instances
 from napari_monusac.scoring.report.folders import FolderPairs, TellCrop, left_open
-from napari_monusac.scoring.report.predictions import PredictionFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,7 +170,7 @@ def build_queue(
     collection : str or Path
         The folder of crops; truth is used where there is some.
     predictions : str or Path
-        The folder of predictions, in any form that `napari_monusac.scoring.report.predictions` knows.
+        The folder of predictions, in any form that `napari_monusac.io.predictions.find` knows.
     folder : str or Path, optional
         The review folder; the queue is saved there.
     reader : str
@@ -191,7 +190,7 @@ def build_queue(
         `should_stop` said so.
     """
     pairs = FolderPairs(open_collection(collection), PredictionFolder(predictions))
-    found = [(c, path) for c in pairs.collection.crops if (path := pairs.prediction_of(c)) is not None]
+    found = [(c, path) for c in pairs.collection.crops if (path := pairs.predictions.find(c)) is not None]
     items: list[ReviewItem] = []
     for done, (crop, path) in enumerate(found):
         if should_stop is not None and should_stop():
@@ -210,13 +209,14 @@ def build_queue(
 
 def _items_of(pairs: FolderPairs, crop: Any, path: Path, least_uncertainty: float) -> Iterator[ReviewItem]:
     predicted, shape, um_per_px = pairs.predicted(crop, path)
-    counted_in = nuclei_digest(predicted.instances)
+    counted_in = predicted.counted_in()
+    # of nuclei alone nothing says how doubtful they are, but for the confidence that the finding has
+    table = predicted.nuclei.table if predicted.maps is not None else None
     known: set[int] = set()
     if crop.annotation is not None:
         annotation = pairs.collection.annotation(crop)
         maps = label_maps(annotation, shape)
-        (y, x), (height, width) = predicted.offset_px, predicted.instances.shape
-        part = slice(y, y + height), slice(x, x + width)
+        part = predicted.region.slices
         findings = find_errors(
             maps.instances[part],
             predicted.instances,
@@ -231,11 +231,11 @@ def _items_of(pairs: FolderPairs, crop: Any, path: Path, least_uncertainty: floa
             fingerprint=predicted.fingerprint,
         )
         known = {p for f in findings for p in f.prediction_ids}
-        yield from error_items(findings, predicted.table)
-    if predicted.table is not None:
+        yield from error_items(findings, table)
+    if table is not None:
         yield from uncertain_items(
             predicted.instances,
-            predicted.table,
+            table,
             crop=crop.name,
             patient=crop.patient,
             counted_in=counted_in,

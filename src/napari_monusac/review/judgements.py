@@ -22,8 +22,8 @@ from napari_monusac.core.errors import SessionError
 from napari_monusac.core.files import replace_file
 from napari_monusac.core.jsonl import AppendLog, DamagedLine, read_records
 from napari_monusac.editing.disk.workplace import content_of, sha256
+from napari_monusac.io.outputs import REVIEW_FOLDER
 from napari_monusac.scoring.errors.finding import Finding
-from napari_monusac.scoring.report.predictions import REVIEW_FOLDER
 
 __all__ = [
     "REVIEW_FOLDER",

@@ -55,7 +55,7 @@ class LiveTruth:
     @classmethod
     def of(cls, session: EditingSession, image_px: Point = (0, 0)) -> LiveTruth:
         """Take the labels of a session as they are now."""
-        maps, (y, x) = session.maps, session.frame.offset_px
+        maps, (y, x) = session.maps, session.nuclei.frame.offset_px
         small = maps.instances.size <= _COPIED_PX
         instances, ambiguous = (m.copy() if small else m for m in (maps.instances, maps.ambiguous))
         classes = {k: int(row.class_id) for k, row in session.rows.items() if row.plane == "nuclei"}

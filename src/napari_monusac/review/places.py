@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import NucleusClass, Rgb
+from napari_monusac.io.predictions.find import PredictionFolder
 from napari_monusac.masks.outlines import HALO, outline_map
 from napari_monusac.scoring.report.folders import FolderPairs
-from napari_monusac.scoring.report.predictions import PredictionFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +114,7 @@ def pictures_of(
             here = None  # another prediction is open than the one that was scored
         if here is None and pairs is not None:
             crop = pairs.collection.crop(name)
-            path = pairs.prediction_of(crop)
+            path = pairs.predictions.find(crop)
             here = pairs.pair(crop, path) if path is not None else None
         if here is None or here.pixels is None:
             continue

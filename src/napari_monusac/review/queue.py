@@ -103,6 +103,7 @@ class QueueState(_Part):
 
     current: str | None = None
     done: frozenset[str] = frozenset()
+    done_in: dict[str, str] = Field({}, description="In which prediction (`Finding.counted_in`) each of `done` was")
     filter: QueueFilter = QueueFilter()
     order: Order = "uncertainty"
 
@@ -138,7 +139,7 @@ class ReviewQueue:
         self.notes: tuple[str, ...] = ()
         self.folder = Path(folder) if folder is not None else None
         self.reader = reader
-        self.state = self._read_state()
+        self.state = self._fitting(self._read_state())
         self._shown: list[ReviewItem] = []
         self._arrange()
 
@@ -218,7 +219,10 @@ class ReviewQueue:
     def mark(self, key: str, done: bool = True) -> None:
         """Mark an item as done, or as open again. Where the filter then drops it, the next one becomes current."""
         current, index = self.state.current, self.index
-        self._set(done=self.state.done | {key} if done else self.state.done - {key})
+        counted_in = {k: v for k, v in self.state.done_in.items() if k != key}
+        if done and key in self.items:
+            counted_in[key] = self.items[key].finding.counted_in
+        self._set(done=self.state.done | {key} if done else self.state.done - {key}, done_in=counted_in)
         if self.state.filter.open_only:
             self._arrange()
             if current not in self._places and self._shown:
@@ -293,6 +297,16 @@ class ReviewQueue:
             raise SessionError(
                 f"{path}: the progress cannot be read ({str(error).splitlines()[0]})", "move this file away"
             ) from error
+
+    def _fitting(self, state: QueueState) -> QueueState:
+        """Progress without the marks on items of the same key that were found in another prediction since."""
+        lost = {
+            key
+            for key in state.done & self.items.keys()
+            if not self.items[key].finding.counts_in(state.done_in.get(key, ""))
+        }
+        kept = {k: v for k, v in state.done_in.items() if k not in lost}
+        return state.model_copy(update={"done": state.done - lost, "done_in": kept})
 
     def _set(self, **values: object) -> None:
         self.state = self.state.model_copy(update=values)

@@ -41,6 +41,7 @@ class ReaderAgreement(BaseModel):
     verdicts: tuple[str, ...] = ()
     table: tuple[tuple[int, ...], ...] = Field((), description="Counts, first reader's verdict by second's")
     differences: tuple[ReaderDifference, ...] = ()
+    elsewhere: int = Field(0, description="Findings that they judged in different predictions: not compared")
     only_first: tuple[str, ...] = Field((), description="Keys that the first alone judged")
     only_second: tuple[str, ...] = ()
 
@@ -102,7 +103,9 @@ def compare_readers(
     """
     first = {k: j for k, j in first.items() if j.verdict is not Verdict.SKIP}
     second = {k: j for k, j in second.items() if j.verdict is not Verdict.SKIP}
-    shared = [k for k in first if k in second]
+    # the same numbers in another prediction are other nuclei
+    both = [k for k in first if k in second]
+    shared = [k for k in both if first[k].finding.counts_in(second[k].finding.counted_in)]
     one, other = [first[k].verdict.value for k in shared], [second[k].verdict.value for k in shared]
     table, verdicts = _crossed(one, other)
     kappa = cohen_kappa(one, other)
@@ -117,6 +120,7 @@ def compare_readers(
         verdicts=tuple(str(v) for v in verdicts),
         table=tuple(tuple(row) for row in table.tolist()),
         differences=tuple(ReaderDifference(key=k, first=first[k], second=second[k]) for k in differing),
+        elsewhere=len(both) - len(shared),
         only_first=tuple(k for k in first if k not in second),
         only_second=tuple(k for k in second if k not in first),
     )

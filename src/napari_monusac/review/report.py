@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_monusac.core.errors import MonusacError, SessionError
+from napari_monusac.core.files import sha256_of
+from napari_monusac.io.predictions.find import PredictionFolder
 from napari_monusac.review.judgements import Judgement, latest, log_path, read_log, readers_of, standing
 from napari_monusac.review.readers import ReaderAgreement, compare_readers, inter_reader_evaluation
 from napari_monusac.scoring.metrics.evaluation import ComparedWith, Evaluation
 from napari_monusac.scoring.report.folders import FolderPairs
 from napari_monusac.scoring.report.html import ReviewLine
 from napari_monusac.scoring.report.pictures import Evidence
-from napari_monusac.scoring.report.predictions import PredictionFolder, sha256_of
 
 if TYPE_CHECKING:
     from napari_monusac.core.prediction import Prediction
@@ -79,10 +80,13 @@ def agreement_of(folder: str | Path, first: str = "", second: str = "") -> Reade
 def agreement_sentence(agreement: ReaderAgreement, inter_reader_pq: float | None = None) -> str:
     """How far two readers agree, as a sentence for the report."""
     a = agreement
+    findings = "1 finding was" if a.elsewhere == 1 else f"{a.elsewhere} findings were"
+    elsewhere = f" {findings} judged in different predictions and not compared." if a.elsewhere else ""
     if not a.both:
-        return f"{a.first} and {a.second} judged nothing in common."
+        return f"{a.first} and {a.second} judged nothing in common.{elsewhere}"
     kappa = "undefined (both always gave the same answer)" if a.kappa is None else f"{a.kappa:.2f}"
     words = f"{a.first} and {a.second} both judged {a.both} findings and agreed on {a.agreed}: Cohen's kappa {kappa}."
+    words += elsewhere
     if inter_reader_pq is not None:
         words += f" PQ of one reader's truth against the other's: {inter_reader_pq:.2f}, the ceiling for a model."
     return words

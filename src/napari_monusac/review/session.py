@@ -13,6 +13,8 @@ from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.workplace import content_of, sha256
 from napari_monusac.io.collection.collection import Collection, Crop, open_collection
+from napari_monusac.io.outputs import REVIEW_FOLDER
+from napari_monusac.io.predictions.find import PredictionFolder
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.review.annotation import write_corrected
 from napari_monusac.review.build import build_queue
@@ -25,7 +27,6 @@ from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.metrics.evaluation import Evaluation
 from napari_monusac.scoring.report.evaluate import evaluate
 from napari_monusac.scoring.report.folders import FolderPairs, TellCrop
-from napari_monusac.scoring.report.predictions import REVIEW_FOLDER, PredictionFolder
 
 #: Why an item of a queue cannot be judged or accepted.
 _OTHER_PREDICTION = "this nucleus was found in another prediction than the one that is there now"
@@ -170,7 +171,7 @@ class ReviewSession:
             crop = self.collection.crop(finding.crop)
         if counted_in is None:
             counted_in = self.pair_of(finding.crop).nuclei if self.pairs is not None else ""
-        if counted_in and finding.counted_in not in ("", counted_in):
+        if not finding.counts_in(counted_in):
             raise SessionError(f"{finding.crop}: {_OTHER_PREDICTION}", "build the queue anew")
         truth = crop.annotation if crop is not None else None
         judgement = self.log.judge(
@@ -240,7 +241,7 @@ class ReviewSession:
         """
         if self._pair is None or self._pair.crop != crop:
             found = self._crops().crop(crop)
-            path = self.pairs.prediction_of(found) if self.pairs is not None else None
+            path = self.pairs.predictions.find(found) if self.pairs is not None else None
             if self.pairs is None or path is None:
                 raise SessionError(f"{crop}: its prediction is gone", "predict it again")
             self._pair = self.pairs.pair(found, path)

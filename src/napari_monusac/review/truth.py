@@ -126,7 +126,7 @@ class _Places:
 
     def window(self, finding: Finding) -> tuple[slice, slice]:
         """The box of a finding's nuclei, after checking that they are those that were judged."""
-        if finding.prediction_ids and finding.counted_in and self._nuclei not in ("", finding.counted_in):
+        if finding.prediction_ids and not finding.counts_in(self._nuclei):
             raise SessionError(
                 f"{finding.crop}: nucleus {finding.prediction_ids[0]} was judged in another prediction",
                 "the prediction changed: judge it again",

@@ -61,8 +61,8 @@ def forget(viewer: Any) -> None:
     model = kept.pop(_HERE, None)
     if model is not None:
         model.work.close()
-        if model.editing is not None:
-            model.editing.close()
+        if model.editor is not None:
+            model.editor.close()
 
 
 def hear(owner: QObject, signal: SignalInstance, call: Callable[..., object]) -> None:

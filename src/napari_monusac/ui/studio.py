@@ -143,7 +143,7 @@ class Studio(QWidget):
         hear(self, self.model.training.ended, lambda _: self.job.hide())
         hear(self, self.model.told, self._told)
         hear(self, self.model.panel_asked, self.show_panel)
-        hear(self, self.model.unsaved_changed, lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
+        hear(self, self.model.editing.unsaved_changed, lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
         hear(self, self.model.layers_changed, self._layers_changed)
         hear(self, self.model.palette_changed, self._layers_changed)
         self.viewer.layers.events.inserted.connect(self._inserted)

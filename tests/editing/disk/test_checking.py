@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from napari_monusac.core.errors import SessionError
+from napari_monusac.editing.commands import Delete, DrawBrush, SetNote
 from napari_monusac.editing.disk.journal import read_journal
-from napari_monusac.editing.disk.records import Edit, Patch, Saved, encode
+from napari_monusac.editing.disk.records import Saved, encode
+from napari_monusac.editing.nuclei.edit import Edit, Patch
 from napari_monusac.editing.nuclei.rows import NucleusRow
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import write_annotation
@@ -42,9 +44,9 @@ def edit(n, **values):
 def journal(crop):
     """Two honest edits, left as kill -9 leaves them."""
     session = EditingSession.open(crop, SHAPE, author="anna")
-    session.draw_brush([(85, 10), (85, 30)], 7, class_="Neutrophil")
-    session.set_note("kept", [1])
-    session._journal._log.close()
+    session.do(DrawBrush([(85, 10), (85, 30)], 7, class_="Neutrophil"))
+    session.do(SetNote("kept", [1]))
+    session.file.journal._log.close()
     path = next((crop.parent / ".monusac").glob("*.journal"))
     return path, session
 
@@ -87,7 +89,7 @@ WRONG = {
         update={"data": base64.b64encode(zlib.compress(b"\xff\xff" + bytes(129))).decode()}),)),
     "one map twice": lambda s: edit(3, patches=(painted(6), painted(6, (88, 40, 92, 44)))),
     "a wrong number": lambda s: edit(9, **new(7)),
-    "a first record that comes third": lambda s: read_journal(s.path.parent / ".monusac" / "x.journal")[0][0]
+    "a first record that comes third": lambda s: read_journal(s.file.path.parent / ".monusac" / "x.journal")[0][0]
     .model_copy(update={"n": 3}),
 }  # fmt: skip
 
@@ -111,19 +113,19 @@ def test_a_wrong_record_is_refused_with_a_word(crop, journal, wrong, last):
     assert path.name in str(caught.value)
     assert path.read_bytes() == before, "nothing of it is lost"
     with EditingSession.open(crop, SHAPE, restore="discard") as again:
-        assert again.same_as(EditingSession.open(crop, SHAPE)), "nothing of it was applied"
+        assert again.nuclei.same_as(EditingSession.open(crop, SHAPE).nuclei), "nothing of it was applied"
     assert any(p.read_bytes() == before for p in (crop.parent / ".monusac" / "history").iterdir())
 
 
 def test_an_untouched_nucleus_takes_back_what_lay_hidden(crop):
     """Row 20 to 29 of nucleus 1 lie under 2: they come back when 2 goes, and 1 stays as the file has it."""
     session = EditingSession.open(crop, SHAPE)
-    session.delete([2])
+    session.do(Delete([2]))
     session.undo()
     session.redo()
-    session._journal._log.close()
+    session.file.journal._log.close()
     with EditingSession.open(crop, SHAPE) as again:
-        assert again.same_as(session)
+        assert again.nuclei.same_as(session.nuclei)
         assert again.rows[1].intact
 
 
@@ -137,16 +139,16 @@ def test_no_honest_journal_is_refused(tmp_path, stress, seed, region):
     rng = np.random.default_rng(seed)
     for k in range(60):
         stress.random_edit(session, rng)
-        if k % 7 == 3 and session.can_undo:
+        if k % 7 == 3 and session.history.can_undo:
             session.undo()
             if rng.random() < 0.5:
                 session.redo()
         if k in (20, 41):
             session.save()
-    session.set_note("the last word", [next(iter(session.rows))])
-    session._journal._log.close()
+    session.do(SetNote("the last word", [next(iter(session.rows))]))
+    session.file.journal._log.close()
     with EditingSession.open(path, shape, offset_px=offset) as again:
-        assert again.same_as(session)
+        assert again.nuclei.same_as(session.nuclei)
 
 
 def test_the_last_line_with_another_checksum_is_left_out_with_a_word(crop, journal):

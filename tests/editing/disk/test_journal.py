@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from napari_monusac.core.errors import SessionError
+from napari_monusac.editing.commands import Delete, DrawBrush, Reshape, Select, SetClass, SetNote
 from napari_monusac.editing.disk.journal import Journal, read_journal
-from napari_monusac.editing.disk.records import Header, Patch, decode, encode
+from napari_monusac.editing.disk.records import Header, decode, encode
+from napari_monusac.editing.disk.restoring import carry_out
+from napari_monusac.editing.nuclei.edit import Patch
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import write_annotation
 from napari_monusac.masks import edits
@@ -25,16 +28,16 @@ def journal_of(crop, k=""):
 
 def leave(session):
     """Go as a killed process goes: nothing is tidied up, the lock goes with the file."""
-    session._journal._log.close()
+    session.file.journal._log.close()
 
 
 @pytest.fixture
 def edited(crop):
     """A session with three edits and an undo, left as kill -9 leaves it."""
     session = EditingSession.open(crop, SHAPE, author="anna")
-    session.draw_brush([(85, 10), (85, 30)], 7, class_="Neutrophil")
-    session.set_class(5, [2])
-    session.delete([3])
+    session.do(DrawBrush([(85, 10), (85, 30)], 7, class_="Neutrophil"))
+    session.do(SetClass(5, [2]))
+    session.do(Delete([3]))
     session.undo()
     leave(session)
     return session
@@ -54,29 +57,28 @@ def test_a_patch_packs_and_unpacks():
 
 def test_an_edit_of_a_nucleus_takes_little_room(crop):
     with EditingSession.open(crop, SHAPE, author="anna") as session:
-        session.grow([3])
+        session.do(Reshape("grow", [3]))
         assert len(journal_of(crop).read_bytes().splitlines()[1]) < 1200
 
 
 def test_looking_writes_nothing(crop):
     with EditingSession.open(crop, SHAPE) as session:
-        session.select([1])
-        session.set_boundary_width(1)
-        assert session.writable
+        session.do(Select([1]))
+        assert session.file.writable
     assert not (crop.parent / ".monusac").exists()
 
 
 def test_reopening_restores_edits_undo_and_redo(crop, edited):
     with EditingSession.open(crop, SHAPE) as session:
-        assert session.same_as(edited)
-        assert session.next_id == edited.next_id
+        assert session.nuclei.same_as(edited.nuclei)
+        assert session.nuclei.next_id == edited.nuclei.next_id
         assert (session.restored.edits, session.restored.author) == (2, "anna")
         assert session.unsaved
         session.redo()
         assert 3 not in session.rows
-        while session.can_undo:
+        while session.history.can_undo:
             session.undo()
-        assert session.same_as(EditingSession(session.source, SHAPE))
+        assert session.nuclei.same_as(EditingSession(session.nuclei.source, SHAPE).nuclei)
         assert not session.unsaved
 
 
@@ -87,8 +89,8 @@ def test_a_torn_last_line_is_dropped_and_written_over(crop, edited):
     for cut in range(last, len(whole) - 1, 7):
         path.write_bytes(whole[:cut])
         session = EditingSession.open(crop, SHAPE)
-        assert len(session.edits()) == 3, "the undo is gone, the three edits are there"
-        session.set_note("after the crash", [1])
+        assert len(session.history.done) == 3, "the undo is gone, the three edits are there"
+        session.do(SetNote("after the crash", [1]))
         leave(session)
         assert len(read_journal(path)[0]) == 5
         with EditingSession.open(crop, SHAPE) as again:
@@ -111,7 +113,7 @@ def test_damage_before_the_end_is_told(crop, edited, harm):
         EditingSession.open(crop, SHAPE)
     with EditingSession.open(crop, SHAPE, restore="discard") as session:
         assert session.restored is None
-        assert not session.can_undo
+        assert not session.history.can_undo
     assert not path.exists()
     assert (crop.parent / ".monusac" / "history" / f"{path.name}.~1~").exists(), "put aside, not deleted"
 
@@ -123,7 +125,7 @@ def test_a_journal_is_bound_to_file_and_shape(crop, edited, overlapping):
     with pytest.raises(SessionError, match="changed by somebody else while 3 edits wait"):
         EditingSession.open(crop, SHAPE)
     session = EditingSession.open(crop, SHAPE, restore="base")
-    assert session.same_as(edited)
+    assert session.nuclei.same_as(edited.nuclei)
     with pytest.raises(SessionError, match="was changed"):
         session.save()
     session.close()
@@ -135,12 +137,12 @@ def test_a_journal_is_bound_to_file_and_shape(crop, edited, overlapping):
 
 def test_edits_after_a_saving_come_back_on_the_saved_file(crop):
     session = EditingSession.open(crop, SHAPE, author="anna")
-    session.delete([1])
+    session.do(Delete([1]))
     session.save()
-    session.delete([2])
+    session.do(Delete([2]))
     leave(session)
     with EditingSession.open(crop, SHAPE) as again:
-        assert again.same_as(session)
+        assert again.nuclei.same_as(session.nuclei)
         assert again.unsaved
         again.undo()
         assert not again.unsaved, "this is what the file holds"
@@ -152,12 +154,12 @@ def test_edits_after_a_saving_come_back_on_the_saved_file(crop):
         again.save()
     with EditingSession.open(crop, SHAPE) as last:
         assert last.restored is None
-        assert last.counts() == {1: 1, 2: 1, 5: 1}
+        assert last.nuclei.counts() == {1: 1, 2: 1, 5: 1}
 
 
 def test_a_crash_right_after_saving_leaves_nothing_to_restore(crop):
     session = EditingSession.open(crop, SHAPE)
-    session.delete([1])
+    session.do(Delete([1]))
     session.save()
     leave(session)
     with EditingSession.open(crop, SHAPE) as again:
@@ -168,12 +170,12 @@ def test_a_crash_right_after_saving_leaves_nothing_to_restore(crop):
 
 def test_a_crash_between_journal_and_file_of_a_saving(crop, monkeypatch):
     session = EditingSession.open(crop, SHAPE)
-    session.delete([1])
+    session.do(Delete([1]))
 
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(session), "_put", killed)
+    monkeypatch.setattr(type(session.file), "_put", killed)
     with pytest.raises(KeyboardInterrupt):
         session.save()
     monkeypatch.undo()
@@ -187,10 +189,10 @@ def test_a_crash_between_journal_and_file_of_a_saving(crop, monkeypatch):
 
 def test_closing_with_unsaved_edits_keeps_them_unless_discarded(crop):
     session = EditingSession.open(crop, SHAPE)
-    session.delete([1])
+    session.do(Delete([1]))
     session.close()
     with pytest.raises(SessionError, match="closed"):
-        session.delete([2])
+        session.do(Delete([2]))
     again = EditingSession.open(crop, SHAPE)
     assert 1 not in again.rows
     again.close(discard=True)
@@ -202,16 +204,16 @@ def test_closing_with_unsaved_edits_keeps_them_unless_discarded(crop):
 
 def test_two_windows_keep_a_journal_each(crop):
     one = EditingSession.open(crop, SHAPE)
-    one.delete([1])
+    one.do(Delete([1]))
     two = EditingSession.open(crop, SHAPE)
-    assert two.in_use == (journal_of(crop),)
+    assert two.file.in_use == (journal_of(crop),)
     assert two.restored is None
-    two.delete([2])
+    two.do(Delete([2]))
     leave(one)
     leave(two)
     first = EditingSession.open(crop, SHAPE)
     assert 1 not in first.rows
-    assert first.waiting == (journal_of(crop, ".2"),)
+    assert first.file.waiting == (journal_of(crop, ".2"),)
     first.close(discard=True)
     with EditingSession.open(crop, SHAPE) as second:
         assert 2 not in second.rows
@@ -219,7 +221,7 @@ def test_two_windows_keep_a_journal_each(crop):
 
 def test_a_full_disk_refuses_the_edit_and_keeps_the_state(crop, monkeypatch):
     with EditingSession.open(crop, SHAPE) as session:
-        session.delete([1])
+        session.do(Delete([1]))
         size = journal_of(crop).stat().st_size
         before = session.maps.instances.copy()
 
@@ -229,16 +231,16 @@ def test_a_full_disk_refuses_the_edit_and_keeps_the_state(crop, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr("napari_monusac.core.jsonl.os.fsync", full)
             with pytest.raises(SessionError, match="No space left"):
-                session.delete([2])
+                session.do(Delete([2]))
             with pytest.raises(SessionError):
                 session.undo()
         assert np.array_equal(session.maps.instances, before)
         assert 2 in session.rows
         assert journal_of(crop).stat().st_size == size
-        session.delete([2])
-        twin = EditingSession(session.source, SHAPE)
-        twin._replay(read_journal(journal_of(crop))[0])
-        assert twin.same_as(session)
+        session.do(Delete([2]))
+        twin = EditingSession(session.nuclei.source, SHAPE)
+        carry_out(read_journal(journal_of(crop))[0], twin.nuclei, twin.history)
+        assert twin.nuclei.same_as(session.nuclei)
 
 
 def test_a_folder_that_cannot_be_written(crop, tmp_path, monkeypatch):
@@ -249,10 +251,10 @@ def test_a_folder_that_cannot_be_written(crop, tmp_path, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr("pathlib.Path.mkdir", no)
             with pytest.raises(SessionError, match=r"Permission denied.*choose a work folder"):
-                session.delete([1])
+                session.do(Delete([1]))
         assert 1 in session.rows
     with EditingSession.open(crop, SHAPE, work=tmp_path / "work") as session:
-        session.delete([1])
+        session.do(Delete([1]))
         assert list((tmp_path / "work").rglob("*.journal"))
         assert not (crop.parent / ".monusac").exists()
 
@@ -320,28 +322,28 @@ def test_a_full_disk_leaves_no_empty_journals(crop, small_disk):
     small_disk(100)
     for _ in range(120):
         with pytest.raises(SessionError, match="cannot be kept on disk"):
-            session.delete([1])
+            session.do(Delete([1]))
     assert not list((crop.parent / ".monusac").iterdir())
     small_disk(1 << 20)
-    session.delete([1])
+    session.do(Delete([1]))
     session.close()
 
 
 def test_half_a_record_does_not_come_after_the_next_one(crop, small_disk):
     session = EditingSession.open(crop, SHAPE)
-    session.delete([1])
+    session.do(Delete([1]))
     size = journal_of(crop).stat().st_size
     small_disk(size + 50)
     for _ in range(3):
         with pytest.raises(SessionError, match="cannot be kept on disk"):
-            session.delete([2])
+            session.do(Delete([2]))
     assert journal_of(crop).stat().st_size == size
     small_disk(1 << 20)
-    session.set_note("room again", [2])
+    session.do(SetNote("room again", [2]))
     leave(session)
     with EditingSession.open(crop, SHAPE) as again:
-        assert [e.name for e in again.edits()] == ["delete", "note"]
-        assert again.same_as(session)
+        assert [e.name for e in again.history.done] == ["delete", "note"]
+        assert again.nuclei.same_as(session.nuclei)
 
 
 def test_empty_journals_of_before_are_put_aside(crop):
@@ -351,5 +353,5 @@ def test_empty_journals_of_before_are_put_aside(crop):
         journal_of(crop, k).touch()
     with EditingSession.open(crop, SHAPE) as session:
         assert session.restored is None
-        session.delete([1])
+        session.do(Delete([1]))
         assert journal_of(crop).stat().st_size

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from napari_monusac.editing import progress
+from napari_monusac.editing.commands import Delete, SetNote
 from napari_monusac.editing.disk.kept import bring_here, kept_path
 from napari_monusac.editing.disk.provenance import sidecar_of
 from napari_monusac.editing.disk.workplace import work_folder
@@ -54,13 +55,13 @@ def test_two_collections_of_one_name_do_not_meet(sites, level):
     a, b = sites
     roots = [None if level is None else image.parents[level - 1] for image in sites]
     with opened(a, roots[0])[0] as session:
-        session.set_note("of site A", [1])
-        session.delete([2])
+        session.do(SetNote("of site A", [1]))
+        session.do(Delete([2]))
         session.save()
     with opened(b, roots[1])[0] as session:
         assert len(session.rows) == 4
         assert not any(r.note for r in session.rows.values())
-        session.delete([3])
+        session.do(Delete([3]))
     assert len(list(work_folder().rglob("1.xml"))) == 2
     with opened(a, roots[0])[0] as session:
         assert session.rows[1].note == "of site A"
@@ -79,10 +80,10 @@ def keep_as_before(image, root):
     old.parent.mkdir(parents=True)
     shutil.copyfile(image.with_suffix(".xml"), old)
     with EditingSession.open(old, SHAPE, author="anna") as session:
-        session.set_note("of long ago", [1])
-        session.delete([2])
+        session.do(SetNote("of long ago", [1]))
+        session.do(Delete([2]))
         session.save()
-        session.delete([3])
+        session.do(Delete([3]))
     return old
 
 
@@ -97,7 +98,7 @@ def test_an_old_place_is_found_by_what_it_began_with_and_moved_once(sites):
     assert "moved here" in word
     assert session.restored.edits == 3, "two were saved, and one waited in the journal"
     assert session.rows[1].note == "of long ago"
-    assert len(session.earlier_versions()) == 1
+    assert len(session.file.earlier_versions()) == 1
     session.save()
     session.close()
     assert not old.exists()
@@ -135,7 +136,7 @@ def test_a_move_that_was_killed_goes_on(sites, monkeypatch, moment):
 def test_a_collection_that_moves_keeps_its_corrections_and_a_copy_does_not_take_them(sites, tmp_path):
     a, _ = sites
     with opened(a, a.parents[1])[0] as session:
-        session.delete([1])
+        session.do(Delete([1]))
         session.save()
     shutil.copytree(tmp_path / "siteA", tmp_path / "copy")
     session, word = opened(tmp_path / "copy" / "slides" / "case1" / "1.tif", tmp_path / "copy" / "slides")

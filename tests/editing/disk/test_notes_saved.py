@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from napari_monusac.core.errors import AnnotationError, SessionError
-from napari_monusac.editing.disk import saving
+from napari_monusac.editing.commands import Delete, SetNote
+from napari_monusac.editing.disk import file as on_disk
+from napari_monusac.editing.disk.file import SaveConflict
 from napari_monusac.editing.disk.provenance import read_provenance, sidecar_of
-from napari_monusac.editing.disk.saving import SaveConflict
 from napari_monusac.editing.session import EditingSession
 
 SHAPE = (96, 64)
@@ -18,7 +19,7 @@ class Killed(BaseException):
 
 
 def leave(session):
-    session._journal._log.close()
+    session.file.journal._log.close()
 
 
 def notes_of(crop):
@@ -29,8 +30,8 @@ def notes_of(crop):
 def test_notes_of_two_readers_are_a_conflict(crop):
     anna = EditingSession.open(crop, SHAPE, author="anna")
     bert = EditingSession.open(crop, SHAPE, author="bert")
-    anna.set_note("from anna", [1])
-    bert.set_note("from bert", [2])
+    anna.do(SetNote("from anna", [1]))
+    bert.do(SetNote("from bert", [2]))
     anna.save()
     outlines = crop.read_bytes()
     with pytest.raises(SaveConflict, match=r"its notes were changed by anna at .* nothing is overwritten") as caught:
@@ -52,7 +53,7 @@ def test_notes_of_two_readers_are_a_conflict(crop):
 
 def test_a_note_alone_is_an_edit_to_save_and_to_undo(crop):
     with EditingSession.open(crop, SHAPE, author="anna") as session:
-        session.set_note("look again", [1])
+        session.do(SetNote("look again", [1]))
         assert session.unsaved
         session.save()
         assert not session.unsaved
@@ -67,33 +68,33 @@ def test_a_note_alone_is_an_edit_to_save_and_to_undo(crop):
 @pytest.mark.parametrize("with_outline", [False, True])
 def test_killed_while_saving_loses_no_note(crop, monkeypatch, moment, with_outline):
     session = EditingSession.open(crop, SHAPE, author="anna")
-    session.set_note("first", [2])
+    session.do(SetNote("first", [2]))
     session.save()
-    session.set_note("do not lose me", [1])
+    session.do(SetNote("do not lose me", [1]))
     if with_outline:
-        session.delete([3])
+        session.do(Delete([3]))
 
     def kill(*_, **__):
         raise Killed
 
     with monkeypatch.context() as patched:
         if moment == "after the record":
-            patched.setattr(saving.SavingSession, "_put", kill)
+            patched.setattr(on_disk.SessionFile, "_put", kill)
         else:
-            patched.setattr(saving, "sidecar_of", lambda path: path.parent / ".monusac" / "never")
-            real = saving.atomic_write_bytes
+            patched.setattr(on_disk, "sidecar_of", lambda path: path.parent / ".monusac" / "never")
+            real = on_disk.atomic_write_bytes
 
             def then_kill(*args):
                 real(*args)
                 raise Killed
 
-            patched.setattr(saving, "atomic_write_bytes", then_kill)
+            patched.setattr(on_disk, "atomic_write_bytes", then_kill)
         with pytest.raises(Killed):
             session.save()
     leave(session)
     with EditingSession.open(crop, SHAPE, author="anna") as again:
         assert again.restored is not None
-        assert again.same_as(session)
+        assert again.nuclei.same_as(session.nuclei)
         assert again.unsaved
         again.save()
     assert notes_of(crop) == {"first", "do not lose me"}
@@ -106,11 +107,11 @@ def test_a_disk_that_refuses_the_sidecar_touches_neither_file(crop, monkeypatch)
     from napari_monusac.core import files
 
     with EditingSession.open(crop, SHAPE, author="anna") as session:
-        session.set_note("first", [2])
+        session.do(SetNote("first", [2]))
         session.save()
         before = crop.read_bytes(), sidecar_of(crop).read_bytes()
-        session.delete([1])
-        session.set_note("second", [3])
+        session.do(Delete([1]))
+        session.do(SetNote("second", [3]))
         real = files.Path.write_bytes
 
         def full(path, content):
@@ -146,9 +147,9 @@ def test_a_journal_of_before_knows_no_sidecar_and_is_read(crop):
     from napari_monusac.editing.disk.records import Header, Saved, encode
 
     session = EditingSession.open(crop, SHAPE, author="anna")
-    session.set_note("saved", [1])
+    session.do(SetNote("saved", [1]))
     session.save()
-    session.set_note("not saved", [2])
+    session.do(SetNote("not saved", [2]))
     leave(session)
     path = next((crop.parent / ".monusac").glob("*.journal"))
     old = [
@@ -164,7 +165,7 @@ def test_a_journal_of_before_knows_no_sidecar_and_is_read(crop):
 
 def test_notes_that_somebody_changed_meanwhile_are_told_when_edits_wait(crop):
     session = EditingSession.open(crop, SHAPE, author="anna")
-    session.set_note("waits", [1])
+    session.do(SetNote("waits", [1]))
     leave(session)
     # a copy of the folder, or another program: no lock, no journal
     sidecar_of(crop).write_text('{"annotation": "x", "savings": [{"author": "bert"}]}')

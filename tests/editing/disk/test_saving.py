@@ -10,9 +10,10 @@ import pytest
 
 from napari_monusac.core.errors import AnnotationError, CollectionError, SessionError
 from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.editing.commands import Delete, DrawBrush, Reshape, SetClass, SetNote
 from napari_monusac.editing.corrected import corrected_collection, corrected_path
+from napari_monusac.editing.disk.file import SaveConflict
 from napari_monusac.editing.disk.provenance import sidecar_of
-from napari_monusac.editing.disk.saving import SaveConflict
 from napari_monusac.editing.progress import CropMarks
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
@@ -47,8 +48,8 @@ def region_lines(path):
 def test_untouched_nuclei_keep_to_the_letter(crop):
     before = region_lines(crop)
     with EditingSession.open(crop, SHAPE, author="anna") as session:
-        session.draw_brush([(85, 10), (85, 30)], 7, class_="Neutrophil")
-        session.shrink([3])
+        session.do(DrawBrush([(85, 10), (85, 30)], 7, class_="Neutrophil"))
+        session.do(Reshape("shrink", [3]))
         report = session.save()
         assert (report.regions, report.untouched, report.redrawn) == (6, 4, 2)
         assert_saved(session, crop)
@@ -70,7 +71,7 @@ def test_a_saving_without_edits_and_after_undoing_all_gives_the_bytes_back(crop,
         session.save()
         assert crop.read_bytes() != original
         assert_saved(session, crop)
-        while session.can_undo:
+        while session.history.can_undo:
             session.undo()
         assert session.unsaved, "the file now holds the edits"
         session.save()
@@ -95,7 +96,7 @@ def test_whatever_was_edited_the_file_draws_the_sessions_maps(tmp_path, stress, 
 def test_an_upper_layer_is_trimmed_where_it_would_cover_a_drawn_nucleus(crop):
     """4 is a lymphocyte, of a later layer; an epithelial nucleus drawn over it must win in the file as well."""
     with EditingSession.open(crop, SHAPE) as session:
-        session.set_class("Macrophage", [1])
+        session.do(SetClass("Macrophage", [1]))
         report = session.save()
         assert report.trimmed == 1, "1 lay below 2, its new layer lies above"
         assert session.rows[1].intact
@@ -111,8 +112,8 @@ def test_monuseg_nuclei_get_a_layer_with_their_class(tmp_path):
     )  # fmt: skip
     write_annotation(Annotation(regions), path)
     with EditingSession.open(path, (64, 64)) as session:
-        assert session.counts() == {255: 3}
-        session.set_class(3, [2])
+        assert session.nuclei.counts() == {255: 3}
+        session.do(SetClass(3, [2]))
         session.save()
         assert_saved(session, path)
     assert read_annotation(path).counts() == {255: 2, 3: 1}
@@ -122,10 +123,10 @@ def test_an_unlabelled_crop_gets_its_first_file(tmp_path):
     path = tmp_path / "new.xml"
     with EditingSession.open(path, SHAPE, um_per_px=0.25, author="anna") as session:
         assert not session.unsaved
-        session.draw_brush([(20, 20)], 9, class_=2)
-        session.draw_brush([(50, 20)], 9, class_=0)
-        session.draw_brush([(80, 20)], 9, class_=5)
-        assert session.facts(1).area_um2 == pytest.approx(session.facts(1).area_px / 16)
+        session.do(DrawBrush([(20, 20)], 9, class_=2))
+        session.do(DrawBrush([(50, 20)], 9, class_=0))
+        session.do(DrawBrush([(80, 20)], 9, class_=5))
+        assert session.nuclei.facts(1).area_um2 == pytest.approx(session.nuclei.facts(1).area_px / 16)
         session.save()
         assert_saved(session, path)
     again = read_annotation(path)
@@ -139,8 +140,8 @@ def test_geojson_is_edited_like_xml(tmp_path, overlapping, name):
     path = tmp_path / name
     write_annotation(overlapping, path)
     with EditingSession.open(path, SHAPE) as session:
-        session.delete([3])
-        session.draw_brush([(85, 10), (85, 30)], 7, class_="Neutrophil")
+        session.do(Delete([3]))
+        session.do(DrawBrush([(85, 10), (85, 30)], 7, class_="Neutrophil"))
         session.save()
         assert_saved(session, path)
         session.save(tmp_path / "layers.xml")
@@ -167,8 +168,8 @@ def test_geojson_in_mixed_order_becomes_layers(tmp_path, stress, seed):
 
 def test_who_drew_what_comes_back(crop):
     with EditingSession.open(crop, SHAPE, author="anna") as session:
-        new = session.draw_brush([(85, 10), (85, 30)], 7, class_=3).created[0]
-        session.set_note("look again", [3])
+        new = session.do(DrawBrush([(85, 10), (85, 30)], 7, class_=3)).created[0]
+        session.do(SetNote("look again", [3]))
         session.save()
         row = session.rows[new]
     with EditingSession.open(crop, SHAPE, author="bert") as session:
@@ -177,7 +178,7 @@ def test_who_drew_what_comes_back(crop):
         assert session.rows[3].note == "look again"
         assert session.rows[3].provenance == "file"
         assert not session.unsaved
-        session.set_class(1, [again.id])
+        session.do(SetClass(1, [again.id]))
         session.save()
     content = json.loads(sidecar_of(crop).read_text())
     assert [s["author"] for s in content["savings"]] == ["anna", "bert"]
@@ -190,8 +191,8 @@ def test_who_drew_what_comes_back(crop):
 def test_two_people_save_the_same_crop(crop):
     anna = EditingSession.open(crop, SHAPE, author="anna")
     bert = EditingSession.open(crop, SHAPE, author="bert")
-    anna.delete([1])
-    bert.delete([2])
+    anna.do(Delete([1]))
+    bert.do(Delete([2]))
     assert len(list((crop.parent / ".monusac").glob("*.journal"))) == 2
     bert.save()
     theirs = crop.read_bytes()
@@ -215,11 +216,11 @@ def test_every_version_is_kept(crop):
     versions = [crop.read_bytes()]
     with EditingSession.open(crop, SHAPE) as session:
         for k in (1, 2, 3):
-            session.delete([k])
+            session.do(Delete([k]))
             session.save()
             versions.append(crop.read_bytes())
         session.save()
-        kept = session.earlier_versions()
+        kept = session.file.earlier_versions()
     assert [p.name for p in kept] == [f"{crop.name}.~{k}~" for k in (1, 2, 3)]
     assert [p.read_bytes() for p in kept] == versions[:-1]
 
@@ -231,9 +232,9 @@ def test_a_disk_that_refuses_loses_nothing(crop, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with EditingSession.open(crop, SHAPE) as session:
-        session.delete([1])
+        session.do(Delete([1]))
         with monkeypatch.context() as patched:
-            patched.setattr("napari_monusac.editing.disk.saving.atomic_write_bytes", full)
+            patched.setattr("napari_monusac.editing.disk.file.atomic_write_bytes", full)
             with pytest.raises(AnnotationError, match="No space left"):
                 session.save()
         assert crop.read_bytes() == original
@@ -244,7 +245,7 @@ def test_a_disk_that_refuses_loses_nothing(crop, monkeypatch):
 
 def test_in_memory_there_is_nothing_to_save_to(overlapping, tmp_path):
     session = EditingSession(overlapping, SHAPE)
-    session.delete([1])
+    session.do(Delete([1]))
     assert session.unsaved
     with pytest.raises(SessionError, match="has no file"):
         session.save()
@@ -275,7 +276,7 @@ def test_corrected_crops_become_a_folder_to_train_on(folder, tmp_path):
     with pytest.raises(SessionError, match="no crop is corrected"):
         corrected_collection(folder, tmp_path / "out")
     with EditingSession.open(crops[0].annotation, SHAPE, author="anna") as session:
-        session.delete([1])
+        session.do(Delete([1]))
         session.save()
     made = corrected_collection(folder, tmp_path / "out")
     assert made.crops == (crops[0].name,)
@@ -297,7 +298,7 @@ def test_done_crops_and_a_work_folder(folder, tmp_path):
     target.parent.mkdir(parents=True)
     target.write_bytes(crop.annotation.read_bytes())
     with EditingSession.open(target, SHAPE, author="anna") as session:
-        session.delete([1, 2])
+        session.do(Delete([1, 2]))
         session.save()
     progress = CropMarks(work, work=True)
     progress.set_mark(crop.name, "done", author="anna")
@@ -347,7 +348,7 @@ def test_real_files_keep_their_bytes_and_draw_what_was_edited(shared_data, tmp_p
         assert_saved(session, path)
         kept = set(region_lines(source)) & set(region_lines(path))
         assert len(kept) >= report.untouched - sum(r.class_provenance == "human" for r in session.rows.values())
-        while session.can_undo:
+        while session.history.can_undo:
             session.undo()
         session.save()
     assert path.read_bytes() == source.read_bytes()
@@ -387,10 +388,10 @@ def test_a_region_of_interest_and_marks_outlive_an_edit_to_the_letter(tmp_path):
     path.write_text(text.replace("</Region>", f"</Region>{arrow}", 1))
     before = region_lines(path)
     with EditingSession.open(path, SHAPE) as session:
-        assert session.counts() == {1: 2}
+        assert session.nuclei.counts() == {1: 2}
         assert session.maps.instances.max() == 2
-        session.draw_brush([(70, 30), (70, 40)], 5, class_="Neutrophil")
-        session.delete([1])
+        session.do(DrawBrush([(70, 30), (70, 40)], 5, class_="Neutrophil"))
+        session.do(Delete([1]))
         session.save()
         assert_saved(session, path)
     after = region_lines(path)

@@ -10,7 +10,7 @@ from PIL import Image
 from napari_monusac.core.errors import StoreError
 from napari_monusac.io.predictions import identity
 from napari_monusac.io.predictions.identity import ArrayPixels, ImageIdentity, check_image, match_image, nuclei_digest
-from napari_monusac.io.predictions.store import PredictionIdentity, StoreInfo
+from napari_monusac.io.predictions.store_info import PredictionIdentity, StoreInfo
 from napari_monusac.io.slides.slide import open_slide
 
 

@@ -15,14 +15,11 @@ import zarr
 
 from napari_monusac.core.errors import ShapeError, StoreError
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.io.predictions.store import (
-    ImageFrame,
-    PredictionStore,
-    StoreInfo,
-    read_prediction,
-    read_stored_nuclei,
-    write_prediction,
-)
+from napari_monusac.io.predictions.open import read_prediction
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.rescale import ImageFrame
+from napari_monusac.io.predictions.store import write_prediction
+from napari_monusac.io.predictions.store_info import StoreInfo
 
 
 def _prediction(shape: tuple[int, int] = (70, 90), um: float | None = 0.5) -> Prediction:
@@ -67,9 +64,8 @@ def test_round_trip(tmp_path: Path, quantise: bool) -> None:
         np.testing.assert_array_equal(getattr(back, head).argmax(0), getattr(prediction, head).argmax(0))
     for field in ("um_per_px", "offset_px", "boundary_width", "fingerprint", "checkpoint", "notes"):
         assert getattr(back, field) == getattr(prediction, field)
-    labels, again = read_stored_nuclei(path)
-    np.testing.assert_array_equal(labels, instances)
-    pd.testing.assert_frame_equal(again, table)
+    np.testing.assert_array_equal(back.nuclei.instances, instances)
+    pd.testing.assert_frame_equal(back.nuclei.table, table)
     assert PredictionStore.open(path).info.settings == {"inside_threshold": 0.5}
     classes = PredictionStore.open(path).labels("classes")[:]
     assert set(np.unique(classes[instances == 2])) == {255}

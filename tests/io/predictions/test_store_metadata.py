@@ -12,8 +12,9 @@ import zarr
 
 from napari_monusac.core.errors import StoreError
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.editing.stored import read_stored
-from napari_monusac.io.predictions.store import PredictionStore, read_prediction, read_stored_nuclei, write_prediction
+from napari_monusac.io.predictions.open import open_prediction, read_prediction
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.store import write_prediction
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ def store(tmp_path):
 
 def use(path):
     read_prediction(path)
-    read_stored_nuclei(path)
-    read_stored(path, (60, 80), 0.25)
+    open_prediction(path, shape=(60, 80), um_per_px=0.25)
+    open_prediction(path, shape=(60, 80), um_per_px=0.25, part=(4, 4, 40, 30))
 
 
 def changed(path, **values):
@@ -42,7 +43,7 @@ def changed(path, **values):
 
 def test_what_we_write_is_read(store):
     use(store)
-    assert read_stored_nuclei(store)[0].max() == 2
+    assert read_prediction(store).nuclei.instances.max() == 2
 
 
 def test_metadata_of_version_2_with_pickle_never_runs(store, tmp_path):
@@ -108,7 +109,7 @@ def test_rows_without_end_are_refused(store):
     file = store / "table" / "label" / "zarr.json"
     changed(file, shape=[10**12], chunk_grid={"name": "regular", "configuration": {"chunk_shape": [1000]}})
     with pytest.raises(StoreError, match="table of nuclei is damaged"):
-        read_stored_nuclei(store)
+        read_prediction(store)
 
 
 def test_damage_of_any_kind_is_one_line_or_no_damage(store):

@@ -180,3 +180,12 @@ def test_empty_maps_have_no_findings():
     empty = np.zeros((5, 5), np.uint8)
     assert len(find_errors(empty, empty)) == 0
     assert find_errors(empty[:0], empty[:0]).right == ()
+
+
+def test_the_ids_of_a_finding_count_in_one_prediction():
+    mask = np.zeros((20, 20), np.int32)
+    mask[2:9, 2:9] = 4
+    (finding,) = find_errors(np.zeros_like(mask), mask, counted_in="a")
+    assert [finding.counts_in(n) for n in ("a", "b", "")] == [True, False, True]
+    (before,) = find_errors(np.zeros_like(mask), mask)
+    assert before.counts_in("a"), "findings of earlier versions do not say"

@@ -10,12 +10,13 @@ from scipy.io import loadmat, savemat
 
 from napari_monusac import label_maps, read_annotation, write_annotation
 from napari_monusac.core.classes import NucleusClass
-from napari_monusac.core.errors import Cancelled, FileProblem, MonusacError, ShapeError, StoreError
+from napari_monusac.core.errors import Cancelled, FileProblem, MonusacError, StoreError
 from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.predictions.find import PredictionFolder
 from napari_monusac.scoring.report.folders import evaluate_folders, folder_pairs
 from napari_monusac.scoring.report.guard import guard_folders
 from napari_monusac.scoring.report.pictures import Evidence
-from napari_monusac.scoring.report.predictions import PredictionFolder
 
 SHAPE = (90, 120)
 
@@ -59,6 +60,10 @@ def maps_of(truth, name):
     read = read_annotation(path)
     maps = label_maps(read, SHAPE)
     return maps, {k: int(n.nucleus_class) for k, n in enumerate(read.nuclei, 1)}
+
+
+def crop_of(truth, name):
+    return open_collection(truth).crop(name)
 
 
 def write_xml(truth, out, name):
@@ -190,7 +195,9 @@ def test_files_that_cannot_be_used_are_named(truth, tmp_path):
     with pytest.raises(FileProblem, match=r"instances\.tif.*\(8, 8, 3\)"):
         evaluate_folders(truth, out)
     tifffile.imwrite(path, np.zeros((8, 9), np.int32))
-    with pytest.raises(ShapeError, match=r"\(8, 9\) does not fit truth \(90, 120\).*_instances\.tif"):
+    with pytest.raises(
+        FileProblem, match=r"_instances\.tif: does not fit this crop: it is 8 x 9 px, the crop 90 x 120"
+    ):
         evaluate_folders(truth, out)
     path.write_bytes(b"nothing")
     with pytest.raises(FileProblem, match="cannot be read"):
@@ -221,7 +228,8 @@ def test_damaged_mat_files_are_named(truth, tmp_path):
 def write_zarr_of(slide_path, truth, out, name):
     """A store that says of which image it is: of the one at `slide_path`."""
     from napari_monusac.io.predictions.identity import ImageIdentity
-    from napari_monusac.io.predictions.store import PredictionIdentity, PredictionStore
+    from napari_monusac.io.predictions.prediction_store import PredictionStore
+    from napari_monusac.io.predictions.store_info import PredictionIdentity
     from napari_monusac.io.slides.slide import open_slide
 
     write_zarr(truth, out, name)
@@ -277,7 +285,7 @@ def test_label_maps_alone_score_without_classes_and_say_so(truth, tmp_path):
     assert "csv" in result.notes[0]
     # an image of that name is none, nor is the crop's own
     tifffile.imwrite(out / f"{NAMES[0]}.tif", np.zeros((*SHAPE, 3), np.uint8), photometric="rgb")
-    assert PredictionFolder(out).find(NAMES[0]) is None
+    assert folder_pairs(truth, out).predictions.find(crop_of(truth, NAMES[0])) is None
 
 
 @pytest.mark.parametrize(
@@ -347,6 +355,9 @@ def test_two_files_of_a_class_and_folders_of_no_class(truth, tmp_path):
     savemat(folder / "2_mask.mat", {"n_ary_mask": np.where(whole == 3, 0, whole)})
     assert evaluate_folders(truth, out).pq == pytest.approx(1.0)
     savemat(folder / "3_mask.mat", {"n_ary_mask": first})
+    content = bytearray((folder / "3_mask.mat").read_bytes())
+    content[20:100] = b"written at another time".ljust(80)  # the header's text, which says when
+    (folder / "3_mask.mat").write_bytes(content)
     with pytest.raises(FileProblem, match=r"Lymphocyte: holds 3 masks, some of them the same"):
         evaluate_folders(truth, out)
     (folder / "3_mask.mat").unlink()
@@ -364,10 +375,10 @@ def test_an_image_beside_outlines_and_a_review_folder_are_no_predictions(truth, 
     out = tmp_path / "pred"
     (out / "monusac-review" / "corrected").mkdir(parents=True)
     write_xml(truth, out / "monusac-review" / "corrected", NAMES[0])
-    assert PredictionFolder(out).find(NAMES[0]) is None
+    assert folder_pairs(truth, out).predictions.find(crop_of(truth, NAMES[0])) is None
     tifffile.imwrite(out / f"{NAMES[0]}.tif", np.zeros((*SHAPE, 3), np.uint8), photometric="rgb")
     write_xml(truth, out, NAMES[0])
-    assert PredictionFolder(out).find(NAMES[0]).suffix == ".xml"
+    assert folder_pairs(truth, out).predictions.find(crop_of(truth, NAMES[0])).suffix == ".xml"
     assert evaluate_folders(truth, out).pq == 1.0
 
 

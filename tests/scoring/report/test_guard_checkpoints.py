@@ -34,12 +34,12 @@ def other_checkpoint(example_run: Path, tmp_path: Path) -> Path:
 def right_nuclei(data: Path, stores: Path) -> tuple[dict[tuple[str, int], bool], int]:
     """Whether each true nucleus is found with its class; pixel by pixel. And how many predictions there are."""
     from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.predictions.open import open_prediction
     from napari_monusac.masks.rasterize import label_maps
-    from napari_monusac.scoring.report.predictions import read_store
 
     collection, right, predicted = open_collection(data), {}, 0
     for crop in collection.crops:
-        found = read_store(stores / f"{crop.name}.zarr")
+        found = open_prediction(stores / f"{crop.name}.zarr")
         predicted += len(found.classes)
         annotation = collection.annotation(crop)
         maps = label_maps(annotation, found.instances.shape)
@@ -70,7 +70,7 @@ def test_two_checkpoints(example_data, example_run, other_checkpoint, tmp_path):
     answer = evaluate(
         "--truth", example_data, "--pred", other_checkpoint, "--before", example_run, "--cache", cache,
     )  # fmt: skip
-    from napari_monusac.scoring.report.predictions import sha256_of
+    from napari_monusac.core.files import sha256_of
 
     stores = [cache / sha256_of(p)[:16] for p in (example_run / "best.safetensors", other_checkpoint)]
     (before, _), (after, _) = (right_nuclei(example_data, folder) for folder in stores)

@@ -20,7 +20,8 @@ from napari_monusac.core.recipe import load_recipe
 from napari_monusac.core.training_crops import SeenAs, SeenCrop, TrainingCrops
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.predictions.identity import ImageIdentity
-from napari_monusac.io.predictions.store import PredictionStore, write_prediction
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.store import write_prediction
 from napari_monusac.io.predictions.store_info import PredictionIdentity
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.io.splits import make_split

@@ -219,8 +219,8 @@ def hand(bench, qtbot):
     until(lambda: controller.session is not None and controller.session is not old)
     studio.show_panel("Annotate")
     found.panel.toolbox.set_tool("pick")
-    found.panel.question.ask(None)
-    found.session.current_class = 1
+    found.controller.editing.question = None
+    found.controller.editing.current_class = 1
     controller.set_look(filled=frozenset([5]))
     viewer.reset_view()
     qtbot.wait(60)

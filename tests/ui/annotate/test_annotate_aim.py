@@ -36,18 +36,18 @@ def flash(hand):
 
 def test_the_selected_nucleus_comes_before_the_one_under_the_pointer(hand):
     first, second = two(hand)
-    kept = hand.session.row(second).class_id
+    kept = hand.session.nuclei.row(second).class_id
     hand.click(hand.centre(first))
     hand.hover(hand.centre(second))
     hand.key(Qt.Key.Key_4)
-    assert hand.session.row(first).class_id == 4
-    assert hand.session.row(second).class_id == kept
+    assert hand.session.nuclei.row(first).class_id == 4
+    assert hand.session.nuclei.row(second).class_id == kept
     assert hand.panel.pointer.text().startswith(f"1 selected: Macrophage {first}")
     hand.key(Qt.Key.Key_Escape)
-    assert not hand.session.selected
+    assert not hand.session.selection.ids
     hand.hover(hand.centre(second))
     hand.key(Qt.Key.Key_4)
-    assert hand.session.row(second).class_id == 4
+    assert hand.session.nuclei.row(second).class_id == 4
 
 
 def test_x_deletes_what_is_selected_one_or_three(hand):
@@ -71,28 +71,28 @@ def test_x_deletes_what_is_selected_one_or_three(hand):
 def test_a_selection_that_is_out_of_view_is_left_alone(hand, viewer, key):
     first, _ = two(hand)
     hand.click(hand.centre(first))
-    state = hand.session.state
+    state = hand.session.history.state
     away(hand, viewer)
     assert hand.panel.pointer.text() == "1 selected, out of view: keys leave it alone"
     hand.key(key)
-    assert hand.session.state == state
-    assert hand.session.selected == {first}
+    assert hand.session.history.state == state
+    assert hand.session.selection.ids == {first}
     if key == Qt.Key.Key_X:
         assert "out of view" in hand.panel.message.text()
     viewer.reset_view()
     hand.qtbot.wait(20)
     hand.key(key)
-    assert hand.session.state != state
+    assert hand.session.history.state != state
 
 
 def test_the_class_buttons_leave_what_is_out_of_view_alone(hand, viewer):
     first, _ = two(hand)
     hand.click(hand.centre(first))
-    state = hand.session.state
+    state = hand.session.history.state
     away(hand, viewer)
     hand.panel.classes.buttons[4].click()
-    assert hand.session.state == state
-    assert hand.session.current_class == 4, "new ones get it"
+    assert hand.session.history.state == state
+    assert hand.session.selection.current_class == 4, "new ones get it"
 
 
 @pytest.mark.parametrize("tool", ["lasso", "brush"])
@@ -109,18 +109,18 @@ def test_a_key_after_drawing_spares_the_new_nucleus_until_the_pointer_has_left_i
     made = max(hand.session.rows)
     hand.hover(middle)
     hand.hover((middle[0] + 0.5, middle[1]))
-    state = hand.session.state
+    state = hand.session.history.state
     assert hand.panel.pointer.text().startswith("Just drawn: ")
     for key in (Qt.Key.Key_3, Qt.Key.Key_X):
         hand.key(key)
-    assert hand.session.state == state, "neither the new nucleus nor what was selected before"
-    assert not hand.session.selected
-    assert hand.session.current_class == 3
+    assert hand.session.history.state == state, "neither the new nucleus nor what was selected before"
+    assert not hand.session.selection.ids
+    assert hand.session.selection.current_class == 3
     # the pointer comes back to it: now it is meant
     hand.hover((1, 1))
     hand.hover(middle)
     hand.key(Qt.Key.Key_4)
-    assert hand.session.row(made).class_id == 4
+    assert hand.session.nuclei.row(made).class_id == 4
 
 
 def test_a_lasso_with_shift_adds_to_the_one_that_was_drawn_last(hand):
@@ -129,10 +129,10 @@ def test_a_lasso_with_shift_adds_to_the_one_that_was_drawn_last(hand):
     y, x = hand.free()
     hand.drag(circle((y, x), 5))
     made = max(hand.session.rows)
-    area, number = hand.session.facts(made).area_px, len(hand.session.rows)
+    area, number = hand.session.nuclei.facts(made).area_px, len(hand.session.rows)
     hand.drag(circle((y, x + 4), 5), SHIFT)
     assert len(hand.session.rows) == number
-    assert hand.session.facts(made).area_px > area
+    assert hand.session.nuclei.facts(made).area_px > area
 
 
 def test_after_a_step_and_a_deletion_the_next_key_spares_what_lies_under_the_idle_pointer(hand):
@@ -188,7 +188,7 @@ def test_escape_gives_a_stroke_up_in_every_tool(hand, viewer, tool):
     hand.tool(name)
     first = two(hand)[0]
     y, x = hand.centre(first) if name in ("erase", "split") else hand.free()
-    before, state, shown = nuclei.data.copy(), hand.session.state, tuple(viewer.scene.camera.center)
+    before, state, shown = nuclei.data.copy(), hand.session.history.state, tuple(viewer.scene.camera.center)
     modifiers = NONE if name != "pick" else CONTROL if box else SHIFT
     stroke = Stroke(hand, [(y - 6, x - 6), (y - 3, x), (y, x), (y + 3, x + 2)], modifiers)
     if name in ("brush", "erase"):
@@ -198,8 +198,8 @@ def test_escape_gives_a_stroke_up_in_every_tool(hand, viewer, tool):
     stroke.go([(y + 6, x + 6), (y + 6, x - 6), (y, x - 8)])
     stroke.release()
     assert (nuclei.data == before).all(), "what is left of the drag is nothing"
-    assert hand.session.state == state
-    assert not hand.session.selected
+    assert hand.session.history.state == state
+    assert not hand.session.selection.ids
     assert not hand.controller.marks._sets.get("stroke")
     assert np.allclose(viewer.scene.camera.center, shown), "nor does it move the slide"
     assert hand.panel.toolbox.tool == name, "the tool stays in hand"
@@ -215,7 +215,7 @@ def test_escape_gives_a_stroke_up_in_every_tool(hand, viewer, tool):
 
 def test_escape_gives_a_polygon_up_and_so_does_another_tool(hand, viewer):
     nuclei = canvas.find_layer(viewer, "nuclei")
-    before, state = nuclei.data.copy(), hand.session.state
+    before, state = nuclei.data.copy(), hand.session.history.state
     y, x = hand.free()
     for end in ("escape", "another tool"):
         hand.tool("polygon")
@@ -229,7 +229,7 @@ def test_escape_gives_a_polygon_up_and_so_does_another_tool(hand, viewer):
             hand.tool("lasso")
         assert napari_private.corners_begun(nuclei) == 0
         assert (nuclei.data == before).all()
-        assert hand.session.state == state
+        assert hand.session.history.state == state
 
 
 def test_the_space_bar_keeps_the_corners_of_a_polygon(hand, viewer):
@@ -254,7 +254,7 @@ def test_escape_deselects(hand):
     hand.click(hand.centre(first))
     hand.click(hand.centre(second), SHIFT)
     hand.key(Qt.Key.Key_Escape)
-    assert not hand.session.selected
+    assert not hand.session.selection.ids
     assert not hand.controller.marks._sets.get("selection")
 
 

@@ -10,6 +10,7 @@ from qtpy.QtGui import QCloseEvent, QShortcut
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from napari_monusac.editing.commands import Delete, DrawBrush, EraseBrush, Reshape, Select, SetClass
 from napari_monusac.review.places import FindingPlace
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.widgets import settings as annotate_settings
@@ -21,7 +22,7 @@ def edit(hand, number=1):
     """Some finished edits."""
     label = min(hand.session.maps.boxes)
     for k in range(number):
-        hand.controller.run(lambda s, k=k: s.set_class(1 + (s.row(label).class_id + k) % 4, [label]))
+        hand.controller.do(SetClass(1 + (hand.session.nuclei.row(label).class_id + k) % 4, [label]))
     return label
 
 
@@ -38,9 +39,9 @@ def answer(hand, words):
 
 def test_unsaved_edits_come_back_and_it_says_so(hand, until):
     label = edit(hand, 3)
-    wanted = hand.session.row(label).class_id
+    wanted = hand.session.nuclei.row(label).class_id
     reopened(hand, until)
-    assert hand.session.row(label).class_id == wanted
+    assert hand.session.nuclei.row(label).class_id == wanted
     assert "3 edits that were not saved came back" in hand.panel.message.text()
     assert hand.studio.unsaved.text()
     assert hand.in_step()
@@ -58,12 +59,12 @@ def test_paint_that_no_event_told_of_is_in_the_journal_when_the_crop_is_left(han
 
 def test_saving_keeps_the_version_before(hand, until):
     edit(hand)
-    path = hand.session.path
+    path = hand.session.file.path
     before = path.read_bytes()
     hand.panel.save.click()
     until(lambda: not hand.session.unsaved and not hand.controller.busy)
     assert path.read_bytes() != before
-    assert hand.session.earlier_versions()[-1].read_bytes() == before
+    assert hand.session.file.earlier_versions()[-1].read_bytes() == before
     assert "Saved as" in hand.panel.message.text()
     assert not hand.studio.unsaved.text()
     assert not hand.panel.save.isEnabled()
@@ -72,21 +73,21 @@ def test_saving_keeps_the_version_before(hand, until):
 
 def test_keys_pressed_during_a_saving_are_not_lost(hand, until):
     label = edit(hand)
-    before = hand.session.path.read_bytes()
+    before = hand.session.file.path.read_bytes()
     hand.panel.saving.save()
     assert hand.controller.busy
     assert not canvas.find_layer(hand.viewer, "nuclei").editable
     hand.panel.commands.set_class(4, [label])
     until(lambda: not hand.controller.busy)
-    assert hand.session.row(label).class_id == 4
+    assert hand.session.nuclei.row(label).class_id == 4
     assert hand.session.unsaved
     assert canvas.find_layer(hand.viewer, "nuclei").editable
-    hand.session.path.write_bytes(before)
+    hand.session.file.path.write_bytes(before)
 
 
 def test_somebody_else_s_version_is_not_overwritten(hand, until):
     edit(hand)
-    path = hand.session.path
+    path = hand.session.file.path
     mine, theirs = path.read_bytes(), path.read_bytes() + b"\n<!-- theirs -->\n"
     path.write_bytes(theirs)
     hand.panel.save.click()
@@ -106,7 +107,7 @@ def test_leaving_asks_and_each_answer_does_what_it_says(hand, until, settle):
     first = model.crop
     second = model.collection.crops[1]
     label = edit(hand)
-    wanted = hand.session.row(label).class_id
+    wanted = hand.session.nuclei.row(label).class_id
     QTest.keyClick(hand.canvas, Qt.Key.Key_PageDown)
     assert model.crop is first
     assert "unsaved edits" in hand.panel.question.text.text()
@@ -118,8 +119,8 @@ def test_leaving_asks_and_each_answer_does_what_it_says(hand, until, settle):
     assert not hand.studio.unsaved.text()
     model.ask_for_crop(first)
     until(lambda: model.crop is first and hand.session is not None)
-    assert hand.session.row(label).class_id == wanted
-    before = hand.session.path.read_bytes()
+    assert hand.session.nuclei.row(label).class_id == wanted
+    before = hand.session.file.path.read_bytes()
     hand.studio.next.click()
     answer(hand, "Save and go on")
     until(lambda: model.crop is second and hand.session is not None)
@@ -190,7 +191,7 @@ def test_a_dropped_image_waits_until_the_reader_has_decided(hand, viewer, until)
 def test_closing_the_window_asks_and_nothing_is_lost(hand, until):
     edit(hand)
     asked = []
-    hand.controller.asked.connect(asked.append)
+    hand.controller.editing.question_changed.connect(asked.append)
     event = QCloseEvent()
     assert not event.spontaneous()
 
@@ -229,7 +230,7 @@ def test_a_prediction_is_accepted_by_click_key_and_region(hand, viewer, qtbot):
     table = pd.DataFrame(
         {"label": ids, "class_id": 2, "class": "Lymphocyte", "confidence": np.linspace(0.4, 0.99, ids.size)}
     )
-    hand.controller.run(lambda s: s.delete([int(k) for k in ids]))
+    hand.controller.do(Delete([int(k) for k in ids]))
     assert len(hand.session.maps.boxes) == 0
     nuclei = type("Nuclei", (), {"instances": predicted, "table": table})()
     prediction = type("P", (), {"offset_px": (0, 0)})()
@@ -237,7 +238,7 @@ def test_a_prediction_is_accepted_by_click_key_and_region(hand, viewer, qtbot):
     hand.hover((y, x))
     hand.key(Qt.Key.Key_A)
     assert len(hand.session.maps.boxes) == 1
-    row = hand.session.row(max(hand.session.maps.boxes))
+    row = hand.session.nuclei.row(max(hand.session.maps.boxes))
     assert (row.provenance, row.class_id) == ("model", 2)
     hand.tool("accept")
     other = int(ids[-1])
@@ -274,14 +275,14 @@ def _inside(labels, k, near):
 def test_n_and_p_step_through_nuclei(hand):
     ids = hand.panel.stepping.sequence(hand.session)
     hand.key(Qt.Key.Key_N)
-    assert hand.session.selected == {ids[0]}
+    assert hand.session.selection.ids == {ids[0]}
     hand.key(Qt.Key.Key_N)
-    assert hand.session.selected == {ids[1]}
+    assert hand.session.selection.ids == {ids[1]}
     hand.key(Qt.Key.Key_P)
     hand.key(Qt.Key.Key_P)
-    assert hand.session.selected == {ids[-1]}
+    assert hand.session.selection.ids == {ids[-1]}
     hand.key(Qt.Key.Key_3)
-    assert hand.session.row(ids[-1]).class_id == 3, (
+    assert hand.session.nuclei.row(ids[-1]).class_id == 3, (
         "a key means the nucleus that was stepped to, wherever the pointer is"
     )
     assert str(ids[-1]) in hand.panel.pointer.text()
@@ -289,9 +290,9 @@ def test_n_and_p_step_through_nuclei(hand):
 
 def test_the_audit_lists_and_mends(hand, until):
     y, x = hand.free(12)
-    hand.controller.run(lambda s: s.draw_brush([(y, x - 6), (y, x + 6)], 7))
+    hand.controller.do(DrawBrush([(y, x - 6), (y, x + 6)], 7))
     label = max(hand.session.rows)
-    hand.controller.run(lambda s: s.erase_brush([(y, x)], 3, ids=[label]))
+    hand.controller.do(EraseBrush([(y, x)], 3, ids=[label]))
     hand.panel.stepping.look.click()
     stepping = hand.panel.stepping
     until(lambda: stepping.list.count() and stepping.progress.task is None)
@@ -302,9 +303,9 @@ def test_the_audit_lists_and_mends(hand, until):
     found = [i for i in range(number) if stepping.list.item(i).text().startswith("Hole")]
     stepping.list.setCurrentRow(found[0])
     assert "background inside" in stepping.words.text()
-    area = hand.session.facts(label).area_px
+    area = hand.session.nuclei.facts(label).area_px
     hand.key(Qt.Key.Key_F)
-    assert hand.session.facts(label).area_px > area
+    assert hand.session.nuclei.facts(label).area_px > area
     assert stepping.list.count() < number
     hand.panel.classes.buttons[2].click()
     assert stepping.list.count(), "choosing a class leaves the list alone"
@@ -352,7 +353,7 @@ def test_outline_or_filled_for_one_class_by_key_and_by_mouse(hand, viewer):
     assert min(strength(b)) > 0
     assert hand.panel.seeing.fill.isChecked()
     # an edit and napari's own brush draw the same as the whole layer drawn anew
-    hand.controller.run(lambda s: s.grow([a]))
+    hand.controller.do(Reshape("grow", [a]))
     layer = canvas.find_layer(viewer, "nuclei")
     before = np.array(layer._slice.image.view)
     layer.refresh()
@@ -388,10 +389,10 @@ def test_a_layer_that_was_hidden_at_first_shows_later_edits(hand, viewer, until)
         canvas.find_layer(viewer, name).visible = False
     reopened(hand, until)
     y, x = (int(v) for v in hand.free(12))
-    hand.session.current_class = 5
-    hand.controller.run(lambda s: s.draw_brush([(y, x)], 9))
-    hand.session.current_class = 1
-    hand.controller.run(lambda s: s.draw_brush([(y, x + 4)], 9, over="all"))
+    hand.controller.editing.current_class = 5
+    hand.controller.do(DrawBrush([(y, x)], 9))
+    hand.controller.editing.current_class = 1
+    hand.controller.do(DrawBrush([(y, x + 4)], 9, over="all"))
     for name, place in (("nuclei", 1), ("ambiguous", 6)):
         layer = canvas.find_layer(viewer, name)
         layer.visible = True
@@ -416,7 +417,7 @@ def test_seeing(hand, viewer, until):
     seeing.opacity.setValue(40)
     assert nuclei.opacity == pytest.approx(0.4)
     a = min(hand.session.maps.boxes)
-    hand.controller.run(lambda s: s.set_class(3, [a]))
+    hand.controller.do(SetClass(3, [a]))
     blue = nuclei.colormap.map(np.array([a]))[0]
     seeing.colour_blind.setChecked(True)
     other = nuclei.colormap.map(np.array([a]))[0]
@@ -424,7 +425,10 @@ def test_seeing(hand, viewer, until):
     hand.panel.classes.buttons[1].click()
     seeing.only.setChecked(True)
     shown = nuclei.colormap.map(np.array(sorted(hand.session.maps.boxes)))[:, 3] > 0
-    classes = [hand.session.row(k).class_id == hand.session.current_class for k in sorted(hand.session.maps.boxes)]
+    classes = [
+        hand.session.nuclei.row(k).class_id == hand.session.selection.current_class
+        for k in sorted(hand.session.maps.boxes)
+    ]
     assert shown.tolist() == classes
     seeing.only.setChecked(False)
     seeing.colour_blind.setChecked(False)
@@ -454,7 +458,7 @@ def test_napari_s_own_keys_and_double_click_come_back(hand, viewer):
     hand.key(Qt.Key.Key_2)
     assert nuclei.mode == "paint", "2 is napari's brush otherwise"
     hand.key(Qt.Key.Key_Z, CONTROL)
-    assert not hand.session.can_undo, "undo stays ours"
+    assert not hand.session.history.can_undo, "undo stays ours"
     hand.studio.show_panel("Annotate")
     hand.canvas.setFocus()
     hand.key(Qt.Key.Key_V)
@@ -463,12 +467,12 @@ def test_napari_s_own_keys_and_double_click_come_back(hand, viewer):
 
 def test_keys_work_while_the_dock_has_the_focus(hand):
     label = min(hand.session.maps.boxes)
-    hand.session.select([label])
+    hand.session.do(Select([label]))
     hand.panel.commands.stepped()
     QTest.keyClick(hand.panel, Qt.Key.Key_4)
-    assert hand.session.row(label).class_id == 4
+    assert hand.session.nuclei.row(label).class_id == 4
     QTest.keyClick(hand.panel, Qt.Key.Key_Z, CONTROL)
-    assert hand.session.row(label).class_id != 4
+    assert hand.session.nuclei.row(label).class_id != 4
 
 
 def test_space_moves_the_slide_with_any_tool(hand, viewer):
@@ -511,10 +515,10 @@ def test_deleted_layers_break_nothing(hand, viewer, qtbot):
     label = edit(hand)
     viewer.layers.remove(canvas.find_layer(viewer, "semantic"))
     viewer.layers.remove(canvas.find_layer(viewer, "ternary"))
-    hand.controller.run(lambda s: s.grow([label]))
+    hand.controller.do(Reshape("grow", [label]))
     viewer.layers.remove(canvas.find_layer(viewer, "nuclei"))
     qtbot.wait(20)
-    hand.controller.run(lambda s: s.shrink([label]))
+    hand.controller.do(Reshape("shrink", [label]))
     for key in (Qt.Key.Key_N, Qt.Key.Key_O, Qt.Key.Key_S):
         hand.key(key)
     hand.controller.settle()
@@ -523,7 +527,7 @@ def test_deleted_layers_break_nothing(hand, viewer, qtbot):
     qtbot.wait(20)
     assert not hand.panel.show_again.isVisible()
     assert hand.in_step()
-    hand.controller.run(lambda s: s.grow([label]))
+    hand.controller.do(Reshape("grow", [label]))
     assert hand.in_step()
 
 
@@ -534,7 +538,7 @@ def test_the_reader_is_asked_once_and_stands_on_edits(hand):
     assert annotate_settings.reader() == "Dr. Blau"
     assert not hand.panel.reader.isVisible()
     label = edit(hand)
-    assert hand.session.row(label).author == "Dr. Blau"
+    assert hand.session.nuclei.row(label).author == "Dr. Blau"
     annotate_settings.set_reader("")
 
 
@@ -596,14 +600,14 @@ def test_a_folder_that_cannot_be_written(hand, until, tmp_path, monkeypatch):
     edit(hand)
     hand.panel.save.click()
     until(lambda: not hand.session.unsaved and not hand.controller.busy)
-    assert hand.session.path.is_relative_to(tmp_path)
+    assert hand.session.file.path.is_relative_to(tmp_path)
     assert hand.studio.model.crop.annotation.read_bytes() == before
     assert not (hand.studio.model.crop.annotation.parent / ".monusac").exists()
 
 
 def test_a_journal_that_does_not_fit_is_a_question(hand, until):
     edit(hand, 2)
-    path = hand.session.path
+    path = hand.session.file.path
     before = path.read_bytes()
     hand.session.close()
     path.write_bytes(before + b"\n<!-- another hand -->\n")
@@ -623,14 +627,14 @@ def test_two_panels_share_one_session_and_one_hand(hand, viewer, until, qtbot):
     assert panel.controller is hand.controller
     assert not hand.panel.toolbox.active
     hand.click(hand.centre(label), SHIFT)
-    assert hand.session.selected == {label}, "toggled once"
+    assert hand.session.selection.ids == {label}, "toggled once"
     viewer.window.remove_dock_widget(second)
     qtbot.wait(50)
     assert hand.session is not None
     hand.studio.show_panel("Slides")
     hand.studio.show_panel("Annotate")
     hand.click(hand.centre(label), SHIFT)
-    assert not hand.session.selected
+    assert not hand.session.selection.ids
     assert hand.in_step()
 
 

@@ -8,6 +8,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QPushButton, QScrollArea
 
 from napari_monusac.app.actions import Panel, help_line
+from napari_monusac.editing.commands import SetClass
 from napari_monusac.ui.canvas import canvas
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
@@ -15,7 +16,7 @@ CONTROL = Qt.KeyboardModifier.ControlModifier
 
 def edit(hand):
     label = min(hand.session.maps.boxes)
-    hand.controller.run(lambda s: s.set_class(s.row(label).class_id % 4 + 1, [label]))
+    hand.controller.do(SetClass(hand.session.nuclei.row(label).class_id % 4 + 1, [label]))
     return label
 
 
@@ -23,10 +24,10 @@ def edit(hand):
 def test_control_s_saves_the_crop_from_each_panel(hand, until, panel, monkeypatch):
     dialogs = []
     monkeypatch.setattr("napari._qt.qt_viewer.QtViewer._save_layers_dialog", lambda *a, **k: dialogs.append(a))
-    path = hand.session.path
+    path = hand.session.file.path
     before = path.read_bytes()
     edit(hand)
-    until(lambda: hand.studio.model.unsaved)
+    until(lambda: hand.studio.model.editing.unsaved)
     hand.studio.show_panel(panel)
     hand.studio.window().activateWindow()
     until(lambda: hand.studio.window().isActiveWindow())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
+from napari_monusac.editing.commands import DrawPolygon
 from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.ui.annotate import region as annotate_region
 from napari_monusac.ui.canvas import canvas
@@ -57,7 +58,7 @@ def test_a_region_is_edited_in_its_place_and_saved_among_the_rest(hand, large, v
     viewer.layers.remove(viewer.layers[-1] if canvas.role(viewer.layers[-1]) == "" else "Shapes")
     session = hand.session
     assert session.shape == (70, 80)
-    assert session.frame.offset_px == (40, 60)
+    assert session.nuclei.frame.offset_px == (40, 60)
     nuclei = canvas.find_layer(viewer, "nuclei")
     assert np.allclose(nuclei.translate[-2:], np.array([40, 60]) * image.scale[-2:])
     assert "A region of this slide" in hand.panel.region.note.text()
@@ -66,7 +67,7 @@ def test_a_region_is_edited_in_its_place_and_saved_among_the_rest(hand, large, v
     hand.tool("lasso")
     middle = hand.free(radius=3)
     hand.drag([(middle[0] + 3 * np.sin(a), middle[1] + 3 * np.cos(a)) for a in np.linspace(0, 6, 12)])
-    (label,) = session.selected
+    (label,) = session.selection.ids
     ys, xs = np.nonzero(session.maps.instances == label)
     hand.key(Qt.Key.Key_V)
     hand.panel.save.click()
@@ -85,12 +86,12 @@ def test_another_region_waits_until_edits_are_saved(hand, large, viewer, until):
     hand.controller.edit_region(Frame((0, 0), (60, 60)))
     until(lambda: hand.session is not None)
     first = hand.session
-    hand.controller.run(lambda s: s.draw_polygon([(30, 30), (30, 36), (36, 36), (36, 30)], over="all"))
+    hand.controller.do(DrawPolygon([(30, 30), (30, 36), (36, 36), (36, 30)], over="all"))
     hand.panel.region._go(Frame((60, 60), (50, 50)))
     assert hand.session is first
     next(b for b in hand.panel.question.buttons if b.text() == "Save and go on").click()
     until(lambda: hand.session is not None and hand.session is not first)
-    assert hand.session.frame.offset_px == (60, 60)
+    assert hand.session.nuclei.frame.offset_px == (60, 60)
 
 
 def test_edits_of_another_region_are_not_forgotten(hand, large, until):
@@ -98,12 +99,12 @@ def test_edits_of_another_region_are_not_forgotten(hand, large, until):
 
     hand.controller.edit_region(Frame((0, 0), (60, 60)))
     until(lambda: hand.session is not None)
-    hand.controller.run(lambda s: s.draw_polygon([(30, 30), (30, 36), (36, 36), (36, 30)], over="all"))
+    hand.controller.do(DrawPolygon([(30, 30), (30, 36), (36, 36), (36, 30)], over="all"))
     hand.controller.edit_region(Frame((60, 60), (50, 50)))
     until(lambda: bool(hand.panel.question.buttons))
     assert "another region" in hand.panel.question.text.text()
     next(b for b in hand.panel.question.buttons if b.text().startswith("Go to")).click()
     until(lambda: hand.session is not None)
-    assert hand.session.frame.shape == (60, 60)
+    assert hand.session.nuclei.frame.shape == (60, 60)
     assert hand.session.restored.edits == 1
     hand.session.close(discard=True)

@@ -9,8 +9,10 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_monusac.core.prediction import Prediction
+from napari_monusac.editing.commands import Delete
 from napari_monusac.io.predictions.identity import ArrayPixels, ImageIdentity
-from napari_monusac.io.predictions.store import PredictionIdentity, write_prediction
+from napari_monusac.io.predictions.store import write_prediction
+from napari_monusac.io.predictions.store_info import PredictionIdentity
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.ui.canvas import canvas
 
@@ -55,12 +57,10 @@ def stored(hand, until):
         return path
 
     hand.studio.model.last_prediction = None
-    hand.controller.prediction_set = False
-    hand.controller.run(lambda s: s.delete(list(s.rows)))
+    hand.controller.do(Delete(list(hand.session.rows)))
     yield make, truth, made
     shutil.rmtree(folder, ignore_errors=True)
     hand.studio.model.last_prediction = None
-    hand.controller.prediction_set = False
     for layer in [x for x in hand.viewer.layers if canvas.role(x).startswith("predicted")]:
         hand.viewer.layers.remove(layer)
     hand.panel.accepting.stored.look()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
+from napari_monusac.editing.commands import DrawPolygon, EraseBrush, SplitByStroke, Undo
 from napari_monusac.ui.canvas import canvas
 
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
@@ -17,7 +18,7 @@ def circle(centre, radius, n=24):
 
 
 def test_the_panel_counts_and_the_layers_are_views(hand, viewer):
-    counts = hand.session.counts()
+    counts = hand.session.nuclei.counts()
     for number, button in hand.panel.classes.buttons.items():
         assert button.text().endswith(f"   {counts.get(number, 0)}")
     assert hand.in_step()
@@ -28,16 +29,16 @@ def test_the_panel_counts_and_the_layers_are_views(hand, viewer):
 def test_pick_selects_and_keys_class(hand):
     label = min(hand.session.maps.boxes)
     hand.click(hand.centre(label))
-    assert hand.session.selected == {label}
+    assert hand.session.selection.ids == {label}
     hand.key(Qt.Key.Key_3)
-    assert hand.session.row(label).class_id == 3
+    assert hand.session.nuclei.row(label).class_id == 3
     assert "unsaved" in hand.studio.unsaved.text()
     hand.key(Qt.Key.Key_0)
-    assert hand.session.row(label).class_id == 255
+    assert hand.session.nuclei.row(label).class_id == 255
     hand.key(Qt.Key.Key_Z, CONTROL)
-    assert hand.session.row(label).class_id == 3
+    assert hand.session.nuclei.row(label).class_id == 3
     hand.key(Qt.Key.Key_Z, CONTROL | SHIFT)
-    assert hand.session.row(label).class_id == 255
+    assert hand.session.nuclei.row(label).class_id == 255
     assert hand.in_step()
 
 
@@ -45,7 +46,7 @@ def test_a_key_means_the_nucleus_under_the_pointer(hand):
     second = sorted(hand.session.maps.boxes)[1]
     hand.hover(hand.centre(second))
     hand.key(Qt.Key.Key_4)
-    assert hand.session.row(second).class_id == 4
+    assert hand.session.nuclei.row(second).class_id == 4
     words = hand.panel.pointer.text()
     assert f"Macrophage {second}" in words
     assert "µm²" in words
@@ -55,12 +56,12 @@ def test_a_click_that_slips_is_a_click(hand, viewer):
     label = min(hand.session.maps.boxes)
     before = tuple(viewer.scene.camera.center)
     hand.click(hand.centre(label), slip=(2, 2))
-    assert hand.session.selected == {label}
+    assert hand.session.selection.ids == {label}
     hand.tool("split")
     hand.tool("lasso")
-    edits = hand.session.state
+    edits = hand.session.history.state
     hand.click(hand.centre(label), slip=(2, -2))
-    assert hand.session.state == edits, "a slipped click draws nothing"
+    assert hand.session.history.state == edits, "a slipped click draws nothing"
     assert np.allclose(viewer.scene.camera.center, before, atol=3)
 
 
@@ -76,16 +77,16 @@ def test_several_are_selected_by_shift_lasso_and_box(hand):
     a, b = sorted(hand.session.maps.boxes)[:2]
     hand.click(hand.centre(a))
     hand.click(hand.centre(b), SHIFT)
-    assert hand.session.selected == {a, b}
+    assert hand.session.selection.ids == {a, b}
     around = [(2, 2), (2, width - 3), (height - 3, width - 3), (height - 3, 2), (2, 2)]
     hand.drag(around, SHIFT)
     everything = {k for k, box in hand.session.maps.boxes.items()}
-    assert len(hand.session.selected) >= 0.8 * len(everything)
+    assert len(hand.session.selection.ids) >= 0.8 * len(everything)
     hand.click((1, 1))
     hand.drag([(1, 1), (height / 2, width / 2), (height - 2, width - 2)], CONTROL)
-    assert len(hand.session.selected) >= 0.8 * len(everything)
+    assert len(hand.session.selection.ids) >= 0.8 * len(everything)
     hand.panel.classes.buttons[2].click()
-    assert hand.session.counts().get(2, 0) >= 0.8 * len(everything)
+    assert hand.session.nuclei.counts().get(2, 0) >= 0.8 * len(everything)
 
 
 def test_lasso_draws_a_nucleus_of_the_chosen_class(hand):
@@ -93,14 +94,14 @@ def test_lasso_draws_a_nucleus_of_the_chosen_class(hand):
     hand.panel.classes.buttons[2].click()
     hand.tool("lasso")
     middle = hand.free()
-    number = hand.session.counts().get(2, 0)
+    number = hand.session.nuclei.counts().get(2, 0)
     hand.drag(circle(middle, 7))
     label = int(hand.session.maps.instances[int(middle[0]), int(middle[1])])
     assert label
-    assert hand.session.row(label).class_id == 2
-    assert hand.session.row(label).provenance == "human"
-    assert hand.session.counts()[2] == number + 1
-    area = hand.session.facts(label).area_px
+    assert hand.session.nuclei.row(label).class_id == 2
+    assert hand.session.nuclei.row(label).provenance == "human"
+    assert hand.session.nuclei.counts()[2] == number + 1
+    area = hand.session.nuclei.facts(label).area_px
     assert abs(area - np.pi * 49) < 0.25 * np.pi * 49
     assert hand.in_step()
 
@@ -117,11 +118,11 @@ def test_brush_paints_anew_adds_and_undo_is_ours(hand, viewer, qtbot):
     qtbot.wait(10)
     assert len(hand.session.rows) == number + 1
     label = int(nuclei.data[int(middle[0]), int(middle[1])])
-    area = hand.session.facts(label).area_px
+    area = hand.session.nuclei.facts(label).area_px
     hand.drag([middle, (middle[0] + 4, middle[1])])
     qtbot.wait(10)
     assert len(hand.session.rows) == number + 1, "a stroke that begins inside adds to the nucleus"
-    assert hand.session.facts(label).area_px > area
+    assert hand.session.nuclei.facts(label).area_px > area
     for _ in range(2):
         hand.key(Qt.Key.Key_Z, CONTROL)
     assert len(hand.session.rows) == number
@@ -133,11 +134,11 @@ def test_napari_s_bucket_and_code_are_taken_over(hand, viewer, qtbot):
     nuclei = canvas.find_layer(viewer, "nuclei")
     label = min(hand.session.maps.boxes)
     nuclei.fill([int(v) for v in hand.centre(label)], 60_000)
-    qtbot.waitUntil(lambda: hand.session.can_undo)
+    qtbot.waitUntil(lambda: hand.session.history.can_undo)
     assert label not in hand.session.maps.boxes, hand.panel.message.text()
     new = max(hand.session.maps.boxes)
     assert new < 60_000, "numbers are the session's own"
-    hand.controller.run(lambda s: s.undo())
+    hand.controller.do(Undo())
     assert label in hand.session.maps.boxes
     data = nuclei.data.copy()
     data[data == label] = 0
@@ -158,24 +159,24 @@ def test_polygon_by_clicks(hand, qtbot):
     hand.double_click((y + 6, x - 6))
     qtbot.waitUntil(lambda: len(hand.session.rows) == number + 1)
     label = int(hand.session.maps.instances[int(y), int(x)])
-    assert hand.session.row(label).class_id == hand.session.current_class
+    assert hand.session.nuclei.row(label).class_id == hand.session.selection.current_class
     assert hand.in_step()
 
 
 def test_erase(hand, qtbot):
-    label = max(hand.session.maps.boxes, key=lambda k: hand.session.facts(k).area_px)
-    area = hand.session.facts(label).area_px
+    label = max(hand.session.maps.boxes, key=lambda k: hand.session.nuclei.facts(k).area_px)
+    area = hand.session.nuclei.facts(label).area_px
     hand.tool("erase")
     hand.panel.tools.size.setValue(4)
     y, x = hand.centre(label)
     hand.drag([(y, x - 2), (y, x + 2)])
     qtbot.wait(10)
-    assert 0 < hand.session.facts(label).area_px < area
+    assert 0 < hand.session.nuclei.facts(label).area_px < area
     assert hand.in_step()
 
 
 def test_split_by_a_stroke_and_merge_by_a_stroke(hand):
-    label = max(hand.session.maps.boxes, key=lambda k: hand.session.facts(k).area_px)
+    label = max(hand.session.maps.boxes, key=lambda k: hand.session.nuclei.facts(k).area_px)
     _, left, _, right = hand.session.maps.boxes[label]
     y, x = hand.centre(label)
     number = len(hand.session.rows)
@@ -189,9 +190,9 @@ def test_split_by_a_stroke_and_merge_by_a_stroke(hand):
 
 
 def test_merge_by_two_clicks(hand):
-    label = max(hand.session.maps.boxes, key=lambda k: hand.session.facts(k).area_px)
+    label = max(hand.session.maps.boxes, key=lambda k: hand.session.nuclei.facts(k).area_px)
     y, x = hand.centre(label)
-    hand.controller.run(lambda s: s.split([(y, x - 60), (y, x + 60)], label=label))
+    hand.controller.do(SplitByStroke([(y, x - 60), (y, x + 60)], label=label))
     number = len(hand.session.rows)
     hand.tool("merge")
     hand.click((y - 5, x))
@@ -203,9 +204,9 @@ def clump(hand):
     """Two discs that touch, drawn as one nucleus."""
     y, x = hand.free(14)
     outline = [*circle((y, x - 5), 6, 20)]
-    change = hand.session.draw_polygon(outline)
+    change = hand.session.do(DrawPolygon(outline))
     label = change.created[0]
-    hand.session.draw_polygon(circle((y, x + 5), 6, 20), into=label)
+    hand.session.do(DrawPolygon(circle((y, x + 5), 6, 20), into=label))
     return label, (y, x)
 
 
@@ -233,14 +234,14 @@ def test_s_without_a_neck_takes_the_split_tool(hand):
 
 @pytest.mark.parametrize("name", ["grow", "shrink", "smooth", "fill_holes", "delete"])
 def test_buttons_act_on_the_selection(hand, name):
-    label = max(hand.session.maps.boxes, key=lambda k: hand.session.facts(k).area_px)
+    label = max(hand.session.maps.boxes, key=lambda k: hand.session.nuclei.facts(k).area_px)
     y, x = (int(v) for v in hand.centre(label))
     if name == "fill_holes":
-        hand.session.erase_brush([(y, x)], 3, ids=[label])
-    area = hand.session.facts(label).area_px
+        hand.session.do(EraseBrush([(y, x)], 3, ids=[label]))
+    area = hand.session.nuclei.facts(label).area_px
     hand.click((y - (4 if name == "fill_holes" else 0), x))
     hand.panel.shapes[f"annotate.{name}"].click()
-    after = 0 if label not in hand.session.rows else hand.session.facts(label).area_px
+    after = 0 if label not in hand.session.rows else hand.session.nuclei.facts(label).area_px
     wanted = {"grow": after > area, "shrink": after < area, "smooth": after > 0, "fill_holes": after > area}
     assert wanted.get(name, after == 0)
     assert hand.in_step()
@@ -256,12 +257,12 @@ def test_ambiguous_regions_lie_on_their_own_layer(hand, viewer, qtbot):
     qtbot.wait(10)
     assert hand.session.maps.ambiguous[int(y), int(x)]
     assert not hand.session.maps.instances[int(y), int(x)]
-    assert hand.session.counts()[5] == 1
+    assert hand.session.nuclei.counts()[5] == 1
     hand.controller.settle()
     assert hand.panel.classes.buttons[5].text().endswith("1")
     label = min(hand.session.maps.boxes)
     hand.tool("pick")
     hand.click(hand.centre(label))
     hand.key(Qt.Key.Key_5)
-    assert hand.session.row(label).plane == "ambiguous"
+    assert hand.session.nuclei.row(label).plane == "ambiguous"
     assert hand.in_step()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from napari_monusac.io.predictions.store import PredictionStore
+from napari_monusac.io.predictions.prediction_store import PredictionStore
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from napari.layers import Image, Labels
 
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.io.predictions.prediction_store import StoreInfo
 from napari_monusac.io.predictions.rescale import ImageFrame
+from napari_monusac.io.predictions.store_info import StoreInfo
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.canvas import placing

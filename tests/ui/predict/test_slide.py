@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from napari_monusac.core.errors import StoreError
-from napari_monusac.io.predictions.store import PredictionStore
+from napari_monusac.io.predictions.prediction_store import PredictionStore
 from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import LivePrediction

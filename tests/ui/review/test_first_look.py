@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 from qtpy.QtCore import QPoint, Qt
 
-from napari_monusac.core.prediction import Nuclei, Prediction
-from napari_monusac.scoring.report.predictions import PredictedNuclei
+from napari_monusac.io.predictions.foreign import ForeignNuclei
+from napari_monusac.io.predictions.open import certain_prediction
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
 from napari_monusac.ui.review.errors import JUDGED
-from napari_monusac.ui.review.folder import _certain, _table
 from napari_monusac.ui.widgets.tables import COUNTING
 
 
@@ -28,9 +27,8 @@ def compared(opened, viewer, qtbot, settle, monkeypatch):
     labels = sorted(classes)
     instances[instances == labels[0]] = 0
     instances[instances == labels[2]] = labels[1]
-    found = PredictedNuclei(instances, classes, dict.fromkeys(classes, 0.75))
-    prediction = Prediction(*_certain(found), um_per_px=0.25)
-    nuclei = Nuclei(instances, _table(found, 0.25), 0.25)
+    nuclei = ForeignNuclei(instances, classes, dict.fromkeys(classes, 0.75)).nuclei(0.25)
+    prediction = certain_prediction(nuclei)
     add_prediction_layers(viewer, canvas.find_layer(viewer, "image"), prediction, nuclei)
     opened.show_panel("Review")
     opened.model.last_prediction = (prediction, nuclei)

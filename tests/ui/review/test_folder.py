@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.predictions.foreign import ForeignNuclei
 from napari_monusac.io.predictions.identity import ImageIdentity
-from napari_monusac.io.predictions.store import PredictionIdentity, PredictionStore, write_prediction
+from napari_monusac.io.predictions.open import certain_prediction, open_prediction
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.store import write_prediction
+from napari_monusac.io.predictions.store_info import PredictionIdentity
 from napari_monusac.masks.rasterize import label_maps
-from napari_monusac.scoring.report.predictions import PredictedNuclei
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.review.folder import _certain, _table, read_stored
 
 
 @pytest.fixture
@@ -31,10 +32,10 @@ def predictions(tissue_folder, tmp_path):
         for model, lost in (("first", 1), ("second", 0)):
             instances = np.where(truth == lost, 0, truth).astype(np.int32)
             kept = {k: c for k, c in classes.items() if k != lost}
-            found = PredictedNuclei(instances, kept, {k: 0.4 if k == 2 else 0.9 for k in kept})
+            found = ForeignNuclei(instances, kept, {k: 0.4 if k == 2 else 0.9 for k in kept}).nuclei(0.25)
             write_prediction(
-                Prediction(*_certain(found), um_per_px=0.25), tmp_path / model / f"{crop.name}.zarr",
-                instances=instances, table=_table(found, 0.25),
+                certain_prediction(found), tmp_path / model / f"{crop.name}.zarr",
+                instances=instances, table=found.table,
                 identity=PredictionIdentity(
                     image=image.sample, pixels=image.whole, weights=model, region=(0, 0, *truth.shape), um_per_px=0.25,
                     flips=False,
@@ -155,8 +156,8 @@ def test_numbers_of_a_queue_are_used_with_their_own_prediction_only(
     assert panel.model.other_prediction(item.finding) == ""
     assert "go to it first" in panel.model.other_prediction(other.finding)
     # another model's prediction of this crop is opened: its nuclei bear other numbers
-    found = read_stored(folder / "second", crops[0], opened.model.last_prediction[0].shape, 0.25)
-    opened.model.last_prediction = found
+    found = open_prediction(folder / "second" / f"{crops[0].name}.zarr")
+    opened.model.last_prediction = found.prediction(), found.nuclei
     assert "another prediction" in panel.model.other_prediction(item.finding)
     panel.model.finding = item.finding
     assert not panel.model.judge("model right")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from napari_monusac.core.files import sha256_of
 from napari_monusac.scoring.report.guard import guard_folders
-from napari_monusac.scoring.report.predictions import sha256_of
 from napari_monusac.ui.canvas import canvas
 
 

@@ -7,12 +7,11 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_monusac.app.actions import REVIEW_ACCEPT
-from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.io.annotations.files import read_annotation
-from napari_monusac.scoring.report.predictions import PredictedNuclei
+from napari_monusac.io.predictions.foreign import ForeignNuclei
+from napari_monusac.io.predictions.open import certain_prediction
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
-from napari_monusac.ui.review.folder import _certain, _table
 
 
 def faulty(truth, classes):
@@ -40,9 +39,8 @@ def panel(opened, viewer, qtbot, settle, monkeypatch):
     qtbot.waitUntil(lambda: opened.model.editing.session is not None, timeout=30_000)
     layer = canvas.find_layer(viewer, "nuclei")
     instances, classes = faulty(np.asarray(layer.data), comparing.classes_in(layer.features))
-    found = PredictedNuclei(instances, classes, dict.fromkeys(classes, 0.75))
-    prediction = Prediction(*_certain(found), um_per_px=0.25)
-    nuclei = Nuclei(instances, _table(found, 0.25), 0.25)
+    nuclei = ForeignNuclei(instances, classes, dict.fromkeys(classes, 0.75)).nuclei(0.25)
+    prediction = certain_prediction(nuclei)
     add_prediction_layers(viewer, canvas.find_layer(viewer, "image"), prediction, nuclei)
     opened.show_panel("Review")
     opened.model.last_prediction = (prediction, nuclei)
@@ -298,12 +296,12 @@ def test_keys_that_review_covers_come_back(panel, opened, viewer, qtbot):
     qtbot.waitUntil(lambda: "N" in by_name(), timeout=5000)
     ours = by_name()
     assert {"N", "P", "1", "2", "3", "4", "A", "X", "B", "W", "O", "Ctrl+Z"} <= set(ours)
-    filled = opened.model.editing.look.filled
+    filled = opened.model.editor.look.filled
     ours["O"](layer)
-    assert opened.model.editing.look.filled != filled
+    assert opened.model.editor.look.filled != filled
     assert canvas.find_layer(viewer, "predicted nuclei").contour == 0
     ours["O"](layer)
-    assert opened.model.editing.look.filled <= filled
+    assert opened.model.editor.look.filled <= filled
     opened.show_panel("Slides")
     assert "Ctrl+Z" in by_name(), "undo of edits stays, as it does wherever the Studio is"
     assert by_name()["Ctrl+Z"] is not ours["Ctrl+Z"]

@@ -7,13 +7,13 @@ import pytest
 from napari.layers._layer_actions import _duplicate_layer
 from qtpy.QtCore import Qt
 
-from napari_monusac.core.prediction import Nuclei, Prediction
+from napari_monusac.editing.commands import Delete
+from napari_monusac.io.predictions.foreign import ForeignNuclei
+from napari_monusac.io.predictions.open import certain_prediction
 from napari_monusac.review.places import FindingPlace
-from napari_monusac.scoring.report.predictions import PredictedNuclei
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
 from napari_monusac.ui.model import studio_model
-from napari_monusac.ui.review.folder import _certain, _table
 
 OURS = {*comparing.COMPARED_ROLES, "frames"}
 
@@ -26,8 +26,8 @@ def panel(opened, viewer, qtbot, settle, monkeypatch):
     layer = canvas.find_layer(viewer, "nuclei")
     classes = comparing.classes_in(layer.features)
     instances = np.where(layer.data == min(classes), 0, layer.data).astype(np.int32)
-    found = PredictedNuclei(instances, {k: c for k, c in classes.items() if k != min(classes)})
-    latest = Prediction(*_certain(found), um_per_px=0.25), Nuclei(instances, _table(found, 0.25), 0.25)
+    found = ForeignNuclei(instances, {k: c for k, c in classes.items() if k != min(classes)}).nuclei(0.25)
+    latest = certain_prediction(found), found
     add_prediction_layers(viewer, canvas.find_layer(viewer, "image"), *latest)
     opened.show_panel("Review")
     opened.model.last_prediction = latest
@@ -59,7 +59,7 @@ def test_after_review_edits_in_annotate_are_seen(panel, opened, viewer, qtbot, s
     session = opened.model.editing.session
     gone = max(k for k, r in session.rows.items() if r.plane == "nuclei")
     pq = panel.model.comparison.evaluation.pq
-    opened.panels["Annotate"].controller.run(lambda s: s.delete([gone]))
+    opened.panels["Annotate"].controller.do(Delete([gone]))
     layer = canvas.find_layer(viewer, "nuclei")
     assert layer.visible
     assert not (layer.data == gone).any()

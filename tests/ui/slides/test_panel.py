@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit
 
 from napari_monusac.core.classes import CLASSES
+from napari_monusac.editing.commands import Delete
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.slides.crop_list import COUNTS_ROLE
 from napari_monusac.ui.slides.panel import crop_status
@@ -211,8 +212,8 @@ def test_a_row_counts_anew_when_its_crop_is_saved(studio, qtbot, settle, tissue_
     before = dict(item.data(1, COUNTS_ROLE))
     known = collection.counts(crop)
     label = next(iter(controller.session.rows))
-    controller.session.delete([label])
-    assert studio.model.unsaved
+    controller.session.do(Delete([label]))
+    assert studio.model.editing.unsaved
     assert dict(item.data(1, COUNTS_ROLE)) == before, "not before it is saved"
     studio.panels["Annotate"].saving.save()
     qtbot.waitUntil(lambda: sum(item.data(1, COUNTS_ROLE).values()) == sum(before.values()) - 1, timeout=30_000)

@@ -1,4 +1,4 @@
-"""State of a session -> Annotation: untouched outlines to the letter, changed ones from their pixels."""
+"""Nuclei of a session -> Annotation: untouched outlines to the letter, changed ones from their pixels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass, meaning_of
 from napari_monusac.core.geometry import Outline
 from napari_monusac.core.nuclei import Annotation, Nucleus
+from napari_monusac.editing.nuclei.crop import CropNuclei
 from napari_monusac.editing.nuclei.frame import outline_beyond
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, class_name
-from napari_monusac.editing.nuclei.state import SessionState
 from napari_monusac.masks.polygons import polygons_from_instances
 from napari_monusac.masks.scanline import fill_polygons
 
@@ -44,7 +44,7 @@ class Built:
     hidden: frozenset[int] = frozenset()
 
 
-def build_annotation(state: SessionState, *, layered: bool = True) -> Built:
+def build_annotation(nuclei: CropNuclei, *, layered: bool = True) -> Built:
     """Make the annotation that draws the session's maps.
 
     Intact outlines stay the file's own regions (vertices, ids, attributes), in its order; those of another class move
@@ -53,65 +53,65 @@ def build_annotation(state: SessionState, *, layered: bool = True) -> Built:
 
     Parameters
     ----------
-    state : EditingSession
+    nuclei : CropNuclei
         What to build from.
     layered : bool
         Order regions by layer, as Aperio files have them; else (GeoJSON) what is new comes last.
     """
-    redraw = {k for k, row in state.rows.items() if not row.intact}
-    annotation, pairs = _assembled(state, redraw, layered)
+    redraw = {k for k, row in nuclei.rows.items() if not row.intact}
+    annotation, pairs = _assembled(nuclei, redraw, layered)
     trimmed: set[int] = set()
-    while spilling := _spilling(state, pairs, redraw | trimmed):
+    while spilling := _spilling(nuclei, pairs, redraw | trimmed):
         trimmed |= spilling
     if trimmed:
         redraw |= trimmed
-        annotation, pairs = _assembled(state, redraw, layered)
+        annotation, pairs = _assembled(nuclei, redraw, layered)
     written = {row.id for _, row in pairs if row is not None}
     return Built(
-        annotation, pairs, frozenset(redraw & written), frozenset(trimmed), frozenset(state.rows.keys() - written)
+        annotation, pairs, frozenset(redraw & written), frozenset(trimmed), frozenset(nuclei.rows.keys() - written)
     )
 
 
-def _assembled(state: SessionState, redraw: set[int], layered: bool) -> tuple[Annotation, tuple[Placed, ...]]:
-    outlines = _outlines(state, redraw)
-    by_source = {row.source: row for row in state.rows.values() if row.source is not None}
+def _assembled(nuclei: CropNuclei, redraw: set[int], layered: bool) -> tuple[Annotation, tuple[Placed, ...]]:
+    outlines = _outlines(nuclei, redraw)
+    by_source = {row.source: row for row in nuclei.rows.values() if row.source is not None}
     own: list[Placed] = []
     come: list[Placed] = []
-    for index, region in enumerate(state.source.regions):
+    for index, region in enumerate(nuclei.source.regions):
         if not region.is_drawn:
             own.append((region, None))
             continue
         row = by_source.get(index)
         if row is None:
-            if index in state.outside:
+            if index in nuclei.outside:
                 own.append((region, None))
             continue
-        made = _made(state.source, region, row, outlines if row.id in redraw else None)
+        made = _made(nuclei.source, region, row, outlines if row.id in redraw else None)
         if made is not None:
             (own if made.layer == region.layer and made.label == region.label else come).append((made, row))
-    for row in state.rows.values():
+    for row in nuclei.rows.values():
         if row.source is None and row.id in outlines:
-            layer, label = _layer_of(state.source, row.class_id)
+            layer, label = _layer_of(nuclei.source, row.class_id)
             new = Nucleus(outlines[row.id], label, layer, integral=True, confidence=row.confidence)
             come.append((new, row))
-    pairs = tuple(_layer_by_layer(state.source, own + come) if layered else own + come)
-    return replace(state.source, regions=tuple(r for r, _ in pairs)), pairs
+    pairs = tuple(_layer_by_layer(nuclei.source, own + come) if layered else own + come)
+    return replace(nuclei.source, regions=tuple(r for r, _ in pairs)), pairs
 
 
-def _outlines(state: SessionState, wanted: Iterable[int]) -> dict[int, Outline]:
+def _outlines(nuclei: CropNuclei, wanted: Iterable[int]) -> dict[int, Outline]:
     out: dict[int, Outline] = {}
-    wanted, offset = list(wanted), np.array(state.frame.offset_px)
+    wanted, offset = list(wanted), np.array(nuclei.frame.offset_px)
     for plane in ("nuclei", "ambiguous"):
-        labels = [k for k in wanted if state.rows[k].plane == plane]
+        labels = [k for k in wanted if nuclei.rows[k].plane == plane]
         if labels:
-            whole = [k for k in labels if k not in state._beyond]
-            found = polygons_from_instances(state.maps.plane(plane), labels=whole, fragments=True).polygons
+            whole = [k for k in labels if k not in nuclei.beyond]
+            found = polygons_from_instances(nuclei.maps.plane(plane), labels=whole, fragments=True).polygons
             out.update({k: outline + offset for k, outline in found.items()} if offset.any() else found)
-    for k in state._beyond & set(wanted):
-        row = state.rows[k]
+    for k in nuclei.beyond & set(wanted):
+        row = nuclei.rows[k]
         if row.source is not None:
-            seen = state.maps.plane(row.plane) == k
-            outline = outline_beyond(state.source.regions[row.source].vertices, seen, state.frame)
+            seen = nuclei.maps.plane(row.plane) == k
+            outline = outline_beyond(nuclei.source.regions[row.source].vertices, seen, nuclei.frame)
             if outline is not None:
                 out[k] = outline
     return out
@@ -161,25 +161,25 @@ def _key(label: str) -> str:
     return label.strip().casefold()
 
 
-def _spilling(state: SessionState, pairs: tuple[Placed, ...], redrawn: set[int]) -> set[int]:
+def _spilling(nuclei: CropNuclei, pairs: tuple[Placed, ...], redrawn: set[int]) -> set[int]:
     """Return intact nuclei that would cover pixels of somebody else, or of nobody, when the regions are drawn in order.
 
     Outlines from pixels lie exactly on their pixels and cannot: it is enough to draw the intact ones.
     """
     order = [(region, row.id) for region, row in pairs if row is not None and not region.is_ambiguous]
-    rank = np.zeros(state.next_id, np.int64)
+    rank = np.zeros(nuclei.next_id, np.int64)
     rank[[k for _, k in order]] = np.arange(1, len(order) + 1)
     intact = [(region, k) for region, k in order if k not in redrawn]
     ids = np.array([k for _, k in intact], np.int32)
-    top = np.zeros(state.shape[0] * state.shape[1], np.int32)
-    offset = np.array(state.frame.offset_px)
-    for pixels, polygon in fill_polygons([region.vertices - offset for region, _ in intact], state.shape):
+    top = np.zeros(nuclei.shape[0] * nuclei.shape[1], np.int32)
+    offset = np.array(nuclei.frame.offset_px)
+    for pixels, polygon in fill_polygons([region.vertices - offset for region, _ in intact], nuclei.shape):
         top[pixels] = ids[polygon]  # a later one lies over an earlier one
-    owner = state.maps.instances.reshape(-1)
+    owner = nuclei.maps.instances.reshape(-1)
     where = np.flatnonzero((top != 0) & (top != owner))
     over, under = top[where], owner[where]
     # an owner from pixels wins where it comes later; background and an intact owner (which is not on top) never do
-    from_pixels = np.zeros(state.next_id, bool)
+    from_pixels = np.zeros(nuclei.next_id, bool)
     from_pixels[[k for _, k in order if k in redrawn]] = True
     wrong = ~from_pixels[under] | (rank[over] > rank[under])
     return set(np.unique(over[wrong]).tolist())

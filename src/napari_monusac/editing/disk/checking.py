@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from napari_monusac.core.boxes import window
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import SessionError
-from napari_monusac.editing.disk.records import Edit, Patch
+from napari_monusac.editing.nuclei.crop import CropNuclei
+from napari_monusac.editing.nuclei.edit import Edit, Patch, tally
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, Plane
-
-if TYPE_CHECKING:
-    from napari_monusac.editing.nuclei.state import SessionState
 
 _CLASS_IDS = frozenset({*map(int, CLASSES), int(NucleusClass.UNCLASSIFIED), AMBIGUOUS_ID})
 #: A reader may choose the number of a new nucleus (napari's brush); one so far beyond the others is nobody's choice.
@@ -29,19 +27,19 @@ _Tally = dict[int, int]
 
 
 class EditCheck:
-    """Checks the edits of a journal one after the other, against a session that has carried out those before.
+    """Checks the edits of a journal one after the other, against nuclei that have carried out those before.
 
     Parameters
     ----------
-    state : EditingSession
+    nuclei : CropNuclei
         As it was opened.
     whole_rows : bool
         Whether rows must be known to the letter; else as far as the annotation file tells them.
     """
 
-    def __init__(self, state: SessionState, *, whole_rows: bool = True) -> None:
-        self.state, self.whole_rows = state, whole_rows
-        self._pixels: dict[Plane, Counter[int]] = {p: Counter(_tally(state.maps.plane(p))) for p in get_args(Plane)}
+    def __init__(self, nuclei: CropNuclei, *, whole_rows: bool = True) -> None:
+        self.nuclei, self.whole_rows = nuclei, whole_rows
+        self._pixels: dict[Plane, Counter[int]] = {p: Counter(tally(nuclei.maps.plane(p))) for p in get_args(Plane)}
 
     def check(self, edit: Edit) -> None:
         """Look at an edit that was never carried out.
@@ -66,7 +64,7 @@ class EditCheck:
         """Count the pixels of an edit that is undone or redone."""
         for patch in edit.patches:
             _, before, after = patch.unpack()
-            losses, gains = _tally(before), _tally(after)
+            losses, gains = tally(before), tally(after)
             self._move(patch.plane, *((gains, losses) if undo else (losses, gains)))
 
     def _move(self, plane: Plane, losses: _Tally, gains: _Tally) -> None:
@@ -74,7 +72,7 @@ class EditCheck:
         self._pixels[plane].update(gains)
 
     def _rows_after(self, edit: Edit) -> Mapping[int, NucleusRow]:
-        known, furthest = self.state.rows, self.state.next_id + _FURTHEST
+        known, furthest = self.nuclei.rows, self.nuclei.next_id + _FURTHEST
         if edit.before.keys() != edit.after.keys():
             raise _wrong("its rows before and after are of different nuclei")
         for k, row in edit.after.items():
@@ -95,13 +93,13 @@ class EditCheck:
     def _tallies(self, patch: Patch, rows: Mapping[int, NucleusRow]) -> tuple[_Tally, _Tally]:
         """Count which nuclei lose and gain pixels by a patch that fits."""
         top, left, bottom, right = patch.box
-        height, width = self.state.shape
+        height, width = self.nuclei.shape
         if not (0 <= top <= bottom <= height and 0 <= left <= right <= width):
             raise _wrong(f"the box {patch.box} does not lie in an image of {height} x {width} px")
         mask, before, after = patch.unpack()
-        if not np.array_equal(self.state.maps.plane(patch.plane)[window(patch.box)][mask], before):
+        if not np.array_equal(self.nuclei.maps.plane(patch.plane)[window(patch.box)][mask], before):
             raise _wrong(f"the pixels in {patch.box} are not those that this edit was made for")
-        losses, gains = _tally(before), _tally(after)
+        losses, gains = tally(before), tally(after)
         for k in gains.keys() - {0}:
             if k not in rows or rows[k].plane != patch.plane:
                 raise _wrong(f"pixels go to nucleus {k}, of which nothing is known")
@@ -114,7 +112,7 @@ class EditCheck:
         """Whether the pixels that an untouched nucleus gains are those of its outline in the file."""
         y, x = np.nonzero(mask)
         own = after == k
-        return self.state.covers(k, y[own] + patch.box[0], x[own] + patch.box[1])
+        return self.nuclei.outlines.covers(k, y[own] + patch.box[0], x[own] + patch.box[1])
 
     def _check_pixels(self, edit: Edit, rows: Mapping[int, NucleusRow]) -> None:
         for k in edit.after:
@@ -138,8 +136,3 @@ def _check_row(k: int, row: NucleusRow, known: NucleusRow | None) -> None:
 
 def _wrong(problem: str) -> SessionError:
     return SessionError(problem, "the journal is damaged: put it aside, or bring back a copy of it")
-
-
-def _tally(labels: NDArray[np.int32]) -> _Tally:
-    values, counts = np.unique(labels, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))

@@ -1,83 +1,19 @@
-"""What a journal holds: edits as values, one record a line, each with its number and checksum."""
+"""What a journal holds: one record a line, each with its number and checksum."""
 
 from __future__ import annotations
 
-import base64
 import zlib
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from napari_monusac.core.boxes import Box
-from napari_monusac.core.errors import SessionError
 from napari_monusac.core.jsonl import TornLine
-from napari_monusac.editing.nuclei.rows import NucleusRow, Plane
-from napari_monusac.masks.change import Change
+from napari_monusac.editing.nuclei.edit import Edit, JournalValue
 
 FORMAT = 1
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Patch(_Record):
-    """The pixels that an edit changes on one plane, packed.
-
-    `data` is zlib of: one bit a pixel of the box (changed or not, padded to bytes), then the labels before, then those
-    after, int32 little-endian, of the changed pixels in reading order.
-    """
-
-    plane: Plane
-    box: Box
-    data: str = Field(description="zlib, base64")
-
-    @classmethod
-    def pack(cls, change: Change, plane: Plane) -> Patch:
-        """Pack a change."""
-        mask = change.changed
-        raw = b"".join(
-            (
-                np.packbits(mask).tobytes(),
-                change.before[mask].astype("<i4").tobytes(),
-                change.after[mask].astype("<i4").tobytes(),
-            )
-        )
-        return cls(plane=plane, box=change.box, data=base64.b64encode(zlib.compress(raw, 1)).decode("ascii"))
-
-    def unpack(self) -> tuple[NDArray[np.bool_], NDArray[np.int32], NDArray[np.int32]]:
-        """Return the mask of changed pixels in the box, their labels before and their labels after.
-
-        Raises
-        ------
-        SessionError
-            The data is not what `pack` makes.
-        """
-        height, width = self.box[2] - self.box[0], self.box[3] - self.box[1]
-        if min(*self.box, height, width) < 0:
-            raise SessionError(f"an edit has the box {self.box}", "the journal is damaged")
-        head = -(-height * width // 8)
-        try:
-            inflater = zlib.decompressobj()
-            # no more than such a box can hold: some bytes may unpack to gigabytes
-            raw = inflater.decompress(base64.b64decode(self.data, validate=True), head + 8 * height * width + 1)
-        except (ValueError, zlib.error, OverflowError) as error:
-            raise SessionError(f"an edit's pixels cannot be unpacked ({error})", "the journal is damaged") from error
-        if len(raw) < head:
-            raise SessionError(f"an edit of {height} x {width} px holds {len(raw)} bytes", "the journal is damaged")
-        bits = np.unpackbits(np.frombuffer(raw[:head], np.uint8), count=height * width)
-        mask = bits.astype(bool).reshape(height, width)
-        count = int(np.count_nonzero(mask))
-        if len(raw) - head != 8 * count or not inflater.eof:
-            raise SessionError(f"an edit of {count} px holds {len(raw) - head} bytes", "the journal is damaged")
-        labels = np.frombuffer(raw[head:], "<i4")
-        return mask, labels[:count].astype(np.int32), labels[count:].astype(np.int32)
-
-
-class Header(_Record):
+class Header(JournalValue):
     """The first record: what the journal belongs to."""
 
     kind: Literal["journal"] = "journal"
@@ -95,25 +31,7 @@ class Header(_Record):
     time: str = ""
 
 
-class Edit(_Record):
-    """One command: patches and rows, before and after."""
-
-    kind: Literal["edit"] = "edit"
-    n: int
-    name: str = Field(description="What the user did: draw, split, class ...")
-    patches: tuple[Patch, ...] = ()
-    before: dict[int, NucleusRow | None] = Field(default_factory=dict, description="Rows by id; None = there was none")
-    after: dict[int, NucleusRow | None] = Field(default_factory=dict, description="Rows by id; None = it is gone")
-    author: str = ""
-    time: str = ""
-
-    @property
-    def ids(self) -> frozenset[int]:
-        """Nuclei whose rows change."""
-        return frozenset(self.before) | frozenset(self.after)
-
-
-class Step(_Record):
+class Step(JournalValue):
     """Undo or redo of one edit."""
 
     kind: Literal["undo", "redo"]
@@ -121,7 +39,7 @@ class Step(_Record):
     time: str = ""
 
 
-class Saved(_Record):
+class Saved(JournalValue):
     """The state at this point was written to the annotation file and its sidecar (or was about to be)."""
 
     kind: Literal["saved"] = "saved"
@@ -158,11 +76,3 @@ def decode(line: bytes) -> Record:
     if line[:8] != b"%08x" % zlib.crc32(body):
         raise TornLine("the checksum is wrong")
     return _RECORD.validate_json(body)
-
-
-def changed_rows(
-    before: Mapping[int, NucleusRow | None], after: Mapping[int, NucleusRow | None]
-) -> tuple[dict[int, NucleusRow | None], dict[int, NucleusRow | None]]:
-    """Drop the rows that are equal before and after."""
-    ids = [k for k in {**before, **after} if before.get(k) != after.get(k)]
-    return {k: before.get(k) for k in ids}, {k: after.get(k) for k in ids}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from napari_monusac.core.errors import SessionError
+from napari_monusac.editing.disk.checking import EditCheck
 from napari_monusac.editing.disk.journal import Journal
 from napari_monusac.editing.disk.provenance import sidecar_of
-from napari_monusac.editing.disk.records import Edit, Header, Record, Saved, Step
+from napari_monusac.editing.disk.records import Header, Record, Saved, Step
 from napari_monusac.editing.disk.workplace import Version, Workplace, content_of, sha256
+from napari_monusac.editing.history import History
+from napari_monusac.editing.nuclei.crop import CropNuclei
+from napari_monusac.editing.nuclei.edit import Edit
 from napari_monusac.editing.nuclei.frame import Frame, OtherRegion
 
 RestorePolicy = Literal["auto", "base", "discard"]
@@ -50,22 +55,65 @@ def _is_known(records: Sequence[Record], disk: Version) -> bool:
 
 def _is_saved(records: Sequence[Record], disk: Version) -> bool:
     """Whether the state at the end of a journal is that of the files, without carrying the edits out."""
-    done: list[int] = []
-    undone: list[int] = []
-    saved: dict[int, Version] = {}
+    history, saved = History(), {}
     for record in records:
         if isinstance(record, Header):
             saved[0] = version_of(record, disk)
         elif isinstance(record, Edit):
-            done.append(record.n)
-            undone.clear()
+            history.add(record)
         elif isinstance(record, Step):
-            there, back = (done, undone) if record.kind == "undo" else (undone, done)
-            if there:
-                back.append(there.pop())
+            with suppress(SessionError):  # nothing to undo: carrying it out will say so
+                history.step(record.kind)
+        else:
+            saved[history.state] = version_of(record, disk)
+    return saved.get(history.state) == disk
+
+
+def carry_out(
+    records: Iterable[Record], nuclei: CropNuclei, history: History, *, whole_rows: bool = True
+) -> dict[int, Saved]:
+    """Carry the records of a journal out, each edit after a look at it.
+
+    Parameters
+    ----------
+    records : iterable of Record
+        Of the journal.
+    nuclei : CropNuclei
+        As the journal's annotation has them; changed in place.
+    history : History
+        Empty; gets the edits.
+    whole_rows : bool
+        See `EditCheck`.
+
+    Returns
+    -------
+    dict
+        {state: how it was saved}.
+
+    Raises
+    ------
+    SessionError
+        A record is wrong: it and those after it are not carried out, and these nuclei are good for nothing.
+    """
+    saved, check = {}, EditCheck(nuclei, whole_rows=whole_rows)
+    for record in records:
+        if isinstance(record, Edit):
+            check.check(record)
+            nuclei.write(record, undo=False, follow=False)
+            history.add(record)
+        elif isinstance(record, Step):
+            try:
+                edit = history.step(record.kind)
+            except SessionError as error:
+                raise SessionError(
+                    f"record {record.n} of the journal has nothing to {record.kind}", "it is damaged"
+                ) from error
+            check.step(edit, undo=record.kind == "undo")
+            nuclei.write(edit, undo=record.kind == "undo", follow=False)
         elif isinstance(record, Saved):
-            saved[done[-1] if done else 0] = version_of(record, disk)
-    return saved.get(done[-1] if done else 0) == disk
+            saved[history.state] = record
+    nuclei.maps.refresh_all()
+    return saved
 
 
 def find_unsaved(

@@ -67,16 +67,9 @@ class LiveMaps:
         np.take(self._lut, self.instances, out=self.semantic)
         self.ternary[:] = ternary_map(self.instances, self.boundary_width)
 
-    def set_boundary_width(self, width_px: int) -> None:
-        """Change the width of the boundary and work the ternary map out again.
-
-        Raises
-        ------
-        RecipeError
-            The width is not odd or out of range.
-        """
-        self.ternary[:] = ternary_map(self.instances, width_px)
-        self.boundary_width = width_px
+    def rebuild_boundary(self, box: Box) -> Box:
+        """Work the ternary map out again from the nuclei of a box; return the box that was written."""
+        return update_ternary(self.ternary, self.instances, box, self.boundary_width)
 
     def set_classes(self, classes: Mapping[int, int | None]) -> None:
         """Set the classes of some ids; None frees an id. The semantic map follows with `refresh`."""

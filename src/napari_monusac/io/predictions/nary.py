@@ -6,7 +6,6 @@ the truth's class folders and takes the first file of the same folder of a predi
 
 from __future__ import annotations
 
-import filecmp
 import math
 import struct
 import zlib
@@ -150,10 +149,14 @@ def read_nary(folder: str | Path, shape: tuple[int, int] | None = None) -> NaryM
     Raises
     ------
     AnnotationError
-        A mask is missing, damaged, or of another shape.
+        A mask is missing, damaged, of another shape, or twice there.
     """
     folder = Path(folder)
     masks = [(name, path, _read_mask(path)) for name, path in mask_files(folder)]
+    for (_, path, mask), (_, other, same) in combinations(masks, 2):
+        if path.parent == other.parent and np.array_equal(mask, same):  # a file also bears the time when it was written
+            count = sum(p.parent == path.parent for _, p, _ in masks)
+            raise AnnotationError(path.parent, f"holds {count} masks, some of them the same", "leave one of each")
     size = tuple(shape) if shape is not None else masks[0][2].shape if masks else None
     if size is None:
         raise AnnotationError(folder, "holds no mask of a class", "choose <patient>/<crop> of the challenge's layout")
@@ -183,7 +186,7 @@ def mask_files(folder: str | Path) -> tuple[tuple[str, Path], ...]:
     Raises
     ------
     AnnotationError
-        A folder of masks bears the name of no class, or two of its files are the same.
+        A folder of masks bears the name of no class.
     """
     found: list[tuple[int, Path]] = []
     folder = Path(folder)
@@ -195,8 +198,6 @@ def mask_files(folder: str | Path) -> tuple[tuple[str, Path], ...]:
         name = AMBIGUOUS if inner.name.casefold() == AMBIGUOUS.casefold() else kind.label if kind is not None else ""
         if name not in _READ:
             raise AnnotationError(inner, "holds masks but bears the name of no class", f"use {', '.join(_NAMES)}")
-        if any(filecmp.cmp(one, other, shallow=False) for one, other in combinations(files, 2)):
-            raise AnnotationError(inner, f"holds {len(files)} masks, some of them the same", "leave one of each")
         found += [(_READ.index(name), path) for path in files]
     return tuple((_READ[at], path) for at, path in sorted(found, key=lambda one: one[0]))
 

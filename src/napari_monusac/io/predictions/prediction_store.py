@@ -30,13 +30,11 @@ from napari_monusac.core.errors import StoreError
 from napari_monusac.core.files import replace_file
 from napari_monusac.core.prediction import in_255ths
 from napari_monusac.io.predictions.pyramid import add_levels
-from napari_monusac.io.predictions.store_info import PredictionIdentity, StoreInfo
+from napari_monusac.io.predictions.store_info import StoreInfo
 from napari_monusac.io.predictions.store_metadata import check_metadata
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["PredictionIdentity", "PredictionStore", "StoreInfo"]
 
 _KEY = "napari-monusac"
 _CHANNELS = (*(f"semantic: {n}" for n in SEMANTIC_NAMES), *(f"ternary: {n}" for n in TERNARY_NAMES))

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from napari_monusac.core.boxes import Region
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -44,25 +46,33 @@ class ImageFrame(BaseModel):
         pixels = np.arange(self.shape[axis], dtype=np.float64)
         return np.asarray((pixels + 0.5) * self.factor - 0.5 + self.origin[axis])
 
-    def part(self, offset_px: tuple[int, int], shape: tuple[int, int]) -> ImageFrame:
-        """The frame of a part of the image; `offset_px` is its first pixel in the image."""
-        moved = [o + (a - b) * self.factor for o, a, b in zip(self.origin, offset_px, self.offset_px, strict=True)]
-        return self.model_copy(update={"shape": shape, "offset_px": offset_px, "origin": (moved[0], moved[1])})
+    def cut(self, place: Region, maps_shape: tuple[int, int]) -> tuple[ImageFrame, Region]:
+        """Cut out a part of the image, and what of the maps its pixels look at.
 
-    def box(self, shape: tuple[int, int]) -> tuple[int, int, int, int]:
-        """What of maps of this shape the image's pixels look at: (y, x, height, width), px of the maps."""
+        Parameters
+        ----------
+        place : Region
+            The part, px of the image.
+        maps_shape : (height, width)
+            Of the maps.
+
+        Returns
+        -------
+        ImageFrame, Region
+            How that box of the maps, px of the maps, lies on the part.
+        """
+        first, shape = place[:2], place[2:]
         room = 0 if self.factor == 1 else 1
-        ends = []
-        for axis, size in enumerate(shape):
-            first, last = self.centres(axis)[[0, -1]]
-            low = min(max(int(np.floor(first)) - room, 0), size - 1)
-            ends.append((low, min(max(int(np.ceil(last)) + 1 + room, low + 1), size) - low))
+        ends, origin = [], []
+        for axis, size in enumerate(maps_shape):
+            moved = self.origin[axis] + (first[axis] - self.offset_px[axis]) * self.factor
+            low, high = ((pixel + 0.5) * self.factor - 0.5 + moved for pixel in (0, shape[axis] - 1))
+            start = min(max(int(np.floor(low)) - room, 0), size - 1)
+            ends.append((start, min(max(int(np.ceil(high)) + 1 + room, start + 1), size) - start))
+            origin.append(moved - start)
         (y, height), (x, width) = ends
-        return y, x, height, width
-
-    def within(self, box: tuple[int, int, int, int]) -> ImageFrame:
-        """Return the frame of maps of which only `box` is at hand."""
-        return self.model_copy(update={"origin": (self.origin[0] - box[0], self.origin[1] - box[1])})
+        frame = self.model_copy(update={"shape": shape, "offset_px": first, "origin": (origin[0], origin[1])})
+        return frame, Region(y, x, height, width)
 
     def boundary_width(self, width: int) -> int:
         """Width of the boundary in px of the image, odd."""

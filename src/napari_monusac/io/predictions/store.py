@@ -1,4 +1,4 @@
-"""Predictions to disk and back, whole: OME-Zarr 0.5 with probabilities, nuclei, classes and table."""
+"""Predictions to disk, whole: OME-Zarr 0.5 with probabilities, nuclei, classes and table; `open` reads them back."""
 
 from __future__ import annotations
 
@@ -13,23 +13,11 @@ from numpy.typing import NDArray
 from napari_monusac.core.errors import ShapeError, StoreError
 from napari_monusac.core.files import replace_file
 from napari_monusac.core.prediction import Prediction
-from napari_monusac.io.predictions.prediction_store import PredictionIdentity, PredictionStore, StoreInfo
-from napari_monusac.io.predictions.rescale import ImageFrame, maps_on_image, nuclei_on_image
+from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.store_info import PredictionIdentity, StoreInfo
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = [
-    "ImageFrame",
-    "PredictionIdentity",
-    "PredictionStore",
-    "StoreInfo",
-    "crop_store",
-    "move_into_place",
-    "read_prediction",
-    "read_stored_nuclei",
-    "write_prediction",
-]
 
 
 def write_prediction(
@@ -122,90 +110,3 @@ def move_into_place(temporary: Path, path: Path) -> None:
             replace_file(old, path)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def read_prediction(path: str | Path, *, as_stored: bool = False) -> Prediction:
-    """Read a stored prediction into memory, at the pixels of its image.
-
-    Maps of a slide are stored at the network's scale. Where that is not the image's they are interpolated, so that
-    they fit the image and its truth.
-
-    Parameters
-    ----------
-    path : str or Path
-        The ``.zarr`` folder.
-    as_stored : bool
-        Leave them at the scale that they are stored at.
-
-    Raises
-    ------
-    StoreError
-        It is missing, foreign, damaged, or too large for the memory.
-    """
-    store = PredictionStore.open(path)
-    info = store.info
-    frame = None if as_stored else info.frame
-    _check_memory(store, 40 * _pixels(store, None) + (0 if frame is None else 40 * _pixels(store, frame)))
-    coded = store.read_maps()
-    maps = coded.astype(np.float32)
-    if coded.dtype == np.uint8:
-        maps /= np.float32(255)
-    if frame is not None:
-        maps = maps_on_image(maps, frame)
-    return Prediction(
-        semantic=maps[:5], ternary=maps[5:],
-        um_per_px=info.um_per_px if frame is None else frame.um_per_px,
-        offset_px=info.offset_px if frame is None else frame.offset_px,
-        boundary_width=info.boundary_width if frame is None else frame.boundary_width(info.boundary_width),
-        fingerprint=info.fingerprint, checkpoint=info.checkpoint, notes=info.notes, engine=info.engine,
-        trained_on=info.trained_on,
-    )  # fmt: skip
-
-
-def read_stored_nuclei(path: str | Path, *, as_stored: bool = False) -> tuple[NDArray[np.int32], pd.DataFrame] | None:
-    """Instance map and table of a stored prediction, at the pixels of its image.
-
-    Parameters
-    ----------
-    path : str or Path
-        The ``.zarr`` folder.
-    as_stored : bool
-        Leave them at the scale that they are stored at.
-
-    Returns
-    -------
-    int32 (y, x), pandas.DataFrame
-        None where the nuclei are not segmented yet.
-
-    Raises
-    ------
-    StoreError
-        The store is missing, foreign or damaged, or too large for the memory.
-    """
-    store = PredictionStore.open(path)
-    table = store.read_table()
-    if table is None:
-        return None
-    frame = None if as_stored else store.info.frame
-    _check_memory(store, 4 * _pixels(store, None) + (0 if frame is None else 8 * _pixels(store, frame)))
-    values = store.read_instances()
-    if values is None:
-        return None
-    return (values, table) if frame is None else nuclei_on_image(values, table, frame)
-
-
-def _pixels(store: PredictionStore, frame: ImageFrame | None) -> int:
-    height, width = store.shape if frame is None else frame.shape
-    return height * width
-
-
-def _check_memory(store: PredictionStore, needed: int) -> None:
-    import psutil
-
-    free = psutil.virtual_memory().available
-    if needed > free:
-        raise StoreError(
-            store.path,
-            f"needs {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free",
-            "read parts: PredictionStore.open",
-        )

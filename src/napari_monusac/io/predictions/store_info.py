@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
 
 from napari_monusac.core.training_crops import TrainingCrops
@@ -102,3 +104,9 @@ class StoreInfo(BaseModel):
     def image_um_per_px(self) -> float | None:
         """Scale of the image, to whose pixels `read_prediction` brings the maps."""
         return self.um_per_px if self.frame is None else self.frame.um_per_px
+
+
+def model_name(checkpoint: str) -> str:
+    """What people call a model: its run's name, or its file's where it lies in no run; empty where nothing is known."""
+    path = Path(checkpoint)
+    return path.parent.name if path.stem in ("best", "last") else path.stem

@@ -58,6 +58,17 @@ class Finding(BaseModel):
         truth, prediction = "+".join(map(str, self.truth_ids)), "+".join(map(str, self.prediction_ids))
         return f"{self.crop}|t{truth}|p{prediction}"
 
+    def counts_in(self, nuclei: str) -> bool:
+        """Whether it was found in a prediction, so that its ids are those of it.
+
+        Parameters
+        ----------
+        nuclei : str
+            Hash of the prediction's instance map (`nuclei_digest`). True too where one of the two does not say in which
+            prediction it counts: findings of earlier versions.
+        """
+        return not nuclei or self.counted_in in ("", nuclei)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings(Sequence[Finding]):

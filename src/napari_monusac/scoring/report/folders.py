@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled, FileProblem
+from napari_monusac.core.files import sha256_of
 from napari_monusac.core.training_crops import SeenAs, TrainingCrops
 from napari_monusac.io.annotations.class_names import names_in_words
 from napari_monusac.io.collection.collection import Collection as Crops
 from napari_monusac.io.collection.collection import Crop, open_collection
 from napari_monusac.io.collection.patients import MEND
-from napari_monusac.io.predictions.identity import check_image, nuclei_digest
-from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.find import FORMS_IN_WORDS, PredictionFolder
+from napari_monusac.io.predictions.open import PredictedCrop, info_of, open_prediction
 from napari_monusac.io.training_crops import crops_of_checkpoint, seen_as
 from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.matching.matching import AmbiguousRule
@@ -29,7 +30,6 @@ from napari_monusac.scoring.matching.tolerance import TOLERANCES_PX
 from napari_monusac.scoring.metrics.evaluation import ComparedWith, Evaluation, TrainingUse
 from napari_monusac.scoring.metrics.tally import Tally
 from napari_monusac.scoring.report.evaluate import BOOTSTRAP
-from napari_monusac.scoring.report.predictions import FORMS_IN_WORDS, PredictedNuclei, PredictionFolder, sha256_of
 from napari_monusac.scoring.report.training_use import TrainingCount
 
 #: Called with (crops done, crops in all, name of the next).
@@ -85,14 +85,8 @@ class FolderPairs:
     @property
     def pairable(self) -> tuple[tuple[Crop, Path], ...]:
         """Crops that have truth and prediction, with the latter's path."""
-        found = ((c, self.prediction_of(c)) for c in self.crops)
+        found = ((c, self.predictions.find(c)) for c in self.crops)
         return tuple((c, path) for c, path in found if path is not None)
-
-    def prediction_of(self, crop: Crop) -> Path | None:
-        """The prediction of a crop; never its truth or image, where both folders are one."""
-        path = self.predictions.find(crop.name, f"{crop.image.parent.name}__{crop.image.name}")
-        own = {p.resolve() for p in (crop.image, crop.annotation) if p is not None}
-        return None if path is not None and path.resolve() in own else path
 
     def seen_as(self, crop: Crop) -> SeenAs:
         """Say what a crop is to the model that predicted it; without a prediction, to the models of the other crops.
@@ -107,7 +101,7 @@ class FolderPairs:
         return self._seen_as[crop.name]
 
     def _find_seen_as(self, crop: Crop) -> SeenAs:
-        path = self.prediction_of(crop)
+        path = self.predictions.find(crop)
         if path is not None and path.suffix != ".zarr":
             return SeenAs.NOT_ASKED
         lists = [self.trained_on(path)] if path is not None else self._all_trained_on()
@@ -122,9 +116,9 @@ class FolderPairs:
         A store that does not say it names its checkpoint: the run folder that this lies in has the split.
         """
         if path not in self._trained_on:
-            info = PredictionStore.open(path).info
-            known = info.trained_on
-            if known is None and info.checkpoint:
+            info = info_of(path)
+            known = None if info is None else info.trained_on
+            if info is not None and known is None and info.checkpoint:
                 if info.checkpoint not in self._of_checkpoint:
                     self._of_checkpoint[info.checkpoint] = crops_of_checkpoint(info.checkpoint)
                 known = self._of_checkpoint[info.checkpoint]
@@ -142,7 +136,7 @@ class FolderPairs:
     @property
     def without_prediction(self) -> tuple[str, ...]:
         """Names of crops that have truth but no prediction."""
-        return tuple(c.name for c in self.crops if self.prediction_of(c) is None)
+        return tuple(c.name for c in self.crops if self.predictions.find(c) is None)
 
     def __len__(self) -> int:
         return len(self.pairable)
@@ -166,7 +160,7 @@ class FolderPairs:
         self.truth_said += [note for note in notes if note not in self.truth_said]
         if annotation.regions_of_interest:
             self.with_regions.add(crop.name)
-        part = _part(predicted, shape)
+        part = predicted.region.slices
         return CropPair(
             crop=crop.name,
             patient=crop.patient,
@@ -180,7 +174,7 @@ class FolderPairs:
             um_per_px=um_per_px or annotation.um_per_px,
             semantic=predicted.semantic,
             ternary=predicted.ternary,
-            boundary_width=predicted.boundary_width if predicted.ternary is not None else None,
+            boundary_width=predicted.boundary_width,
             seen_as=self.seen_as(crop),
             truth_file=crop.annotation,
             prediction_file=path,
@@ -188,10 +182,10 @@ class FolderPairs:
             pixels=lambda: self._pixels(crop, part),
             fingerprint=predicted.fingerprint,
             checkpoint=predicted.checkpoint,
-            nuclei=nuclei_digest(predicted.instances),
+            nuclei=predicted.counted_in(),
         )
 
-    def predicted(self, crop: Crop, path: Path) -> tuple[PredictedNuclei, tuple[int, int], float | None]:
+    def predicted(self, crop: Crop, path: Path) -> tuple[PredictedCrop, tuple[int, int], float | None]:
         """Read the prediction of a crop, with the crop's shape and scale, and see that it is of the crop's image.
 
         Raises
@@ -201,12 +195,11 @@ class FolderPairs:
         """
         with self.collection.open(crop) as slide:
             shape, um_per_px = slide.shape, slide.um_per_px
-            predicted = self.predictions.read(path, shape)
-            known = predicted.info is None or check_image(path, predicted.info, slide).same is not None
+            predicted = open_prediction(path, slide, um_per_px=um_per_px)
         for seen, values in (
             (self.fingerprints, (predicted.fingerprint,)),
             (self.checkpoints, (predicted.checkpoint,)),
-            (self.unknown, () if known else (crop.name,)),
+            (self.unknown, (crop.name,) if predicted.image_unknown else ()),
             (self.said, predicted.notes),
         ):
             seen += [value for value in values if value and value not in seen]
@@ -215,15 +208,6 @@ class FolderPairs:
     def _pixels(self, crop: Crop, part: tuple[slice, slice]) -> NDArray[np.uint8]:
         with self.collection.open(crop) as slide:
             return slide.read(0, 0, *slide.shape)[part]
-
-
-def _part(predicted: PredictedNuclei, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """The part of a crop that a prediction covers: all of it, or a region that was predicted alone."""
-    (y, x), (height, width) = predicted.offset_px, predicted.instances.shape
-    inside = y + height <= shape[0] and x + width <= shape[1]
-    if (y, x) != (0, 0) and inside:
-        return slice(y, y + height), slice(x, x + width)
-    return slice(0, shape[0]), slice(0, shape[1])
 
 
 def folder_pairs(
@@ -241,7 +225,7 @@ def folder_pairs(
     truth : str or Path
         A MoNuSAC folder: images and annotations.
     prediction : str or Path
-        Predictions; see `napari_monusac.scoring.report.predictions` for the forms.
+        Predictions; see `napari_monusac.io.predictions.find` for the forms.
     crops : collection of str, optional
         Names of the crops to take.
     patients : str or Path, optional
@@ -348,7 +332,7 @@ def scored_crops(pairs: FolderPairs, training: TrainingCount) -> tuple[tuple[Cro
     """
     taken = []
     for crop in pairs.crops:
-        seen, path = pairs.seen_as(crop), pairs.prediction_of(crop)
+        seen, path = pairs.seen_as(crop), pairs.predictions.find(crop)
         if path is None and (seen is not SeenAs.TRAINING or training.include_training):
             training.leaves()  # named among those without a prediction
         elif training.takes(crop.name, crop.patient, seen, predicted=path is not None) and path is not None:

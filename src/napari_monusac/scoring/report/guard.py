@@ -165,7 +165,7 @@ def guard_folders(
     training, names, alone = TrainingCount(include_training), set(), 0
     for crop in first.crops:
         seen = [pairs.seen_as(crop) for pairs in (first, second)]
-        stand = [pairs.prediction_of(crop) is not None for pairs in (first, second)]
+        stand = [pairs.predictions.find(crop) is not None for pairs in (first, second)]
         if not all(stand) and (include_training or SeenAs.TRAINING not in seen):
             alone += any(stand)
             if any(stand):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,22 +12,24 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
 
+from napari_monusac.app.editing import Question
 from napari_monusac.app.work import Report, Task, error_line
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.io.predictions.find import names_of
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
 from napari_monusac.ui.canvas.regions import VIEW, chosen_region
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.editing.opening import Place
-from napari_monusac.ui.editing.running import Question
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, calm, row
 from napari_monusac.ui.widgets.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from napari_monusac.editing.stored import StoredPrediction
+    from napari_monusac.io.predictions.find import FoundStore
     from napari_monusac.io.predictions.identity import Pixels
+    from napari_monusac.io.predictions.open import PredictedCrop
 
 
 #: No more than these are offered, the newest.
@@ -54,8 +55,8 @@ class StoredPredictions(QWidget):
         super().__init__()
         self.controller = controller
         self.buttons: list[QPushButton] = []
-        self.found: tuple[StoredPrediction, ...] = ()
-        self.left_out: tuple[StoredPrediction, ...] = ()
+        self.found: tuple[FoundStore, ...] = ()
+        self.left_out: tuple[FoundStore, ...] = ()
         self._place: Place | None = None
         self.note, self.others = Note(), Note(kind="warning")
         self.folder = PathPicker(
@@ -89,12 +90,16 @@ class StoredPredictions(QWidget):
         place = self._place
         if place is None:
             return None
-        folders, names, pixels = list(self._folders(place)), names_of(place), self._pixels(place)
+        folders, names, pixels = (
+            list(self._folders(place)),
+            (*names_of(place.name, Path(place.image)), Path(place.image).stem),
+            self._pixels(place),
+        )
 
-        def work(_: Report) -> tuple[Place, tuple[StoredPrediction, ...]]:
-            from napari_monusac.editing.stored import find_stored
+        def work(_: Report) -> tuple[Place, tuple[FoundStore, ...]]:
+            from napari_monusac.io.predictions.find import stores_near
 
-            return place, find_stored(folders, names, pixels())
+            return place, stores_near(folders, names, pixels())
 
         task = self.controller.model.work.task(work, self)
         # a method, not a lambda: Qt drops the connection when the panel goes
@@ -113,7 +118,7 @@ class StoredPredictions(QWidget):
         for folder in near:
             yield from (folder / "predictions", folder)
 
-    def _looked(self, answer: tuple[Place, tuple[StoredPrediction, ...]]) -> None:
+    def _looked(self, answer: tuple[Place, tuple[FoundStore, ...]]) -> None:
         place, found = answer
         if place is self._place:
             self.left_out = tuple(one for one in found if one.same_image is False)
@@ -163,13 +168,13 @@ class StoredPredictions(QWidget):
 
     # -- opening
 
-    def choose(self, one: StoredPrediction) -> Task | None:
+    def choose(self, one: FoundStore) -> Task | None:
         """Open a stored prediction; where it does not say of which image it is, ask first."""
         if one.same_image:
             return self.open(one.path)
         text = f"{one.path.name} does not say of which image it is: an earlier version wrote it. Is it of this crop?"
         answers = (("Yes, open it", lambda: self.open(one.path, unknown=True)), ("No", lambda: None))
-        self.controller.asked.emit(Question(text, answers))
+        self.controller.editing.question = Question(text, answers)
         return None
 
     def open(self, path: Path, *, unknown: bool = False) -> Task | None:
@@ -180,33 +185,29 @@ class StoredPredictions(QWidget):
 
         pixels = self._pixels(place)
 
-        def work(_: Report) -> Any:
-            from napari_monusac.editing.stored import read_stored
+        def work(_: Report) -> PredictedCrop:
+            from napari_monusac.io.predictions.open import open_prediction
 
-            return read_stored(path, place.whole, place.um_per_px, place.part, pixels(), unknown=unknown)
+            return open_prediction(
+                path, *pixels(), shape=place.whole, um_per_px=place.um_per_px, part=place.part, unknown=unknown
+            )
 
         task = self.controller.model.work.task(work, self)
-        task.done.connect(lambda read: self._opened(place, image, *read))
+        task.done.connect(lambda read: self._opened(place, image, read))
         return self.progress.follow(task, f"Reading {path.name}…")
 
-    def _opened(self, place: Place, image: Image, prediction: Any, nuclei: Any) -> None:
+    def _opened(self, place: Place, image: Image, read: PredictedCrop) -> None:
         viewer, model = self.controller.viewer, self.controller.model
         if place is not self._place or image not in viewer.layers:
             return
-        # the layers count from the image layer's first pixel
-        at = tuple(o - f for o, f in zip(prediction.offset_px, place.image_offset_px, strict=True))
-        prediction, nuclei = replace(prediction, offset_px=at), replace(nuclei, offset_px=at)
-        add_prediction_layers(viewer, image, prediction, nuclei)
-        model.last_prediction = (prediction, nuclei)
+        y, x = place.image_offset_px  # the layers count from the image layer's first pixel
+        found = read.moved(-y, -x)
+        prediction = found.prediction()
+        add_prediction_layers(viewer, image, prediction, found.nuclei)
+        model.last_prediction = (prediction, found.nuclei)
 
 
-def names_of(place: Place) -> list[str]:
-    """Return what the store of a crop may be called: as Predict and the command line name it."""
-    image = Path(place.image)
-    return [place.name, place.name.replace("/", "_"), image.stem, f"{image.parent.name}__{image.name}"]
-
-
-def _left_out(others: tuple[StoredPrediction, ...]) -> str:
+def _left_out(others: tuple[FoundStore, ...]) -> str:
     if not others:
         return ""
     first = f"{others[0].path.name} in {others[0].path.parent}"
@@ -237,7 +238,7 @@ class Accepting(QWidget):
         self.confidence.setRange(0.0, 1.0)
         self.confidence.setSingleStep(0.05)
         self.confidence.setDecimals(2)
-        self.confidence.setValue(commands.min_confidence)
+        self.confidence.setValue(controller.editing.min_confidence)
         self.confidence.setToolTip("Predicted nuclei that the network is less sure of stay out")
         self.in_view = calm(QPushButton("Accept all in view"))
         self.in_view.setToolTip("Take over every predicted nucleus in the window that is at least this sure")
@@ -259,7 +260,7 @@ class Accepting(QWidget):
         self.count()
 
     def _confidence_moved(self, value: float) -> None:
-        self.commands.min_confidence = float(value)
+        self.controller.editing.min_confidence = float(value)
         self.count()
 
     def count(self) -> None:
@@ -270,7 +271,7 @@ class Accepting(QWidget):
             self.hint.say("")
             return
         table = latest[1].table
-        least = self.commands.min_confidence
+        least = self.controller.editing.min_confidence
         sure = int((table["confidence"] >= least).sum()) if "confidence" in table else len(table)
         self.hint.say(
             f"{sure} of {len(table)} predicted nuclei (dashed) are that sure. A takes the one under the pointer, the tool "

@@ -128,17 +128,20 @@ class AnnotatePanel(QWidget):
         controller.look_changed.connect(self._show_look)
         controller.session_changed.connect(self._session_changed)
         hear(self, self.model.crop_asked, self._crop_asked)
-        controller.class_changed.connect(self._show_class)
+        editing = controller.editing
+        hear(self, editing.current_class_changed, self._show_class)
         controller.settled.connect(self._settled)
-        controller.changed.connect(self._buttons)
-        controller.said.connect(self.message.say)
-        controller.asked.connect(self.question.ask)
-        controller.busy_changed.connect(self._buttons)
+        hear(self, editing.changed, self._buttons)
+        hear(self, editing.said, self.message.say)
+        hear(self, editing.question_changed, self.question.ask)
+        self.question.answered.connect(lambda: setattr(editing, "question", None))
+        hear(self, editing.busy_changed, self._buttons)
         hear(self, self.model.palette_changed, self.classes.set_palette)
         self.viewer.layers.events.inserted.connect(self._layers_changed)
         controller.users += 1
         self.destroyed.connect(controller.release)
         self.classes.set_palette(self.model.palette)
+        self.tools.set_current(self.toolbox.tool)
         self._show_look()
 
     def _show_look(self) -> None:
@@ -213,7 +216,7 @@ class AnnotatePanel(QWidget):
         self.begin.setVisible(bare and not self.question.buttons)
         self.show_again.setVisible(deleted)
         if self.controller.place is None:
-            self.question.ask(None)
+            self.controller.editing.question = None
             self.message.say("")
         self.keys.bind(shown=self.isVisible())
         self.watch.watch()
@@ -226,9 +229,9 @@ class AnnotatePanel(QWidget):
         if self.controller.session is None:
             self.hint.say(f"Opening {crop.name}…")
 
-    def _show_class(self) -> None:
+    def _show_class(self, _: object = None) -> None:
         if self.controller.session is not None:
-            self.classes.set_current(self.controller.session.current_class)
+            self.classes.set_current(self.controller.editing.current_class)
 
     def _show_again(self) -> None:
         image = canvas.find_layer(self.viewer, "image")
@@ -238,19 +241,23 @@ class AnnotatePanel(QWidget):
 
     def _settled(self) -> None:
         session = self.controller.session
-        self.classes.set_counts(session.counts() if session is not None else {})
+        self.classes.set_counts(session.nuclei.counts() if session is not None else {})
 
     def _buttons(self, _: object = None) -> None:
         session, busy = self.controller.session, self.controller.busy
-        self.undo.setEnabled(session is not None and session.can_undo and not busy)
-        self.redo.setEnabled(session is not None and session.can_redo and not busy)
+        self.undo.setEnabled(session is not None and session.history.can_undo and not busy)
+        self.redo.setEnabled(session is not None and session.history.can_redo and not busy)
         self.save.setEnabled(session is not None and session.unsaved and not busy)
         self.done.setEnabled(session is not None and not busy)
         if session is not None:
             self.undo.setToolTip(
-                f"Take back: {session.undo_name} ({UNDO.key})" if session.can_undo else "Nothing to undo"
+                f"Take back: {session.history.undo_name} ({UNDO.key})"
+                if session.history.can_undo
+                else "Nothing to undo"
             )
-            self.redo.setToolTip(f"Bring back: {session.redo_name} ({REDO.key})" if session.can_redo else "Nothing")
+            self.redo.setToolTip(
+                f"Bring back: {session.history.redo_name} ({REDO.key})" if session.history.can_redo else "Nothing"
+            )
 
     def _reader_given(self, name: str) -> None:
         annotate_settings.set_reader(name)

@@ -21,9 +21,9 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledSlider
 
 from napari_monusac.app.actions import CLASS, FILL, FILL_OF, TOOL
+from napari_monusac.app.editing import Question
 from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, Rgb
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
-from napari_monusac.ui.editing.running import Question
 from napari_monusac.ui.widgets.basic import Note, calm, row
 
 #: Key of each class and its number in a row, in the order of the buttons.
@@ -165,7 +165,14 @@ class ToolButtons(QWidget):
 
 
 class QuestionBar(QWidget):
-    """A decision that the reader is offered in the panel; nothing waits for it."""
+    """A decision that the reader is offered in the panel; nothing waits for it.
+
+    Signals
+    -------
+    answered() : the reader has chosen; the question is taken away, then the answer is carried out.
+    """
+
+    answered = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,7 +202,7 @@ class QuestionBar(QWidget):
             self.buttons.append(button)
 
     def _answered(self, action: Any) -> None:
-        self.ask(None)
+        self.answered.emit()
         action()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from napari.layers import Image
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_monusac.app.editing import Question
 from napari_monusac.app.work import error_line
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.editing.nuclei.frame import Frame
@@ -15,7 +16,6 @@ from napari_monusac.ui.annotate.saving import Saving
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.regions import RECTANGLE, VIEW, chosen_region
 from napari_monusac.ui.editing.controller import EditingController
-from napari_monusac.ui.editing.running import Question
 from napari_monusac.ui.widgets.basic import Note, calm, row
 
 _LARGE = (
@@ -99,4 +99,4 @@ class RegionChoice(QWidget):
             ("Save and go on", lambda: self.saving.save(lambda: controller.edit_region(frame))),
             ("Stay", lambda: None),
         )
-        controller.asked.emit(Question("This region has unsaved edits.", answers))
+        controller.editing.question = Question("This region has unsaved edits.", answers)

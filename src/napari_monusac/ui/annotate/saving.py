@@ -10,12 +10,12 @@ from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_monusac.app.actions import SAVE
+from napari_monusac.app.editing import Question
 from napari_monusac.app.work import Report, Task, error_line
 from napari_monusac.core.files import folder_key
 from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.canvas.keys import name_of
 from napari_monusac.ui.editing.controller import EditingController
-from napari_monusac.ui.editing.running import Question
 
 if TYPE_CHECKING:
     from napari_monusac.editing.session import EditingSession
@@ -76,8 +76,8 @@ class WindowWatch(QObject):
             ("Close, keep them for later", self._close),
             ("Stay", lambda: None),
         )
-        self.controller.asked.emit(
-            Question("There are unsaved edits. They are kept and come back when the crop is opened.", answers)
+        self.controller.editing.question = Question(
+            "There are unsaved edits. They are kept and come back when the crop is opened.", answers
         )
         return True
 
@@ -152,7 +152,7 @@ class Saving(QObject):
             then()
 
     def _not_saved(self, error: Exception, then: Callable[[], object] | None) -> None:
-        from napari_monusac.editing.disk.saving import SaveConflict
+        from napari_monusac.editing.disk.file import SaveConflict
 
         if not isinstance(error, SaveConflict):
             self.controller.said.emit(error_line(error), "error")
@@ -170,7 +170,7 @@ class Saving(QObject):
         )
         what = f"The notes of {error.path.name} were changed" if error.notes_only else f"{error.path.name} was saved"
         text = f"{what}{who}{when} since you opened it. Nothing was overwritten."
-        self.controller.asked.emit(Question(text, answers))
+        self.controller.editing.question = Question(text, answers)
 
     def _save_beside(self, path: Path) -> None:
         task = self.controller.exclusively(lambda s: s.save(path))
@@ -200,10 +200,10 @@ class Saving(QObject):
             ("Leave, keep them for later", go),
             ("Stay", lambda: None),
         )
-        number = len(session.edits())
+        number = len(session.history.done)
         edits = f"{number} edits" if number != 1 else "one edit"
-        controller.asked.emit(
-            Question(f"{name} has unsaved edits ({edits} since it was opened). None is lost either way.", answers)
+        controller.editing.question = Question(
+            f"{name} has unsaved edits ({edits} since it was opened). None is lost either way.", answers
         )
         self.model.panel_asked.emit("Annotate")
         return False

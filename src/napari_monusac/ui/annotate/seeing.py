@@ -204,7 +204,7 @@ class Seeing(QWidget):
         controller.viewer.layers.events.inserted.connect(self._inserted)
         hear(self, controller.model.predicted, self._dress)
         controller.session_changed.connect(self._session_changed)
-        controller.class_changed.connect(self.apply_look)
+        hear(self, controller.editing.current_class_changed, lambda _: self.apply_look())
         controller.look_changed.connect(self._show_fill)
         self.colour_blind.setChecked(controller.model.palette == "colour-blind")
         self._session_changed()
@@ -268,8 +268,8 @@ class Seeing(QWidget):
     def apply_look(self) -> None:
         """Show the chosen colours and classes."""
         session, only = self.controller.session, None
-        if session is not None and self.only.isChecked() and session.current_class != AMBIGUOUS_ID:
-            only = frozenset([session.current_class])
+        if session is not None and self.only.isChecked() and self.controller.editing.current_class != AMBIGUOUS_ID:
+            only = frozenset([self.controller.editing.current_class])
         self.controller.set_look(palette=self.controller.model.palette, only=only)
 
     def _stain_changed(self) -> None:

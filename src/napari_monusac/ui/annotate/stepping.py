@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
@@ -19,16 +18,18 @@ from qtpy.QtWidgets import (
 from napari_monusac.app.actions import MEND_FINDING, NEXT, PREVIOUS
 from napari_monusac.app.work import Report, Task
 from napari_monusac.core.classes import NucleusClass
+from napari_monusac.editing.commands import Select
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, TaskRow, button_of, calm, row
 from napari_monusac.ui.widgets.tables import CalmList
 
 if TYPE_CHECKING:
     from napari_monusac.core.boxes import Box
     from napari_monusac.editing.audit import AuditFinding
-    from napari_monusac.editing.history import SessionChange
+    from napari_monusac.editing.nuclei.edit import SessionChange
     from napari_monusac.editing.session import EditingSession
 
 ALL, UNCLASSIFIED, UNCERTAIN, AUDIT = ORDERS = (
@@ -59,7 +60,7 @@ class Stepping(QWidget):
         self._last: int = 0
         self._build()
         controller.session_changed.connect(self._session_changed)
-        controller.changed.connect(self._changed)
+        hear(self, controller.editing.changed, self._changed)
         self._session_changed()
 
     def _build(self) -> None:
@@ -114,7 +115,7 @@ class Stepping(QWidget):
         if not ids:
             self.controller.said.emit(f"There is nothing to step through: {self.order.currentText().lower()}.", "hint")
             return
-        current = next(iter(session.selected)) if len(session.selected) == 1 else self._last
+        current = next(iter(session.selection.ids)) if len(session.selection.ids) == 1 else self._last
         at = ids.index(current) + by if current in ids else (0 if by > 0 else -1)
         self.go_to(ids[at % len(ids)])
 
@@ -140,7 +141,7 @@ class Stepping(QWidget):
         if session is None or label not in session.maps.boxes:
             return
         self._last = label
-        session.select([label])
+        session.do(Select([label]))
         self.commands.stepped()
         self.stepped.emit(self.commands.words(label))
         self.show_box(session.maps.boxes[label])
@@ -168,12 +169,12 @@ class Stepping(QWidget):
         if session is None:
             return None
         self.controller.adopt()
-        state = _snapshot(session)
+        nuclei = session.nuclei.snapshot()
 
         def work(_: Report) -> list[AuditFinding]:
             from napari_monusac.editing.audit import audit
 
-            return audit(state)
+            return audit(nuclei)
 
         task = self.controller.model.work.task(work, self)
         task.done.connect(lambda found: self._found(session, found))
@@ -228,7 +229,7 @@ class Stepping(QWidget):
         finding: AuditFinding = item.data(_FINDING)
         self.words.say(finding.explanation)
         self.mend_button.setText(f"{_VERBS.get(finding.action, finding.action.capitalize())} ({MEND_FINDING.key})")
-        session.select([k for k in finding.ids if k in session.rows])
+        session.do(Select([k for k in finding.ids if k in session.rows]))
         self.commands.stepped()
         self.commands.show_cut(finding.ids[0] if finding.action == "split" and finding.ids else 0)
         self.show_box(finding.box)
@@ -238,10 +239,10 @@ class Stepping(QWidget):
         item = self.list.currentItem()
         if item is None:
             return
-        from napari_monusac.editing.audit import mend
+        from napari_monusac.editing.audit import mend_of
 
         finding: AuditFinding = item.data(_FINDING)
-        if self.controller.run(lambda s: mend(s, finding)):
+        if self.controller.do(mend_of(finding)):
             self.commands.show_cut(0)
             self._drop({finding})
 
@@ -262,15 +263,3 @@ class Stepping(QWidget):
 def _numbers(finding: AuditFinding) -> str:
     some = ", ".join(str(k) for k in finding.ids[:4])
     return f"nucleus {some}" if len(finding.ids) == 1 else f"nuclei {some}{' …' if len(finding.ids) > 4 else ''}"
-
-
-def _snapshot(session: EditingSession) -> Any:
-    """Copy what the audit looks at: it runs in the background while edits go on."""
-    maps = session.maps
-    copied = SimpleNamespace(
-        instances=maps.instances.copy(), ternary=maps.ternary.copy(), boxes=dict(maps.boxes),
-        boundary_width=maps.boundary_width,
-    )  # fmt: skip
-    return cast(
-        Any, SimpleNamespace(maps=copied, rows=dict(session.rows), shape=session.shape, next_id=session.next_id)
-    )

@@ -11,11 +11,13 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
+from napari_monusac.editing.commands import DrawPolygon, Merge, Select, SelectWithin, SplitAsSuggested, SplitByStroke
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.napari_private import corners_begun, give_up_drawing, zooming_clicks
 from napari_monusac.ui.editing.commands import Commands, Point
 from napari_monusac.ui.editing.controller import EditingController
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 
 
@@ -52,40 +54,39 @@ class Strokes:
         if tool == "accept":
             commands.accept(point, replace="Shift" in modifiers)
         elif tool == "split" and label:
-            self.controller.run(lambda s: s.split_as_suggested(label))
+            self.controller.do(SplitAsSuggested(label))
             commands.show_cut(0)
-        elif tool == "merge" and label and len(session.selected) == 1 and label not in session.selected:
-            ids = [*session.selected, label]
-            self.controller.run(lambda s: s.merge(ids=ids))
+        elif tool == "merge" and label and len(session.selection.ids) == 1 and label not in session.selection.ids:
+            self.controller.do(Merge(ids=[*session.selection.ids, label]))
         else:
             many = bool(modifiers & {"Shift", "Control"})
-            self.controller.run(lambda s: s.select([label] if label else [], "toggle" if many else "replace"))
+            self.controller.do(Select([label] if label else [], "toggle" if many else "replace"))
 
     def stroked(self, tool: str, path: list[Point], modifiers: frozenset[str], *, over: bool) -> None:
         """Act on a finished stroke; `over`: what is drawn wins over nuclei that are there."""
-        run = self.controller.run
+        do = self.controller.do
         if tool == "lasso":
             self._draw(path, modifiers, over)
         elif tool == "split":
-            run(lambda s: s.split(path))
+            do(SplitByStroke(path))
             self.commands.show_cut(0)
         elif tool == "merge":
-            run(lambda s: s.merge(path))
+            do(Merge(path))
         elif tool == "accept":
             self.commands.accept_all(path)
         elif tool == "pick" and "Control" in modifiers:
-            run(lambda s: s.select_lasso(_corners(path[0], path[-1])))
+            do(SelectWithin(_corners(path[0], path[-1])))
         elif tool == "pick" and "Shift" in modifiers:
-            run(lambda s: s.select_lasso(path))
+            do(SelectWithin(path))
 
     def _draw(self, path: list[Point], modifiers: frozenset[str], over: bool) -> None:
         """Draw a nucleus around; with Shift, add to the selected one, or to the one that was drawn last."""
         session = self.controller.session
-        chosen = sorted(session.selected) if session is not None else []
+        chosen = sorted(session.selection.ids) if session is not None else []
         last = self.commands.aim.drawn_last
         into = chosen[0] if len(chosen) == 1 else last if session is not None and last in session.rows else None
         into = into if "Shift" in modifiers else None
-        self.controller.run(lambda s: s.draw_polygon(path, into=into, over="all" if over else "free"))
+        self.controller.do(DrawPolygon(path, into, over="all" if over else "free"))
 
 
 def _corners(first: Point, last: Point) -> list[Point]:
@@ -116,7 +117,6 @@ class Toolbox(QObject):
         self.controller, self.commands = controller, commands
         self.viewer = controller.viewer
         self.strokes = Strokes(controller, commands)
-        self.tool = "pick"
         self.active = False
         self.over = False
         self.brush_size = 10
@@ -127,10 +127,19 @@ class Toolbox(QObject):
         self._watched: list[Labels] = []
         commands.choose_tool = self.set_tool
         controller.session_changed.connect(self._session_changed)
-        controller.class_changed.connect(self._apply)
-        controller.changed.connect(self._describe)
+        hear(self, controller.editing.current_class_changed, self._apply)
+        hear(self, controller.editing.changed, self._describe)
+        hear(self, controller.editing.tool_changed, self._tell_tool)
 
     # -- in hand
+
+    def _tell_tool(self, tool: str) -> None:
+        self.tool_changed.emit(tool)
+
+    @property
+    def tool(self) -> str:
+        """The tool in hand."""
+        return self.controller.editing.tool
 
     def open(self) -> None:
         """Annotate is shown: the mouse is ours."""
@@ -207,8 +216,8 @@ class Toolbox(QObject):
     def give_up(self) -> None:
         """Give up the stroke under way, of any tool: no pixel of it stays. Without one, deselect."""
         session = self.controller.session
-        if not self._cancel() and session is not None and session.selected:
-            self.controller.run(lambda s: s.select([]))
+        if not self._cancel() and session is not None and session.selection.ids:
+            self.controller.do(Select([]))
 
     def _cancel(self) -> bool:
         """Give up the stroke or the polygon under way; False where there is none."""
@@ -258,9 +267,8 @@ class Toolbox(QObject):
         """Take a tool in hand (one of `app.actions.TOOL`)."""
         if tool != self.tool:
             self._let_go()
-        self.tool = tool
+        self.controller.editing.tool = tool
         self._apply()
-        self.tool_changed.emit(tool)
 
     def _let_go(self) -> None:
         """Put the tool in hand down: no stroke is left on the canvas, and napari's bucket may fill nuclei again."""
@@ -275,7 +283,9 @@ class Toolbox(QObject):
         layers, session = self.controller.layers, self.controller.session
         if layers is None or session is None:
             return None
-        return layers.get("ambiguous" if session.current_class == AMBIGUOUS_ID else "nuclei") or layers.get("nuclei")
+        return layers.get(
+            "ambiguous" if self.controller.editing.current_class == AMBIGUOUS_ID else "nuclei"
+        ) or layers.get("nuclei")
 
     def _apply(self) -> None:
         layer = self.target()
@@ -317,10 +327,9 @@ class Toolbox(QObject):
         tool = names.get(mode, "pick" if mode == "pan_zoom" else "")
         if tool != self.tool:
             self._let_go()
-            self.tool = tool
+            self.controller.editing.tool = tool
             if tool:
                 self._apply()
-            self.tool_changed.emit(tool)
 
     def clear_marks(self) -> None:
         """Take strokes and suggestions off the canvas."""
@@ -434,5 +443,5 @@ class Toolbox(QObject):
         here = self.commands.under(start) if start is not None else 0
         plane = "ambiguous" if canvas.role(layer) == "ambiguous" else "nuclei"
         into = here if here and session.rows[here].plane == plane else 0
-        layer.selected_label = into or session.next_id
+        layer.selected_label = into or session.nuclei.next_id
         layer.preserve_labels = not self.over

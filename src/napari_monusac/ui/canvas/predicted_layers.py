@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_monusac.core.classes import PaletteName
     from napari_monusac.core.prediction import Nuclei, Prediction
-    from napari_monusac.io.predictions.prediction_store import StoreInfo
+    from napari_monusac.io.predictions.store_info import StoreInfo
 
 
 #: Longest side of the layer that fills while tiles finish, px.

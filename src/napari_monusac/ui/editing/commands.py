@@ -11,25 +11,40 @@ from napari_monusac.app.actions import ACCEPT, CLICK_INSTEAD
 from napari_monusac.app.aim import Aim, Meant, Why
 from napari_monusac.app.work import error_line
 from napari_monusac.core.boxes import overlap
-from napari_monusac.core.errors import MonusacError, SessionError
-from napari_monusac.editing.nuclei.rows import class_name
+from napari_monusac.core.errors import SessionError
+from napari_monusac.editing.commands import (
+    Accept,
+    AcceptAll,
+    AcceptInPlace,
+    Command,
+    Delete,
+    Merge,
+    Redo,
+    Reshape,
+    Select,
+    SetClass,
+    Shaping,
+    SplitAsSuggested,
+    Undo,
+    suggested_split,
+)
+from napari_monusac.editing.nuclei.rows import class_id_of, class_name
 from napari_monusac.editing.predicted import MAX_COVERED
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.marks import boundary_of, outlines_of
 from napari_monusac.ui.editing.controller import EditingController
+from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 
 if TYPE_CHECKING:
-    from napari_monusac.editing.history import SessionChange
+    from napari_monusac.editing.nuclei.edit import SessionChange
     from napari_monusac.editing.session import EditingSession
 
 Point = tuple[float, float]
-_SHAPING = ("grow", "shrink", "smooth", "fill_holes")
 #: Edits that draw a new nucleus.
 _DRAWING = ("draw", "brush", "paint")
 #: More predicted nuclei than these are accepted in the background.
 _AT_ONCE = 200
-_WHO = {"file": "from the file", "model": "found by the model"}
 
 
 class Commands:
@@ -49,11 +64,9 @@ class Commands:
         self.aim = Aim()
         self._described: tuple[object, ...] = ()
         self._cut: tuple[int, int, Any] = (0, -1, None)
-        #: least confidence (0 to 1) of predicted nuclei that are accepted in bulk
-        self.min_confidence = 0.5
         #: which tool a key without a nucleus chooses
         self.choose_tool: Callable[[str], None] = lambda _: None
-        controller.changed.connect(self._changed)
+        hear(controller, controller.editing.changed, self._changed)
         controller.session_changed.connect(self.aim.forget)
 
     def _changed(self, change: SessionChange) -> None:
@@ -61,7 +74,7 @@ class Commands:
         if change.kind == "edit" and change.name in _DRAWING and change.created:
             self.aim.drew(change.created)
             if self.session is not None:
-                self.session.select([])
+                self.session.do(Select([]))
 
     @property
     def session(self) -> EditingSession | None:
@@ -97,7 +110,7 @@ class Commands:
         at = self.pointer if point is None else point
         if self.session is None or at is None:
             return 0
-        return self.session.pick(at, self.tolerance())
+        return self.session.nuclei.pick(at, self.tolerance())
 
     def predicted_under(self, point: Point | None = None) -> int:
         """Return the predicted nucleus at a point, by default under the pointer; 0 for none."""
@@ -106,17 +119,17 @@ class Commands:
             return 0
         if not self.controller.ready_prediction():
             return 0
-        return self.session.pick_predicted(at, self.tolerance())
+        return self.session.predicted.pick(at, self.tolerance())
 
     def meant(self) -> Meant:
         """Return what a key is for."""
         if self.session is None:
             return Meant((), Why.NOTHING)
-        return self.aim.meant(self.session.selected, self.under(), self._seen())
+        return self.aim.meant(self.session.selection.ids, self.under(), self._seen())
 
     def selected_in_view(self) -> list[int]:
         """Return the selected nuclei of which something is seen."""
-        return sorted(filter(self._seen(), self.session.selected)) if self.session is not None else []
+        return sorted(filter(self._seen(), self.session.selection.ids)) if self.session is not None else []
 
     def _seen(self) -> Callable[[int], bool]:
         """Return what tells whether some of a nucleus is seen in the window."""
@@ -129,8 +142,8 @@ class Commands:
         view = int(top), int(left), int(bottom), int(right)
         return lambda label: label in boxes and overlap(boxes[label], view) is not None
 
-    def _act(self, command: Callable[[EditingSession, list[int]], object]) -> None:
-        """Run a command on the nuclei meant, which flash; say so where there are none."""
+    def _act(self, command: Callable[[list[int]], Command]) -> None:
+        """Do a command to the nuclei meant, which flash; say so where there are none."""
         meant = self.meant()
         if not meant.ids:
             line = meant.line(self.words, self.under()) or "Nothing is selected, and no nucleus lies under the pointer"
@@ -138,7 +151,7 @@ class Commands:
             return
         ids = list(meant.ids)
         self.controller.flash(ids)
-        self.controller.run(lambda s: command(s, ids))
+        self.controller.do(command(ids))
 
     def class_meant(self) -> int:
         """Return the class of the nucleus under the pointer, else the one that new nuclei get (its number in a row)."""
@@ -146,7 +159,7 @@ class Commands:
         here = self.aim.pointed(self.under())
         if session is None:
             return 1
-        return session.rows[here].class_id if here else session.current_class
+        return session.rows[here].class_id if here else self.controller.editing.current_class
 
     # -- commands
 
@@ -158,26 +171,22 @@ class Commands:
         wanted = list(self.meant().ids if ids is None else ids)
         if wanted:
             self.controller.flash(wanted)
-            self.controller.run(lambda s: s.set_class(key, wanted))
-        session.current_class = key
-        if self.controller.layers is not None:
-            self.controller.layers.set_new_class(session.current_class)
-        self.controller.class_changed.emit()
+            self.controller.do(SetClass(key, wanted))
+        self.controller.editing.current_class = class_id_of(key)
 
     def delete(self) -> None:
         """Delete the nuclei meant."""
-        self._act(lambda s, ids: s.delete(ids))
+        self._act(Delete)
 
-    def shape(self, how: str) -> None:
-        """Grow, shrink, smooth the nuclei meant, or fill their holes ("grow", "shrink", "smooth", "fill_holes")."""
-        if how in _SHAPING:
-            self._act(lambda s, ids: getattr(s, how)(ids))
+    def shape(self, how: Shaping) -> None:
+        """Grow, shrink, smooth the nuclei meant, or fill their holes ("grow", "shrink", "smooth", "fill holes")."""
+        self._act(lambda ids: Reshape(how, ids))
 
     def split(self) -> None:
         """Split the nucleus meant where its shape suggests it; without one, or without a neck: the split tool."""
         ids = self.meant().ids
         if len(ids) == 1 and self.suggestion(ids[0]) is not None:
-            self._act(lambda s, these: s.split_as_suggested(these[0]))
+            self._act(lambda these: SplitAsSuggested(these[0]))
         else:
             self.choose_tool("split")
 
@@ -186,7 +195,7 @@ class Commands:
         ids = self.selected_in_view()
         if len(ids) > 1:
             self.controller.flash(ids)
-            self.controller.run(lambda s: s.merge(ids=ids))
+            self.controller.do(Merge(ids=ids))
         else:
             self.choose_tool("merge")
 
@@ -198,19 +207,19 @@ class Commands:
         if not label:
             self.controller.said.emit("There is no predicted nucleus here.", "hint")
             return
-        self.controller.run(lambda s: s.accept(label, replace=replace))
+        self.controller.do(AcceptInPlace([label]) if replace else Accept(label))
 
     def accept_all(self, region: Any = None) -> None:
         """Accept all predicted nuclei above the confidence, in a polygon (y, x) or everywhere; many in a worker."""
         session, controller = self.session, self.controller
         if session is None or not controller.ready_prediction():
             return
-        least, before = self.min_confidence, len(session.rows)
-        if len(session.predicted) <= _AT_ONCE or controller.busy:
-            if controller.run(lambda s: s.accept_all(least, region)) and not controller.busy:
+        least, before = controller.editing.min_confidence, len(session.rows)
+        if len(session.predicted.found) <= _AT_ONCE or controller.busy:
+            if controller.do(AcceptAll(least, region)) and not controller.busy:
                 self._say_accepted(len(session.rows) - before)
             return
-        task = controller.exclusively(lambda s: s.accept_all(least, region))
+        task = controller.exclusively(lambda s: s.do(AcceptAll(least, region)))
         if task is not None:
             controller.said.emit("Accepting…", "hint")
             task.failed.connect(lambda error: controller.said.emit(error_line(error), "error"))
@@ -224,11 +233,11 @@ class Commands:
 
     def undo(self) -> None:
         """Take the last edit back."""
-        self.controller.run(lambda s: s.undo() if s.can_undo else None)
+        self.controller.do(Undo())
 
     def redo(self) -> None:
         """Bring the last undone edit back."""
-        self.controller.run(lambda s: s.redo() if s.can_redo else None)
+        self.controller.do(Redo())
 
     # -- seeing
 
@@ -237,12 +246,12 @@ class Commands:
         session = self.session
         if session is None or not label:
             return None
-        if self._cut[:2] != (label, session.state):
+        if self._cut[:2] != (label, session.history.state):
             try:
-                change = session.suggested_split(label)
+                change = suggested_split(session.nuclei, label)
             except SessionError:
                 change = None
-            self._cut = (label, session.state, change)
+            self._cut = (label, session.history.state, change)
         return self._cut[2]
 
     def show_cut(self, label: int) -> None:
@@ -256,7 +265,7 @@ class Commands:
         """Draw the outline of a predicted nucleus (0: take it away)."""
         marks, session = self.controller.marks, self.session
         if marks is not None and session is not None:
-            marks.show("cut", outlines_of([session.predicted[label].stamp] if label else []))
+            marks.show("cut", outlines_of([session.predicted.found[label].stamp] if label else []))
 
     def describe(self) -> str | None:
         """Return what keys act on in words; None where nothing has changed since the last time."""
@@ -264,7 +273,7 @@ class Commands:
         if session is None:
             return None
         meant, under = self.meant(), self.under()
-        now = (meant, under, session.state, id(session))
+        now = (meant, under, session.history.state, id(session))
         if now == self._described:
             return None
         self._described = now
@@ -273,11 +282,11 @@ class Commands:
     def words_predicted(self, label: int) -> str:
         """Return a predicted nucleus in words, and whether it can come in."""
         session = self.session
-        if session is None or label not in session.predicted:
+        if session is None or label not in session.predicted.found:
             return ""
-        found = session.predicted[label]
+        found = session.predicted.found[label]
         sure = "" if found.confidence is None else f", confidence {found.confidence:.2f}"
-        there = session.covered(label) > MAX_COVERED
+        there = session.predicted.covered(label) > MAX_COVERED
         what = f"outlined already ({CLICK_INSTEAD}: in its place)" if there else f"click, or {ACCEPT.key}: accept it"
         return f"Predicted {class_name(found.class_id).lower()}{sure}: {what}"
 
@@ -286,15 +295,4 @@ class Commands:
         session = self.session
         if session is None:
             return ""
-        try:
-            facts = session.facts(label)
-        except MonusacError:
-            return ""
-        row = facts.row
-        area = f"{facts.area_px} px" if facts.area_um2 is None else f"{facts.area_um2:.0f} µm²"
-        who = _WHO.get(row.provenance) or (f"outlined by {row.author}" if row.author else "outlined by hand")
-        if row.class_provenance != row.provenance and row.class_provenance == "human":
-            who += f", classified by {row.author}" if row.author else ", classified by hand"
-        sure = [] if row.confidence is None else [f"confidence {row.confidence:.2f}"]
-        note = [f"note: {row.note}"] if row.note else []
-        return ", ".join([f"{row.class_name} {label}", area, *sure, who, *note])
+        return str(session.nuclei.facts(label)) if label in session.rows else ""

@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_monusac.app.work import error_line
+from napari_monusac.app.editing import Editing, Question
+from napari_monusac.app.work import Task, error_line
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.editing.commands import AdoptPaint
 from napari_monusac.editing.nuclei.frame import Frame
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colors import Look
@@ -18,45 +20,86 @@ from napari_monusac.ui.canvas.marks import Marks, around, outlines_of
 from napari_monusac.ui.editing.layers import SessionLayers
 from napari_monusac.ui.editing.opening import Place, SessionOpener, arrays_of, how_it_opened, place_of
 from napari_monusac.ui.editing.ready import PAINTED, VIEWS, Ready
-from napari_monusac.ui.editing.running import Question, Running
 from napari_monusac.ui.model import StudioModel, studio_model
 from napari_monusac.ui.widgets import settings as annotate_settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_monusac.editing.history import SessionChange
+    from napari_monusac.app.editing import Then
+    from napari_monusac.editing.commands import Command
+    from napari_monusac.editing.nuclei.edit import SessionChange
     from napari_monusac.editing.nuclei.rows import Plane
     from napari_monusac.editing.session import EditingSession
 
 
-class Crops(Running):
-    """What opens and leaves the sessions of one viewer. `EditingController` is one.
+#: Counts and tables follow an edit after this long: a burst of edits updates them once.
+_SETTLE_MS = 120
+#: What a key has meant flashes so long, with a ring so far outside.
+_FLASH_MS, _RING_PX = 350, 4.0
+#: The outlines of so many selected nuclei are drawn, not more.
+_MOST_OUTLINED = 300
+
+
+class EditingController(QObject):
+    """Shows the session of one viewer: its layers and marks are a projection of the model, and of nothing else.
+
+    It follows which crop is in the viewer, opens and leaves sessions, and takes over what napari's own tools paint. Panels
+    and tools talk to it; it knows none of them.
+
+    Attributes
+    ----------
+    editing : Editing
+        The model: session, tool, class, selection, what waits.
 
     Signals
     -------
-    session_changed() : another session, or none; or its layers came or went.
-    asked(Question or None) : a decision to offer, or to take back.
-    said, busy_changed : see `Running`.
+    session_changed() : another session is shown, or none; or its layers came or went.
+    look_changed() : nuclei are shown in another way.
+    settled() : tables and counts are up to date (a moment after the last edit).
     """
 
     session_changed = Signal()
-    asked = Signal(object)
+    look_changed = Signal()
+    settled = Signal()
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.viewer = viewer
         self.model: StudioModel = studio_model(viewer)
+        self.editing: Editing = self.model.editing
+        self.said = self.editing.said
         self.place: Place | None = None
         self.layers: SessionLayers | None = None
         self.marks: Marks | None = None
-        self.look = Look(self.model.palette)
-        self.prediction_set = False
         self.closed = False
+        #: how many panels share this controller, and the tools of the one that has the mouse
+        self.users = 0
+        self.toolbox: Any = None
         self._refused: Place | None = None
         self._opener = SessionOpener(self.model.work, self, self._opened, self._not_opened)
         self._looking = self._timer(0, self._look)
+        self._settling = self._timer(_SETTLE_MS, self.settle)
+        self._flashing = self._timer(_FLASH_MS, self._end_flash)
+        # what a flash marks may take as long as the flash: it lasts from when it is seen
+        self._flash_seen = self._timer(0, self._flashing.start)
         self._paint = Paint(self)
+        self.model.palette = annotate_settings.palette()
+        #: how nuclei are shown, in this crop and the next
+        self.look = Look(self.model.palette)
+        for signal, call in self._heard():
+            signal.connect(call)
+        self._looking.start()
+
+    def _heard(self) -> tuple[tuple[Any, Callable[..., object]], ...]:
+        """What is listened to, by whom."""
+        layers, model, editing = self.viewer.layers.events, self.model, self.editing
+        return (
+            (layers.inserted, self._inserted), (layers.removed, self._removed), (model.crop_leaving, self.leave),
+            (model.crop_changed, self._look_now), (editing.changed, self.follow),
+            (editing.acting, self._hand_over), (editing.busy_changed, self._freed),
+            (editing.current_class_changed, self._new_class),
+        )  # fmt: skip
 
     def _timer(self, ms: int, call: Callable[[], object]) -> QTimer:
         timer = QTimer(self)
@@ -65,13 +108,40 @@ class Crops(Running):
         timer.timeout.connect(call)
         return timer
 
-    def _tell_settled(self) -> None:
-        """Say that tables and counts are up to date."""
-        raise NotImplementedError
+    @property
+    def session(self) -> EditingSession | None:
+        """The session of the open crop."""
+        return self.editing.session
 
-    def _stop_settling(self) -> None:
-        """Do not bring tables up to date: the session is left."""
-        raise NotImplementedError
+    @property
+    def busy(self) -> bool:
+        """Whether commands wait while the session is being saved."""
+        return self.editing.busy
+
+    def do(self, command: Command, then: Then | None = None) -> bool:
+        """Do a command: see `Editing.do`."""
+        return self.editing.do(command, then)
+
+    def exclusively(self, work: Callable[[EditingSession], Any]) -> Task | None:
+        """Run something long on the session in the background: see `Editing.exclusively`. Not started yet."""
+        self.adopt()
+        return self.editing.exclusively(work, self)
+
+    def release(self) -> None:
+        """Let go of the session when the last of the panels that share it is gone."""
+        self.users -= 1
+        if self.users <= 0:
+            self.close()
+
+    def close(self) -> None:
+        """The window closes: nothing is lost, what was not saved comes back next time. Nobody is told any more."""
+        if self.closed:
+            return
+        self.closed = True
+        self.leave()
+        for signal, call in self._heard():
+            signal.disconnect(call)
+        self.deleteLater()  # what is connected to our signals is let go of
 
     # -- which crop
 
@@ -169,8 +239,8 @@ class Crops(Running):
         self.marks = Marks(self.viewer, nuclei) if nuclei is not None else None
         if self.marks is not None and self.place is not None and self.place.offset_px is not None:
             height, width = self.place.shape
-            around = [(0, 0), (0, width), (height, width), (height, 0), (0, 0)]
-            self.marks.show("region", [[(y - 0.5, x - 0.5) for y, x in around]])
+            edge = [(0, 0), (0, width), (height, width), (height, 0), (0, 0)]
+            self.marks.show("region", [[(y - 0.5, x - 0.5) for y, x in edge]])
 
     # -- a region of a slide that is too large to be edited as a whole
 
@@ -205,25 +275,23 @@ class Crops(Running):
         if self.closed or place is not self.place:
             session.close()
             return
-        self.session = session
-        session.listen(self.heard)
+        self.editing.take(session)
         self.layers = SessionLayers(self.viewer, made, self.look)
         image = canvas.find_layer(self.viewer, "image")
         if canvas.find_layer(self.viewer, "nuclei") is None:
             self.layers.show_missing(image if isinstance(image, Image) else None)
-        self.layers.set_new_class(session.current_class)
+        self.layers.set_new_class(session.selection.current_class)
         nuclei = self.layers.get("nuclei")
         if nuclei is not None:
             nuclei.selected_label = (
-                session.next_id
+                session.nuclei.next_id
             )  # napari's brush begins a nucleus, not one of the former crop's number
         self._paint.watch()
         self._new_marks()
-        self.prediction_set = False
         self._tell_settled()
         words, kind = how_it_opened(place, session)
         self.said.emit(words, kind)
-        if session.restored is not None or session.in_use:
+        if session.restored is not None or session.file.in_use:
             self.model.tell(f"{place.name}: {words}", kind)  # the reader may be looking at another panel
         self.session_changed.emit()
 
@@ -237,10 +305,10 @@ class Crops(Running):
         if isinstance(error, OtherRegion) and place.offset_px is not None and error.frame.region:
             there = error.frame
             text = f"Unsaved edits wait in another region of {place.name}."
-            self.asked.emit(Question(text, (("Go to that region", lambda: self.edit_region(there)), aside)))
+            self.editing.question = Question(text, (("Go to that region", lambda: self.edit_region(there)), aside))
         elif isinstance(error, SessionError):
             answers = (("Bring the edits back", lambda: self.open_again("base")), aside)
-            self.asked.emit(Question(error_line(error), answers))
+            self.editing.question = Question(error_line(error), answers)
         else:
             self.said.emit(error_line(error), "error")
         self.session_changed.emit()
@@ -250,7 +318,7 @@ class Crops(Running):
     def leave(self) -> None:
         """End the session; edits that no file has stay in the journal and come back."""
         self._opener.ask(None)
-        session, self.session = self.session, None
+        session = self.session
         layers, self.layers = self.layers, None
         marks, self.marks = self.marks, None
         if session is None:
@@ -261,17 +329,104 @@ class Crops(Running):
         if layers is not None and not self.busy:
             self._paint.adopt_from(session, layers)
         self._paint.unwatch()
-        self._stop_settling()
-        self.forget_waiting()
+        self._settling.stop()
         if session.unsaved and self.place is not None and not self.closed:
             self.model.tell(f"Unsaved edits of {self.place.name} are kept and come back when it is opened.", "hint")
+        self.editing.leave()
         session.close()
         self.place = None
         if not self.closed:
             if marks is not None:
                 marks.close()
-            self.model.unsaved = False
             self.session_changed.emit()
+
+    # -- following
+
+    def follow(self, change: SessionChange) -> None:
+        """Show a change of the session."""
+        if change.kind in ("edit", "undo", "redo"):
+            self.model.hidden = False  # what is edited is seen
+        if self.layers is not None and change.kind in ("edit", "undo", "redo", "boundary"):
+            self.layers.follow(change.box, change.ids)
+            self._settling.start()
+        if change.kind != "boundary":
+            self.mark_selection()
+
+    def mark_selection(self) -> None:
+        """Draw the outlines of the selected nuclei."""
+        session, marks = self.session, self.marks
+        if session is not None and marks is not None:
+            some = sorted(session.selection.ids)[:_MOST_OUTLINED]
+            marks.show("selection", outlines_of(session.maps.stamp(session.rows[k].plane, k) for k in some))
+
+    def flash(self, ids: Iterable[int]) -> None:
+        """Draw rings around nuclei for a moment: a key has meant these."""
+        session, marks = self.session, self.marks
+        if session is not None and marks is not None:
+            some = [k for k in ids if k in session.maps.boxes][:_MOST_OUTLINED]
+            outlines = outlines_of(session.maps.stamp(session.rows[k].plane, k) for k in some)
+            marks.show("flash", [ring for path in outlines for ring in (path, around(path, _RING_PX))])
+            self._flashing.stop()
+            self._flash_seen.start()
+
+    def _end_flash(self) -> None:
+        if self.marks is not None:
+            self.marks.show("flash", [])
+
+    def settle(self) -> None:
+        """Bring counts and tables up to date now."""
+        self._settling.stop()
+        if self.layers is not None and self.session is not None:
+            self.layers.update_tables()
+            self._tell_settled()
+
+    def _tell_settled(self) -> None:
+        if self.session is not None:
+            self.model.layers_changed.emit()
+            self.settled.emit()
+
+    def _new_class(self, number: int) -> None:
+        if self.layers is not None:
+            self.layers.set_new_class(number)
+
+    def set_look(self, **changed: Any) -> None:
+        """Show nuclei in another way: values of `Look`."""
+        look = replace(self.look, **changed)
+        if look != self.look:
+            self.look = look
+            if self.layers is not None:
+                self.layers.set_look(look)
+            self.look_changed.emit()
+
+    def fill(self, classes: Iterable[int]) -> None:
+        """Fill these classes if any of them is an outline only; else show them as outlines."""
+        wanted = frozenset(classes)
+        filled = self.look.filled
+        self.set_look(filled=filled - wanted if wanted <= filled else filled | wanted)
+
+    def watch_layers(self) -> None:
+        """Layers were shown again: follow what is painted on them, and draw the marks on them."""
+        self._paint.watch()
+        self._new_marks()
+        self.session_changed.emit()
+
+    def adopt(self) -> None:
+        """Make commands of what napari's own tools have painted; it looks at every pixel."""
+        self._paint.adopt()
+
+    def _hand_over(self) -> None:
+        """A command is about to be done: what napari has told of comes first."""
+        if self._paint.pending:
+            self._paint.adopt()
+
+    def _freed(self, busy: bool) -> None:
+        """Let napari's tools paint, or not."""
+        if self.layers is not None:
+            self.layers.set_editable(not busy)
+
+    def ready_prediction(self) -> bool:
+        """Hand the newest prediction to the session; False, and a line for the reader, where there is none that fits."""
+        return self.editing.ready_prediction(self.model.last_prediction, self.in_slide((0, 0)))
 
 
 class Paint:
@@ -335,7 +490,7 @@ class Paint:
                 box, before, after = found
                 _number(session, plane, before, after)
                 try:
-                    session.adopt(box, before, after, plane=plane)
+                    session.do(AdoptPaint(box, before, after, plane))
                 except MonusacError as error:
                     layers.take_back(name, box)
                     self._controller.said.emit(error_line(error), "error")
@@ -344,189 +499,17 @@ class Paint:
 
 def _number(session: EditingSession, plane: Plane, before: NDArray[Any], after: NDArray[Any]) -> None:
     """Give new nuclei the session's next numbers: the one in napari's box may be taken, or huge."""
-    new, fresh = after != before, session.next_id
+    new, fresh = after != before, session.nuclei.next_id
     for label in sorted({int(v) for v in after[new].tolist()} - {0}):
         if label not in session.rows or session.rows[label].plane != plane:
             after[(after == label) & new] = fresh
             fresh += 1
 
 
-#: Counts and tables follow an edit after this long: a burst of edits updates them once.
-_SETTLE_MS = 120
-_NO_PREDICTION = "Open a stored prediction below, or predict this crop (Predict); then its nuclei can be accepted."
-#: What a key has meant flashes so long, with a ring so far outside.
-_FLASH_MS, _RING_PX = 350, 4.0
-#: The outlines of so many selected nuclei are drawn, not more.
-_MOST_OUTLINED = 300
-
-
-class EditingController(Crops):
-    """Keeps session, layers and marks of one viewer in step. Panels and tools talk to it; it knows none of them.
-
-    Signals
-    -------
-    class_changed() : new nuclei get another class.
-    look_changed() : nuclei are shown in another way.
-    changed(SessionChange) : after each change of the session.
-    settled() : tables and counts are up to date (a moment after the last edit).
-    session_changed, asked, said, busy_changed : see `Crops` and `Running`.
-    """
-
-    class_changed = Signal()
-    look_changed = Signal()
-    changed = Signal(object)
-    settled = Signal()
-
-    def __init__(self, viewer: Any) -> None:
-        super().__init__(viewer)
-        #: how many panels share this controller, and the tools of the one that has the mouse
-        self.users = 0
-        self.toolbox: Any = None
-        self._settling = self._timer(_SETTLE_MS, self.settle)
-        self._flashing = self._timer(_FLASH_MS, self._end_flash)
-        # what a flash marks may take as long as the flash: it lasts from when it is seen
-        self._flash_seen = self._timer(0, self._flashing.start)
-        viewer.layers.events.inserted.connect(self._inserted)
-        viewer.layers.events.removed.connect(self._removed)
-        self.model.crop_leaving.connect(self.leave)
-        self.model.crop_changed.connect(self._look_now)
-        self.model.predicted.connect(self._predicted)
-        self.model.palette = annotate_settings.palette()
-        #: how nuclei are shown, in this crop and the next
-        self.look = Look(self.model.palette)
-        self._looking.start()
-
-    def release(self) -> None:
-        """Let go of the session when the last of the panels that share it is gone."""
-        self.users -= 1
-        if self.users <= 0:
-            self.close()
-
-    def close(self) -> None:
-        """The window closes: nothing is lost, what was not saved comes back next time. Nobody is told any more."""
-        if self.closed:
-            return
-        self.closed = True
-        self.leave()
-        self.viewer.layers.events.inserted.disconnect(self._inserted)
-        self.viewer.layers.events.removed.disconnect(self._removed)
-        self.model.crop_leaving.disconnect(self.leave)
-        self.model.crop_changed.disconnect(self._look_now)
-        self.model.predicted.disconnect(self._predicted)
-        self.deleteLater()  # what is connected to our signals is let go of
-
-    # -- following
-
-    def heard(self, change: SessionChange) -> None:
-        """Show a change of the session."""
-        if self.put_off(change):
-            return  # a saving in the background: shown when it is through
-        if change.kind in ("edit", "undo", "redo"):
-            self.model.hidden = False  # what is edited is seen
-        if self.layers is not None and change.kind in ("edit", "undo", "redo", "boundary"):
-            self.layers.follow(change.box, change.ids)
-            self._settling.start()
-        if change.kind != "boundary":
-            self.mark_selection()
-        if self.session is not None:
-            self.model.unsaved = self.session.unsaved
-        self.changed.emit(change)
-
-    def mark_selection(self) -> None:
-        """Draw the outlines of the selected nuclei."""
-        session, marks = self.session, self.marks
-        if session is not None and marks is not None:
-            some = sorted(session.selected)[:_MOST_OUTLINED]
-            marks.show("selection", outlines_of(session.maps.stamp(session.rows[k].plane, k) for k in some))
-
-    def flash(self, ids: Iterable[int]) -> None:
-        """Draw rings around nuclei for a moment: a key has meant these."""
-        session, marks = self.session, self.marks
-        if session is not None and marks is not None:
-            some = [k for k in ids if k in session.maps.boxes][:_MOST_OUTLINED]
-            outlines = outlines_of(session.maps.stamp(session.rows[k].plane, k) for k in some)
-            marks.show("flash", [ring for path in outlines for ring in (path, around(path, _RING_PX))])
-            self._flashing.stop()
-            self._flash_seen.start()
-
-    def _end_flash(self) -> None:
-        if self.marks is not None:
-            self.marks.show("flash", [])
-
-    def settle(self) -> None:
-        """Bring counts and tables up to date now."""
-        self._settling.stop()
-        if self.layers is not None and self.session is not None:
-            self.layers.update_tables()
-            self._tell_settled()
-
-    def _tell_settled(self) -> None:
-        if self.session is not None:
-            self.model.unsaved = self.session.unsaved
-            self.model.layers_changed.emit()
-            self.settled.emit()
-
-    def _predicted(self, _: object) -> None:
-        self.prediction_set = False
-
-    def set_look(self, **changed: Any) -> None:
-        """Show nuclei in another way: values of `Look`."""
-        look = replace(self.look, **changed)
-        if look != self.look:
-            self.look = look
-            if self.layers is not None:
-                self.layers.set_look(look)
-            self.look_changed.emit()
-
-    def fill(self, classes: Iterable[int]) -> None:
-        """Fill these classes if any of them is an outline only; else show them as outlines."""
-        wanted = frozenset(classes)
-        filled = self.look.filled
-        self.set_look(filled=filled - wanted if wanted <= filled else filled | wanted)
-
-    def _stop_settling(self) -> None:
-        self._settling.stop()
-
-    def watch_layers(self) -> None:
-        """Layers were shown again: follow what is painted on them, and draw the marks on them."""
-        self._paint.watch()
-        self._new_marks()
-        self.session_changed.emit()
-
-    def adopt(self, *, only_if_told: bool = False) -> None:
-        """Make commands of what napari's own tools have painted; by default it looks at every pixel."""
-        if self._paint.pending or not only_if_told:
-            self._paint.adopt()
-
-    def freed(self) -> None:
-        """Let napari's tools paint, or not, as `busy` says."""
-        if self.layers is not None:
-            self.layers.set_editable(not self.busy)
-
-    # -- prediction
-
-    def ready_prediction(self) -> bool:
-        """Hand the newest prediction to the session; False, and a line for the reader, where there is none that fits."""
-        session, latest = self.session, self.model.last_prediction
-        if session is None or latest is None:
-            if session is not None:
-                self.said.emit(_NO_PREDICTION, "hint")
-            return False
-        if not self.prediction_set:
-            prediction, nuclei = latest
-            try:
-                session.set_prediction(nuclei.instances, nuclei.table, self.in_slide(prediction.offset_px))
-            except MonusacError as error:
-                self.said.emit(error_line(error), "warning")
-                return False
-            self.prediction_set = True
-        return True
-
-
 def controller_of(viewer: Any) -> EditingController:
     """Return the controller that all panels of this viewer share, made on first use."""
     model = studio_model(viewer)
-    found = model.editing
+    found = model.editor
     if not isinstance(found, EditingController) or found.closed:
-        found = model.editing = EditingController(viewer)
+        found = model.editor = EditingController(viewer)
     return found

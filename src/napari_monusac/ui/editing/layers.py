@@ -121,9 +121,9 @@ class SessionLayers:
     def _add(self, name: str, image: Image | None) -> Labels:
         about = dict(image.metadata.get("monusac", {})) if image is not None else {}
         first = about.get("offset_px", (0, 0))
-        offset = self.session.frame.offset_px
+        offset = self.session.nuclei.frame.offset_px
         about |= {
-            "role": name, "annotation": str(self.session.path) if self.session.path else None, "offset_px": offset,
+            "role": name, "annotation": str(self.session.file.path) if self.session.file.path else None, "offset_px": offset,
         }  # fmt: skip
         placing = {}
         if image is not None:
@@ -223,7 +223,7 @@ class SessionLayers:
         """Bring the table of each nucleus up to date, for the status bar, Review and the legend."""
         nuclei = self.get("nuclei")
         if nuclei is not None:
-            nuclei.features = self.session.features("nuclei")
+            nuclei.features = self.session.nuclei.features("nuclei")
         self._count_regions()
 
     def _count_regions(self) -> None:

@@ -145,7 +145,7 @@ def open_session(place: Place, author: str, restore: RestorePolicy) -> EditingSe
 
 def how_it_opened(place: Place, session: EditingSession) -> tuple[str, str]:
     """Return what the reader should know about a session that was opened, and the kind of the note."""
-    if session.in_use:
+    if session.file.in_use:
         return f"{place.name} is edited in another window too: the second to save is asked.", "warning"
     if session.restored is not None:
         number, who = session.restored.edits, session.restored.author

@@ -78,7 +78,7 @@ def ready(session: EditingSession, shown: Mapping[str, Any]) -> Ready:
         name: drawn(places_of(session, name, (slice(None), slice(None))), edges(known[name], OUTLINE_PX))
         for name in PAINTED
     }
-    return Ready(session, ClassColormap.of(classes), known, session.features("nuclei"), first)
+    return Ready(session, ClassColormap.of(classes), known, session.nuclei.features("nuclei"), first)
 
 
 def places_of(session: EditingSession, name: str, cut: Cut) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from superqt import QLabeledDoubleSlider
 from napari_monusac.app.prediction import PredictionModel, Thresholds
 from napari_monusac.app.work import Progress, Report, Task, error_line
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.editing.stored import model_name
+from napari_monusac.io.predictions.store_info import model_name
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import (
     LivePrediction,

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from napari_monusac.app.work import Report, Task, Work
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
-from napari_monusac.editing.stored import model_name
+from napari_monusac.io.predictions.store_info import model_name
 from napari_monusac.ui.canvas.predicted_layers import Stored
 from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
-from napari_monusac.app.work import Report, Task
-from napari_monusac.core.errors import FileProblem
+from napari_monusac.app.work import Task
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
 from napari_monusac.ui.model import hear
@@ -21,6 +19,8 @@ from napari_monusac.ui.widgets.tables import Table, number
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel
     from napari_monusac.app.review_jobs import ScoredFolder
+    from napari_monusac.io.collection.collection import Crop
+    from napari_monusac.io.predictions.open import PredictedCrop
 
 _HOW = (
     "To score many crops: choose the folder of their predictions above (Predict writes one, and so does "
@@ -138,36 +138,72 @@ class StoredPrediction(QObject):
             return None
         pixels, um_per_px = image.data, canvas.um_per_px(image)
         data = pixels[0] if image.multiscale else pixels
-        whole = not any(image.metadata.get("monusac", {}).get("offset_px", (0, 0)))
-        trusted = folder in self.model.trusted
-
-        def work(_: Report) -> Any:
-            from napari_monusac.io.predictions.identity import ArrayPixels
-            from napari_monusac.io.slides.slide import open_slide
-
-            shown = ArrayPixels(data, crop.image)
-            images = (shown,) if whole else (shown, open_slide(crop.image))
-            return read_stored(folder, crop, data.shape[:2], um_per_px, images, unknown=trusted)
-
-        task = self.model.studio.work.task(work, self)
+        y, x = image.metadata.get("monusac", {}).get("offset_px", (0, 0))
+        task = self.model.studio.work.task(lambda _: predicted_of(crop, folder, data, (y, x), um_per_px), self)
         self._task = task
-        task.done.connect(lambda found: self._show(task, image, pixels, found))
+        task.done.connect(lambda found: self._show(task, image, pixels, folder, found))
         task.failed.connect(lambda _: self._failed(task))
         return self.progress.follow(task, f"Reading the prediction of {crop.name}…")
 
-    def _show(self, task: Task, image: Any, pixels: Any, found: Any) -> None:
+    def _show(self, task: Task, image: Any, pixels: Any, folder: Path, found: PredictedCrop | None) -> None:
         if self._task is not task or not canvas.still_shows(self.viewer, image, pixels):
             return
         self._task = None
-        if isinstance(found, tuple):
-            add_prediction_layers(self.viewer, image, *found)
-        self.model.looked(found)
+        if found is None or (found.image_unknown and folder not in self.model.trusted):
+            self.model.looked(None if found is None else found.path)
+            return
+        prediction = found.prediction()
+        add_prediction_layers(self.viewer, image, prediction, found.nuclei)
+        self.model.looked((prediction, found.nuclei))
 
     def _failed(self, task: Task) -> None:
         """It cannot be used, which the row says: what was waited for is shown all the same."""
         if self._task is task:
             self._task = None
             self.model.arrive()
+
+
+def predicted_of(
+    crop: Crop, folder: Path, data: Any, first_px: tuple[int, int], um_per_px: float | None
+) -> PredictedCrop | None:
+    """Open the prediction of a crop on the pixels that the window shows of it (in a worker); None where there is none.
+
+    Parameters
+    ----------
+    crop : Crop
+        Whose prediction is looked for.
+    folder : Path
+        Where.
+    data : uint8 (y, x, 3)
+        What the window shows of its image, from `first_px` (y, x) on.
+    um_per_px : float or None
+        Its scale.
+
+    Raises
+    ------
+    MonusacError
+        A file is damaged, or the prediction is of another image.
+    """
+    from napari_monusac.io.predictions.find import PredictionFolder
+    from napari_monusac.io.predictions.identity import ArrayPixels
+    from napari_monusac.io.predictions.open import open_prediction
+    from napari_monusac.io.slides.slide import open_slide
+
+    path = PredictionFolder(folder).find(crop)
+    if path is None:
+        return None
+    shown = ArrayPixels(data, crop.image)
+    if first_px == (0, 0):
+        found = open_prediction(path, shown, um_per_px=um_per_px)
+    else:
+        part = (*first_px, *shown.shape)
+        with open_slide(crop.image) as slide:
+            found = open_prediction(path, shown, slide, shape=slide.shape, um_per_px=um_per_px, part=part)
+        found = found.moved(-first_px[0], -first_px[1])  # layers count from the image layer's first pixel
+    found.check_numbers()
+    prediction = found.prediction()
+    prediction.semantic_map, prediction.ternary_map  # noqa: B018 - found here, not while the window waits
+    return found
 
 
 class UnknownImage(QWidget):
@@ -192,82 +228,3 @@ class UnknownImage(QWidget):
         if store is not None:
             self.words.say(f"{store.name} does not say of which image it is: an earlier version wrote it.", "warning")
         self.setVisible(store is not None)
-
-
-def read_stored(
-    folder: Any, crop: Any, shape: tuple[int, int], um_per_px: float | None, images: Any = (), *, unknown: bool = True
-) -> Any:
-    """Read prediction and nuclei of a crop out of a folder, in any form (in a worker).
-
-    Returns
-    -------
-    (Prediction, Nuclei), Path or None
-        None where there is none; without `unknown`, the path of one that does not say of which image it is.
-
-    Raises
-    ------
-    MonusacError
-        A file is damaged, or the prediction is of another image.
-    """
-    from napari_monusac.core.prediction import Nuclei, Prediction
-    from napari_monusac.io.predictions.identity import check_image
-    from napari_monusac.io.predictions.store import read_prediction
-    from napari_monusac.scoring.report.folders import FolderPairs
-    from napari_monusac.scoring.report.predictions import PredictionFolder
-
-    predictions = PredictionFolder(folder)
-    # only the crop is asked for: its collection is not needed
-    path = FolderPairs(None, predictions).prediction_of(crop)  # type: ignore[arg-type]
-    if path is None:
-        return None
-    stored = predictions.read(path, shape)
-    if stored.info is not None and images and check_image(path, stored.info, *images).same is None and not unknown:
-        return path
-    _check_numbers(path, stored.instances)
-    nuclei = Nuclei(stored.instances.astype(np.int32), _table(stored, um_per_px), um_per_px, stored.offset_px)
-    if path.suffix == ".zarr":
-        return read_prediction(path), nuclei
-    semantic, ternary = _certain(stored)
-    return Prediction(semantic, ternary, um_per_px, stored.offset_px, checkpoint=stored.checkpoint), nuclei
-
-
-def _check_numbers(path: Path, instances: Any) -> None:
-    """Refuse maps whose tables by number would fill the memory."""
-    highest = int(instances.max(initial=0))
-    if highest > 4 * instances.size + 1024:
-        problem = f"numbers a nucleus {highest} in a map of {instances.size} px"
-        raise FileProblem(path, problem, "number its nuclei 1, 2, 3 ... without large gaps")
-
-
-def _table(stored: Any, um_per_px: float | None) -> Any:
-    import pandas as pd
-
-    from napari_monusac.core.classes import NucleusClass
-
-    if stored.table is not None:
-        return stored.table
-    areas = np.bincount(stored.instances.ravel())
-    labels = [k for k in np.flatnonzero(areas).tolist() if k]
-    classes = [int(stored.classes.get(k, NucleusClass.UNCLASSIFIED)) for k in labels]
-    table = pd.DataFrame({"label": labels, "class": [NucleusClass(c).label for c in classes], "class_id": classes})
-    table["area_px"] = areas[labels]
-    table["area_um2"] = np.nan if um_per_px is None else areas[labels] * um_per_px**2
-    if stored.confidence:
-        table["confidence"] = [stored.confidence.get(k, np.nan) for k in labels]
-    return table
-
-
-def _certain(stored: Any) -> tuple[Any, Any]:
-    """Probabilities of a prediction that has none: 1 for what it says."""
-    from napari_monusac.masks.lookup import paint
-    from napari_monusac.masks.ternary import ternary_map
-
-    ids = np.array(sorted(stored.classes), np.int64)
-    classes = np.array([stored.classes[int(k)] for k in ids], np.uint8)
-    semantic = paint(stored.instances, ids, np.where(classes > 4, 0, classes).astype(np.uint8))
-    ternary = ternary_map(stored.instances.astype(np.int32))
-    return _one_hot(semantic, 5), _one_hot(ternary, 3)
-
-
-def _one_hot(values: Any, n: int) -> Any:
-    return (np.arange(n)[:, None, None] == values[None]).astype(np.float32)

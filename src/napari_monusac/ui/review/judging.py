@@ -16,6 +16,7 @@ from napari_monusac.app.actions import (
 )
 from napari_monusac.app.work import Task
 from napari_monusac.core.classes import CLASSES
+from napari_monusac.editing.commands import AcceptInPlace, EditCommand, SetClass, Undo
 from napari_monusac.ui.editing.controller import controller_of
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, row
@@ -228,7 +229,7 @@ class Judging(QWidget):
         if f is None or not self._can_edit():
             return
         if f.truth_ids:
-            self._edit(lambda s: s.set_class(class_number, f.truth_ids))
+            self._edit(SetClass(class_number, f.truth_ids))
         else:
             self._accept(f, class_number)
 
@@ -248,29 +249,22 @@ class Judging(QWidget):
         if not self.controller.ready_prediction():
             self.message.say("Predict this crop first (Predict); then its nuclei can be accepted.", "hint")
             return
+        self._edit(AcceptInPlace(f.prediction_ids, class_number))
 
-        def command(session: Any) -> None:
-            for label in f.prediction_ids:
-                change = session.accept(label, replace=True)
-                if class_number is not None and change is not None:
-                    session.set_class(class_number, change.created)
-
-        self._edit(command)
-
-    def _edit(self, command: Any) -> None:
+    def _edit(self, command: EditCommand) -> None:
         session = self.controller.session
         if session is None:
             return
-        before = session.state
+        before = session.history.state
         said: list[tuple[str, str]] = []
 
         def hear(words: str, kind: str) -> None:
             said.append((words, kind))
 
         self.controller.said.connect(hear)
-        done = self.controller.run(command)
+        done = self.controller.do(command)
         self.controller.said.disconnect(hear)
-        if done and session.state != before:
+        if done and session.history.state != before:
             self.message.say("The labels are changed; Save (Annotate) writes them.", "good")
             self.model.edited()
         elif said and said[-1][0]:
@@ -280,6 +274,6 @@ class Judging(QWidget):
     def undo(self) -> None:
         """Take back what was done here last."""
         if self.model.undo() == "edit":
-            self.controller.run(lambda s: s.undo() if s.can_undo else None)
+            self.controller.do(Undo())
             self.message.say("The edit is taken back.", "hint")
         self._buttons()

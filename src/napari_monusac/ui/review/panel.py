@@ -185,8 +185,7 @@ class ShowAgain(QPushButton):
 
     def _gone(self) -> tuple[bool, bool]:
         """Whether the labels, and whether the prediction, are no layer any more."""
-        editing = self.model.studio.editing
-        truth = editing is not None and editing.session is not None
+        truth = self.model.studio.editing.session is not None
         prediction = self.model.studio.last_prediction is not None
         return tuple(  # type: ignore[return-value]
             there and canvas.find_layer(self.viewer, role) is None

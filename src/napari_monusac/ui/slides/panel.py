@@ -202,7 +202,7 @@ class SlidesPanel(QWidget):
         crop_opener(napari_viewer).began.connect(self.opening.follow)
         hear(self, self.model.crop_changed, self._mark_open)
         hear(self, self.model.crop_changed, lambda _: self.show_status())
-        hear(self, self.model.unsaved_changed, self._unsaved_changed)
+        hear(self, self.model.editing.unsaved_changed, self._unsaved_changed)
         self._show_collection(self.model.collection)
 
     def _build(self) -> None:
