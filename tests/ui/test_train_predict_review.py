@@ -111,6 +111,7 @@ def test_predict_then_review(opened, viewer, qtbot, tiny_run, settle):
     predict.add_checkpoint(tiny_run)
     predict.predict()
     qtbot.waitUntil(lambda: canvas.find_layer(viewer, "predicted nuclei") is not None, timeout=120_000)
+    opened.show_panel("Review")  # which compares what is open once it is looked at
     qtbot.waitUntil(lambda: review.model.comparison is not None, timeout=60_000)
     settle()
     image = canvas.find_layer(viewer, "image")
@@ -122,7 +123,6 @@ def test_predict_then_review(opened, viewer, qtbot, tiny_run, settle):
     assert canvas.find_layer(viewer, "predicting") is None
     assert 0 <= review.model.comparison.evaluation.pixels.combo <= 1
     assert len(review.errors.table.rows) == len(review.model.comparison.findings)
-    opened.show_panel("Review")
     review.ways["outlines"].click()
     truth, predicted = (canvas.find_layer(viewer, n) for n in (comparing.TRUTH, comparing.PREDICTED))
     assert truth.data.any()
