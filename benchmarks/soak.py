@@ -151,7 +151,7 @@ class Day:
         self.turn(0.3)
         gc.collect()
         process = psutil.Process()
-        ours = [o for o in gc.get_objects() if type(o).__module__.startswith("napari_monusac")]
+        ours = [o for o in gc.get_objects() if str(getattr(type(o), "__module__", "")).startswith("napari_monusac")]
         self.samples.append(
             Sample(
                 seconds=time.monotonic() - self.start,

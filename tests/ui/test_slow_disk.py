@@ -84,7 +84,7 @@ def to_crop(studio: Any, crop: Any) -> Any:
         studio.model.crop is not None
         and studio.model.crop.name == crop.name
         and controller.session is not None
-        and controller.session.path == crop.annotation
+        and controller.session.file.path == crop.annotation
         and not studio.model.work.running
     )
 
