@@ -9,7 +9,7 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 # Nothing of ours calls home.
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help demo test check lint types contracts bench docs clean system setup coverage
+.PHONY: help demo test check lint types contracts bench docs clean system setup coverage search floors sbom
 
 help:            ## show this list
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -53,9 +53,20 @@ bench: system setup ## all benchmarks, one table (rivals come from the dependenc
 	$(PY) -m pip install --quiet --group bench
 	sh tools/with_display.sh $(PY) benchmarks/run_all.py
 
+floors: system   ## the tests without a window, with the lowest versions that the package declares
+	$(PYTHON) -m venv .floors
+	.floors/bin/python -m pip install --quiet "pip>=25.1"
+	$(PYTHON) tools/floors.py > .floors/floors.txt
+	.floors/bin/python -m pip install --quiet -e . --group dev -c .floors/floors.txt
+	.floors/bin/python -m pytest $(PARALLEL) -m "not gui"
+
+sbom: setup      ## what is installed, with versions and licences, as CycloneDX
+	$(PY) -m pip install --quiet --group sbom
+	$(VENV)/bin/cyclonedx-py environment --output-file sbom.json
+
 docs: setup      ## the guide, without warnings, into site/
 	$(PY) -m pip install --quiet --group docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 clean:           ## remove what the commands above made
-	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) .floors sbom.json site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -30,6 +30,7 @@ QUICK: dict[str, list[str]] = {
     "fuzz_slides": ["--count", "100"],
     "scores": ["--repeats", "3"],
     "slides": ["--side", "8000"],
+    "soak": ["--minutes", "0.5", "--kills", "1"],
     "startup": ["--rounds", "1"],
     "stress_kill": ["--kills", "2"],
     "stress_session": ["--rounds", "3", "--edits", "30"],
@@ -208,6 +209,18 @@ def stress_session(r: dict[str, Any]) -> Iterator[Line]:
     yield _none(f"edits lost in {r['rounds']} x kill -9", r["lost"], str(r["records_restored"]))
 
 
+def soak(r: dict[str, Any]) -> Iterator[Line]:
+    """A long day in a window."""
+    yield _none(f"edits lost in {r['kills']} x kill -9 of a window", r["lost"], str(r["edits_held"]))
+    grows = r["growth_a_round"]
+    yield Line(
+        f"memory after {r['rounds']} rounds of a window",
+        f"{grows['rss_mb']:+.2f} MB a round",
+        aim="<= 1 MB",
+        met=r["bounded"],
+    )
+
+
 def training(r: dict[str, Any]) -> Iterator[Line]:
     """Steps per second."""
     s = r["seconds_per_step"]
@@ -256,7 +269,7 @@ READERS: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
     f.__name__: f
     for f in (annotations, coco, correction, doctor, edits, edits_window, fuzz_annotations, fuzz_slides, next_crop,
               review_window,
-              scores, slides, startup, stress_kill, stress_session, training,
+              scores, slides, soak, startup, stress_kill, stress_session, training,
               training_window)
 }  # fmt: skip
 

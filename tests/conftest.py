@@ -20,6 +20,7 @@ settings.register_profile("search", deadline=None)
 settings.load_profile("same")
 guard_triton()  # whichever test imports torch first, and whichever opens a window first
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # several processes share the cores: OpenMP's threads would only wait for each other
     _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

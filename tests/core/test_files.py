@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -114,3 +116,81 @@ def test_a_new_file_follows_the_umask_whoever_writes_it(tmp_path, umask, mode):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == mode
+
+
+# ---------------------------------------------------------------- what killed processes leave
+
+WRITES_AND_IS_KILLED = """
+import os, sys
+from pathlib import Path
+from napari_monusac.core.files import atomic_write, draft_beside
+folder = Path(sys.argv[1])
+folder_draft = draft_beside(folder / "crop.zarr")
+folder_draft.mkdir()
+(folder_draft / "half").write_bytes(b"half")
+with atomic_write(folder / "a.xml") as temporary:
+    temporary.write_bytes(b"half")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def writing(folder):
+    """Another process in the middle of writing a file and a folder."""
+    command = [sys.executable, "-c", WRITES_AND_IS_KILLED, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_what_a_killed_process_left_goes_at_the_next_start_and_what_a_live_one_writes_stays(tmp_path):
+    (tmp_path / ".notes.txt").write_text("somebody's")
+    (tmp_path / ".old.tmp-file.txt").write_text("somebody's")
+    with writing(tmp_path):
+        assert len(list(tmp_path.iterdir())) == 4
+        files.clear_leftovers(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 4
+    files._cleared.clear()  # as a new process
+    atomic_write_bytes(tmp_path / "b.xml", b"whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".notes.txt", ".old.tmp-file.txt", "b.xml"]
+
+
+def test_another_machines_draft_stays_for_a_week_of_the_disks_time(tmp_path, monkeypatch):
+    with monkeypatch.context() as there:
+        there.setattr(files, "_this_machine", lambda: "abcdef")
+        new, forgotten = (files.draft_beside(tmp_path / f"{n}.xml", ".xml") for n in ("new", "forgotten"))
+    for path, days in ((new, 6), (forgotten, 8)):
+        path.write_bytes(b"half")
+        then = path.stat().st_mtime - 86_400 * days
+        os.utime(path, (then, then))
+    monkeypatch.setattr(files.time, "time", lambda: 4e9)  # a clock that jumps fools nobody
+    files._cleared.clear()
+    files.clear_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [new]
+
+
+def test_what_was_set_aside_for_what_never_came_gets_its_name_back(tmp_path, monkeypatch):
+    for name in ("replaced.zarr", "alone.zarr"):
+        old = files.draft_beside(tmp_path / name, kind="old")
+        old.mkdir()
+        (old / "zarr.json").write_text("old")
+    (tmp_path / "replaced.zarr").mkdir()
+    (tmp_path / "replaced.zarr" / "zarr.json").write_text("new")
+    files._cleared.clear()
+    files.clear_leftovers(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3  # this process lives
+    monkeypatch.setattr(files.psutil, "pid_exists", lambda pid: pid != os.getpid())
+    files._cleared.clear()
+    files.clear_leftovers(tmp_path)
+    found = {p.name: (p / "zarr.json").read_text() for p in tmp_path.iterdir()}
+    assert found == {"replaced.zarr": "new", "alone.zarr": "old"}
+
+
+def test_a_name_that_fills_the_disks_limit_can_be_written(tmp_path):
+    target = tmp_path / ("ä" * 120 + ".xml")
+    atomic_write_bytes(target, b"whole")
+    assert target.read_bytes() == b"whole"

@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from napari_monusac.core.errors import CollectionError
+from napari_monusac.io import outputs
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.outputs import MARK, marked_png, refuse_inside
 from napari_monusac.io.predictions.maskfiles import write_labels, write_masks
@@ -89,3 +90,23 @@ def test_nothing_is_written_into_the_data(folder: Path, tmp_path: Path) -> None:
             refuse_inside(out, folder, "masks")
     for out in (tmp_path / "masks", tmp_path / "data masks", tmp_path):
         refuse_inside(out, folder, "masks")
+
+
+def test_a_disk_is_asked_whether_it_knows_case(tmp_path, monkeypatch):
+    assert outputs.knows_case(tmp_path) == (not (tmp_path.with_name(tmp_path.name.upper())).exists())
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(outputs.Path, "exists", lambda _: True)
+    assert not outputs.knows_case(tmp_path)
+
+
+def test_names_that_differ_in_case_alone_are_apart_where_the_disk_knows(tmp_path, monkeypatch):
+    for knows in (True, False):
+        monkeypatch.setattr(outputs, "knows_case", lambda _, knows=knows: knows)
+        names = outputs.NamesApart(tmp_path)
+        for name in ("Case", "other", "Case"):
+            names.take(name)
+        if knows:
+            names.take("case")
+        else:
+            with pytest.raises(CollectionError, match="case would overwrite Case"):
+                names.take("case")

@@ -9,6 +9,7 @@ from importlib import import_module
 import pytest
 from qtpy.QtCore import QCoreApplication, QEvent
 
+from napari_monusac.ui.canvas.opening import crop_opener
 from napari_monusac.ui.model import studio_model
 
 pytestmark = pytest.mark.gui
@@ -61,6 +62,9 @@ def step_through(viewer, folder, qtbot, settle, number):
         settle()
         if at + 1 < number:
             studio.go(1)
+    # its neighbours are read once it is at rest: work that goes on is not left over
+    opener = crop_opener(viewer)
+    qtbot.waitUntil(lambda: not opener._rest.isActive() and opener._ahead is None, timeout=60_000)
 
 
 def test_twenty_crops_and_two_windows_leave_nothing(make_napari_viewer, twenty_crops, qtbot, settle):

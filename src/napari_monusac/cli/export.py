@@ -61,11 +61,12 @@ def _onnx(source: Path, out: Path) -> list[Path]:
 
 
 def _nuclei(source: Path, to: str, out: Path, parent: bool) -> tuple[list[Path], int]:
+    from napari_monusac.io.outputs import NamesApart
     from napari_monusac.jobs.exports import exportables
 
     _refuse_data_folder(source, out)
     out.mkdir(parents=True, exist_ok=True)
-    files: list[Path] = []
+    names, files = NamesApart(out), list[Path]()
     held: list[Exportable] = []
     count = 0
     with stop_on_signal("stopping after this image") as stopping, progress(float("inf"), "exporting") as step:
@@ -73,6 +74,7 @@ def _nuclei(source: Path, to: str, out: Path, parent: bool) -> tuple[list[Path],
             if stopping():
                 raise Cancelled(f"{count} images are written to {out}")
             step(count, item.name)
+            names.take(item.name)
             for note in item.annotation.notes:
                 tell(f"{item.name}: {note}")
             if to == "coco":

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_monusac.cli.shell import Json, answer, answer_json, existing_folder, progress, stop_on_signal, tell
+from napari_monusac.cli.shell import (
+    Json,
+    answer,
+    answer_json,
+    existing_folder,
+    one_line,
+    progress,
+    stop_on_signal,
+    tell,
+)
 from napari_monusac.core.errors import Cancelled, CollectionError, MonusacError
 from napari_monusac.core.recipe import BOUNDARY_WIDTHS
 
@@ -27,7 +36,7 @@ def masks(
     crop that cannot be read is reported and the rest go on; the exit code is then 1.
     """
     from napari_monusac.io.collection.collection import open_collection
-    from napari_monusac.io.outputs import refuse_inside
+    from napari_monusac.io.outputs import NamesApart, refuse_inside
     from napari_monusac.jobs.maskfiles import write_crop_masks
     from napari_monusac.masks.left_out import LeftOut
 
@@ -39,7 +48,7 @@ def masks(
     if not todo:
         raise CollectionError(folder, "holds no annotated crop", "put the .xml files beside the images")
     out.mkdir(parents=True, exist_ok=True)
-    written: list[dict[str, Any]] = []
+    names, written = NamesApart(out), list[dict[str, Any]]()
     problems: list[dict[str, str]] = []
     with stop_on_signal("stopping after this crop") as stopping, progress(len(todo), "masks") as step:
         for i, crop in enumerate(todo):
@@ -47,6 +56,7 @@ def masks(
                 raise Cancelled(f"{i} of {len(todo)} crops are written to {out}")
             step(i, crop.name)
             try:
+                names.take(crop.name)
                 written.append(
                     write_crop_masks(
                         collection, crop, out, boundary_width=boundary_width, within_regions=within_regions
@@ -56,7 +66,7 @@ def masks(
                     tell(f"{crop.name}: {note}")
             except MonusacError as error:
                 problems.append({"crop": crop.name, "message": str(error)})
-                tell(f"skipped: {error}")
+                tell(f"skipped: {one_line(error)}")
         step(len(todo), "")
     nuclei, left_out = (
         sum(sum(w["nuclei"].values()) for w in written),

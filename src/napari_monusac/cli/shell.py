@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 T = TypeVar("T")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+#: What JSON itself leaves as it is: lone surrogates, which no encoding has, and what a terminal obeys.
+_JSON_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 #: What stands for a character on a terminal that lacks it.
 _PLAIN = {"–": "-", "—": "-", "…": "...", "×": "x", "µ": "u", "±": "+-", "“": '"', "”": '"', "≥": ">=", "≤": "<="}
 #: Exit code of a run that was stopped (Ctrl-C, SIGTERM, a stop file), as shells have it: 128 + SIGINT.
@@ -62,11 +63,15 @@ def _console(stderr: bool) -> Console:
 
 def tell(message: str) -> None:
     """Say something to the person: on stderr, so that stdout stays a clean answer."""
-    _console(True).print(visible(message, keep="\n"), markup=False, soft_wrap=True)
+    _console(True).print(visible(message), markup=False, soft_wrap=True)
 
 
 def answer(text: str) -> None:
     """Give the command's answer as text on stdout."""
+    _write(visible(text, keep="\n\t"))
+
+
+def _write(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 
@@ -75,7 +80,7 @@ def answer_json(value: Any) -> None:
     """Give the command's answer as one JSON document on stdout."""
     wide = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(plain(value), indent=1, ensure_ascii=not wide, allow_nan=False)
-    answer(_SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text))
+    _write(_JSON_UNSEEN.sub(lambda m: f"\\u{ord(m[0]):04x}", text))
 
 
 def plain(value: Any) -> Any:

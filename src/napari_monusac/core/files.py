@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
+import platform
+import re
+import shutil
 import stat
 import time
 import uuid
@@ -12,11 +16,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 #: Pauses between tries while another program holds a file open (Windows: a spreadsheet, a virus scanner), 5 s in all.
 PAUSES_S: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.75, 1.5, 2.0)
 #: Windows: access denied, sharing violation, lock violation.
 _HELD_WINDOWS = {5, 32, 33}
 _HELD = {errno.EACCES, errno.EPERM, errno.EBUSY, errno.ETXTBSY}
+#: What is not finished, or about to be replaced: machine, process and a number, all hexadecimal.
+_DRAFT = re.compile(
+    r"\.(?P<name>.+)\.(?P<kind>tmp|old)-(?P<machine>[0-9a-f]{6})(?P<pid>[0-9a-f]{8})[0-9a-f]{6}(?:\..*)?"
+)
+#: Another machine's processes cannot be asked; nothing is written for so long.
+_FORGOTTEN_S = 7 * 86_400.0
+#: Folders that this process has cleared of what killed processes left.
+_cleared: set[tuple[int, Path]] = set()
 
 
 def whole_suffix(path: str | Path) -> str:
@@ -82,6 +96,60 @@ def replace_file(source: str | Path, target: str | Path, pauses_s: Sequence[floa
     os.replace(source, target)  # noqa: PTH105
 
 
+def draft_beside(path: Path, suffix: str = "", kind: str = "tmp") -> Path:
+    """Return a new hidden name beside a file or folder, for what will take its place (``tmp``) or had it (``old``).
+
+    The name says whose it is. What killed processes left in that folder is cleared before this process's first one.
+    """
+    clear_leftovers(path.parent)
+    # a folder set aside gets its name back where a kill came between: whole; a draft's name only helps a reader
+    name = path.name if kind == "old" else path.stem[:40] if suffix else path.name[:40]
+    return path.with_name(f".{name}.{kind}-{_this_machine()}{os.getpid():08x}{uuid.uuid4().hex[:6]}{suffix}")
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove the drafts that killed processes left in a folder, once in the life of this process.
+
+    A folder that was set aside for another that never came gets its name back.
+    """
+    if (os.getpid(), folder) in _cleared:
+        return
+    _cleared.add((os.getpid(), folder))
+    with suppress(OSError):
+        left = [(Path(entry.path), found) for entry in os.scandir(folder) if (found := _DRAFT.fullmatch(entry.name))]
+        for path, found in left:
+            if not _is_abandoned(path, found):
+                continue
+            if found["kind"] == "old" and not folder.joinpath(found["name"]).exists():
+                path.rename(folder / found["name"])
+            elif path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path, found: re.Match[str]) -> bool:
+    """Whether the process that made a draft is gone; one of another machine, once it has been still for a week."""
+    if found["machine"] == _this_machine():
+        return not psutil.pid_exists(int(found["pid"], 16))
+    # both times are the disk's: clocks of two machines differ, and some jump
+    probe = draft_beside(path)
+    probe.touch()
+    now = probe.stat().st_mtime
+    probe.unlink()
+    return now - path.stat().st_mtime > _FORGOTTEN_S
+
+
+@functools.cache
+def _this_machine() -> str:
+    """A mark of this machine, its start, and (Linux) the container, within which a process number means something."""
+    parts = [platform.node()]
+    with suppress(OSError, ValueError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:6]
+
+
 @contextmanager
 def atomic_write(path: str | Path, pauses_s: Sequence[float] = PAUSES_S) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is fsynced and takes its place, on any error it is removed.
@@ -106,7 +174,7 @@ def atomic_write(path: str | Path, pauses_s: Sequence[float] = PAUSES_S) -> Iter
         The disk is full, the folder cannot be written, or another program holds the file; `path` is then as it was.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
+    temporary = draft_beside(path, path.suffix)
     temporary.touch(exist_ok=False)
     mode = _mode_of(path) or _mode_of(temporary)
     try:

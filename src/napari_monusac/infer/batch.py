@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from napari_monusac.core.errors import Cancelled, MonusacError, SlideError, StoreError
+from napari_monusac.core.files import draft_beside
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
@@ -160,7 +160,7 @@ def predict_many(
         Path(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(out, f"cannot be written ({error.strerror})", "choose another folder") from error
-    stop = Path(out).absolute() / f".stop-{uuid.uuid4().hex[:12]}"
+    stop = draft_beside(Path(out).absolute() / "stop")
     pool = _Pool(executor or _processes(workers), (str(checkpoint), dict(options or {}), str(stop)), workers)
     try:
         yield from _drive(pool, (_Started(job) for job in jobs), attempts, should_stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,12 +142,20 @@ def _write(network: nn.Module, metadata: dict[str, str], multiple: int, opset: i
     path.write_bytes(proto.SerializeToString())
 
 
+def quiet_onnxruntime() -> Any:
+    """Import ONNX Runtime without its telemetry, which calls Microsoft and writes a number for the user into their home."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read as it is loaded
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # another plugin may have loaded it
+    return onnxruntime
+
+
 def _difference(network: nn.Module, path: Path, multiple: int) -> float | None:
     """Largest difference from torch over two sizes and batches; None without ONNX Runtime."""
     if importlib.util.find_spec("onnxruntime") is None:
         return None
-    import onnxruntime
-
+    onnxruntime = quiet_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])

@@ -11,7 +11,6 @@ import math
 import os
 import platform
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +21,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from napari_monusac.core.errors import FileProblem, RunLockedError, SessionError, StoreError
-from napari_monusac.core.files import replace_file
+from napari_monusac.core.files import draft_beside, replace_file
 
 #: A store's lock of another machine that was not touched for so long is a dead worker's, s. It is touched with each tile.
 SILENT_S = 120.0
@@ -210,7 +209,7 @@ class ProcessLock:
 
         Renamed first, because two that find it stale must not remove each other's new lock.
         """
-        aside = _draft_of(self.path)
+        aside = draft_beside(self.path)
         with suppress(FileNotFoundError):
             replace_file(self.path, aside)
             if read_holder(aside) == stale:
@@ -255,7 +254,7 @@ def exclusive(path: Path, patience_s: float = 15.0) -> Iterator[None]:
 
 def _time_on_disk(beside: Path) -> int:
     """The time as the disk of a file tells it, Unix, ns."""
-    draft = _draft_of(beside)
+    draft = draft_beside(beside)
     try:
         draft.touch()
         return draft.stat().st_mtime_ns
@@ -266,10 +265,6 @@ def _time_on_disk(beside: Path) -> int:
             draft.unlink()
 
 
-def _draft_of(path: Path) -> Path:
-    return path.with_name(f".lock-{uuid.uuid4().hex[:12]}")
-
-
 def _create(path: Path, content: str) -> None:
     """Make a lock file with its content in one step: nobody ever sees an empty one and takes it for a torn one.
 
@@ -278,7 +273,7 @@ def _create(path: Path, content: str) -> None:
     FileExistsError
         There is one.
     """
-    draft = _draft_of(path)
+    draft = draft_beside(path)
     try:
         draft.write_text(content, "utf-8")
         os.link(draft, path)

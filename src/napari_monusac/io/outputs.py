@@ -9,9 +9,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from napari_monusac.core.errors import CollectionError
+from napari_monusac.core.files import draft_beside
 
 #: Folder of a review (judgements, corrected truth): it may lie among the predictions and holds none.
 REVIEW_FOLDER = "monusac-review"
+#: Log of a folder of mended copies that is not whole yet.
+MENDING = "mending.jsonl"
 #: Stands near the beginning of every image that is an output.
 MARK = "napari-monusac output"
 _MARKED_SUFFIXES = (".tif", ".tiff", ".png")
@@ -35,6 +38,8 @@ def is_output_folder(folder: Path, files: Collection[str]) -> str:
     """
     if folder.name == REVIEW_FOLDER:
         return "a review"
+    if MENDING in files:
+        return "an unfinished mend"
     if "run.json" in files and not _RUN_FILES.isdisjoint(files):
         return "a training run"
     return ""
@@ -90,6 +95,37 @@ def refuse_inside(out: str | Path, data: str | Path, what: str) -> None:
             f"lies in the data folder {data}, where {what} would be taken for data",
             "choose a folder outside of it",
         )
+
+
+class NamesApart:
+    """Names of what is written into a folder; two that differ in case alone are one file on some disks."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._names: dict[str, str] = {}
+
+    def take(self, name: str) -> None:
+        """Take a name, before anything is written under it.
+
+        Raises
+        ------
+        CollectionError
+            On this disk it is that of another one, which would be overwritten.
+        """
+        other = self._names.setdefault(name.casefold(), name)
+        if other != name and not knows_case(self._out):
+            problem = f"{name} would overwrite {other}: this disk does not tell upper from lower case"
+            raise CollectionError(self._out, problem, "rename one of the crops, or write to another disk")
+
+
+def knows_case(folder: Path) -> bool:
+    """Whether a disk tells names apart that differ in case alone."""
+    probe = draft_beside(folder / "case")
+    probe.touch()
+    try:
+        return not probe.with_name(probe.name.upper()).exists()
+    finally:
+        probe.unlink()
 
 
 def _is_marked(path: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,14 +40,14 @@ def sample_collection(folder: str | Path | None = None) -> Path:
     OSError
         The folder cannot be written.
     """
-    from napari_monusac.core.files import replace_file
+    from napari_monusac.core.files import draft_beside, replace_file
     from napari_monusac.synth.collection import write_collection
 
     root = Path(folder) if folder is not None else user_folder("cache") / f"sample-{__version__}"
     if root.is_dir():
         return root
     # Made beside and renamed: two windows that open the sample at once must not see each other's half.
-    half = root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}")
+    half = draft_beside(root)
     half.mkdir(parents=True)
     try:
         write_collection(half, _PATIENTS, 1, _SEED, shape=(640, 640))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from napari_monusac.core.files import sha256_of
 from napari_monusac.io.predictions.find import PredictionFolder
 from napari_monusac.review.judgements import Judgement, latest, log_path, read_log, readers_of, standing
 from napari_monusac.review.readers import ReaderAgreement, compare_readers, inter_reader_evaluation
-from napari_monusac.scoring.metrics.evaluation import ComparedWith, Evaluation
+from napari_monusac.scoring.metrics.evaluation import ComparedWith, Evaluation, created_now
 from napari_monusac.scoring.report.folders import FolderPairs
 from napari_monusac.scoring.report.html import ReviewLine
 from napari_monusac.scoring.report.pictures import Evidence
@@ -130,6 +129,6 @@ def evidence_of_crop(
         recipe=prediction.fingerprint if prediction is not None else "",
         checkpoint=prediction.checkpoint if prediction is not None else "",
         version=f"napari-monusac {__version__}",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=created_now(),
     )
     return comparison.evaluation.model_copy(update={"provenance": provenance}), evidence

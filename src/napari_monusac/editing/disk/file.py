@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_monusac.core.errors import AnnotationError, SessionError
-from napari_monusac.core.files import atomic_write, atomic_write_bytes, whole_stem, whole_suffix
+from napari_monusac.core.files import atomic_write, atomic_write_bytes, draft_beside, whole_stem, whole_suffix
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.editing.disk.building import Built, build_annotation
 from napari_monusac.editing.disk.journal import Journal
@@ -278,7 +277,7 @@ class SessionFile:
         """Return the bytes of the file; those that were opened, where every edit is undone."""
         if not state and self._base and self.path is not None and whole_suffix(to.path) == whole_suffix(self.path):
             return self._base
-        draft = to.place.folder / f"draft-{uuid.uuid4().hex[:12]}{whole_suffix(to.path)}"
+        draft = draft_beside(to.place.folder / "saving", whole_suffix(to.path))
         try:
             write_annotation(built.annotation, draft)
             return draft.read_bytes()

@@ -14,6 +14,7 @@ from napari_monusac.io.collection.crop import Crop, OfficialPart, Problem
 from napari_monusac.io.collection.folders import DEEPEST, in_order, scan, uniquely_named
 from napari_monusac.io.collection.patient_list import find_list, read_list, with_given
 from napari_monusac.io.collection.patients import Grouping, grouping_of
+from napari_monusac.io.outputs import MENDING
 from napari_monusac.io.scale import plausible
 from napari_monusac.io.slides.channels import ChannelOrder, ChannelVerdict, channel_verdict, decide_swapped
 from napari_monusac.io.slides.slide import IMAGE_SUFFIXES, Slide, channel_sample, open_slide
@@ -280,6 +281,9 @@ def open_collection(
     if not root.is_dir():
         what = "is a file" if root.is_file() else "does not exist"
         raise CollectionError(root, what, "give the folder that holds the crops")
+    if (root / MENDING).is_file():
+        problem, mend = "holds mended copies of a part of a folder", "run doctor --fix into it once more: it goes on"
+        raise CollectionError(root, problem, mend)
     if um_per_px is not None and plausible(um_per_px) is None:
         raise CollectionError(root, f"um_per_px {um_per_px:g} is no microscope's", "give a value like 0.25")
     found, unpaired, problems = scan(root, deepest)

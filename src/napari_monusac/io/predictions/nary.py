@@ -6,19 +6,14 @@ the truth's class folders and takes the first file of the same folder of a predi
 
 from __future__ import annotations
 
-import math
-import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
-from scipy.io.matlab import MatReadError
 
 from napari_monusac.core.classes import AMBIGUOUS, CLASSES, NucleusClass
 from napari_monusac.core.errors import AnnotationError, ShapeError
@@ -26,16 +21,11 @@ from napari_monusac.core.files import atomic_write
 from napari_monusac.io.annotations.bounds import DEFAULT_BOUNDS, too_many
 from napari_monusac.io.annotations.rle import MAX_MASK_PX
 from napari_monusac.io.predictions.maskfiles import plain_name
+from napari_monusac.io.predictions.matlab import MatError, MatTooLarge, read_array
 
 _KEY = "n_ary_mask"
-# what SciPy raises for files that are no .mat files, or damaged ones
-_DAMAGE = (
-    MatReadError, OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError, EOFError, OverflowError,
-    MemoryError, struct.error, zlib.error,
-)  # fmt: skip
-_NUMERIC = frozenset(
-    ("logical", "double", "single", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
-)
+#: SciPy writes the hour and the platform there: the same masks are the same bytes.
+_HEADER = b"MATLAB 5.0 MAT-file, napari-monusac".ljust(116)
 _NAMES = (*(c.label for c in CLASSES), AMBIGUOUS)
 _READ = (*_NAMES, NucleusClass.UNCLASSIFIED.label)
 
@@ -130,6 +120,8 @@ def write_nary(root: str | Path, patient: str, crop: str, maps: Mapping[str, NDA
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as temporary:
                 scipy.io.savemat(temporary, {_KEY: labels.astype(np.int32)}, format="5", do_compression=True)
+                with temporary.open("rb+") as file:
+                    file.write(_HEADER)
         except OSError as error:
             raise AnnotationError(path, f"cannot be written: {error.strerror}", "choose another folder") from error
         written.append(path)
@@ -206,22 +198,16 @@ def _read_mask(path: Path) -> NDArray[np.int64]:
     if path.stat().st_size > DEFAULT_BOUNDS.max_bytes:
         raise too_many(path, "bytes", DEFAULT_BOUNDS.max_bytes)
     try:
-        # what is stated, before anything is unpacked: compressed zeros need next to no bytes, and of cells, structs
-        # and objects the size says nothing
-        stated = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}.get(_KEY)
-        if stated is not None and stated[1] not in _NUMERIC:
-            raise AnnotationError(path, f"has a {stated[1]} under {_KEY!r}, no map", "write the map as numbers (y, x)")
-        if stated is not None and math.prod(stated[0]) > MAX_MASK_PX:
-            raise too_many(path, "px", MAX_MASK_PX)
-        content: dict[str, Any] = scipy.io.loadmat(path, variable_names=[_KEY])
-    except _DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise AnnotationError(path, f"is no n-ary mask: no MATLAB v5 file ({reason})", "write it again") from error
-    mask = content.get(_KEY)
-    if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype.kind not in "biuf" or not mask.size:
+        mask = read_array(path, _KEY, MAX_MASK_PX)
+    except MatTooLarge as error:
+        raise too_many(path, "px", MAX_MASK_PX) from error
+    except (MatError, OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AnnotationError(path, f"is no n-ary mask ({reason})", "write it again, as MATLAB v5") from error
+    if mask is None or mask.ndim != 2 or not mask.size:
         raise AnnotationError(path, f"has no map under {_KEY!r}", "choose a mask of the challenge's layout")
     # NaN fails this comparison too
-    whole = mask.astype(np.int64) if ((mask >= 0) & (mask < 2**31)).all() else None
+    whole: NDArray[np.int64] | None = mask.astype(np.int64) if ((mask >= 0) & (mask < 2**31)).all() else None
     if whole is None or (whole != mask).any():
         wrong = mask[~((mask >= 0) & (mask < 2**31) & (mask == np.floor(mask)))].ravel()[0]
         raise AnnotationError(path, f"holds the value {wrong:g}, no number of a nucleus", "use whole numbers from 0")

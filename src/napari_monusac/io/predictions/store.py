@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError, StoreError
-from napari_monusac.core.files import replace_file
+from napari_monusac.core.files import draft_beside, replace_file
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.predictions.prediction_store import PredictionStore
 from napari_monusac.io.predictions.store_info import PredictionIdentity, StoreInfo
@@ -72,7 +71,7 @@ def write_prediction(
         fingerprint=prediction.fingerprint, checkpoint=prediction.checkpoint, notes=prediction.notes, image=image,
         engine=prediction.engine, identity=identity, trained_on=prediction.trained_on,
     )  # fmt: skip
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+    temporary = draft_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         store = PredictionStore.create(temporary, prediction.shape, info, quantise=quantise)
@@ -100,7 +99,7 @@ def crop_store(folder: str | Path, name: str) -> Path:
 
 def move_into_place(temporary: Path, path: Path) -> None:
     """Give a finished folder its name; one that stands there already goes once the new one has its place."""
-    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.old")
+    old = draft_beside(path, kind="old")
     if path.exists():
         replace_file(path, old)
     try:

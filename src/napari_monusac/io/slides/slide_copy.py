@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from napari_monusac.core.files import atomic_write
 from napari_monusac.io.slides.slide import Slide
 from napari_monusac.io.slides.tiff import open_tiff
 from napari_monusac.io.slides.tiff_level import TiffLevel
+from napari_monusac.io.slides.tiff_pages import names_people
 
 _TILE = 512
 _COPIED_WHOLE_PX = 2**24
@@ -47,8 +49,26 @@ def write_plain_tif(slide: Slide, target: Path, note: str = "") -> None:
         raise SlideError(target, f"cannot be written ({error.strerror})", "check space and rights") from error
 
 
+def may_name_people(path: Path) -> bool:
+    """Whether a file, by its content, is a TIFF that holds what may identify a patient or a reader.
+
+    Raises
+    ------
+    SlideError
+        It is a damaged TIFF.
+    """
+    with path.open("rb") as file:
+        if file.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return False
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return names_people(tiff)
+    except (OSError, ValueError, LookupError, struct.error) as error:
+        raise SlideError(path, f"is no readable TIFF ({error})", "the file is damaged: copy it again") from error
+
+
 def copy_without_label(source: Path, target: Path) -> None:
-    """Copy the pyramid of an .svs: its compressed tiles as they are, without thumbnail, label and macro pages.
+    """Copy the pyramid of a slide: its compressed tiles as they are, without thumbnail, label and macro pages.
 
     Of the description only geometry, scale and magnification are kept: the rest may name people.
 

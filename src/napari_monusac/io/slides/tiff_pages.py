@@ -91,6 +91,20 @@ def slide_pages(tiff: Any, shrunken: Callable[[Any, Any], bool]) -> SlidePages:
     return SlidePages(levels, (*notes, *plane_notes))
 
 
+def names_people(tiff: Any) -> bool:
+    """Whether a TIFF holds what may identify a patient or a reader: a label or macro page, or Aperio's description.
+
+    Raises
+    ------
+    SlideError
+        It holds no image.
+    """
+    pages = _top_pages(tiff)
+    images = ome_images(_description(pages[0]))
+    kinds = (_kind(page, _ome_of_page(images, k), many=len(images) > 1) for k, page in enumerate(pages))
+    return any(_description(p).startswith("Aperio") for p in pages) or bool({"label", "macro"} & set(kinds))
+
+
 def _path(tiff: Any) -> str:
     return str(tiff.filehandle.path)
 

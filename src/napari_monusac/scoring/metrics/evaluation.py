@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self
 
@@ -175,6 +177,13 @@ class TrainingUse(_Model):
     validation: tuple[str, ...] = Field((), description="Scored crops that chose the checkpoint")
     same_patient: tuple[str, ...] = Field((), description="Scored crops of patients that the model was trained on")
     unknown: tuple[str, ...] = Field((), description="Scored crops whose model does not say what it was trained on")
+
+
+def created_now() -> str:
+    """Return the present as ISO text, UTC; what ``SOURCE_DATE_EPOCH`` says where it is set, for reports of equal bytes."""
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    moment = datetime.fromtimestamp(int(given), UTC) if given.isdecimal() else datetime.now(UTC)
+    return moment.isoformat(timespec="seconds")
 
 
 class ComparedWith(_Model):

@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from napari_monusac.masks.rasterize import label_maps
 from napari_monusac.scoring.matching.matching import AmbiguousRule
 from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.matching.tolerance import TOLERANCES_PX
-from napari_monusac.scoring.metrics.evaluation import ComparedWith, Evaluation, TrainingUse
+from napari_monusac.scoring.metrics.evaluation import ComparedWith, Evaluation, TrainingUse, created_now
 from napari_monusac.scoring.metrics.tally import Tally
 from napari_monusac.scoring.report.evaluate import BOOTSTRAP
 from napari_monusac.scoring.report.training_use import TrainingCount
@@ -417,5 +416,5 @@ def _provenance(pairs: FolderPairs, truth: str | Path, prediction: str | Path, o
         checkpoint_sha256=sha256_of(file) if checkpoint and file.is_file() else "",
         command=shlex.join(command),
         version=f"napari-monusac {__version__}, Python {sys.version_info.major}.{sys.version_info.minor}",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=created_now(),
     )

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.core.files import atomic_write_text
-from napari_monusac.core.text import cell
+from napari_monusac.core.text import cell, visible
 from napari_monusac.scoring.errors.finding import Finding
 from napari_monusac.scoring.metrics.evaluation import Evaluation, GroupScore, Interval, Quality, interval_words
 from napari_monusac.scoring.report import figures
@@ -128,7 +128,7 @@ def render_report(
     counts = evidence.counts()
     columns = [*evaluation.by_class, *sorted({c for row in counts.values() for c in row} - set(evaluation.by_class))]
     provenance = evaluation.provenance
-    return template.render(
+    text = template.render(
         e=evaluation,
         title=title,
         provenance=provenance,
@@ -147,6 +147,7 @@ def render_report(
         commands=commands or ([provenance.command] if provenance.command else []),
         hashes=_hashes(evaluation),
     )
+    return visible(text, keep="\n\t")  # names from elsewhere may turn the direction of the text after them
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
