@@ -10,6 +10,7 @@ import pytest
 from qtpy.QtCore import QCoreApplication, QEvent
 
 from napari_monusac.ui.canvas.opening import crop_opener
+from napari_monusac.app.work import Task
 from napari_monusac.ui.model import studio_model
 
 pytestmark = pytest.mark.gui
@@ -49,7 +50,7 @@ def alive():
         gc.collect()
     found = (o for o in gc.get_objects() if isinstance(o, kinds))
     # a task that is under way (the neighbours are read ahead, a moment after a crop is shown) is nothing that was left
-    return Counter(type(o).__name__ for o in found if not getattr(o, "running", False))
+    return Counter(type(o).__name__ for o in found if not (isinstance(o, Task) and o.running))
 
 
 def step_through(viewer, folder, qtbot, settle, number):
