@@ -93,7 +93,7 @@ class Day:
 
     def next_crop(self) -> None:
         wanted = self.model.neighbour(1) or self.model.collection.crops[0]
-        self.panels["Slides"].open_crop(wanted)
+        self.model.open_crop(wanted)
         until(lambda: self.model.crop is not None and self.model.crop.name == wanted.name and self.settled())
         self.done["crops"] += 1
 

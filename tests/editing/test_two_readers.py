@@ -100,7 +100,7 @@ class TwoReaders(RuleBasedStateMachine):
     @rule(reader=READER, y=st.integers(2, 60), x=st.integers(2, 60), kind=st.integers(0, 3))
     def draws(self, reader: str, y: int, x: int, kind: int) -> None:
         if reader in self.open:
-            self.open[reader].do(DrawBrush([(y, x)], 5, class_=kind))
+            self.open[reader].do(DrawBrush([(y, x)], 5, class_=kind, over="all"))
 
     @rule(reader=READER, which=st.integers(0, 9))
     def deletes(self, reader: str, which: int) -> None:

@@ -78,7 +78,7 @@ def alive(qtbot: Any, true: Any, timeout: int = 60_000) -> int:
 
 
 def to_crop(studio: Any, crop: Any) -> Any:
-    studio.panels["Slides"].open_crop(crop)
+    studio.model.open_crop(crop)
     controller = studio.panels["Annotate"].controller
     return lambda: (
         studio.model.crop is not None
@@ -117,7 +117,7 @@ def test_a_failing_folder_is_told_and_loses_nothing(studio: Any, qtbot: Any, dis
     annotate.controller.said.connect(lambda text, kind: told.append((kind, text)))
     disk.fails_every = 3
     for crop in (crops[1], crops[2], crops[0], crops[1]):
-        slides.open_crop(crop)
+        studio.model.open_crop(crop)
         settle()
         shown = [note.text() for note in studio.findChildren(Note)]
         opened = studio.model.crop.name == crop.name and annotate.controller.session is not None
