@@ -9,8 +9,8 @@ from importlib import import_module
 import pytest
 from qtpy.QtCore import QCoreApplication, QEvent
 
-from napari_monusac.ui.canvas.opening import crop_opener
 from napari_monusac.app.work import Task
+from napari_monusac.ui.canvas.opening import crop_opener
 from napari_monusac.ui.model import studio_model
 
 pytestmark = pytest.mark.gui
