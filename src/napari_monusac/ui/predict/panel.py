@@ -141,7 +141,7 @@ class PredictPanel(QWidget):
         self.engine.setToolTip("What ran the network, where and how precisely: the faster one on this computer")
         self.notes = Note(kind="warning")
         self.thresholds = ThresholdsView(self.predicting)
-        self.slide = SlideStore(self.model.work, lambda um: self.predicting.thresholds.values(um), self._show_store)
+        self.slide = SlideStore(self.model.work, lambda um: self.thresholds.shown().values(um), self._show_store)
         self.count = Note()
         self.uncertainty = UncertaintyLayer(self.viewer, self.model)
         self.counts = CountsTable(self.viewer, self.model)
