@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from napari_monusac.io.doctor.examine import examine, fix
+from napari_monusac.io.doctor.examine import examine
+from napari_monusac.io.doctor.mend import fix
 from napari_monusac.synth import write_collection
 
 # Test patients are written as the official ones are: .tif with red and blue swapped.

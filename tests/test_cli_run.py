@@ -539,9 +539,10 @@ def test_review_starts_napari_as_a_child(
 
 def test_a_window_that_dies_at_once_is_told(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_monusac.cli import window
+    from napari_monusac.core.settings import Environment
 
     monkeypatch.setattr(window, "studio_command", lambda _: [sys.executable, "-c", "raise SystemExit(3)"])
-    assert window.open_studio([], {}, wait=False) == 3
+    assert window.open_studio([], Environment(), wait=False) == 3
     assert "code 3" in capfd.readouterr().err
 
 
