@@ -51,7 +51,7 @@ def panel(studio, tmp_path, monkeypatch):
         return found, instances_from_maps(*maps, um_per_px=found.um_per_px, offset_px=(y, x))
 
     panel = studio.panels["Predict"]
-    monkeypatch.setattr(panel.choice, "load", lambda _: None)
+    monkeypatch.setattr(panel.predicting, "load", lambda _: None)
     monkeypatch.setattr(predict_panel, "predict_in_memory", predict)
     panel.add_checkpoint(tmp_path / "model")
     return panel
@@ -183,7 +183,7 @@ def test_a_stack_is_refused_in_words(panel, viewer):
 
 def test_another_image_beside_the_crop_does_not_become_the_crops_prediction(opened, viewer, settle, monkeypatch):
     panel = opened.panels["Predict"]
-    monkeypatch.setattr(panel.choice, "load", lambda _: None)
+    monkeypatch.setattr(panel.predicting, "load", lambda _: None)
     found = prediction_of((64, 64), None)
     monkeypatch.setattr(
         predict_panel, "predict_in_memory", lambda *_: (found, instances_from_maps(found.semantic, found.ternary))
