@@ -280,7 +280,7 @@ def test_what_was_predicted_of_the_former_crop_is_not_offered_as_this_ones(opene
     from napari_monusac.ui.predict import panel as predict_panel
 
     predict = opened.panels["Predict"]
-    monkeypatch.setattr(predict.choice, "load", lambda checkpoint: None)
+    monkeypatch.setattr(predict.predicting, "load", lambda checkpoint: None)
     gate = held_back(monkeypatch, predict_panel, "predict_in_memory", of_shape(ours(viewer)["image"].data.shape[:2]))
     predict.models.addItem("a model", "model")
     task = predict.predict()
