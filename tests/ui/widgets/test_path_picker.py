@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -52,13 +53,27 @@ def test_remembered_paths_are_offered_below_the_line(picker, qtbot, tmp_path):
     assert completer.completionCount() == 2
 
 
-def test_no_other_field_can_be_typed_into_and_chosen_from():
-    """An editable box completes within its line: `PathPicker` is the only one, and has put that right."""
+def test_each_field_that_can_be_typed_into_and_chosen_from_completes_below():
+    """An editable box of Qt's completes within its line: each of ours is given another completer."""
     source = Path(napari_monusac.__file__).parent
-    found = [
-        path.relative_to(source).as_posix()
-        for path in source.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr in ("setEditable", "InlineCompletion")
-    ]
-    assert found == ["ui/widgets/path_picker.py"]
+    boxes, put_right = Counter(), Counter()
+    for path in source.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = path.relative_to(source).as_posix()
+            if isinstance(node, ast.Attribute) and node.attr in ("setEditable", "InlineCompletion"):
+                boxes[name] += 1
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "complete_below":
+                put_right[name] += 1
+    assert boxes == put_right == {"ui/train/recipe_editor.py": 1, "ui/widgets/path_picker.py": 1}
+
+
+def test_a_typed_encoder_stays_what_was_typed(qtbot):
+    from napari_monusac.ui.train.recipe_editor import EncoderField
+
+    field = EncoderField()
+    qtbot.addWidget(field)
+    for name in ("resnet3", "ResNet34", "tu-of-mine"):
+        field.lineEdit().selectAll()
+        qtbot.keyClicks(field.lineEdit(), name)
+        qtbot.keyClick(field.lineEdit(), Qt.Key.Key_Return)
+        assert field.value == name

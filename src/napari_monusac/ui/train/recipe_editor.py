@@ -13,6 +13,7 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import Note, Section
 from napari_monusac.ui.widgets.note import in_micrometres
+from napari_monusac.ui.widgets.path_picker import complete_below
 
 _HIDDEN = {"name", "title", "note", "reported"}
 _GROUPS = ("Network", "Loss", "Optimiser", "Data", "Machine")
@@ -29,7 +30,7 @@ class EncoderField(QComboBox):
         self.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.addItems(ENCODERS)
-        self.completer().setCompletionMode(self.completer().CompletionMode.PopupCompletion)
+        complete_below(self)
         self.native, self.changed = self, self.currentTextChanged
 
     @property

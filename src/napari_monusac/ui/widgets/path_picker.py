@@ -10,6 +10,17 @@ from qtpy.QtWidgets import QComboBox, QCompleter, QFileDialog, QHBoxLayout, QPus
 from napari_monusac.ui.widgets.settings import SETTINGS
 
 
+def complete_below(box: QComboBox) -> None:
+    """Let an editable box offer its lines below what is typed, which stays as it is.
+
+    Qt's own completer writes into the line, and takes another case for the same: a typed path became a remembered one.
+    """
+    completer = QCompleter(box.model(), box)
+    completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
+    completer.setCaseSensitivity(Qt.CaseSensitivity.CaseSensitive)
+    box.setCompleter(completer)
+
+
 class PathPicker(QWidget):
     """A remembered path with a button to choose another.
 
@@ -58,11 +69,7 @@ class PathPicker(QWidget):
         self.box.addItems(self.remembered())
         self.box.setCurrentIndex(-1)
         line = self.box.lineEdit()
-        # Qt's own completes within the line, and takes another case for the same: a typed path became a remembered one
-        completer = QCompleter(self.box.model(), self.box)
-        completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
-        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseSensitive)
-        self.box.setCompleter(completer)
+        complete_below(self.box)
         line.setPlaceholderText(placeholder)
         line.editingFinished.connect(self._edited)
         self.box.activated.connect(lambda _: self._edited())
