@@ -47,14 +47,6 @@ def test_a_circle_would_be_found(tmp_path):
 
 #: Names that may stand in several files: type variables, and the applications of typer.
 _EVERYWHERE = {"T", "app", "__all__"}
-#: Still to be told apart.
-_TWICE = {
-    "Accepting",
-    "Placed",
-    "Point",
-    "RegionChoice",
-    "StoredPrediction",
-}
 
 
 def names_of(source: str) -> set[str]:
@@ -77,7 +69,7 @@ def test_classes_and_constants_have_a_name_of_their_own():
         for name in names_of(path.read_text("utf-8")):
             where.setdefault(name, []).append(path.relative_to(ROOT).as_posix())
     assert len(where) > 400
-    assert {name: sorted(files) for name, files in where.items() if len(files) > 1 and name not in _TWICE} == {}
+    assert {name: sorted(files) for name, files in where.items() if len(files) > 1} == {}
 
 
 def test_names_are_found():

@@ -18,7 +18,7 @@ import pytest
 
 from napari_monusac.editing.commands import Delete
 from napari_monusac.editing.session import EditingSession
-from napari_monusac.ui.widgets.basic import Note
+from napari_monusac.ui.widgets.note import Note
 
 _DISKS: list[Disk] = []
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
     from napari_monusac.io.slides.slide import Slide
 
-Point = tuple[int, int]
+Offset = tuple[int, int]
 Part = tuple[slice, slice]
 #: Maps up to this many pixels are copied (a few ms) before a worker reads them: edits go on meanwhile.
 _COPIED_PX = 8 * 10**6
@@ -49,11 +49,11 @@ class LiveTruth:
     instances: NDArray[Any]
     ambiguous: NDArray[Any]
     classes: Mapping[int, int]
-    offset_px: Point = (0, 0)
-    image_px: Point = (0, 0)
+    offset_px: Offset = (0, 0)
+    image_px: Offset = (0, 0)
 
     @classmethod
-    def of(cls, session: EditingSession, image_px: Point = (0, 0)) -> LiveTruth:
+    def of(cls, session: EditingSession, image_px: Offset = (0, 0)) -> LiveTruth:
         """Take the labels of a session as they are now."""
         maps, (y, x) = session.maps, session.nuclei.frame.offset_px
         small = maps.instances.size <= _COPIED_PX
@@ -79,7 +79,7 @@ def truth_of_file(collection: Collection, crop: Crop) -> LiveTruth:
     return LiveTruth(maps.instances, maps.ignore, classes)
 
 
-def common_part(first: Point, shape: Point, second: Point, other: Point) -> tuple[Part, Part, Part]:
+def common_part(first: Offset, shape: Offset, second: Offset, other: Offset) -> tuple[Part, Part, Part]:
     """The part of an image that two maps both cover.
 
     Parameters
@@ -156,7 +156,7 @@ def live_pair(
     )
 
 
-def _pixels(opened: Callable[[], Slide], part: Part, first: Point) -> NDArray[np.uint8]:
+def _pixels(opened: Callable[[], Slide], part: Part, first: Offset) -> NDArray[np.uint8]:
     y, x = part
     with opened() as slide:
         return slide.read(first[0] + y.start, first[1] + x.start, y.stop - y.start, x.stop - x.start)[..., :3]

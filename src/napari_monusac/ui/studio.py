@@ -36,7 +36,8 @@ from napari_monusac.ui.review.panel import ReviewPanel
 from napari_monusac.ui.slides.panel import SlidesPanel
 from napari_monusac.ui.train.panel import TrainPanel
 from napari_monusac.ui.widgets.accessible import name_widgets
-from napari_monusac.ui.widgets.basic import Note, scrolling
+from napari_monusac.ui.widgets.basic import scrolling
+from napari_monusac.ui.widgets.note import Note
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop

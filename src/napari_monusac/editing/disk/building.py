@@ -16,7 +16,7 @@ from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID, NucleusRow, class_n
 from napari_monusac.masks.polygons import polygons_from_instances
 from napari_monusac.masks.scanline import fill_polygons
 
-Placed = tuple[Nucleus, NucleusRow | None]
+RegionRow = tuple[Nucleus, NucleusRow | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +38,7 @@ class Built:
     """
 
     annotation: Annotation
-    pairs: tuple[Placed, ...]
+    pairs: tuple[RegionRow, ...]
     redrawn: frozenset[int]
     trimmed: frozenset[int] = frozenset()
     hidden: frozenset[int] = frozenset()
@@ -72,11 +72,11 @@ def build_annotation(nuclei: CropNuclei, *, layered: bool = True) -> Built:
     )
 
 
-def _assembled(nuclei: CropNuclei, redraw: set[int], layered: bool) -> tuple[Annotation, tuple[Placed, ...]]:
+def _assembled(nuclei: CropNuclei, redraw: set[int], layered: bool) -> tuple[Annotation, tuple[RegionRow, ...]]:
     outlines = _outlines(nuclei, redraw)
     by_source = {row.source: row for row in nuclei.rows.values() if row.source is not None}
-    own: list[Placed] = []
-    come: list[Placed] = []
+    own: list[RegionRow] = []
+    come: list[RegionRow] = []
     for index, region in enumerate(nuclei.source.regions):
         if not region.is_drawn:
             own.append((region, None))
@@ -142,14 +142,14 @@ def _layer_of(source: Annotation, class_id: int) -> tuple[int, str]:
     return -1, class_name(class_id)
 
 
-def _layer_by_layer(source: Annotation, placed: list[Placed]) -> list[Placed]:
+def _layer_by_layer(source: Annotation, placed: list[RegionRow]) -> list[RegionRow]:
     """Order regions as an Aperio file will have them: by the layer of their label, new layers last."""
     named = [layer.label for layer in source.layers] or [c.label for c in CLASSES]
     keys = [_key(label) for label in named]
     keys += [_key(region.label) for region, _ in placed]
     first = {key: index for index, key in reversed(list(enumerate(keys)))}
 
-    def rank(each: Placed) -> int:
+    def rank(each: RegionRow) -> int:
         region = each[0]
         own = source.own_layer(region)
         return own if own >= 0 else first[_key(region.label)]
@@ -161,7 +161,7 @@ def _key(label: str) -> str:
     return label.strip().casefold()
 
 
-def _spilling(nuclei: CropNuclei, pairs: tuple[Placed, ...], redrawn: set[int]) -> set[int]:
+def _spilling(nuclei: CropNuclei, pairs: tuple[RegionRow, ...], redrawn: set[int]) -> set[int]:
     """Return intact nuclei that would cover pixels of somebody else, or of nobody, when the regions are drawn in order.
 
     Outlines from pixels lie exactly on their pixels and cannot: it is enough to draw the intact ones.

@@ -23,8 +23,11 @@ from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.editing.opening import Place
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, calm, row
+from napari_monusac.ui.widgets.basic import calm, row
+from napari_monusac.ui.widgets.note import Note
+from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.settings import SETTINGS
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.io.predictions.find import FoundStore

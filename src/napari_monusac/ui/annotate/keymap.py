@@ -9,7 +9,8 @@ from qtpy.QtWidgets import QDialog, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_monusac.app.actions import ACTIONS, GIVE_UP, KEYS, RULE, KeyGroup, keymap
 from napari_monusac.ui.canvas.keys import name_of, shadowed
-from napari_monusac.ui.widgets.basic import Note, key_table, scrolling
+from napari_monusac.ui.widgets.basic import key_table, scrolling
+from napari_monusac.ui.widgets.note import Note
 
 #: The groups of each column.
 _COLUMNS = (

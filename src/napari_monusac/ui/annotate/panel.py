@@ -13,7 +13,7 @@ from napari_monusac.ui.annotate.accepting import Accepting
 from napari_monusac.ui.annotate.keymap import KeyMap
 from napari_monusac.ui.annotate.keys import AnnotateActions, Keys
 from napari_monusac.ui.annotate.parts import ClassButtons, QuestionBar, ToolButtons
-from napari_monusac.ui.annotate.region import RegionChoice
+from napari_monusac.ui.annotate.region import EditedRegion
 from napari_monusac.ui.annotate.saving import Saving, WindowWatch
 from napari_monusac.ui.annotate.seeing import Seeing
 from napari_monusac.ui.annotate.stepping import Stepping
@@ -23,7 +23,8 @@ from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import controller_of
 from napari_monusac.ui.model import Placed, hear
 from napari_monusac.ui.widgets import settings as annotate_settings
-from napari_monusac.ui.widgets.basic import Note, Section, button_of, calm, column, row
+from napari_monusac.ui.widgets.basic import Section, button_of, calm, column, row
+from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.settings import ReaderName
 
 _NOTHING = "Open a crop (Slides): its nuclei can then be outlined, classified and mended here."
@@ -83,7 +84,7 @@ class AnnotatePanel(QWidget):
         self.accepting = Accepting(self.controller, self.commands)
         self.seeing = Seeing(self.controller)
         self.stepping = Stepping(self.controller, self.commands)
-        self.region = RegionChoice(self.controller, self.saving)
+        self.region = EditedRegion(self.controller, self.saving)
         self.form = column(
             self.pointer, self.classes, self.tools,
             row(*self.shapes.values()), row(self.undo, self.redo, self.save, self.done), spacing=5,

@@ -24,7 +24,8 @@ from napari_monusac.app.actions import CLASS, FILL, FILL_OF, TOOL
 from napari_monusac.app.editing import Question
 from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, Rgb
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
-from napari_monusac.ui.widgets.basic import Note, calm, row
+from napari_monusac.ui.widgets.basic import calm, row
+from napari_monusac.ui.widgets.note import Note
 
 #: Key of each class and its number in a row, in the order of the buttons.
 _ROW_NUMBER = {0: int(NucleusClass.UNCLASSIFIED), 5: AMBIGUOUS_ID}

@@ -16,7 +16,8 @@ from napari_monusac.ui.annotate.saving import Saving
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.regions import RECTANGLE, VIEW, chosen_region
 from napari_monusac.ui.editing.controller import EditingController
-from napari_monusac.ui.widgets.basic import Note, calm, row
+from napari_monusac.ui.widgets.basic import calm, row
+from napari_monusac.ui.widgets.note import Note
 
 _LARGE = (
     "This slide has {mpx:,.0f} million px. A region of up to {most:.0f} million is edited at a time: zoom to it, or draw a "
@@ -24,7 +25,7 @@ _LARGE = (
 )
 
 
-class RegionChoice(QWidget):
+class EditedRegion(QWidget):
     """Chooses which part of a large slide is edited.
 
     Parameters

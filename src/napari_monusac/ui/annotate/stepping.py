@@ -23,8 +23,10 @@ from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, TaskRow, button_of, calm, row
+from napari_monusac.ui.widgets.basic import button_of, calm, row
+from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.tables import CalmList
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.core.boxes import Box

@@ -11,11 +11,19 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_monusac.editing.commands import DrawPolygon, Merge, Select, SelectWithin, SplitAsSuggested, SplitByStroke
+from napari_monusac.editing.commands import (
+    DrawPolygon,
+    Merge,
+    Point,
+    Select,
+    SelectWithin,
+    SplitAsSuggested,
+    SplitByStroke,
+)
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.napari_private import corners_begun, give_up_drawing, zooming_clicks
-from napari_monusac.ui.editing.commands import Commands, Point
+from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.components.overlays import TextOverlay
@@ -13,10 +13,6 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, Rgb
 from napari_monusac.ui.canvas.napari_private import held_back
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Objective magnifications offered as presets. 40x is 0.25 µm a screen pixel, the field's convention.
 MAGNIFICATIONS: tuple[int, ...] = (5, 10, 20, 40)

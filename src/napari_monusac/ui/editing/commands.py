@@ -19,6 +19,7 @@ from napari_monusac.editing.commands import (
     Command,
     Delete,
     Merge,
+    Point,
     Redo,
     Reshape,
     Select,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from napari_monusac.editing.nuclei.edit import SessionChange
     from napari_monusac.editing.session import EditingSession
 
-Point = tuple[float, float]
 #: Edits that draw a new nucleus.
 _DRAWING = ("draw", "brush", "paint")
 #: More predicted nuclei than these are accepted in the background.

@@ -14,8 +14,9 @@ from napari_monusac.core.errors import CollectionError
 from napari_monusac.io.outputs import refuse_inside
 from napari_monusac.masks.left_out import LeftOut
 from napari_monusac.ui.model import StudioModel, hear
-from napari_monusac.ui.widgets.basic import PathPicker, TaskRow
 from napari_monusac.ui.widgets.note import say_error, short_path
+from napari_monusac.ui.widgets.path_picker import PathPicker
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 
 class MaskFolder(QWidget):

@@ -19,7 +19,8 @@ from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colormaps import ternary_colormap
 from napari_monusac.ui.masks.folder import MaskFolder
 from napari_monusac.ui.model import Placed, hear, studio_model
-from napari_monusac.ui.widgets.basic import ClassSwatch, Heading, Note, row
+from napari_monusac.ui.widgets.basic import ClassSwatch, Heading, row
+from napari_monusac.ui.widgets.note import Note
 
 
 def amounts_of(ternary: Any) -> dict[TernaryClass, int]:

@@ -16,7 +16,8 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.regions import last_outline
 from napari_monusac.ui.model import StudioModel
-from napari_monusac.ui.widgets.basic import Heading, Note, plain_table
+from napari_monusac.ui.widgets.basic import Heading, plain_table
+from napari_monusac.ui.widgets.note import Note
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,9 @@ from napari_monusac.app.prediction import FolderOutcome
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow
+from napari_monusac.ui.widgets.note import Note
+from napari_monusac.ui.widgets.path_picker import PathPicker
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 
 class FolderPrediction(QWidget):

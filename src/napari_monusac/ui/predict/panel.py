@@ -30,7 +30,9 @@ from napari_monusac.ui.predict.models import ModelChoice
 from napari_monusac.ui.predict.slide import SlideStore
 from napari_monusac.ui.predict.uncertainty import UncertaintyLayer
 from napari_monusac.ui.predict.work import image_file, needs_store, predict_in_memory, predict_to_store
-from napari_monusac.ui.widgets.basic import Heading, Note, Section, TaskRow, column
+from napari_monusac.ui.widgets.basic import Heading, Section, column
+from napari_monusac.ui.widgets.note import Note
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.core.prediction import Nuclei, Prediction

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari.layers import Image
 from qtpy.QtCore import Signal
@@ -15,10 +14,9 @@ from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.io.predictions.store_info import model_name
 from napari_monusac.ui.canvas.predicted_layers import Stored
-from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow
-
-if TYPE_CHECKING:
-    pass
+from napari_monusac.ui.widgets.note import Note
+from napari_monusac.ui.widgets.path_picker import PathPicker
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 
 class SlideStore(QWidget):

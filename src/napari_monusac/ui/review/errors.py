@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, calm, row
+from napari_monusac.ui.widgets.basic import calm, row
+from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.tables import (
     COUNTING,
     COUNTING_SHORT,

@@ -13,8 +13,10 @@ from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.review.scores import ScoresView
-from napari_monusac.ui.widgets.basic import Heading, Note, Section, TaskRow, column
+from napari_monusac.ui.widgets.basic import Heading, Section, column
+from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.tables import Table, number
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel

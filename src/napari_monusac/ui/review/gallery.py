@@ -10,8 +10,10 @@ from qtpy.QtWidgets import QListView, QListWidgetItem, QSizePolicy, QVBoxLayout,
 
 from napari_monusac.app.work import Report, Task
 from napari_monusac.core.classes import PALETTES
-from napari_monusac.ui.widgets.basic import Heading, Note, TaskRow
+from napari_monusac.ui.widgets.basic import Heading
+from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.tables import SHORT, CalmList
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel

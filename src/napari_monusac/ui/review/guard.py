@@ -9,8 +9,11 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QPushButton, QVBox
 
 from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, calm, column
+from napari_monusac.ui.widgets.basic import calm, column
+from napari_monusac.ui.widgets.note import Note
+from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.tables import SHORT, Column, RowTable, Table, number
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel

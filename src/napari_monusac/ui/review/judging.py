@@ -19,8 +19,10 @@ from napari_monusac.core.classes import CLASSES
 from napari_monusac.editing.commands import AcceptInPlace, EditCommand, SetClass, Undo
 from napari_monusac.ui.editing.controller import controller_of
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, row
+from napari_monusac.ui.widgets.basic import calm, row
+from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.tables import Line, class_words, number
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel

@@ -30,17 +30,10 @@ from napari_monusac.ui.review.report import ReportButton
 from napari_monusac.ui.review.scores import ScoresView
 from napari_monusac.ui.review.tables import TablesView
 from napari_monusac.ui.widgets import settings as annotate_settings
-from napari_monusac.ui.widgets.basic import (
-    Note,
-    PathPicker,
-    Section,
-    TaskRow,
-    calm,
-    column,
-    key_table,
-    row,
-    step_buttons,
-)
+from napari_monusac.ui.widgets.basic import Section, calm, column, key_table, row, step_buttons
+from napari_monusac.ui.widgets.note import Note
+from napari_monusac.ui.widgets.path_picker import PathPicker
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.review.comparison import Comparison

@@ -12,9 +12,11 @@ from napari_monusac.app.work import Task
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.scoring.errors.finding import FindingType
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, TaskRow, calm, column, row, step_buttons
+from napari_monusac.ui.widgets.basic import calm, column, row, step_buttons
+from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.settings import ReaderName
 from napari_monusac.ui.widgets.tables import SHORT, Column, RowTable, class_words, judged_words, narrow, number
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel

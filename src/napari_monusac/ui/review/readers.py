@@ -8,8 +8,10 @@ from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Heading, Note, TaskRow, column, row
+from napari_monusac.ui.widgets.basic import Heading, column, row
+from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.tables import Table, class_words, narrow, short_verdict
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel

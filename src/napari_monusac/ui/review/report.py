@@ -10,7 +10,9 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Heading, Note, TaskRow
+from napari_monusac.ui.widgets.basic import Heading
+from napari_monusac.ui.widgets.note import Note
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ from qtpy.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 from superqt import QLabeledSlider
 
 from napari_monusac.core.classes import CLASSES
-from napari_monusac.ui.widgets.basic import Heading, Note, calm, row
+from napari_monusac.ui.widgets.basic import Heading, calm, row
+from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.tables import COUNTING, PQ, SCORED, Table, narrow, number, span
 
 if TYPE_CHECKING:

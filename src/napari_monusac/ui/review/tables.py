@@ -8,7 +8,8 @@ from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.review.gallery import Gallery
-from napari_monusac.ui.widgets.basic import Heading, Note, calm
+from napari_monusac.ui.widgets.basic import Heading, calm
+from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.tables import SHORT, Table, number
 
 if TYPE_CHECKING:

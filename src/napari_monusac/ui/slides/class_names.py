@@ -21,8 +21,8 @@ from qtpy.QtWidgets import (
 from napari_monusac.core.classes import Meaning, class_names_given, plain_name
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.io.annotations.class_names import MEANINGS, keep_class_names, take_kept_names
-from napari_monusac.ui.widgets.basic import Note, scrolling
-from napari_monusac.ui.widgets.note import say_error
+from napari_monusac.ui.widgets.basic import scrolling
+from napari_monusac.ui.widgets.note import Note, say_error
 
 _LEAVE = "not known"
 _HOW = (

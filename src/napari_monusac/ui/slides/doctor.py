@@ -24,8 +24,9 @@ from napari_monusac.app.work import Report, Task
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.marks import Marks
 from napari_monusac.ui.model import hear, studio_model
-from napari_monusac.ui.widgets.basic import Note, TaskRow, row
-from napari_monusac.ui.widgets.note import in_micrometres, short_path
+from napari_monusac.ui.widgets.basic import row
+from napari_monusac.ui.widgets.note import Note, in_micrometres, short_path
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Crop

@@ -18,8 +18,11 @@ from napari_monusac.ui.slides.class_names import ClassNames
 from napari_monusac.ui.slides.crop_list import THUMBNAIL, CropList
 from napari_monusac.ui.slides.doctor import DoctorView
 from napari_monusac.ui.slides.patients import PatientsSetting
-from napari_monusac.ui.widgets.basic import Note, PathPicker, TaskRow, column, row
+from napari_monusac.ui.widgets.basic import column, row
+from napari_monusac.ui.widgets.note import Note
+from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.settings import SETTINGS
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop

@@ -13,7 +13,9 @@ from napari_monusac.app.work import Task
 from napari_monusac.io.collection.patient_list import is_ours
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.slides.crop_list import CropList
-from napari_monusac.ui.widgets.basic import Note, TaskRow, grouping_words, row
+from napari_monusac.ui.widgets.basic import grouping_words, row
+from napari_monusac.ui.widgets.note import Note
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection

@@ -15,7 +15,9 @@ from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.train.recipe_editor import RecipeEditor
 from napari_monusac.ui.train.words import UNKNOWN_DEVICE, device_answer
-from napari_monusac.ui.widgets.basic import Note, PathPicker, Section, column, grouping_words, row
+from napari_monusac.ui.widgets.basic import Section, column, grouping_words, row
+from napari_monusac.ui.widgets.note import Note
+from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.settings import SETTINGS
 
 if TYPE_CHECKING:

@@ -28,8 +28,9 @@ from napari_monusac.ui.train.words import (
     run_device_words,
     run_place,
 )
-from napari_monusac.ui.widgets.basic import Note, Section, TaskRow, row
-from napari_monusac.ui.widgets.note import say_error, short_path
+from napari_monusac.ui.widgets.basic import Section, row
+from napari_monusac.ui.widgets.note import Note, say_error, short_path
+from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from napari_monusac.io.runs.run_folder import RunFolder

@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 from napari_monusac.app.recipe_draft import ENCODERS, RecipeDraft, field_title
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, Section
-from napari_monusac.ui.widgets.note import in_micrometres
+from napari_monusac.ui.widgets.basic import Section
+from napari_monusac.ui.widgets.note import Note, in_micrometres
 from napari_monusac.ui.widgets.path_picker import complete_below
 
 _HIDDEN = {"name", "title", "note", "reported"}

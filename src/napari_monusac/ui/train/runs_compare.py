@@ -23,7 +23,8 @@ from qtpy.QtWidgets import (
 from napari_monusac.core.events import EpochEnded, Scores
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.ui.train.curves import RUN_COLORS, fit_epochs, fit_rates, plot_axes, style_plot
-from napari_monusac.ui.widgets.basic import Note, row
+from napari_monusac.ui.widgets.basic import row
+from napari_monusac.ui.widgets.note import Note
 
 if TYPE_CHECKING:
     from napari_monusac.io.runs.run_folder import RunFolder

@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
 from napari_monusac.app.actions import SELECT_ROWS
 from napari_monusac.app.training import RunRow, TrainingModel
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import Note, row
-from napari_monusac.ui.widgets.note import short_path
+from napari_monusac.ui.widgets.basic import row
+from napari_monusac.ui.widgets.note import Note, short_path
 
 if TYPE_CHECKING:
     from napari_monusac.io.runs.run_folder import RunFolder

@@ -22,21 +22,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_monusac.core.classes import Rgb
-from napari_monusac.ui.widgets.note import Note, short_path
-from napari_monusac.ui.widgets.path_picker import PathPicker
+from napari_monusac.ui.widgets.note import short_path
 from napari_monusac.ui.widgets.settings import SETTINGS
-from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from napari_monusac.app.actions import Action
     from napari_monusac.io.collection.patients import Grouping
-
-
-__all__ = [
-    "ClassSwatch", "Heading", "Note", "PathPicker", "Section", "TaskRow", "column", "plain_table", "row", "scrolling",
-]  # fmt: skip
 
 
 class Heading(QLabel):
