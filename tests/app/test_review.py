@@ -13,7 +13,7 @@ import tifffile
 
 from napari_monusac import read_annotation
 from napari_monusac.app.facts import Fact
-from napari_monusac.app.review import COMPARE, ERRORS, QUEUE, Listing, ReviewModel
+from napari_monusac.app.review import COMPARE, ERRORS, QUEUE, ReviewModel
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Work
 from napari_monusac.core.prediction import Nuclei, Prediction
@@ -21,6 +21,7 @@ from napari_monusac.editing.commands import Delete, SetClass
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.masks.rasterize import label_maps
+from napari_monusac.review.listing import Listing
 from napari_monusac.review.places import FindingPlace
 from napari_monusac.review.queue import QueueFilter
 from napari_monusac.synth import write_collection

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from psygnal import Signal
 
@@ -19,6 +18,7 @@ from napari_monusac.app import review_jobs as jobs
 from napari_monusac.app.facts import Fact, never
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.files import folder_key
+from napari_monusac.review.listing import Listing
 
 if TYPE_CHECKING:
     from napari_monusac.app.review_jobs import ReviewJob, ScoredFolder
@@ -43,22 +43,11 @@ if TYPE_CHECKING:
 REVIEWS = "napari-monusac-reviews"
 #: The pages of Review.
 PAGES = SCORES, ERRORS, TABLES, QUEUE, COMPARE = ("Scores", "Errors", "Tables", "Queue", "Compare")
-#: Columns that errors can be sorted by; they come by type, the largest first.
-SortColumn = Literal["type", "class", "size", "iou", "confidence"]
 OTHER_PREDICTION = (
     "This nucleus was found in another prediction than the one that is open. Choose the folder of predictions again, or "
     "build the queue anew."
 )
 _NO_NAME = "Give your name first: it stands on every judgement."
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Which errors of the open crop are listed (all, without a filter), and the column that they are sorted by."""
-
-    filter: QueueFilter | None = None
-    column: SortColumn | None = None
-    backwards: bool = False
 
 
 class ReviewModel:
@@ -294,11 +283,7 @@ class ReviewModel:
     def errors(self) -> tuple[Finding, ...]:
         """The errors of the open crop that are listed, in their order."""
         if self._listed is None:
-            found, how = self.comparison.findings if self.comparison is not None else (), self.listing
-            kept = [f for f in found if how.filter is None or how.filter.keeps_finding(f)]
-            if how.column is not None:
-                kept.sort(key=partial(_sort_key, how.column), reverse=how.backwards)
-            self._listed = tuple(kept)
+            self._listed = self.listing.of(self.comparison.findings if self.comparison is not None else ())
         return self._listed
 
     def _list_anew(self, _: object = None) -> None:
@@ -607,12 +592,3 @@ class ReviewModel:
             latest[0] if latest is not None else None,
         )
         return partial(jobs.report_of_crop, self.comparison, annotation, prediction, self.folder)
-
-
-def _sort_key(column: SortColumn, f: Finding) -> Any:
-    if column == "type":
-        return f.type.value
-    if column == "class":
-        return tuple(c.label for c in (f.truth_class, f.predicted_class) if c is not None)
-    value = {"size": f.size_px, "iou": f.iou, "confidence": f.confidence}[column]
-    return -1.0 if value is None else value
