@@ -15,10 +15,11 @@ from napari_monusac.app.recipe_draft import ENCODERS, RecipeDraft
 from napari_monusac.app.training import RunProgress, TrainingModel, TrainingPlan
 from napari_monusac.app.work import Work
 from napari_monusac.core.errors import WeightsError
-from napari_monusac.core.events import BatchEnded, EpochEnded, RunEnded, RunStarted
+from napari_monusac.core.events import BatchEnded, EpochEnded, RunEnded, RunStarted, Scores
 from napari_monusac.core.recipe import load_recipe
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.runs.run_folder import RunFolder, find_runs
+from napari_monusac.ui.train.words import progress_words
 
 
 @pytest.fixture
@@ -235,6 +236,55 @@ def test_a_window_that_closes_lets_its_run_save_and_end(tiny):
     other.wait()
 
 
+@pytest.mark.torch
+def test_a_run_is_handed_over_to_its_own_process(tiny):
+    """It stops here, goes on there from where it was, and whoever waits for that hears of it once."""
+    tiny.draft.set(epochs=500)
+    told, steps = [], []
+
+    def there():
+        told.append((tiny.state, tiny.ends_with_window))
+        tiny.stop()  # the test ends it there
+
+    def look(batch):
+        steps.extend(e.step for e in batch if isinstance(e, BatchEnded))
+        if steps and not told and tiny.ends_with_window:
+            assert tiny.hand_over(there) is None
+
+    tiny.events.connect(look)
+    assert isinstance(tiny.hand_over(there), Refused), "nothing runs yet"
+    tiny.start()
+    tiny.work.wait(240)
+    assert told == [("running", False)]
+    assert tiny.end.reason == "stopped"
+    (run,) = find_runs(tiny.runs_folder)
+    assert sum(isinstance(e, RunStarted) for e in run.read_events()) == 2
+    assert steps == sorted(set(steps)), "no step is trained twice"
+
+
+@pytest.mark.torch
+def test_a_run_that_cannot_go_over_says_why_and_nobody_is_told_that_it_has(tiny, monkeypatch):
+    from napari_monusac.jobs import job
+
+    def full(*_, **__):
+        raise WeightsError("no process can be started", "close other programs")
+
+    monkeypatch.setattr(job, "start_job", full)
+    tiny.draft.set(epochs=500)
+    told = []
+
+    def look(batch):
+        if any(isinstance(e, BatchEnded) for e in batch):
+            tiny.hand_over(lambda: told.append(True))
+
+    tiny.events.connect(look)
+    tiny.start()
+    tiny.work.wait(240)
+    assert told == []
+    assert "no process can be started" in str(tiny.end)
+    assert find_runs(tiny.runs_folder)[0].can_resume
+
+
 def test_opening_the_model_imports_neither_qt_nor_torch():
     code = (
         "import sys, napari_monusac.app.training\n"
@@ -281,3 +331,40 @@ def test_a_run_that_max_steps_ends_is_done_there(monkeypatch):
         )  # fmt: skip
     assert progress.fraction == 0.5
     assert progress.seconds_left == pytest.approx(12)
+
+
+def _batch(epoch, step, step_in_epoch):
+    return BatchEnded(
+        epoch=epoch, step=step, step_in_epoch=step_in_epoch, loss=1, semantic_loss=0, ternary_loss=1, lr=1e-4
+    )
+
+
+def _epoch_ended(epoch, step, combo):
+    losses = {f"{part}_{kind}loss": 1.0 for part in ("train", "val") for kind in ("", "semantic_", "ternary_")}
+    return EpochEnded(epoch=epoch, step=step, scores=Scores(combo=combo), lr=1e-4, **losses)
+
+
+def test_an_epoch_that_is_validated_says_so_until_its_scores_are_there():
+    """Of five epochs of two steps the second, the fourth and the last are validated."""
+    progress, validated = RunProgress(validate_every=2), []
+    progress.take(RunStarted(recipe="quick", fingerprint="", epochs=5, steps_per_epoch=2, device="cpu"))
+    for step in range(1, 11):
+        epoch = 1 + (step - 1) // 2
+        progress.take(_batch(epoch, step, 1 + (step - 1) % 2))
+        if progress.validating:
+            validated.append((epoch, step))
+            assert "validating" in progress_words(progress)
+            progress.take(_epoch_ended(epoch, step, combo=0.5 - 0.1 * epoch))
+            assert "validating" not in progress_words(progress)
+    assert validated == [(2, 4), (4, 8), (5, 10)]
+    assert progress.best_combo == pytest.approx(0.3), "the first was the best"
+
+
+def test_the_epoch_in_which_max_steps_ends_a_run_is_validated():
+    progress = RunProgress(validate_every=7)
+    progress.take(
+        RunStarted(recipe="quick", fingerprint="", epochs=9, steps_per_epoch=10, total_steps=13, device="cpu")
+    )
+    for step, wanted in ((10, False), (12, False), (13, True)):
+        progress.take(_batch(1 + (step - 1) // 10, step, 1 + (step - 1) % 10))
+        assert progress.validating is wanted

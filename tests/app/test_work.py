@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 
 import pytest
 
-from napari_monusac.app.work import Latest, Task, Work, error_line, seconds_left, spoken_duration
+from napari_monusac.app.work import Latest, Pace, Task, Work, error_line, spoken_duration
 from napari_monusac.core.errors import TrainingError
 
 
@@ -181,6 +182,62 @@ def test_durations_are_for_people(seconds, words):
     assert spoken_duration(seconds) == words
 
 
-def test_no_time_left_is_told_before_it_can_be_known():
-    assert seconds_left(0.0, None) is None
-    assert seconds_left(0.0, 0.001) is None
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is set by hand."""
+    from napari_monusac.app import work as module
+
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_no_time_left_is_told_before_it_can_be_known(clock):
+    pace = Pace()
+    assert pace.seconds_left(None) is None
+    assert pace.seconds_left(0.0) is None
+    assert pace.seconds_left(0.001) is None
+    clock[0] += 1
+    assert pace.seconds_left(0.002) is None, "too little is done"
+
+
+def test_time_left_is_counted_from_the_first_unit_of_work(clock):
+    """65 s of preparation, then 100 tiles of 1 s each: after the second there are 98 s to go, not an hour."""
+    pace = Pace()
+    for _ in range(65):
+        assert pace.seconds_left(None) is None
+        clock[0] += 1
+    for tile in range(1, 100):
+        clock[0] += 1
+        left = pace.seconds_left(tile / 100)
+        assert left == (None if tile == 1 else pytest.approx(100 - tile))
+
+
+def test_a_second_part_of_the_work_has_a_pace_of_its_own(clock):
+    pace = Pace()
+    for done in (0.5, 1.0):
+        clock[0] += 1
+        pace.seconds_left(done)
+    clock[0] += 10
+    assert pace.seconds_left(0.1) is None
+    clock[0] += 10
+    assert pace.seconds_left(0.2) == pytest.approx(80)
+
+
+def test_a_task_tells_the_time_left(work):
+    told = []
+
+    def function(report):
+        report._throttle_s = 0
+        report(None, "preparing")
+        for part in (0.2, 0.4):
+            time.sleep(0.05)
+            report(part, "working")
+
+    task = work.task(function, None)
+    task.progressed.connect(lambda progress: told.append((progress.message, progress.seconds_left)))
+    task.start()
+    work.wait()
+    (_, first), (_, second), (_, third) = told
+    assert (first, second) == (None, None)
+    assert 0.1 < third < 5

@@ -42,6 +42,16 @@ class Editor(Protocol):
         """End the session; what was not saved comes back next time."""
 
 
+class Saver(Protocol):
+    """What saves the edits of a viewer, as far as the Studio's state knows it."""
+
+    def unsaved(self) -> str:
+        """Name the crop that has edits which no file has; empty where there are none."""
+
+    def save(self, then: Callable[[], object] | None = None) -> object:
+        """Save them in the background; `then` is called once they are on disk."""
+
+
 class StudioModel:
     """The state that the panels of one viewer share.
 
@@ -75,6 +85,8 @@ class StudioModel:
     may_leave_crop : callable
         Asked before another crop takes the place of the open one, with what is to come then: False keeps the crop, and
         what was to come is called once the reader has decided about unsaved edits.
+    saver : Saver or None
+        What saves that session.
     opens_crops : callable or None
         What reads a crop and shows it; without it no crop can be opened.
 
@@ -112,6 +124,7 @@ class StudioModel:
         self.editing = Editing(self.work)
         self.editor: Editor | None = None
         self.may_leave_crop: Callable[[Callable[[], object]], bool] = lambda _: True
+        self.saver: Saver | None = None
         self.opens_crops: Callable[[Crop], object] | None = None
         self._counted: tuple[Nuclei | None, str] = (None, "")
         #: what comes once a crop is open: the crop, and what to call

@@ -107,9 +107,17 @@ class RunRow:
 
 
 class RunProgress:
-    """Where a run is, from its events: for the progress bar and the time left."""
+    """Where a run is, from its events: for the progress bar and the time left.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    validate_every : int
+        After every so many epochs the run is validated, and after its last.
+    """
+
+    def __init__(self, validate_every: int = 1) -> None:
+        self.validate_every = validate_every
+        self.validating = False
         self.epoch = self.epochs = self.step = self.steps_per_epoch = self.step_in_epoch = self.total_steps = 0
         self.first_step: int | None = None
         self.started_at = time.monotonic()
@@ -126,11 +134,20 @@ class RunProgress:
             self.device = f"{event.device}, {event.precision}" if event.precision else event.device
         elif isinstance(event, BatchEnded):
             self.epoch, self.step, self.step_in_epoch = event.epoch, event.step, event.step_in_epoch
+            self.validating = self._is_validated_now()
             if self.first_step is None:
                 # the first step carries compilation and the loader's start: timing begins after it
                 self.first_step, self.started_at = event.step, time.monotonic()
-        elif isinstance(event, EpochEnded) and (self.best_combo is None or event.scores.combo > self.best_combo):
-            self.best_combo = event.scores.combo
+        elif isinstance(event, EpochEnded):
+            self.validating = False
+            self.best_combo = max(event.scores.combo, self.best_combo or 0.0)
+
+    def _is_validated_now(self) -> bool:
+        """Whether the step that is done was the last of an epoch that is validated."""
+        if self.total_steps and self.step >= self.total_steps:
+            return True
+        whole = bool(self.steps_per_epoch) and self.step_in_epoch >= self.steps_per_epoch
+        return whole and (self.epoch % self.validate_every == 0 or self.epoch == self.epochs)
 
     def pause(self, paused: bool) -> None:
         """The run waits, or goes on: time spent waiting says nothing of its pace."""
@@ -251,6 +268,8 @@ class TrainingModel:
         self._arrived: deque[TrainEvent] = deque()
         self._told = False
         self._last_end: RunEnded | BaseException | None = None
+        self._in_thread = False
+        self._handing_over: Callable[[], object] | None = None
         for signal in (self.data_changed, self.split_changed, self.where_changed, self.device_changed):
             signal.connect(self._another_plan)
         self.runs_folder_changed.connect(self._another_plan)
@@ -266,6 +285,11 @@ class TrainingModel:
     def busy(self) -> bool:
         """Whether a run is followed, or being opened: no other can be meanwhile."""
         return self.state != "idle"
+
+    @property
+    def ends_with_window(self) -> bool:
+        """Whether the run is trained in a thread of ours, which a window that is closed takes along."""
+        return self.running and self._in_thread
 
     # -- what will run
 
@@ -402,8 +426,9 @@ class TrainingModel:
 
     def resume(self, run: RunFolder) -> Task | Refused:
         """Go on with a stopped or interrupted run."""
-        where, device = self.where, self.device
+        return self._resume(run, self.where, self.device)
 
+    def _resume(self, run: RunFolder, where: Where, device: str) -> Task | Refused:
         def go(history: list[TrainEvent]) -> None:
             run.request_resume()
             self._go(run, where, device, history)
@@ -446,6 +471,31 @@ class TrainingModel:
         self.run.request_stop()
         return None
 
+    def hand_over(self, then: Callable[[], object]) -> Refused | None:
+        """Stop the run here and go on with it in its own process; `then` is called once it goes on there.
+
+        A run that is over by itself meanwhile needs no process: `then` is called, too. Where the other process fails, it
+        is not, and `end` says why.
+        """
+        if not self.ends_with_window or self.state not in ("running", "stopping"):
+            return Refused("No run is going on here.")
+        self._handing_over = then
+        self.stop()
+        return None
+
+    def _go_over(self, end: RunEnded | BaseException | None) -> None:
+        """Go on in another process with the run that was stopped for that."""
+        reason = end.reason if isinstance(end, RunEnded) else "failed"
+        if reason == "stopped" and self._in_thread and self.run is not None:
+            self._resume(self.run, "child", self.device)
+        else:
+            self._handed_over(well=reason == "completed")
+
+    def _handed_over(self, *, well: bool) -> None:
+        then, self._handing_over = self._handing_over, None
+        if then is not None and well:
+            then()
+
     def put_away(self) -> None:
         """Look at the run that has ended no longer."""
         if not self.running:
@@ -474,6 +524,7 @@ class TrainingModel:
 
     def _not_started(self, error: Exception) -> None:
         self.state = "idle"
+        self._handing_over = None
         self.said = Said.of(error)
 
     def _go(
@@ -482,7 +533,7 @@ class TrainingModel:
         self._arrived.clear()
         self._last_end = None
         self.history = list(history)
-        self.progress = RunProgress()
+        self.progress = RunProgress(run.recipe.validate_every)
         self.said = Said()
         self.run = run
         self.begun.emit()
@@ -501,7 +552,8 @@ class TrainingModel:
             for event in job.events(should_stop=lambda: report.stopping):
                 self._arrive(event)
 
-        self._task = self.work.task(in_thread if where == "thread" else in_child, self)
+        self._in_thread = where == "thread"
+        self._task = self.work.task(in_thread if self._in_thread else in_child, self)
         self._task.failed.connect(self._broke)
         self._task.finished.connect(self._finished)
         self._task.start()
@@ -531,6 +583,8 @@ class TrainingModel:
         self.progressed.emit()
         if any(isinstance(event, RunStarted | EpochEnded) for event in batch):
             self.list_runs()
+        if not self._in_thread and any(isinstance(event, RunStarted) for event in batch):
+            self._handed_over(well=True)
 
     def _broke(self, error: Exception) -> None:
         self._last_end = error
@@ -541,6 +595,8 @@ class TrainingModel:
         self.state = "idle"
         self.end = self._last_end
         self.list_runs()
+        if self._handing_over is not None:
+            self._go_over(self._last_end)
 
     # -- runs
 

@@ -26,11 +26,14 @@ class Progress:
         What is being done, in words for the user.
     payload : object
         An intermediate result to show at once (a finished tile, an event), or None.
+    seconds_left : float or None
+        Time left, at the pace so far; None while it cannot be told.
     """
 
     fraction: float | None = None
     message: str = ""
     payload: Any = None
+    seconds_left: float | None = None
 
 
 class Report(Protocol):
@@ -152,8 +155,8 @@ class Task:
         self._stopping = self._abandoned = False
         self._throttle_s = 0.05
         self._last_report = 0.0
+        self._pace = Pace()
         self._outcome: tuple[str, Any] = ("cancelled", None)
-        self.started_at = time.monotonic()
 
     @property
     def running(self) -> bool:
@@ -168,7 +171,6 @@ class Task:
     def start(self) -> Task:
         """Start the thread; in a window that is closing nothing happens."""
         if not self._work.closed:
-            self.started_at = time.monotonic()
             self._work._begin(self, self._run)
         return self
 
@@ -187,7 +189,8 @@ class Task:
         now = time.monotonic()
         if payload is not None or now - self._last_report >= self._throttle_s:
             self._last_report = now
-            self._work.deliver(lambda: self._tell(Progress(fraction, message, payload)))
+            progress = Progress(fraction, message, payload, self._pace.seconds_left(fraction))
+            self._work.deliver(lambda: self._tell(progress))
 
     def _is_waited_for(self) -> bool:
         return not self._abandoned and (self._owner is None or self._work.is_there(self._owner))
@@ -280,12 +283,28 @@ class Latest:
         self._begin()
 
 
-def seconds_left(started_at: float, fraction: float | None) -> float | None:
-    """Time left, in seconds, from the time taken so far; None while too little is done to tell."""
-    if not fraction or fraction < 0.01:
-        return None
-    elapsed = time.monotonic() - started_at
-    return elapsed / fraction - elapsed
+#: The share of the work from which on a time can be told.
+_SMALLEST_SHARE = 0.01
+
+
+class Pace:
+    """How fast a task goes. It is counted from the first unit of work on: what prepares it says nothing of its pace."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+        self._last = 0.0
+
+    def seconds_left(self, fraction: float | None) -> float | None:
+        """Take in how much is done, 0 to 1, and tell the time left, in seconds; None while too little is done to tell."""
+        if not fraction:
+            return None
+        now = time.monotonic()
+        if self._first is None or fraction < self._last:  # it begins, or another part of it does
+            self._first = (now, fraction)
+        self._last = fraction
+        begun_at, before = self._first
+        done = fraction - before
+        return (now - begun_at) / done * (1.0 - fraction) if done >= _SMALLEST_SHARE else None
 
 
 def spoken_duration(seconds: float | None) -> str:

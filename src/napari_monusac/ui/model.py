@@ -19,6 +19,7 @@ from napari_monusac.app.review import ReviewModel
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Work
 from napari_monusac.ui.widgets.activity import show_activities, show_run
+from napari_monusac.ui.widgets.closing import ClosingWatch
 
 __all__ = ["Placed", "ReviewModel", "StudioModel", "forget", "hear", "review_model", "studio_model", "works"]
 
@@ -147,7 +148,7 @@ class Placed(QObject):
 
     def __init__(self, panel: QWidget, model: StudioModel) -> None:
         super().__init__(panel)
-        self._panel, self._work, self._placed = panel, model.work, False
+        self._panel, self._model, self._placed = panel, model, False
         panel.installEventFilter(self)
 
     def eventFilter(self, _: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
@@ -156,8 +157,10 @@ class Placed(QObject):
             window = self._panel.window()
             if window is not self._panel:
                 self._placed = True
-                work = self._work  # without ourselves: the panel ends before the window does
+                work = self._model.work  # without ourselves: the panel ends before the window does
                 window.destroyed.connect(lambda: work.close())
+                if window.findChild(ClosingWatch) is None:  # one a window, whichever panel is docked first
+                    ClosingWatch(window, self._model)
         elif event.type() == QEvent.Type.ParentChange and self._placed and self._panel.parent() is None:
             QTimer.singleShot(0, self._end_unless_placed)
         return False

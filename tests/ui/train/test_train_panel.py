@@ -91,6 +91,9 @@ def test_a_long_run_is_said_beside_start_until_a_value_changes(train, checked, s
 def test_a_check_of_values_that_changed_says_nothing_of_them(train, checked, settle):
     train.dry_run()
     train.form.epochs.setValue(3)
+    train.form.every.setValue(2)
+    assert train.training.draft.recipe.validate_every == 2
+    train.form.every.setValue(1)
     checked.set()
     settle()
     assert "crops can be read" not in train.checking.label.text()

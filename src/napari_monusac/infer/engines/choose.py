@@ -15,11 +15,14 @@ from torch import nn
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import Precision
 from napari_monusac.infer.engines import Engine
+from napari_monusac.infer.engines.timed import remember, remembered, timed_on
 from napari_monusac.infer.engines.torch import TorchEngine
 from napari_monusac.infer.model import ModelLike
 
 #: From so many pixels on it pays to convert the network for OpenVINO (2 to 3 s).
 OPENVINO_PX = 4_000_000
+#: From so many pixels on it pays to time both precisions, where that was not done on this machine before.
+TIMED_PX = 1_000_000
 #: Engines that were made for a network, and how many px it was asked to predict: both live as long as it does.
 _MADE: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Any]] = weakref.WeakKeyDictionary()
 _ASKED: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
@@ -35,21 +38,26 @@ def state_of(network: nn.Module) -> int:
 
 
 def choose_precision(model: ModelLike, device: str, wanted: Precision = "auto") -> str:
-    """Take what validation used on such a device, else the faster of bfloat16 and float32, timed once for each network."""
+    """Take what validation used on such a device, else the faster of bfloat16 and float32, timed once on each machine."""
     return _torch_engine(model, device, wanted).precision
 
 
-def _torch_engine(model: ModelLike, device: str, wanted: Precision) -> TorchEngine:
+def _torch_engine(model: ModelLike, device: str, wanted: Precision, pixels: int = TIMED_PX) -> TorchEngine:
     kind = device.split(":")[0]
     if wanted == "auto":
         wanted = _validated_in(model, kind)
     if wanted == "auto" and (kind == "mps" or (kind == "cuda" and not torch.cuda.is_bf16_supported())):
         wanted = "float32"
+    name = timed_on(model.recipe, device) if wanted == "auto" else ""
+    if wanted == "auto":
+        wanted = remembered(name) or ("auto" if pixels >= TIMED_PX else "float32")
 
     def make() -> TorchEngine:
         if wanted != "auto":
             return TorchEngine(model, device, wanted)
-        return min((TorchEngine(model, device, p) for p in ("float32", "bfloat16")), key=_seconds)
+        faster = min((TorchEngine(model, device, p) for p in ("float32", "bfloat16")), key=_seconds)
+        remember(name, faster.precision)
+        return faster
 
     return _kept(model.network, ("torch", device, wanted), make)
 
@@ -97,7 +105,8 @@ def choose_engine(
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"openvino"`` to insist on it.
     precision : {"auto", "bfloat16", "float32"}
-        ``"auto"`` times both.
+        ``"auto"`` takes what validation used, else the faster one: both are timed once on a machine, and for so little
+        work that it does not pay (`TIMED_PX`) it is float32.
     pixels : int, optional
         How much there is to do. Converting the network takes seconds, so little work stays with torch; what the same
         network was asked before counts, too: a folder of small crops is much work.
@@ -119,10 +128,9 @@ def choose_engine(
         asked = device
         device = choose_device(device)[0]
         with _LOCK:
-            _ASKED[network] = _ASKED.get(network, 0) + (OPENVINO_PX if pixels is None else pixels)
-            much = _ASKED[network] >= OPENVINO_PX
-        if asked == "auto" and device == "cpu" and much and openvino_engine.available():
+            done = _ASKED[network] = _ASKED.get(network, 0) + (OPENVINO_PX if pixels is None else pixels)
+        if asked == "auto" and device == "cpu" and done >= OPENVINO_PX and openvino_engine.available():
             device = "openvino"
     if device == "openvino":
         return _kept(network, (device, precision), lambda: openvino_engine.OpenVinoEngine(model, precision))
-    return _torch_engine(model, device, precision)
+    return _torch_engine(model, device, precision, done)

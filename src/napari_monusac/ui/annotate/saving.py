@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class WindowWatch(QObject):
-    """Saves at Ctrl+S, and asks about unsaved edits when the window is closed.
+    """Saves at Ctrl+S.
 
     Parameters
     ----------
@@ -36,7 +36,6 @@ class WindowWatch(QObject):
         super().__init__(panel)
         self.panel, self.saving, self.controller = panel, saving, saving.controller
         self._watched = 0  # the window by its number: a reference would keep it alive
-        self._closing = False
 
     def watch(self) -> None:
         """Listen to the window that the panel is in now."""
@@ -46,16 +45,12 @@ class WindowWatch(QObject):
             window.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Nothing is lost either way."""
-        kind = event.type()
-        if kind == QEvent.Type.ShortcutOverride and self._is_save(event):
+        """Take the key before napari does."""
+        if event.type() == QEvent.Type.ShortcutOverride and self._is_save(event):
             # accepted: napari's own (it saves layers) does not hear of it
             event.accept()
             if not event.isAutoRepeat():
                 self.saving.save_now()
-            return True
-        if kind == QEvent.Type.Close and event.spontaneous() and watched is self.panel.window() and self._must_ask():
-            event.ignore()
             return True
         return bool(super().eventFilter(watched, event))
 
@@ -63,27 +58,6 @@ class WindowWatch(QObject):
         """Whether this is the key that saves, and ours: the crop is edited here, or has edits that no file has."""
         session = self.controller.session
         return bool(name_of(event) in SAVE.keys and session is not None and (self.panel.isVisible() or session.unsaved))
-
-    def _must_ask(self) -> bool:
-        session = self.controller.session
-        if self._closing or session is None or not self.panel.isVisible():
-            return False
-        self.controller.adopt()
-        if not session.unsaved:
-            return False
-        answers = (
-            ("Save and close", lambda: self.saving.save(self._close)),
-            ("Close, keep them for later", self._close),
-            ("Stay", lambda: None),
-        )
-        self.controller.editing.question = Question(
-            "There are unsaved edits. They are kept and come back when the crop is opened.", answers
-        )
-        return True
-
-    def _close(self) -> None:
-        self._closing = True
-        self.panel.window().close()
 
 
 class Saving(QObject):
@@ -108,9 +82,21 @@ class Saving(QObject):
         #: whether the panel with our messages is shown; Ctrl+S works from the others, too
         self.shown: Callable[[], bool] = lambda: True
         self.model.may_leave_crop = self.may_leave
+        self.model.saver = self
         controller.session_changed.connect(self.count)
 
     # -- saving
+
+    def unsaved(self) -> str:
+        """Name the crop that has edits which no file has; empty where there are none."""
+        session = self.controller.session
+        if session is None:
+            return ""
+        self.controller.adopt()
+        return self._name() if session.unsaved else ""
+
+    def _name(self) -> str:
+        return self.controller.place.name if self.controller.place is not None else "this crop"
 
     def save(self, then: Callable[[], object] | None = None, *, overwrite: bool = False) -> Task | None:
         """Save in the background; the version before is kept. `then` is called once it is on disk."""
@@ -194,7 +180,6 @@ class Saving(QObject):
             return False
         if not session.unsaved:
             return True
-        name = controller.place.name if controller.place is not None else "this crop"
         answers: tuple[tuple[str, Callable[[], object]], ...] = (
             ("Save and go on", lambda: self.save(go)),
             ("Leave, keep them for later", go),
@@ -203,7 +188,7 @@ class Saving(QObject):
         number = len(session.history.done)
         edits = f"{number} edits" if number != 1 else "one edit"
         controller.editing.question = Question(
-            f"{name} has unsaved edits ({edits} since it was opened). None is lost either way.", answers
+            f"{self._name()} has unsaved edits ({edits} since it was opened). None is lost either way.", answers
         )
         self.model.panel_asked.emit("Annotate")
         return False

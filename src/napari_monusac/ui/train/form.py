@@ -63,6 +63,13 @@ class TrainForm(QWidget):
         self.epochs.setToolTip(
             "Length of the run in epochs: in each, the network sees as much tissue as all training crops hold"
         )
+        self.every = QSpinBox()
+        self.every.setRange(1, 100_000)
+        self.every.setPrefix("validated every ")
+        self.every.setToolTip(
+            "After how many epochs the crops that are kept apart are predicted and scored, and always after the last. "
+            "Seldom is faster; a better model in between is not seen."
+        )
         self.data = PathPicker(
             "training", "folder", tooltip="A folder of labelled crops", placeholder="The folder to train on"
         )
@@ -92,7 +99,7 @@ class TrainForm(QWidget):
         form.setColumnStretch(1, 1)
         rows: tuple[Note | tuple[str, QWidget], ...] = (
             ("Recipe", row(self.recipes, self.open_recipe, stretch_first=True)), self.about, ("Data", self.data),
-            self.patients, ("Validation", self.split), ("Epochs", self.epochs), ("Encoder", self.weights),
+            self.patients, ("Validation", self.split), ("Epochs", row(self.epochs, self.every)), ("Encoder", self.weights),
             ("Where it runs", self.where), ("Computes on", self.device), self.device_reason, ("Keep runs in", self.out),
         )  # fmt: skip
         for at, one in enumerate(rows):
@@ -117,6 +124,7 @@ class TrainForm(QWidget):
         self.save_recipe.clicked.connect(self._save_recipe)
         self.weights.activated.connect(self._weights_chosen)
         self.epochs.valueChanged.connect(lambda n: self.draft.set(epochs=n))
+        self.every.valueChanged.connect(lambda n: self.draft.set(validate_every=n))
         self.data.changed.connect(lambda text: training.choose_data(Path(text).expanduser()))
         self.out.changed.connect(lambda text: setattr(training, "runs_folder", Path(text).expanduser()))
         for name in ("split", "where", "device"):
@@ -181,8 +189,9 @@ class TrainForm(QWidget):
             self.effective.say(draft.faults_in_words(), "error")
             self.values.toggle.setChecked(True)  # where the field is marked
             return
-        with signals_blocked(self.epochs):
-            self.epochs.setValue(draft.recipe.epochs)
+        for box, number in ((self.epochs, draft.recipe.epochs), (self.every, draft.recipe.validate_every)):
+            with signals_blocked(box):
+                box.setValue(number)
         weights = draft.recipe.encoder_weights
         at = list(_WEIGHTS.values()).index(weights) if weights in _WEIGHTS.values() else _FILE
         self.weights.setCurrentIndex(at)

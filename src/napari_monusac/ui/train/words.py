@@ -90,9 +90,10 @@ def progress_words(progress: RunProgress) -> str:
     """Say where a run is, from a `RunProgress`."""
     left = "" if progress.paused else spoken_duration(progress.seconds_left)
     best = f", best combo {progress.best_combo:.2f}" if progress.best_combo is not None else ""
+    where = "validating" if progress.validating else f"step {progress.step_in_epoch} of {progress.steps_per_epoch}"
     return (
         f"{'Paused. ' if progress.paused else ''}Epoch {progress.epoch} of {progress.epochs}, "
-        f"step {progress.step_in_epoch} of {progress.steps_per_epoch}{best}{f', {left} left' if left else ''}."
+        f"{where}{best}{f', {left} left' if left else ''}."
     )
 
 

@@ -11,7 +11,7 @@ from napari.utils.progress import cancelable_progress
 from qtpy.QtCore import QObject, QTimer
 
 from napari_monusac.app.training import TrainingModel
-from napari_monusac.app.work import Progress, Task, Work, seconds_left, spoken_duration
+from napari_monusac.app.work import Progress, Task, Work, spoken_duration
 
 #: Work that is done sooner than this never shows in the dock: it would only flash.
 _PATIENCE_MS = 500
@@ -109,7 +109,7 @@ def show_activities(work: Work) -> None:
         activity = shown[task] = Activity(task.title, task.stop)
 
         def tell(progress: Progress) -> None:
-            left = spoken_duration(seconds_left(task.started_at, progress.fraction))
+            left = spoken_duration(progress.seconds_left)
             activity.update(progress.fraction, f"{left} left" if left else "")
 
         task.progressed.connect(tell)

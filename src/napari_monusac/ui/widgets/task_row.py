@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from napari_monusac.app.work import Progress, Task, seconds_left, spoken_duration
+from napari_monusac.app.work import Progress, Task, spoken_duration
 from napari_monusac.ui.widgets.note import Note, say_error
 
 
@@ -70,7 +70,7 @@ class TaskRow(QWidget):
         if progress.fraction is not None:
             self.bar.setRange(0, 1000)
             self.bar.setValue(round(1000 * progress.fraction))
-        left = spoken_duration(seconds_left(self.task.started_at, progress.fraction))
+        left = spoken_duration(progress.seconds_left)
         words = [w for w in (progress.message, f"{left} left" if left else "") if w]
         if words and not self.task.stopping:
             self._say(", ".join(words))
