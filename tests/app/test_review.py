@@ -13,6 +13,7 @@ import tifffile
 
 from napari_monusac import read_annotation
 from napari_monusac.app.facts import Fact
+from napari_monusac.app.prediction import FolderOutcome
 from napari_monusac.app.review import COMPARE, ERRORS, QUEUE, ReviewModel
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Work
@@ -491,3 +492,33 @@ def test_a_prediction_that_does_not_say_of_which_image_waits_for_the_reader(pred
     model.looked(None)
     model.predictions = None
     assert not model.missing, "no folder, nothing is missing in it"
+
+
+# -- what Predict has written
+
+
+def test_a_folder_that_was_predicted_is_taken_where_none_was_chosen(tmp_path):
+    studio = StudioModel()
+    model = ReviewModel(studio)
+    studio.prediction.outcome = FolderOutcome(tmp_path / "nothing", 0, ("each failed",))
+    assert model.predictions is None, "nothing was written"
+    studio.prediction.outcome = FolderOutcome(tmp_path / "one", 3, ())
+    assert model.predictions == tmp_path / "one"
+    studio.prediction.outcome = FolderOutcome(tmp_path / "other", 3, ())
+    assert model.predictions == tmp_path / "one", "what is reviewed stays until it is asked for"
+    asked = []
+    studio.panel_asked.connect(asked.append)
+    model.review_folder(tmp_path / "other")
+    assert (model.predictions, asked) == (tmp_path / "other", ["Review"])
+    assert ReviewModel(studio).predictions == tmp_path / "other", "a Review that is opened later finds it, too"
+
+
+def test_crops_that_were_missing_are_looked_for_again(tmp_path):
+    studio = StudioModel()
+    model = ReviewModel(studio)
+    model.predictions, model.missing = tmp_path, True
+    outdated = []
+    model.outdated.connect(lambda: outdated.append(True))
+    studio.prediction.outcome = FolderOutcome(tmp_path, 3, (), stopped=True)
+    assert model.missing is False
+    assert outdated

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import CollectionError
 from napari_monusac.io.collection.collection import Collection, Crop, open_collection
+from napari_monusac.io.collection.corrected_list import write_corrected_list
 from napari_monusac.io.splits import Split, make_split
 
 
@@ -122,6 +124,60 @@ def test_the_refusal_says_how_the_one_patient_was_found_and_how_to_set_it() -> N
     said = str(caught.value)
     assert "Meier, taken from the names: Meier_0, Meier_1, Meier_2 ..." in said
     assert all(way in said for way in ("patients.csv", "--patients FILE", "Set patients in Slides"))
+
+
+# -- corrected crops
+
+
+def corrected_folder(root: Path, patients: int, corrected: tuple[str, ...]) -> Any:
+    """Crops of some patients, two each, empty files: a split looks at nothing but names and counts."""
+    for k in range(patients):
+        for n in (1, 2):
+            (root / f"p{k}").mkdir(parents=True, exist_ok=True)
+            (root / f"p{k}" / f"p{k}_{n}.tif").write_bytes(b"")
+            (root / f"p{k}" / f"p{k}_{n}.xml").write_text("<Annotations/>")
+    write_corrected_list(root, corrected)
+    return open_collection(root)
+
+
+def test_patients_that_nobody_has_corrected_validate_and_corrected_crops_are_seen_more_often(tmp_path: Path) -> None:
+    for seed in range(5):
+        folder = corrected_folder(tmp_path / str(seed), 8, ("p2/p2_1.tif", "p5/p5_2.tif"))
+        split = make_split(folder, seed=seed)
+        assert not {"p2", "p5"} & set(split.validation_patients)
+        assert {"p2", "p5"} <= set(split.training_patients)
+        assert len(split.validation_patients) == 2, "a quarter of eight"
+        # 2 corrected and 10 others train: 2 x k of 2 x k + 10 is about a third where k is 2 or 3
+        assert split.seen_more_often in ({"p2_1": 2, "p5_2": 2}, {"p2_1": 3, "p5_2": 3})
+        assert "2 corrected crops train, seen" in " ".join(split.notes)
+
+
+def test_one_corrected_crop_of_many_is_not_repeated_for_ever(tmp_path: Path) -> None:
+    split = make_split(corrected_folder(tmp_path, 60, ("p7/p7_1.tif",)))
+    assert split.seen_more_often == {"p7_1": 20}
+
+
+def test_the_patients_of_the_former_validation_validate_again(tmp_path: Path) -> None:
+    folder = corrected_folder(tmp_path, 8, ("p1/p1_1.tif",))
+    split = make_split(folder, former_validation=("p0", "p1", "p6", "elsewhere"))
+    assert set(split.validation_patients) == {"p0", "p6"}, "of those that nobody has corrected"
+    write_corrected_list(tmp_path, ())
+    assert make_split(folder, former_validation=("p0", "p6")) == make_split(folder), "no correction, no rule"
+
+
+def test_where_every_patient_has_corrections_some_validate_and_it_is_said(tmp_path: Path) -> None:
+    folder = corrected_folder(tmp_path, 3, ("p0/p0_1.tif", "p1/p1_1.tif", "p2/p2_2.tif"))
+    split = make_split(folder)
+    assert len(split.validation_patients) == 1
+    assert set(split.seen_more_often) <= set(split.training)
+    assert any("1 corrected crops validate" in note for note in split.notes)
+
+
+def test_a_list_of_corrected_crops_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    folder = corrected_folder(tmp_path, 3, ())
+    (tmp_path / "corrected.txt").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(CollectionError, match=r"corrected.txt.*delete it"):
+        make_split(folder)
 
 
 @pytest.mark.shared

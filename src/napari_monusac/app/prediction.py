@@ -108,11 +108,14 @@ class FolderOutcome:
         Crops that are predicted now, those of an earlier start included.
     lines : tuple of str
         A line for each crop that failed, and for each thing that should be known of some.
+    stopped : bool
+        Whether the user has stopped it: crops are missing.
     """
 
     out: Path
     number: int
     lines: tuple[str, ...]
+    stopped: bool = False
 
 
 class PredictionModel:
@@ -272,18 +275,23 @@ class PredictionModel:
         crops = [c for c in collection.crops if c.image is not None]
         options = {"flips": self.flips}
         self.outcome = None
+        written: list[str] = []
 
         def done(outcome: FolderOutcome) -> None:
             self.outcome = outcome
+
+        def cancelled() -> None:
+            self.outcome = FolderOutcome(out, len(written), (), stopped=True)
 
         def finished() -> None:
             self.batch = None
 
         task = self.batch = self.work.task(
-            lambda report: predict_crops(report, collection, crops, checkpoint, out, options), self,
+            lambda report: predict_crops(report, collection, crops, checkpoint, out, options, written), self,
             title=f"Predicting {len(crops)} crops",
         )  # fmt: skip
         task.done.connect(done)
+        task.cancelled.connect(cancelled)
         task.finished.connect(finished)
         return task
 
@@ -299,9 +307,18 @@ def nuclei_of(prediction: Prediction, thresholds: dict[str, float]) -> Nuclei:
 
 
 def predict_crops(
-    report: Report, collection: Collection, crops: list[Crop], checkpoint: str, out: Path, options: dict[str, Any]
+    report: Report,
+    collection: Collection,
+    crops: list[Crop],
+    checkpoint: str,
+    out: Path,
+    options: dict[str, Any],
+    written: list[str],
 ) -> FolderOutcome:
-    """Predict crops one after another (in a worker). One that fails is told and the rest go on."""
+    """Predict crops one after another (in a worker). One that fails is told and the rest go on.
+
+    `written` gets the name of each crop that is predicted: where it is stopped, that is what there is.
+    """
     from napari_monusac.infer.batch import job_of, predict_one
     from napari_monusac.io.predictions.store import crop_store
     from napari_monusac.network.checkpoint import load_checkpoint
@@ -327,6 +344,7 @@ def predict_crops(
                 continue
             notes.update(result.notes)
             counts.append(count_store(target, name=crop.name, patient=crop.patient))
+            written.append(crop.name)
     finally:
         if counts:  # of what is done, also where it was stopped
             write_counts(counts, out / "counts.csv")

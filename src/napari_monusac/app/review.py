@@ -21,6 +21,7 @@ from napari_monusac.core.files import folder_key
 from napari_monusac.review.listing import Listing
 
 if TYPE_CHECKING:
+    from napari_monusac.app.prediction import FolderOutcome
     from napari_monusac.app.review_jobs import ReviewJob, ScoredFolder
     from napari_monusac.app.studio import OpenPrediction, StudioModel
     from napari_monusac.core.prediction import Prediction
@@ -89,6 +90,8 @@ class ReviewModel:
         The scores of the whole folder (`folder_scored`).
     guard : Guard or None
         What another model fixed and broke (`guarded`).
+    guard_pair : (Path, Path) or None
+        Two models that are to be compared now: before, after (`guard_asked`).
     agreement : (ReaderAgreement, float or None) or None
         How far two readers agree, and the PQ of one's truth against the other's (`readers_compared`).
 
@@ -115,6 +118,7 @@ class ReviewModel:
     trusted_changed = Signal(object)
     folder_scored = Signal(object)
     guarded = Signal(object)
+    guard_asked = Signal(object)
     readers_compared = Signal(object)
 
     judged = Signal()
@@ -140,6 +144,7 @@ class ReviewModel:
     trusted: Fact[frozenset[Path]] = Fact("trusted_changed", frozenset(), operator.eq)
     scored: Fact[ScoredFolder | None] = Fact("folder_scored", None)
     guard: Fact[Guard | None] = Fact("guarded", None)
+    guard_pair: Fact[tuple[Path, Path] | None] = Fact("guard_asked", None, never)
     agreement: Fact[tuple[ReaderAgreement, float | None] | None] = Fact("readers_compared", None)
 
     def __init__(self, studio: StudioModel) -> None:
@@ -156,6 +161,8 @@ class ReviewModel:
         self.judged.connect(self._judged)
         self.reader_changed.connect(self._forget_session)
         self.predictions_changed.connect(self._other_predictions)
+        studio.prediction.outcome_changed.connect(self._folder_written)
+        self._folder_written(studio.prediction.outcome)
         studio.crop_changed.connect(self._crop_changed)
         studio.collection_changed.connect(self._other_predictions)
         studio.predicted.connect(self._outdate)
@@ -176,6 +183,21 @@ class ReviewModel:
         self.scored = None
         self.missing, self.asked_about = False, None
         self._forget_session()
+
+    def _folder_written(self, outcome: FolderOutcome | None) -> None:
+        """Take the folder that was predicted, where none was chosen."""
+        if outcome is None or not outcome.number:
+            return
+        if self.predictions is None:
+            self.predictions = outcome.out
+        elif self.predictions == outcome.out:  # crops that were missing may be there now
+            self.missing = False
+            self._outdate()
+
+    def review_folder(self, predictions: Path) -> None:
+        """Review a folder of predictions: come to the front with it."""
+        self.predictions = predictions
+        self.studio.panel_asked.emit("Review")
 
     def _forget_session(self, _: object = None) -> None:
         self.session = None

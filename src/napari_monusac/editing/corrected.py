@@ -18,6 +18,7 @@ from napari_monusac.editing.disk.provenance import sidecar_of
 from napari_monusac.editing.progress import CropMarks
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
 from napari_monusac.io.collection.collection import Collection, Crop, open_collection
+from napari_monusac.io.collection.corrected_list import write_corrected_list
 from napari_monusac.io.collection.patient_list import FILE_NAME, Listed, read_list, write_list
 from napari_monusac.io.outputs import refuse_inside
 
@@ -38,12 +39,15 @@ class CorrectedCollection:
         Crops that were left out, each with the reason.
     copied : int
         Number of images that had to be copied, where the disk knows no links.
+    others : tuple of str
+        Those of `crops` that nobody has corrected: they are there to be trained on as well.
     """
 
     folder: Path
     crops: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
     copied: int = 0
+    others: tuple[str, ...] = ()
 
 
 def corrected_path(crop: Crop, work: Path | None = None, root: Path | None = None) -> Path:
@@ -62,12 +66,14 @@ def corrected_collection(
     out: str | Path,
     *,
     which: Which = "corrected",
+    others: bool = False,
     work: str | Path | None = None,
     progress: CropMarks | None = None,
 ) -> CorrectedCollection:
     """Gather corrected crops in a folder of MoNuSAC layout: ``out/<folder>/<crop>.xml`` and a link to the image.
 
-    ``patients.csv`` in it keeps whose crop is whose.
+    ``patients.csv`` in it keeps whose crop is whose, ``corrected.txt`` which crops were corrected: training shows those
+    more often, and validates with patients of the others (`napari_monusac.io.splits.make_split`).
 
     Parameters
     ----------
@@ -78,6 +84,8 @@ def corrected_collection(
     which : {"corrected", "done", "labelled"}
         Crops that a session saved (they have a provenance sidecar, or lie in `work`), crops marked reviewed or done, or
         all with an annotation.
+    others : bool
+        Add the other labelled crops of the collection: one corrected crop is no training set.
     work : str or Path, optional
         Where corrected annotations were saved when the collection cannot be written (see `corrected_path`).
     progress : CropMarks, optional
@@ -96,24 +104,65 @@ def corrected_collection(
     collection, target = open_collection(folder), Path(out)
     marks = progress or CropMarks(collection.root)
     place = None if work is None else Path(work)
-    taken, left_out, copied = [], [], 0
-    patients, folders = _patients_of(target), _folders_of(collection)
+    chosen, left_out = [], []
     for crop in collection.crops:
         source, reason = _source(crop, which, place, marks, collection.root)
+        asked = source is not None
+        if not asked and others:
+            source, reason = _source(crop, "labelled", place, marks, collection.root)
         if source is None:
             left_out.append((crop.name, reason))
-            continue
+        else:
+            chosen.append(_Chosen(crop, source, asked))
+    if not any(one.asked for one in chosen):
+        raise SessionError(f"{folder}: no crop is {which}", "correct and save one first")
+    return CorrectedCollection(
+        target,
+        tuple(one.crop.name for one in chosen),
+        tuple(left_out),
+        _gather(chosen, collection, target),
+        tuple(one.crop.name for one in chosen if not one.asked),
+    )
+
+
+def corrected_sources(collection: Collection, work: Path | None = None) -> dict[str, Path]:
+    """Find the crops that somebody has corrected and saved, each with its corrected annotation.
+
+    `work`: where those of a collection lie that cannot be written.
+    """
+    found = {}
+    for crop in collection.crops:
+        source = _annotation_of(crop, work, Path(collection.root))
+        if source is not None and sidecar_of(source).exists():
+            found[crop.name] = source
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A crop that goes into the folder, its annotation, and whether it is there for what was asked, not as one of the others."""
+
+    crop: Crop
+    source: Path
+    asked: bool
+
+
+def _gather(chosen: list[_Chosen], collection: Collection, target: Path) -> int:
+    """Put crops and the lists of their patients and corrections into a folder; return how many images were copied."""
+    copied, corrected = 0, set()
+    patients, folders = _patients_of(target), _folders_of(collection)
+    for one in chosen:
+        crop, place_in = one.crop, f"{folders[one.crop.name]}/{one.crop.image.name}"
         try:
-            copied += _put(crop, source, target / folders[crop.name])
+            copied += _put(crop, one.source, target / folders[crop.name])
         except OSError as error:
             raise SessionError(f"{target}: cannot be written ({error.strerror})", "choose another folder") from error
-        taken.append(crop.name)
-        place_in = f"{folders[crop.name]}/{crop.image.name}"
         patients[place_in] = Listed(crop.patient, crop.patient_source)
-    if not taken:
-        raise SessionError(f"{folder}: no crop is {which}", "correct and save one first")
+        if sidecar_of(one.source).exists():
+            corrected.add(place_in)
     write_list(target, patients)
-    return CorrectedCollection(target, tuple(taken), tuple(left_out), copied)
+    write_corrected_list(target, corrected)
+    return copied
 
 
 def _patients_of(target: Path) -> dict[str, Listed]:
@@ -144,15 +193,21 @@ def _folders_of(collection: Collection) -> dict[str, str]:
 
 def _source(crop: Crop, which: Which, work: Path | None, marks: CropMarks, root: Path) -> tuple[Path | None, str]:
     """Return the annotation to take, or the reason to leave the crop out."""
-    own = corrected_path(crop, work, root)
-    source = own if own.exists() else crop.annotation
-    if source is None or not source.exists():
+    source = _annotation_of(crop, work, root)
+    if source is None:
         return None, "it has no annotation"
     if which == "corrected" and not sidecar_of(source).exists():
         return None, "nobody has corrected it"
     if which == "done" and marks.mark_of(crop.name) is None:
         return None, "it is not marked reviewed or done"
     return source, ""
+
+
+def _annotation_of(crop: Crop, work: Path | None, root: Path) -> Path | None:
+    """A crop's corrected annotation, else its own; None where there is neither."""
+    own = corrected_path(crop, work, root)
+    source = own if own.exists() else crop.annotation
+    return source if source is not None and source.exists() else None
 
 
 def _put(crop: Crop, source: Path, folder: Path) -> bool:

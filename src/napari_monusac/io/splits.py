@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -11,11 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.core.errors import AnnotationError, CollectionError
 from napari_monusac.io.collection.collection import Collection, Crop
+from napari_monusac.io.collection.corrected_list import corrected_crops
 from napari_monusac.io.collection.patients import GUESSES, MEND
 
 SplitKind = Literal["patient", "official"]
 _CANDIDATES = 400
 _GOOD_SHARE = 0.02
+#: What corrected crops are to be of all that is seen in training, by their number, and the most that one is repeated.
+_CORRECTED_SHARE, _MOST_OFTEN = 1 / 3, 20
 
 
 class Split(BaseModel):
@@ -42,10 +46,19 @@ class Split(BaseModel):
         (), description="Patients that a folder or a name told: nobody has vouched"
     )
     patients_file: str = Field("", description="The list of patients that was heeded")
+    seen_more_often: dict[str, int] = Field(
+        default_factory=dict,
+        description="Training crops that were corrected, and how many times as often they are seen",
+    )
 
 
 def make_split(
-    collection: Collection, kind: SplitKind = "patient", seed: int = 0, validation_fraction: float = 0.25
+    collection: Collection,
+    kind: SplitKind = "patient",
+    seed: int = 0,
+    validation_fraction: float = 0.25,
+    *,
+    former_validation: Iterable[str] = (),
 ) -> Split:
     """Split the annotated crops of a collection.
 
@@ -61,6 +74,15 @@ def make_split(
         The same seed gives the same split.
     validation_fraction : float
         Share of validation, in 0 to 1; not used for ``"official"``.
+    former_validation : iterable of str
+        Patients that validated the model whose weights the training goes on from. Where crops were corrected, those of
+        them that nobody has corrected validate again: the model has not seen them, and its scores can be compared.
+
+    Notes
+    -----
+    Where the folder has a list of corrected crops (`napari_monusac.io.collection.corrected_list`), patients with such a
+    crop train as long as there are others to validate, and their corrected crops are seen more often: together a third
+    of what is seen, each 20 times as often at the most.
 
     Raises
     ------
@@ -77,6 +99,7 @@ def make_split(
         raise CollectionError(collection.root, f"validation fraction {validation_fraction}", "give a value in 0 to 1")
     if not crops:
         raise CollectionError(collection.root, "holds no annotated crop", "put the .xml files beside the images")
+    corrected = frozenset(corrected_crops(collection))
     if kind == "official":
         training = [c for c in crops if c.part == "train"]
         validation = [c for c in crops if c.part == "test"]
@@ -86,12 +109,34 @@ def make_split(
                 collection.root, f"has {have}", "give the folder that holds both official roots, or split by patient"
             )
     elif kind == "patient":
-        held_out = _held_out_patients(collection, crops, seed, validation_fraction)
+        drawn_from = {c.patient for c in crops} - {c.patient for c in crops if c.name in corrected}
+        held_out = drawn_from & set(former_validation) if corrected else set()
+        if not held_out:
+            held_out = _held_out_patients(collection, crops, seed, validation_fraction, drawn_from)
         training = [c for c in crops if c.patient not in held_out]
         validation = [c for c in crops if c.patient in held_out]
     else:
         raise CollectionError(collection.root, f"unknown split {kind!r}", "use patient or official")
-    return _described(collection, kind, seed, validation_fraction, training, validation)
+    split = _described(collection, kind, seed, validation_fraction, training, validation)
+    return _with_corrected(split, corrected) if corrected else split
+
+
+def _with_corrected(split: Split, corrected: frozenset[str]) -> Split:
+    """Let the corrected crops be seen more often, and say so."""
+    mine = [name for name in split.training if name in corrected]
+    rest = len(split.training) - len(mine)
+    wanted = _CORRECTED_SHARE / (1 - _CORRECTED_SHARE) * rest / len(mine) if mine else 1.0
+    times = int(np.clip(round(wanted), 1, _MOST_OFTEN))
+    notes = list(split.notes)
+    number = "one corrected crop trains" if len(mine) == 1 else f"{len(mine)} corrected crops train"
+    if times > 1:
+        notes.append(f"{number}, seen {times} times as often as the other {rest}")
+    lost = sum(name in corrected for name in split.validation)
+    if lost:
+        notes.append(f"{lost} corrected crops validate and do not train: every patient has some")
+    return split.model_copy(
+        update={"notes": tuple(notes), "seen_more_often": dict.fromkeys(mine, times) if times > 1 else {}}
+    )
 
 
 def _class_counts(collection: Collection, crops: list[Crop] | tuple[Crop, ...]) -> NDArray[np.int64]:
@@ -107,8 +152,13 @@ def _class_counts(collection: Collection, crops: list[Crop] | tuple[Crop, ...]) 
     return counts
 
 
-def _held_out_patients(collection: Collection, crops: tuple[Crop, ...], seed: int, fraction: float) -> set[str]:
-    """Draw patients at random a number of times and keep one whose classes are shared out well."""
+def _held_out_patients(
+    collection: Collection, crops: tuple[Crop, ...], seed: int, fraction: float, drawn_from: set[str]
+) -> set[str]:
+    """Draw patients at random a number of times and keep one whose classes are shared out well.
+
+    Of `drawn_from` alone, where that is not empty.
+    """
     patients = sorted({c.patient for c in crops})
     if len(patients) < 2:
         raise CollectionError(
@@ -118,11 +168,12 @@ def _held_out_patients(collection: Collection, crops: tuple[Crop, ...], seed: in
             f"add crops of another patient, or {MEND}",
         )
     counts = np.stack([_class_counts(collection, [c for c in crops if c.patient == p]) for p in patients])
-    size = int(np.clip(round(fraction * len(patients)), 1, len(patients) - 1))
+    may = [k for k, patient in enumerate(patients) if patient in drawn_from] or list(range(len(patients)))
+    size = int(np.clip(round(fraction * len(patients)), 1, min(len(may), len(patients) - 1)))
     rng = np.random.default_rng(seed)
     draws = np.zeros((_CANDIDATES, len(patients)), bool)
     for draw in draws:
-        draw[rng.permutation(len(patients))[:size]] = True
+        draw[np.array(may)[rng.permutation(len(may))[:size]]] = True
     inside = draws @ counts
     total = counts.sum(0)
     splittable = (counts > 0).sum(0) >= 2

@@ -342,7 +342,7 @@ def _sampler(recipe: TrainingRecipe, run: RunFolder, store: CropStore, notes: No
         except (MonusacError, OSError) as error:
             notes.leave_out(name, error)
     _check_any(shapes, notes)
-    return PatchSampler(recipe, shapes, centres)
+    return PatchSampler(recipe, shapes, centres, run.split.seen_more_often)
 
 
 def _check_any(readable: Mapping[str, object], notes: Notes) -> None:

@@ -15,17 +15,21 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_monusac.app.improving import ImprovingModel
 from napari_monusac.app.review import ReviewModel
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Work
 from napari_monusac.ui.widgets.activity import show_activities, show_run
 from napari_monusac.ui.widgets.closing import ClosingWatch
 
-__all__ = ["Placed", "ReviewModel", "StudioModel", "forget", "hear", "review_model", "studio_model", "works"]
+__all__ = [
+    "ImprovingModel", "Placed", "ReviewModel", "StudioModel", "forget", "hear", "improving_model", "review_model", "studio_model",
+    "works",
+]  # fmt: skip
 
 #: The attribute of a viewer's list of layers that holds its model. A table of ours, even a weak one, would keep both for
 #: ever: the model knows the panels, the panels know the viewer. (The viewer itself, a pydantic model, takes no attribute.)
-_HERE, _REVIEW = "_monusac_studio", "_monusac_review"
+_HERE, _REVIEW, _IMPROVING = "_monusac_studio", "_monusac_review", "_monusac_improving"
 
 
 def studio_model(viewer: Any) -> StudioModel:
@@ -55,9 +59,20 @@ def review_model(viewer: Any) -> ReviewModel:
     return model
 
 
+def improving_model(viewer: Any) -> ImprovingModel:
+    """Return where the round of improving the model stands in this viewer, made on first use."""
+    studio, review = studio_model(viewer), review_model(viewer)
+    kept = vars(getattr(viewer, "__wrapped__", viewer).layers)
+    if _IMPROVING not in kept:
+        kept[_IMPROVING] = ImprovingModel(studio, review)
+    model: ImprovingModel = kept[_IMPROVING]
+    return model
+
+
 def forget(viewer: Any) -> None:
     """Drop the model of a viewer before its end; its session is closed."""
     kept = vars(getattr(viewer, "__wrapped__", viewer).layers)
+    kept.pop(_IMPROVING, None)
     kept.pop(_REVIEW, None)
     model = kept.pop(_HERE, None)
     if model is not None:

@@ -11,13 +11,15 @@ import pytest
 from napari_monusac.core.errors import AnnotationError, CollectionError, SessionError
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.editing.commands import Delete, DrawBrush, Reshape, SetClass, SetNote
-from napari_monusac.editing.corrected import corrected_collection, corrected_path
+from napari_monusac.editing.corrected import corrected_collection, corrected_path, corrected_sources
 from napari_monusac.editing.disk.file import SaveConflict
 from napari_monusac.editing.disk.provenance import sidecar_of
 from napari_monusac.editing.progress import CropMarks
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
 from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.collection.corrected_list import corrected_crops
+from napari_monusac.io.splits import make_split
 from napari_monusac.masks.rasterize import label_maps
 
 SHAPE = (96, 64)
@@ -288,6 +290,27 @@ def test_corrected_crops_become_a_folder_to_train_on(folder, tmp_path):
     everything = corrected_collection(folder, tmp_path / "out", which="labelled")
     assert len(everything.crops) == 3
     assert len(open_collection(tmp_path / "out").patients) == 2
+
+
+def test_corrected_crops_come_with_the_other_labelled_ones_and_are_marked(folder, tmp_path):
+    """One corrected crop is no training set: with the others of its folder there is a patient left to validate."""
+    crops = open_collection(folder).crops
+    with pytest.raises(SessionError, match="no crop is corrected"):
+        corrected_collection(folder, tmp_path / "out", others=True)
+    assert not (tmp_path / "out").exists(), "nothing is gathered for nothing"
+    with EditingSession.open(crops[0].annotation, SHAPE, author="anna") as session:
+        session.do(Delete([1]))
+        session.save()
+    assert corrected_sources(open_collection(folder)) == {crops[0].name: crops[0].annotation}
+    made = corrected_collection(folder, tmp_path / "out", others=True)
+    assert made.crops == tuple(c.name for c in crops)
+    assert made.others == tuple(c.name for c in crops[1:])
+    again = open_collection(made.folder)
+    assert corrected_crops(again) == (crops[0].name,)
+    split = make_split(again)
+    assert split.validation_patients == ("TCGA-BB-0002",), "not the patient who was corrected"
+    assert split.training == tuple(c.name for c in crops[:2])
+    assert len(again.annotation(again.crop(crops[0].name)).nuclei) == 3
 
 
 def test_done_crops_and_a_work_folder(folder, tmp_path):

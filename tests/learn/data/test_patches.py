@@ -132,6 +132,22 @@ def test_every_crop_gets_its_share_and_patches_lie_inside():
         PatchSampler(r, {})
 
 
+def test_corrected_crops_are_seen_as_often_as_the_split_says():
+    """Of 10 equal crops one is seen 5 times as often: 5 of 14 patches by area, and of 14 turns where nuclei are centred."""
+    from napari_monusac.learn.data.patches import PatchSampler
+
+    shapes = {f"c{k}": (500, 500) for k in range(10)}
+    nuclei = {name: {1: np.array([[250.0, 250.0]]), **{k: np.empty((0, 2)) for k in (2, 3, 4)}} for name in shapes}
+    r = load_recipe("run-8").with_values(steps_per_epoch=350, batch_size=8, patch_size=64)
+    for recipe, centres in ((r, None), (r.with_values(sampling="rare-classes", centred_share=1.0), nuclei)):
+        sampler = PatchSampler(recipe, shapes, centres, {"c3": 5})
+        refs = sampler.epoch(1)
+        share = sum(x.crop == "c3" for x in refs) / len(refs)
+        assert share == pytest.approx(5 / 14, abs=0.03)
+        assert len(refs) == len(PatchSampler(recipe, shapes, centres).epoch(1)), "an epoch is as long as ever"
+    assert PatchSampler(r, shapes, None, {}).epoch(1) == PatchSampler(r, shapes).epoch(1)
+
+
 def test_half_of_the_patches_lie_on_nuclei_and_classes_take_turns():
     from napari_monusac.learn.data.patches import PatchSampler
 

@@ -17,7 +17,7 @@ def panel(opened, tiny_run):
     return predict.folder
 
 
-def test_a_crop_that_fails_leaves_the_others_and_the_counts(panel, settle, tmp_path, monkeypatch):
+def test_a_crop_that_fails_leaves_the_others_and_the_counts(panel, opened, settle, tmp_path, monkeypatch):
     from napari_monusac.infer import crop
 
     true, seen = crop.predict, []
@@ -39,6 +39,11 @@ def test_a_crop_that_fails_leaves_the_others_and_the_counts(panel, settle, tmp_p
     assert len(stores) == len(crops) - 1
     assert "no more memory" in panel.failures.text()
     assert f"{len(stores)} predictions" in panel.progress.label.text()
+    # what was written is what Review offers, and one click goes there
+    review = opened.panels["Review"]
+    assert review.model.predictions == out == review.predictions.path
+    panel.look.click()
+    assert opened.tabs.tabText(opened.tabs.currentIndex()) == "Review"
     counts = pd.read_csv(out / "counts.csv")
     assert set(stores) <= set(counts["name"])
     # the second start does what is missing, and nothing else
@@ -66,6 +71,8 @@ def test_a_stop_keeps_what_is_done(panel, settle, tmp_path, qtbot, monkeypatch):
     settle()
     stores = sorted((tmp_path / "out").glob("*.zarr"))
     assert len(stores) == 2
+    assert panel.progress.label.text().startswith("Stopped. 2 predictions are in ")
+    assert panel.review.predictions == tmp_path / "out"
     for store in stores:
         assert PredictionStore.open(store).read_table() is not None
     assert set(pd.read_csv(tmp_path / "out" / "counts.csv")["name"]) >= {s.stem for s in stores}

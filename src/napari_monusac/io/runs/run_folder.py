@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from napari_monusac.core.errors import RecipeError, RunError
+from napari_monusac.core.errors import MonusacError, RecipeError, RunError
 from napari_monusac.core.events import EpochEnded, RunEnded, TrainEvent
 from napari_monusac.core.files import atomic_write_text
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
@@ -386,9 +386,23 @@ def make_run(
     """
     from napari_monusac.io.collection.collection import open_collection
 
-    split = make_split(open_collection(data, patients=patients), kind=kind, seed=recipe.seed)
+    split = make_split(
+        open_collection(data, patients=patients), kind=kind, seed=recipe.seed,
+        former_validation=_validated_by(recipe.start_from),
+    )  # fmt: skip
     ready()
     return RunFolder.create(folder, data=data, split=split, recipe=recipe)
+
+
+def _validated_by(start_from: str) -> tuple[str, ...]:
+    """Patients that validated the run of a checkpoint; none where it lies in no run folder."""
+    if not start_from:
+        return ()
+    path = Path(start_from).expanduser()
+    try:
+        return RunFolder.open(path if path.is_dir() else path.parent).split.validation_patients
+    except MonusacError:  # a checkpoint alone is enough to go on from
+        return ()
 
 
 def new_run_name(recipe: str) -> str:

@@ -87,6 +87,8 @@ class PatchSampler:
         (height, width) of each training crop in px.
     centres : mapping, optional
         For each crop, centres of its nuclei by class; needed for ``sampling = "rare-classes"``.
+    times : mapping, optional
+        Crops that are seen more often than by their area and their nuclei, and how many times as often.
 
     Raises
     ------
@@ -99,17 +101,19 @@ class PatchSampler:
         recipe: TrainingRecipe,
         shapes: Mapping[str, tuple[int, int]],
         centres: Mapping[str, Centres] | None = None,
+        times: Mapping[str, int] | None = None,
     ) -> None:
+        often = times or {}
         if not shapes:
             raise TrainingError("there is no training crop that can be read", "check the data folder and the split")
         self.recipe = recipe
         self.names: Sequence[str] = tuple(shapes)
         self.shapes = dict(shapes)
         self.steps = steps_per_epoch(recipe, shapes)
-        area = np.array([h * w for h, w in shapes.values()], np.float64)
+        area = np.array([h * w * often.get(name, 1) for name, (h, w) in shapes.items()], np.float64)
         self._shares = np.cumsum(area) / area.sum()
         shares = recipe.class_shares or (1.0,) * len(CLASSES)
-        found = _nuclei(centres) if recipe.sampling == "rare-classes" and centres else {}
+        found = _nuclei(centres, often) if recipe.sampling == "rare-classes" and centres else {}
         #: By class, in turns: its nuclei, and its share of the turns.
         self._nuclei = [(nuclei, shares[k]) for k, nuclei in found.items() if shares[k] > 0]
         if found and not self._nuclei:
@@ -164,7 +168,12 @@ class PatchSampler:
         return PatchRef(index, name, y, x)
 
 
-def _nuclei(centres: Mapping[str, Centres]) -> dict[int, list[tuple[str, NDArray[np.float64]]]]:
-    """For each class that there is, by its place among the classes, all its nuclei as (crop, centre)."""
-    by_class = ([(name, c) for name, by in centres.items() for c in by.get(int(k), ())] for k in CLASSES)
+def _nuclei(
+    centres: Mapping[str, Centres], often: Mapping[str, int]
+) -> dict[int, list[tuple[str, NDArray[np.float64]]]]:
+    """For each class that there is, by its place among the classes, all its nuclei as (crop, centre), as often as they count."""
+    by_class = (
+        [(name, c) for name, by in centres.items() for c in by.get(int(k), ()) for _ in range(often.get(name, 1))]
+        for k in CLASSES
+    )
     return {k: nuclei for k, nuclei in enumerate(by_class) if nuclei}

@@ -9,6 +9,7 @@ from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.app.actions import DELETE, DONE, KEYS, REDO, SAVE, SHAPES, UNDO
+from napari_monusac.app.improving import Step
 from napari_monusac.ui.annotate.accepting import Accepting
 from napari_monusac.ui.annotate.keymap import KeyMap
 from napari_monusac.ui.annotate.keys import AnnotateActions, Keys
@@ -21,7 +22,7 @@ from napari_monusac.ui.annotate.tools import Toolbox
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import controller_of
-from napari_monusac.ui.model import Placed, hear
+from napari_monusac.ui.model import Placed, hear, improving_model
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.basic import Section, button_of, calm, column, row
 from napari_monusac.ui.widgets.note import Note
@@ -78,7 +79,7 @@ class AnnotatePanel(QWidget):
         self.undo, self.redo = calm(QPushButton(UNDO.text)), calm(QPushButton(REDO.text))
         self.save, self.done = button_of(SAVE), button_of(DONE)
         self.train = calm(QPushButton("Train on what I corrected"))
-        self.train.setToolTip("Gather the crops that were corrected and saved, and train the last model on them")
+        self.train.setToolTip("Goes on from the last model, with the corrected crops and the other labelled ones")
         self.help = button_of(KEYS)
         self.progress = Note()
         self.accepting = Accepting(self.controller, self.commands)
@@ -120,7 +121,7 @@ class AnnotatePanel(QWidget):
         self.redo.clicked.connect(commands.redo)
         self.save.clicked.connect(lambda: self.saving.save())
         self.done.clicked.connect(self.saving.done)
-        self.train.clicked.connect(self.saving.train)
+        self.train.clicked.connect(lambda: improving_model(self.viewer).go(Step.RETRAIN))
         self.help.clicked.connect(self.show_keymap)
         self.stepping.stepped.connect(self._describe)
         self.saving.progressed.connect(self.progress.say)

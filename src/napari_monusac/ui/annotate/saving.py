@@ -12,8 +12,6 @@ from qtpy.QtWidgets import QWidget
 from napari_monusac.app.actions import SAVE
 from napari_monusac.app.editing import Question
 from napari_monusac.app.work import Report, Task, error_line
-from napari_monusac.core.files import folder_key
-from napari_monusac.editing.disk.workplace import work_folder, writable
 from napari_monusac.ui.canvas.keys import name_of
 from napari_monusac.ui.editing.controller import EditingController
 
@@ -258,45 +256,6 @@ class Saving(QObject):
         # a method of this object, not a lambda: Qt drops the connection when the panel goes
         self.progressed.emit(share)
 
-    # -- the loop closes
-
-    def train(self) -> Task | None:
-        """Gather the corrected crops and ask Train to go on from the last model with them."""
-        collection = self.model.collection
-        if collection is None:
-            self.controller.said.emit("Open a folder of crops first (Slides).", "hint")
-            return None
-        session = self.controller.session
-        if session is not None and session.unsaved:
-            return self.save(self.train)
-        root, runs = Path(collection.root), self.model.training.runs_folder
-        work_in = None if writable(root) else work_folder(root)
-
-        def work(_: Report) -> tuple[Any, Path | None]:
-            from napari_monusac.editing.corrected import corrected_collection
-
-            made = corrected_collection(root, runs / "corrected" / folder_key(root), work=work_in)
-            return made, last_checkpoint(runs)
-
-        task = self.model.work.task(work, self)
-        task.done.connect(self._gathered)
-        task.failed.connect(self._failed)
-        return task.start()
-
-    def _gathered(self, answer: tuple[Any, Path | None]) -> None:
-        made, checkpoint = answer
-        number = f"{len(made.crops)} corrected crops" if len(made.crops) != 1 else "One corrected crop"
-        self.controller.said.emit(f"{number} in {made.folder}.", "good")
-        self.model.training.start_from(made.folder, checkpoint)
-        self.model.panel_asked.emit("Train")
-
 
 def _share_done(marks: Any, names: list[str]) -> str:
     return f"{sum(marks.mark_of(n) is not None for n in names)} of {len(names)} crops done"
-
-
-def last_checkpoint(runs: Path) -> Path | None:
-    """Return the best checkpoint of the newest run that has one; None where there is none."""
-    from napari_monusac.io.runs.run_folder import find_runs
-
-    return next((run.best for run in find_runs(runs) if run.best.is_file()), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.app.prediction import FolderOutcome
+from napari_monusac.app.review import ReviewModel
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear
@@ -19,11 +20,13 @@ class FolderPrediction(QWidget):
     Parameters
     ----------
     model : StudioModel
+    review : ReviewModel
+        Takes what was written.
     """
 
-    def __init__(self, model: StudioModel) -> None:
+    def __init__(self, model: StudioModel, review: ReviewModel) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.review = model, review
         self.out = PathPicker(
             "predictions",
             "folder",
@@ -34,12 +37,18 @@ class FolderPrediction(QWidget):
         self.start.setToolTip("In the background, crop by crop; what is predicted already is skipped")
         self.progress = TaskRow()
         self.failures = Note(kind="warning")
+        self.look = QPushButton("Review them")
+        self.look.setToolTip(
+            "Goes to Review, with this folder chosen: scores, errors, and a queue of what is uncertain"
+        )
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.out, self.start, self.progress, self.failures):
+        for widget in (self.out, self.start, self.progress, self.failures, self.look):
             box.addWidget(widget)
         self.start.clicked.connect(self.predict)
+        self.look.clicked.connect(self._review)
         hear(self, model.prediction.outcome_changed, self._show)
+        self._show(model.prediction.outcome)
 
     def predict(self) -> Task | None:
         """Predict what is not predicted yet."""
@@ -50,9 +59,18 @@ class FolderPrediction(QWidget):
             self.progress.label.say(answer.why, "warning")
         return None
 
+    def _review(self) -> None:
+        outcome = self.model.prediction.outcome
+        if outcome is not None:
+            self.review.review_folder(outcome.out)
+
     def _show(self, outcome: FolderOutcome | None) -> None:
         self.failures.say("\n".join(outcome.lines) if outcome is not None else "", "warning")
-        if outcome is not None:
-            self.progress.label.say(
-                f"{outcome.number} predictions are in {outcome.out}, with counts and densities in counts.csv.", "good"
-            )
+        self.look.setVisible(outcome is not None and outcome.number > 0)
+        if outcome is None:
+            return
+        stopped = "Stopped. " if outcome.stopped else ""
+        self.progress.label.say(
+            f"{stopped}{outcome.number} predictions are in {outcome.out}, with counts and densities in counts.csv.",
+            "hint" if outcome.stopped else "good",
+        )

@@ -22,7 +22,7 @@ from napari_monusac.ui.canvas.predicted_layers import (
     update_nuclei_layer,
 )
 from napari_monusac.ui.canvas.regions import chosen_region
-from napari_monusac.ui.model import Placed, hear, studio_model
+from napari_monusac.ui.model import Placed, hear, review_model, studio_model
 from napari_monusac.ui.predict.counts import Counted, CountsTable, count_words
 from napari_monusac.ui.predict.folder import FolderPrediction
 from napari_monusac.ui.predict.image import ImageChoice, RegionChoice
@@ -156,7 +156,7 @@ class PredictPanel(QWidget):
             self.uncertainty,
             self.counts,
         )
-        self.folder = FolderPrediction(self.model)
+        self.folder = FolderPrediction(self.model, review_model(self.viewer))
         self.after.hide()
         top = QWidget()
         self._fields = QFormLayout(top)

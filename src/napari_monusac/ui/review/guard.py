@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -81,6 +82,7 @@ class GuardView(QWidget):
         for widget in (self.hint, form, self.training, self.start, self.progress, self.result):
             box.addWidget(widget)
         hear(self, model.guarded, self._show)
+        hear(self, model.guard_asked, self._asked)
         self._show(model.guard)
 
     def compare(self) -> Task | None:
@@ -100,6 +102,13 @@ class GuardView(QWidget):
         task.finished.connect(lambda: self.start.setEnabled(True))
         self.start.setEnabled(False)
         return self.progress.follow(task, "Reading…")
+
+    def _asked(self, pair: tuple[Path, Path] | None) -> None:
+        """Compare two models that were chosen elsewhere."""
+        if pair is not None and self.progress.task is None:
+            self.before.set_path(pair[0], remember=True)
+            self.after_path.set_path(pair[1], remember=True)
+            self.compare()
 
     def _show(self, guard: Guard | None) -> None:
         self.result.setVisible(guard is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
@@ -16,7 +17,7 @@ from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.opening import crop_opener
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
 from napari_monusac.ui.editing.controller import controller_of
-from napari_monusac.ui.model import Placed, hear, review_model
+from napari_monusac.ui.model import Placed, hear, improving_model, review_model
 from napari_monusac.ui.review.errors import ErrorsView
 from napari_monusac.ui.review.folder import FolderScores, StoredPrediction, UnknownImage
 from napari_monusac.ui.review.going import Going
@@ -33,6 +34,7 @@ from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.basic import Section, calm, column, key_table, row, step_buttons
 from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.path_picker import PathPicker
+from napari_monusac.ui.widgets.round_row import RoundRow
 from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
@@ -255,6 +257,9 @@ class ReviewPanel(QWidget):
             placeholder="Folder of predictions (for all crops)",
         )  # fmt: skip
         self.start = StartView(model, self.predictions)
+        improving = improving_model(self.viewer)
+        self.round = RoundRow(improving)
+        hear(self, improving.changed, self.round.show_steps)
         self.asking, self.again = UnknownImage(model), ShowAgain(self.viewer, model)
         self.tabs = QTabBar()
         self.tabs.setExpanding(True)
@@ -268,7 +273,7 @@ class ReviewPanel(QWidget):
         keys = next(lines for group, lines in keymap() if group is KeyGroup.REVIEW)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
-        for widget in (self.start, self.predictions, self.asking, self.again, self.progress, self.looking_section,
+        for widget in (self.round, self.start, self.predictions, self.asking, self.again, self.progress, self.looking_section,
                        self.tabs, *self.pages.values(), self.judging, Section("Keys", key_table(keys), opened=False)):  # fmt: skip
             box.addWidget(widget)
         box.addStretch(1)
@@ -300,6 +305,8 @@ class ReviewPanel(QWidget):
         self.predictions.changed.connect(lambda _: setattr(model, "predictions", self.predictions.path))
         controller_of(self.viewer).session_changed.connect(model.outdated.emit)
         crop_opener(self.viewer).began.connect(self._crop_is_read)
+        hear(self, model.predictions_changed, self._show_predictions)
+        self._show_predictions(model.predictions)
         hear(self, model.said, model.studio.tell)
         hear(self, model.reader_changed, _remember_reader)
         hear(self, model.page_changed, lambda page: self.tabs.setCurrentIndex(PAGES.index(page)))
@@ -309,6 +316,11 @@ class ReviewPanel(QWidget):
         if hinted is not None:
             self.predictions.set_path(hinted)
             model.predictions = self.predictions.path
+
+    def _show_predictions(self, folder: Path | None) -> None:
+        """Show the folder, whoever chose it; it is one of those that are remembered."""
+        if self.predictions.path != folder:
+            self.predictions.set_path(folder, remember=True)
 
     def _crop_is_read(self, task: Task, words: str) -> None:
         """Show how far the opening of a crop is where no other panel does: Review may be docked alone."""

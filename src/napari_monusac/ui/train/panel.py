@@ -14,7 +14,7 @@ from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Report, Task
 from napari_monusac.core.errors import WeightsError
 from napari_monusac.core.events import RunEnded, RunStarted, TrainEvent, Warned
-from napari_monusac.ui.model import Placed, hear, studio_model
+from napari_monusac.ui.model import Placed, hear, improving_model, studio_model
 from napari_monusac.ui.train.curves import CurvesView
 from napari_monusac.ui.train.form import TrainForm
 from napari_monusac.ui.train.runs_compare import ComparedRun, RunsCompare
@@ -30,6 +30,7 @@ from napari_monusac.ui.train.words import (
 )
 from napari_monusac.ui.widgets.basic import Section, row
 from napari_monusac.ui.widgets.note import Note, say_error, short_path
+from napari_monusac.ui.widgets.round_row import RoundRow
 from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
@@ -305,11 +306,14 @@ class TrainPanel(QWidget):
         self.compared = RunsCompare()
         self.compared.hide()
         self.runs = RunsTable(self.training)
+        improving = improving_model(self.viewer)
+        self.round = RoundRow(improving)
+        hear(self, improving.changed, self.round.show_steps)
         self.looking = RunsLooking(self)
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
         # the run first: what it says and draws stays where it was when it ends and the form comes back
-        for widget in (self.run, self.form, self.buttons, self.checking, self.status, self.compared):
+        for widget in (self.round, self.run, self.form, self.buttons, self.checking, self.status, self.compared):
             box.addWidget(widget)
         box.addWidget(Section("Runs", self.runs, opened=True))
         box.addStretch(1)
