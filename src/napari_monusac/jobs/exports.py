@@ -6,18 +6,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import NucleusClass
-from napari_monusac.core.errors import FileProblem
+from napari_monusac.core.errors import Cancelled, FileProblem
 from napari_monusac.core.files import whole_stem
 from napari_monusac.core.nuclei import Annotation, Nucleus
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from napari_monusac.io.collection.collection import Collection, Crop
+
+
+#: What nuclei can be written as.
+ExportFormat: TypeAlias = Literal["geojson", "aperio", "coco", "csv", "table", "tif", "mat"]
+_SUFFIX = {"geojson": "geojson", "aperio": "xml", "csv": "csv"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -252,3 +259,136 @@ def shifted(item: Exportable) -> Annotation:
         raise FileProblem(item.name, "does not say where in its slide it lies", "leave --parent out")
     y, x = item.origin_px
     return replace(item.annotation, regions=tuple(r.moved(y, x) for r in item.annotation.regions))
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What `export_nuclei` has written: the files, and of how many images."""
+
+    files: list[Path]
+    images: int
+
+
+def export_nuclei(
+    source: str | Path,
+    to: ExportFormat,
+    out: str | Path,
+    *,
+    parent: bool = False,
+    tell: Callable[[str], object] = lambda _: None,
+    begun: Callable[[int, str], object] = lambda _, __: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Exported:
+    """Write the nuclei of all images of a source in the format of another program.
+
+    Parameters
+    ----------
+    source : str or Path
+        See `exportables`.
+    to : {"geojson", "aperio", "coco", "csv", "table", "tif", "mat"}
+        ``"csv"`` is a table an image, ``"table"`` one of every nucleus of all images.
+    out : str or Path
+        Folder to write into; it must not lie among crops that are exported.
+    parent : bool
+        Outlines (geojson, aperio) in px of the parent slide.
+    tell : callable
+        Called with a line about what a format cannot hold.
+    begun : callable
+        Called with the number of images that are done, and the name of the next.
+    should_stop : callable
+        Asked before each image.
+
+    Raises
+    ------
+    Cancelled
+        `should_stop` said so.
+    MonusacError
+        The source is none, a file is damaged, or `out` lies among the crops.
+    """
+    from napari_monusac.io.collection.folders import is_collection
+    from napari_monusac.io.outputs import NamesApart, refuse_inside
+
+    source, out = Path(source), Path(out)
+    if source.is_dir() and source.suffix != ".zarr" and is_collection(source):
+        refuse_inside(out, source, "exported nuclei")
+    out.mkdir(parents=True, exist_ok=True)
+    names, files = NamesApart(out), list[Path]()
+    held: list[Exportable] = []
+    tables: list[pd.DataFrame] = []
+    count = 0
+    for item in exportables(source):
+        if should_stop():
+            raise Cancelled(f"{count} images are written to {out}")
+        begun(count, item.name)
+        names.take(item.name)
+        for note in item.annotation.notes:
+            tell(f"{item.name}: {note}")
+        if to == "coco":
+            held.append(item)
+        elif to == "table":
+            tables.append(_table(item, crop=item.name, patient=item.patient))
+        else:
+            files += _written(item, to, out, parent, tell)
+        count += 1
+    if held:
+        files.append(_write_coco(held, out / "nuclei.coco.json", tell))
+    if tables:
+        files.append(_write_table(tables, out / "nuclei.csv"))
+    return Exported(files, count)
+
+
+def _written(item: Exportable, to: ExportFormat, out: Path, parent: bool, tell: Callable[[str], object]) -> list[Path]:
+    """Write one image's nuclei; what a format cannot hold is told."""
+    path = out / f"{item.name}.{_SUFFIX.get(to, '')}"
+    if to in {"geojson", "aperio"}:
+        from napari_monusac.io.annotations.files import what_is_left_out, write_annotation
+
+        left_out = write_annotation(shifted(item) if parent else item.annotation, path)
+        if left_out:
+            tell(f"{item.name}: left out: {what_is_left_out(left_out)}")
+        return [path]
+    if to == "csv":
+        return [_write_table([_table(item)], path)]
+    if to == "tif":
+        from napari_monusac.io.predictions.maskfiles import write_masks
+
+        return list(write_masks(out, item.name, {"instances": item.instances, **item.maps}, item.um_per_px).values())
+    from napari_monusac.io.predictions.nary import nary_maps, write_nary
+
+    maps, without = nary_maps(item.instances, item.classes, item.ignore)
+    if without:
+        tell(f"{item.name}: {len(without)} regions left out (no class)")
+    return list(write_nary(out, item.patient, item.name, maps))
+
+
+def _table(item: Exportable, **about: str) -> pd.DataFrame:
+    """One row a nucleus; `about` are columns before the others, the same in each row."""
+    from napari_monusac.io.tables import nuclei_table
+
+    pixels = item.pixels() if item.pixels is not None else None
+    table = nuclei_table(
+        item.instances, item.classes, confidence=item.confidence, um_per_px=item.um_per_px, image=pixels
+    )
+    for at, (name, value) in enumerate(about.items()):
+        table.insert(at, name, value)
+    return table
+
+
+def _write_table(tables: list[pd.DataFrame], path: Path) -> Path:
+    import pandas as pd
+
+    from napari_monusac.io.tables import write_table
+
+    write_table(pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0], path)
+    return path
+
+
+def _write_coco(items: list[Exportable], path: Path, tell: Callable[[str], object]) -> Path:
+    from napari_monusac.io.annotations.coco import CocoImage, write_coco
+    from napari_monusac.io.annotations.files import what_is_left_out
+
+    images = [CocoImage(f"{i.name}.tif", i.shape, i.annotation) for i in items]
+    left_out = write_coco(images, path)
+    if left_out:
+        tell(f"left out: {what_is_left_out(left_out)}")
+    return path

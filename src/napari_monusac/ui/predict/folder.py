@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.app.prediction import FolderOutcome
@@ -9,6 +11,7 @@ from napari_monusac.app.review import ReviewModel
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear
+from napari_monusac.ui.widgets.export_row import ExportRow
 from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.task_row import TaskRow
@@ -41,9 +44,10 @@ class FolderPrediction(QWidget):
         self.look.setToolTip(
             "Goes to Review, with this folder chosen: scores, errors, and a queue of what is uncertain"
         )
+        self.exports = ExportRow(model.work, self._written)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.out, self.start, self.progress, self.failures, self.look):
+        for widget in (self.out, self.start, self.progress, self.failures, self.look, self.exports):
             box.addWidget(widget)
         self.start.clicked.connect(self.predict)
         self.look.clicked.connect(self._review)
@@ -59,14 +63,19 @@ class FolderPrediction(QWidget):
             self.progress.label.say(answer.why, "warning")
         return None
 
-    def _review(self) -> None:
+    def _written(self) -> Path | None:
         outcome = self.model.prediction.outcome
-        if outcome is not None:
-            self.review.review_folder(outcome.out)
+        return outcome.out if outcome is not None and outcome.number else None
+
+    def _review(self) -> None:
+        written = self._written()
+        if written is not None:
+            self.review.review_folder(written)
 
     def _show(self, outcome: FolderOutcome | None) -> None:
         self.failures.say("\n".join(outcome.lines) if outcome is not None else "", "warning")
-        self.look.setVisible(outcome is not None and outcome.number > 0)
+        for widget in (self.look, self.exports):
+            widget.setVisible(self._written() is not None)
         if outcome is None:
             return
         stopped = "Stopped. " if outcome.stopped else ""

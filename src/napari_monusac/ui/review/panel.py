@@ -32,6 +32,7 @@ from napari_monusac.ui.review.scores import ScoresView
 from napari_monusac.ui.review.tables import TablesView
 from napari_monusac.ui.widgets import settings as annotate_settings
 from napari_monusac.ui.widgets.basic import Section, calm, column, key_table, row, step_buttons
+from napari_monusac.ui.widgets.export_row import ExportRow
 from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.round_row import RoundRow
@@ -283,13 +284,19 @@ class ReviewPanel(QWidget):
         self.scores = ScoresView()
         self.folder, self.report = FolderScores(model), ReportButton(model)
         self.errors, self.tables, self.queue = ErrorsView(model), TablesView(model), QueueView(model)
+        self.exports = ExportRow(model.studio.work, lambda: model.predictions)
         self.guard, self.readers = GuardView(model), ReadersView(model)
         self.previous, self.next = step_buttons(REVIEW_PREVIOUS, REVIEW_NEXT)
         self.judging = Judging(self.viewer, model)
         self.stored = StoredPrediction(self.viewer, model, self.progress)
         self.comparing = Comparing(model, self.progress)
         self.pages = {
-            SCORES: column(self.scores, self.folder, self.report),
+            SCORES: column(
+                self.scores,
+                self.folder,
+                self.report,
+                Section("Export the predictions", self.exports, opened=False),
+            ),
             ERRORS: column(self.errors, row(self.previous, self.next)),
             TABLES: self.tables,
             QUEUE: self.queue,
