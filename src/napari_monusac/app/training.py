@@ -27,6 +27,7 @@ from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection
     from napari_monusac.io.collection.patients import Grouping
+    from napari_monusac.io.runs.removed import RemovedRun
     from napari_monusac.io.runs.run_folder import RunFolder
     from napari_monusac.io.splits import SplitKind
     from napari_monusac.jobs.job import Where
@@ -200,6 +201,10 @@ class TrainingModel:
         Where runs are kept and looked for (`runs_folder_changed`).
     runs : tuple of RunRow
         What is there, the newest first (`runs_changed`).
+    removed : tuple of RemovedRun
+        Those that were taken off the list last (`removed_changed`).
+    tensorboard : bool
+        Whether curves are written for TensorBoard, too, into the run folder (`tensorboard_changed`).
     run : RunFolder or None
         The run that is trained, or was trained or watched last (`run_changed`).
     state : str
@@ -230,6 +235,8 @@ class TrainingModel:
     chosen_device_changed = Signal(object)
     runs_folder_changed = Signal(object)
     runs_changed = Signal(object)
+    removed_changed = Signal(object)
+    tensorboard_changed = Signal(bool)
     run_changed = Signal(object)
     state_changed = Signal(str)
     ended = Signal(object)
@@ -249,6 +256,8 @@ class TrainingModel:
     chosen_device: Fact[tuple[str, str] | Exception | None] = Fact("chosen_device_changed", None)
     runs_folder: Fact[Path] = Fact("runs_folder_changed", Path.home() / "napari-monusac-runs", operator.eq)
     runs: Fact[tuple[RunRow, ...]] = Fact("runs_changed", (), never)
+    removed: Fact[tuple[RemovedRun, ...]] = Fact("removed_changed", ())
+    tensorboard: Fact[bool] = Fact("tensorboard_changed", False, operator.eq)
     run: Fact[RunFolder | None] = Fact("run_changed", None)
     state: Fact[State] = Fact("state_changed", "idle", operator.eq)
     end: Fact[RunEnded | BaseException | None] = Fact("ended", None, never)
@@ -538,17 +547,21 @@ class TrainingModel:
         self.run = run
         self.begun.emit()
 
+        tensorboard = self.tensorboard
+
         def in_thread(report: Report) -> None:
+            from napari_monusac.jobs.sinks import played, tensorboard_of
             from napari_monusac.learn.loop import train
 
             # a window that closes does not wait for ever: `stopping` is true then, and the run saves and ends
-            for event in train(run.recipe, run, should_stop=lambda: report.stopping, device=device):
+            events = train(run.recipe, run, should_stop=lambda: report.stopping, device=device)
+            for event in played(events, *tensorboard_of(run, wanted=tensorboard)):
                 self._arrive(event)
 
         def in_child(report: Report) -> None:
             from napari_monusac.jobs.job import attach_job, start_job
 
-            job = attach_job(run) if attach else start_job(run, where="child", device=device)
+            job = attach_job(run) if attach else start_job(run, "child", device, tensorboard=tensorboard)
             for event in job.events(should_stop=lambda: report.stopping):
                 self._arrive(event)
 
@@ -610,6 +623,48 @@ class TrainingModel:
             return folder, tuple(RunRow(r, r.status, *progress_of(r)) for r in find_runs(folder))
 
         self._listing.ask(read)
+
+    def describe_run(self, run: RunFolder, *, name: str | None = None, note: str | None = None) -> Refused | None:
+        """Give a run another name or note; its folder stays where it is. An empty name is that of the folder."""
+        values = {key: text.strip() for key, text in (("name", name), ("note", note)) if text is not None}
+        try:
+            run.update_info(**values)
+        except OSError as error:
+            return Refused(f"{run.path}: cannot be written ({error.strerror or error})")
+        self.list_runs()
+        return None
+
+    def remove_runs(self, runs: Sequence[RunFolder]) -> Refused | None:
+        """Take runs off the list, all that can be: `restore_runs` brings the last ones back."""
+        from napari_monusac.io.runs.removed import remove_run
+
+        removed, why = [], ""
+        for run in runs:
+            try:
+                removed.append(remove_run(run))
+            except MonusacError as error:
+                why = why or str(error)
+        if removed:
+            if self.run is not None and self.run.path in [one.path for one in removed]:
+                self.put_away()
+            self.removed = tuple(removed)
+            self.list_runs()
+        return Refused(why) if why else None
+
+    def restore_runs(self) -> Refused | None:
+        """Bring back the runs that were removed last."""
+        from napari_monusac.io.runs.removed import restore_run
+
+        left, why = [], ""
+        for one in self.removed:
+            try:
+                restore_run(one)
+            except MonusacError as error:
+                left.append(one)
+                why = why or str(error)
+        self.removed = tuple(left)
+        self.list_runs()
+        return Refused(why) if why else None
 
     def _listed(self, found: tuple[Path, tuple[RunRow, ...]]) -> None:
         folder, runs = found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -101,7 +101,7 @@ def follow(
     Ctrl-C becomes a wish to stop: the loop saves and ends by itself.
     """
     from napari_monusac.cli.console import console_sink
-    from napari_monusac.jobs.sinks import played, tensorboard_sink
+    from napari_monusac.jobs.sinks import played, tensorboard_of
     from napari_monusac.learn.loop import train as train_events
 
     end = RunEnded(reason="failed", message="the run ended without a word")
@@ -110,10 +110,9 @@ def follow(
         def stop() -> bool:
             return asked() or (should_stop is not None and should_stop())
 
-        sinks: list[Any] = [console_sink(run, quiet=not _is_first_rank())]
-        if tensorboard and _is_first_rank():
-            sinks.append(tensorboard_sink(run.path / "tensorboard"))
-        for event in played(train_events(run.recipe, run, stop, device=device, threads=threads), *sinks):
+        shown = console_sink(run, quiet=not _is_first_rank())
+        more = tensorboard_of(run, wanted=tensorboard and _is_first_rank())
+        for event in played(train_events(run.recipe, run, stop, device=device, threads=threads), shown, *more):
             if isinstance(event, RunEnded):
                 end = event
     return end

@@ -21,6 +21,7 @@ from napari_monusac.core.events import RunEnded, TrainEvent
 from napari_monusac.io.runs.history import parse_lines, without_superseded
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.jobs.follow import follow_events
+from napari_monusac.jobs.sinks import played, tensorboard_of
 
 Where = Literal["thread", "child"]
 _LOG_LINES = 3
@@ -121,11 +122,15 @@ class ThreadJob(Job):
     device : str
     threads : int, optional
         Threads of torch.
+    tensorboard : bool
+        Write curves for TensorBoard, too.
     """
 
-    def __init__(self, run: RunFolder, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, run: RunFolder, device: str = "auto", threads: int | None = None, *, tensorboard: bool = False
+    ) -> None:
         super().__init__(run)
-        self._device, self._threads = device, threads
+        self._device, self._threads, self._tensorboard = device, threads, tensorboard
         self._end: RunEnded | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="monusac-training")
@@ -134,7 +139,8 @@ class ThreadJob(Job):
     def _work(self) -> None:
         from napari_monusac.learn.loop import train
 
-        for event in train(self.run.recipe, self.run, self._stop.is_set, device=self._device, threads=self._threads):
+        events = train(self.run.recipe, self.run, self._stop.is_set, device=self._device, threads=self._threads)
+        for event in played(events, *tensorboard_of(self.run, wanted=self._tensorboard)):
             if isinstance(event, RunEnded):
                 self._end = event
 
@@ -180,7 +186,9 @@ class ChildJob(Job):
         self._process = process
 
     @classmethod
-    def start(cls, run: RunFolder, device: str = "auto", threads: int | None = None) -> ChildJob:
+    def start(
+        cls, run: RunFolder, device: str = "auto", threads: int | None = None, *, tensorboard: bool = False
+    ) -> ChildJob:
         """Start ``python -m napari_monusac train`` on a run folder, detached from this process.
 
         Raises
@@ -190,6 +198,7 @@ class ChildJob(Job):
         """
         command = [sys.executable, "-m", "napari_monusac", "train", "--resume", "--run", str(run.path)]
         command += ["--device", device, *(["--threads", str(threads)] if threads else [])]
+        command += ["--tensorboard"] if tensorboard else []
         job = cls(run)
         try:
             with (run.path / "child.log").open("ab") as log:
@@ -228,7 +237,14 @@ class ChildJob(Job):
         )
 
 
-def start_job(run: RunFolder, where: Where = "thread", device: str = "auto", threads: int | None = None) -> Job:
+def start_job(
+    run: RunFolder,
+    where: Where = "thread",
+    device: str = "auto",
+    threads: int | None = None,
+    *,
+    tensorboard: bool = False,
+) -> Job:
     """Start (or go on with) the training of a run folder.
 
     Parameters
@@ -240,13 +256,17 @@ def start_job(run: RunFolder, where: Where = "thread", device: str = "auto", thr
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
     threads : int, optional
         Threads of torch; by default one core less than there are in a thread, all of them in a child.
+    tensorboard : bool
+        Write curves for TensorBoard into the run folder, too.
 
     Raises
     ------
     RunError
         The child cannot be started.
     """
-    return ThreadJob(run, device, threads) if where == "thread" else ChildJob.start(run, device, threads)
+    if where == "thread":
+        return ThreadJob(run, device, threads, tensorboard=tensorboard)
+    return ChildJob.start(run, device, threads, tensorboard=tensorboard)
 
 
 def attach_job(run: RunFolder) -> Job:

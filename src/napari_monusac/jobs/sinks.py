@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.events import BatchEnded, EpochEnded, TrainEvent
+
+if TYPE_CHECKING:
+    from napari_monusac.io.runs.run_folder import RunFolder
 
 Sink = Callable[[TrainEvent], None]
 
@@ -40,6 +44,16 @@ def tensorboard_sink(folder: str | Path) -> Iterator[Sink]:
         yield take
     finally:
         writer.close()
+
+
+def tensorboard_of(run: RunFolder, *, wanted: bool) -> tuple[AbstractContextManager[Sink], ...]:
+    """Return the sink that writes for TensorBoard into a run's folder; none where it is not wanted."""
+    return (tensorboard_sink(run.path / "tensorboard"),) if wanted else ()
+
+
+def has_tensorboard() -> bool:
+    """Whether TensorBoard is installed."""
+    return importlib.util.find_spec("tensorboard") is not None
 
 
 def scalars(event: TrainEvent) -> dict[str, float]:

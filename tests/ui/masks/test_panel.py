@@ -3,8 +3,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from skimage.segmentation import find_boundaries
 
+from napari_monusac.editing.commands import Delete
+from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.ui.canvas import canvas
 
 
@@ -147,3 +150,30 @@ def test_masks_are_not_written_among_the_crops(opened, settle):
     assert panel.write_all() is None
     assert "choose a folder outside of it" in panel.progress.label.text()
     assert sorted(root.rglob("*.tif")) == before
+
+
+def test_the_files_of_the_open_crop_are_written_with_its_unsaved_edits(opened, qtbot, tmp_path, settle):
+    panel, model = opened.panels["Masks"], opened.model
+    qtbot.waitUntil(lambda: model.editing.session is not None, timeout=30_000)
+    kept = model.crop.annotation.read_bytes()
+    try:
+        session = model.editing.session
+        gone = next(iter(session.maps.boxes))
+        model.editing.do(Delete((gone,)))
+        panel.width.value = 5
+        panel.whole.folder.set_path(tmp_path / "out")
+        panel.whole.one.click()
+        qtbot.waitUntil(lambda: "1 crop is" in panel.progress.label.text(), timeout=60_000)
+        settle()
+        (place,) = (tmp_path / "out").iterdir()
+        assert place.name == model.crop.patient
+        assert {f.name for f in place.iterdir()} == {
+            f"{model.crop.name}_{what}.tif" for what in ("instances", "semantic", "ternary")
+        }
+        written = tifffile.imread(place / f"{model.crop.name}_instances.tif")
+        assert (
+            len(np.unique(written)) - 1 == len(read_annotation(model.crop.annotation).nuclei) == len(session.maps.boxes)
+        )
+        assert (tifffile.imread(place / f"{model.crop.name}_ternary.tif") == reference(written, 5)).all()
+    finally:
+        model.crop.annotation.write_bytes(kept)

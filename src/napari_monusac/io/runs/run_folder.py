@@ -34,6 +34,10 @@ from napari_monusac.io.splits import Split, SplitKind, make_split
 RunStatus = Literal["new", "starting", "running", "paused", "stopped", "completed", "failed", "interrupted"]
 
 
+#: Runs that were removed from the list lie here, beside the others.
+REMOVED = ".removed"
+
+
 class ScaleRecord(BaseModel):
     """At which scale a run sees its training crops, and what that meant for each.
 
@@ -91,7 +95,8 @@ class RunInfo(BaseModel):
 
     data: str = Field(description="Folder of the collection")
     created: float = Field(default_factory=time.time, description="Unix time, seconds")
-    name: str = ""
+    name: str = Field("", description="For people; the folder's name where it is empty")
+    note: str = Field("", description="What somebody wants to remember of it")
     data_fingerprint: str = Field("", description="Of the crops of the split, when the run first started")
     pinned: tuple[str, ...] = Field((), description="Crops of the learning time-lapse; empty = chosen at the start")
     class_names: dict[str, str] = Field({}, description="The user's own names of classes, and what they were taken for")
@@ -232,6 +237,9 @@ class RunFolder:
 
     def update_info(self, **values: Any) -> None:
         """Change values of ``run.json``."""
+        # as it is on disk now: a process that trains here writes it, too
+        with suppress(OSError, ValidationError):
+            self.info = RunInfo.model_validate_json((self.path / "run.json").read_bytes())
         self.info = RunInfo.model_validate({**self.info.model_dump(), **values})
         atomic_write_text(self.path / "run.json", self.info.model_dump_json(indent=1))
 
@@ -411,7 +419,7 @@ def new_run_name(recipe: str) -> str:
 
 
 def find_runs(folder: str | Path) -> list[RunFolder]:
-    """All run folders in a folder (itself and up to two levels below), newest first. Damaged ones are left out.
+    """All run folders in a folder (itself and up to two levels below), newest first. Damaged and removed ones are left out.
 
     Parameters
     ----------
@@ -423,6 +431,8 @@ def find_runs(folder: str | Path) -> list[RunFolder]:
         return []
     runs = []
     for file in {p for pattern in ("run.json", "*/run.json", "*/*/run.json") for p in root.glob(pattern)}:
+        if REMOVED in file.relative_to(root).parts:
+            continue
         with suppress(RunError):
             runs.append(RunFolder.open(file.parent))
     return sorted(runs, key=lambda r: (-r.info.created, str(r.path)))

@@ -1,9 +1,9 @@
-"""Masks of a whole folder: where to, write, and look at what was written."""
+"""Masks as files, of the open crop or of a whole folder: where to, write, and look at what was written."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
@@ -18,9 +18,12 @@ from napari_monusac.ui.widgets.note import say_error, short_path
 from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.task_row import TaskRow
 
+if TYPE_CHECKING:
+    from napari_monusac.io.collection.collection import Crop
+
 
 class MaskFolder(QWidget):
-    """Writes the masks of every labelled crop of the open folder.
+    """Writes the masks of the open crop, or of every labelled crop of the open folder.
 
     Parameters
     ----------
@@ -38,6 +41,7 @@ class MaskFolder(QWidget):
             tooltip="Where the folder's masks go: instances, semantic and ternary as .tif, one folder a patient",
             placeholder="Write masks to…",
         )
+        self.one = QPushButton("Write this crop's files")
         self.button = QPushButton("Write masks of the whole folder")
         self.progress = TaskRow()
         self.show_folder = QPushButton("Open the folder")
@@ -45,12 +49,14 @@ class MaskFolder(QWidget):
         self.show_folder.hide()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.folder, self.button, self.progress, self.show_folder):
+        for widget in (self.folder, self.one, self.button, self.progress, self.show_folder):
             box.addWidget(widget)
         self.show_folder.clicked.connect(self._open_written)
         self.folder.changed.connect(lambda _: self._forget_written())
         hear(self, self.model.collection_changed, self._collection_changed)
+        hear(self, self.model.crop_changed, self._crop_changed)
         self._collection_changed(self.model.collection)
+        self._crop_changed(self.model.crop)
 
     def _collection_changed(self, collection: Any) -> None:
         self._forget_written()
@@ -61,10 +67,39 @@ class MaskFolder(QWidget):
             else f"Masks of every labelled crop in {collection.root}, at the width of the boundary that is chosen above"
         )
 
+    def _crop_changed(self, crop: Crop | None) -> None:
+        why = (
+            "Open a crop of a folder first (Slides)"
+            if crop is None
+            else "This crop has no labels yet: outline nuclei and save (Annotate)"
+            if crop.annotation is None
+            else ""
+        )
+        self.one.setEnabled(not why)
+        self.one.setToolTip(
+            why or "Instances, semantic and ternary map of the open crop as .tif, at the width that is chosen above"
+        )
+
+    def write_one(self, width: int) -> Task | None:
+        """Write the masks of the open crop; edits are saved first, as files are made of what is saved."""
+        crop, saver = self.model.crop, self.model.saver
+        if crop is None or crop.annotation is None:
+            return None
+        if saver is not None and saver.unsaved():
+            saver.save(lambda: self._write([crop], width))
+            return None
+        return self._write([crop], width)
+
     def write(self, width: int) -> Task | None:
-        """Write masks with a boundary of `width` px."""
-        collection, out = self.model.collection, self.folder.path
+        """Write masks of all labelled crops with a boundary of `width` px."""
+        collection = self.model.collection
         if collection is None:
+            return None
+        return self._write([c for c in collection.crops if c.image is not None and c.annotation is not None], width)
+
+    def _write(self, todo: list[Crop], width: int) -> Task | None:
+        collection, out = self.model.collection, self.folder.path
+        if collection is None or self.progress.task is not None:
             return None
         self._forget_written()
         if out is None:
@@ -79,7 +114,6 @@ class MaskFolder(QWidget):
         def work(report: Report) -> tuple[int, LeftOut]:
             from napari_monusac.jobs.maskfiles import write_crop_masks
 
-            todo = [c for c in collection.crops if c.image is not None and c.annotation is not None]
             left_out = []
             for i, crop in enumerate(todo):
                 report(i / max(1, len(todo)), f"{crop.name} ({i + 1} of {len(todo)})")

@@ -118,7 +118,7 @@ class MasksPanel(QWidget):
         box.addWidget(self.form.native)
         box.addWidget(Heading("Pixels"))
         box.addWidget(self.amounts)
-        box.addWidget(Heading("Whole folder"))
+        box.addWidget(Heading("Files"))
         box.addWidget(self.whole)
         box.addStretch(1)
         stops = [self.nuclei.native, *self.width.native.findChildren(QRadioButton), self.live.native, self.write.native]
@@ -128,6 +128,7 @@ class MasksPanel(QWidget):
         self.nuclei.changed.connect(lambda _: self._watch())
         self.live.changed.connect(self._live_changed)
         self.write.changed.connect(lambda _: self.write_layer())
+        self.whole.one.clicked.connect(lambda: self.whole.write_one(int(self.width.value)))
         self.write_folder.clicked.connect(lambda: self.write_all())
 
     # -- layers

@@ -26,6 +26,7 @@ from napari_monusac.ui.model import Placed, hear, review_model, studio_model
 from napari_monusac.ui.predict.counts import Counted, CountsTable, count_words
 from napari_monusac.ui.predict.folder import FolderPrediction
 from napari_monusac.ui.predict.image import ImageChoice, RegionChoice
+from napari_monusac.ui.predict.layers import PredictedLayers
 from napari_monusac.ui.predict.models import ModelChoice
 from napari_monusac.ui.predict.slide import SlideStore
 from napari_monusac.ui.predict.uncertainty import UncertaintyLayer
@@ -146,14 +147,17 @@ class PredictPanel(QWidget):
         self.slide = SlideStore(self.model.work, lambda um: self.thresholds.shown().values(um), self._show_store)
         self.count = Note()
         self.uncertainty = UncertaintyLayer(self.viewer, self.model)
+        self.layers = PredictedLayers(self.viewer, self.uncertainty)
         self.counts = CountsTable(self.viewer, self.model)
         self.after = column(
+            Heading("On the canvas"),
+            self.layers,
+            self.uncertainty,
             Heading("Thresholds (no new prediction needed)"),
             self.thresholds,
             self.slide.again,
             self.slide.progress,
             self.count,
-            self.uncertainty,
             self.counts,
         )
         self.folder = FolderPrediction(self.model, review_model(self.viewer))

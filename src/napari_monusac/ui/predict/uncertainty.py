@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_monusac.app.work import Latest, error_line
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.comparing import uncertainty_colormap
 from napari_monusac.ui.model import StudioModel
+from napari_monusac.ui.widgets.basic import calm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +56,7 @@ def uncertainty_of(prediction: Prediction, kind: str) -> NDArray[np.float32]:
 
 
 class UncertaintyLayer(QWidget):
-    """A box that shows the layer, and which kind of uncertainty it shows.
+    """A button that shows the layer, and which kind of uncertainty it shows.
 
     Parameters
     ----------
@@ -70,8 +71,9 @@ class UncertaintyLayer(QWidget):
         self._stored: Stored | None = None
         self._image: Any = None
         self._removing = False
-        self.box = QCheckBox("Where the model is uncertain")
-        self.box.setToolTip("A layer over the image, the brighter the more uncertain")
+        #: placed among the buttons of the other layers of a prediction
+        self.box = calm(QPushButton("Uncertainty"))
+        self.box.setCheckable(True)
         self.kind = QComboBox()
         self.kind.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         for name, level, about in UNCERTAINTY_KINDS:
@@ -79,7 +81,7 @@ class UncertaintyLayer(QWidget):
             self.kind.setItemData(self.kind.count() - 1, about, Qt.ItemDataRole.ToolTipRole)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.box)
+        row.addWidget(QLabel("Uncertainty shows"))
         row.addWidget(self.kind, 1)
         self._latest = Latest(self.model.work, self)
         self._latest.done.connect(self._found)

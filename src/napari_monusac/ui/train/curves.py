@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyqtgraph as pg
@@ -34,7 +35,7 @@ class NumberAxis(pg.AxisItem):
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:  # noqa: N802 - pyqtgraph's
         """Write the numbers beside the ticks."""
-        if max((abs(v * scale) for v in values), default=1.0) >= _SMALL:
+        if self.logMode or max((abs(v * scale) for v in values), default=1.0) >= _SMALL:
             return list(super().tickStrings(values, scale, spacing))
         return [_power(v * scale) for v in values]
 
@@ -81,6 +82,12 @@ def fit_rates(plot: Any, highest: float) -> None:
     plot.setYRange(0, highest * 1.15 if highest > 0 else 1.0, padding=0.02)
 
 
+def fit_log_rates(plot: Any, rates: Sequence[float]) -> None:
+    """Show learning rates above 0 on a logarithmic axis, with room above and below a constant one."""
+    above = [rate for rate in rates if rate > 0] or [1.0]
+    plot.setYRange(math.log10(min(above)) - 0.2, math.log10(max(above)) + 0.2, padding=0.02)
+
+
 def legend_html(entries: Sequence[tuple[str, str, str]]) -> str:
     """A line of names in the looks of their curves: (name, colour, "solid" or "dotted")."""
     marks = {"solid": "\u2501\u2501", "dotted": "\u2505\u2505"}
@@ -112,6 +119,7 @@ class CurvesView(QWidget):
         self._curves: dict[str, Any] = {}
         self._data: dict[str, tuple[list[float], list[float]]] = {}
         self._steps_per_epoch = 1
+        self._log = False
         self.clear()
 
     def _plot(self, name: str, at: int, share: int, curves: Sequence[str]) -> Any:
@@ -190,7 +198,24 @@ class CurvesView(QWidget):
             step = max(1, len(x) // 1500)
             self._curves[key].setData(x[::step], y[::step])
         fit_epochs(self.rates, max((x[-1] for x, _ in self._data.values() if x), default=1.0))
-        fit_rates(self.rates, max(self._data["lr"][1], default=0.0))
+        if self._log:
+            fit_log_rates(self.rates, self._data["lr"][1])
+        else:
+            fit_rates(self.rates, max(self._data["lr"][1], default=0.0))
+
+    def set_log(self, on: bool) -> None:
+        """Draw losses and learning rate on a logarithmic axis, or on a plain one."""
+        self._log = on
+        for plot in (self.losses, self.rates):
+            plot.setLogMode(x=False, y=on)
+        self.draw()
+
+    def points(self) -> Iterator[tuple[str, float, float]]:
+        """Give all numbers behind the curves: name of the curve, epoch, value."""
+        names = {**{key: look[3] for key, look in _LOOKS.items()}, "batch": "loss of each step", "lr": "learning rate"}
+        names |= {"train": "training loss", "val": "validation loss"}
+        for key, (x, y) in self._data.items():
+            yield from ((names[key], epoch, value) for epoch, value in zip(x, y, strict=True))
 
     def _append(self, key: str, x: float, y: float | None) -> None:
         if y is not None and y == y:  # a NaN has no place on a plot

@@ -5,13 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt.utils import signals_blocked
 
 from napari_monusac.app.training import TrainingModel, devices
 from napari_monusac.app.work import error_line
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
+from napari_monusac.jobs.sinks import has_tensorboard
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.train.recipe_editor import RecipeEditor
 from napari_monusac.ui.train.words import UNKNOWN_DEVICE, device_answer
@@ -86,6 +97,14 @@ class TrainForm(QWidget):
         # what "auto" will take is known once torch is loaded, which takes seconds: not before it is asked for
         self.device_reason = Note(UNKNOWN_DEVICE)
         self.out = PathPicker("runs", "folder", tooltip="Where runs are kept: one folder a run", placeholder="Runs in")
+        self.tensorboard = QCheckBox("Curves for TensorBoard, too")
+        there = has_tensorboard()
+        self.tensorboard.setEnabled(there)
+        self.tensorboard.setToolTip(
+            "Written into the folder \u2018tensorboard\u2019 of the run; look at them with: tensorboard --logdir RUN"
+            if there
+            else "TensorBoard is not installed: pip install 'napari-monusac[tensorboard]'"
+        )
         self.editor = RecipeEditor(self.draft)
         self.save_recipe = QPushButton("Save as a new recipe…")
         self.save_recipe.setToolTip("Write these values into a file (.toml) that Open… takes")
@@ -101,6 +120,7 @@ class TrainForm(QWidget):
             ("Recipe", row(self.recipes, self.open_recipe, stretch_first=True)), self.about, ("Data", self.data),
             self.patients, ("Validation", self.split), ("Epochs", row(self.epochs, self.every)), ("Encoder", self.weights),
             ("Where it runs", self.where), ("Computes on", self.device), self.device_reason, ("Keep runs in", self.out),
+            ("", self.tensorboard),
         )  # fmt: skip
         for at, one in enumerate(rows):
             if isinstance(one, Note):
@@ -131,6 +151,8 @@ class TrainForm(QWidget):
             box = getattr(self, name)
             box.currentIndexChanged.connect(lambda _, n=name, b=box: setattr(training, n, b.currentData()))
             hear(self, getattr(training, f"{name}_changed"), self._show_facts)
+        self.tensorboard.toggled.connect(lambda on: setattr(training, "tensorboard", on))
+        hear(self, training.tensorboard_changed, self._show_facts)
         hear(self, training.device_changed, lambda: self._device_asked())
         hear(self, training.chosen_device_changed, self._show_device)
         hear(self, training.data_changed, self._show_facts)
@@ -150,6 +172,8 @@ class TrainForm(QWidget):
             with signals_blocked(box):
                 box.setCurrentIndex(box.findData(getattr(training, name)))
         self.out.show_default(training.runs_folder)
+        with signals_blocked(self.tensorboard):
+            self.tensorboard.setChecked(training.tensorboard)
 
     def _show_patients(self, patients: Grouping | BaseException | None) -> None:
         if isinstance(patients, BaseException):

@@ -15,8 +15,8 @@ from napari_monusac.app.work import Report, Task
 from napari_monusac.core.errors import WeightsError
 from napari_monusac.core.events import RunEnded, RunStarted, TrainEvent, Warned
 from napari_monusac.ui.model import Placed, hear, improving_model, studio_model
-from napari_monusac.ui.train.curves import CurvesView
 from napari_monusac.ui.train.form import TrainForm
+from napari_monusac.ui.train.plots import CurvesPanel
 from napari_monusac.ui.train.runs_compare import ComparedRun, RunsCompare
 from napari_monusac.ui.train.runs_table import RunsTable
 from napari_monusac.ui.train.timelapse import TimelapseView
@@ -91,10 +91,11 @@ class RunView(QWidget):
         self.away = QPushButton("Put this run away")
         self.away.setToolTip("Take its message and its curves off the panel; it stays in the table of runs")
         self.buttons = row(self.pause, self.stop)
-        self.curves = CurvesView()
+        self.plots = CurvesPanel()
+        self.curves = self.plots.view
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.about, self.buttons, self.bar, self.status, self.curves, self.away):
+        for widget in (self.about, self.buttons, self.bar, self.status, self.plots, self.away):
             box.addWidget(widget)
         self._draw_soon = qthrottled(self.curves.draw, timeout=_DRAW_MS)
         self.pause.clicked.connect(self._pause_clicked)
@@ -238,13 +239,13 @@ class RunsLooking(QObject):
 
     def _show_comparison(self, runs: list[ComparedRun]) -> None:
         self.panel.compared.show_runs(runs)
-        self.panel.run.curves.hide()
+        self.panel.run.plots.hide()
         self.panel.compared.show()
 
     def close_comparison(self) -> None:
         """Show the curves of the training run again, if there is one."""
         self.panel.compared.hide()
-        self.panel.run.curves.show()
+        self.panel.run.plots.show()
 
     def timelapse(self, run: RunFolder | None) -> Task | None:
         """Show how the pinned crops looked after each epoch, or take that away again."""

@@ -10,6 +10,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
+    QInputDialog,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
@@ -18,12 +19,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_monusac.app.actions import SELECT_ROWS
+from napari_monusac.app.answers import Refused
 from napari_monusac.app.training import RunRow, TrainingModel
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import row
 from napari_monusac.ui.widgets.note import Note, short_path
 
 if TYPE_CHECKING:
+    from napari_monusac.io.runs.removed import RemovedRun
     from napari_monusac.io.runs.run_folder import RunFolder
 
 
@@ -69,6 +72,10 @@ class RunsTable(QWidget):
         self.resume, self.watch = QPushButton("Resume"), QPushButton("Watch")
         self.compare, self.timelapse = QPushButton("Compare"), QPushButton("Time-lapse")
         self.folder = QPushButton("Folder")
+        self.rename, self.write_note = QPushButton("Rename…"), QPushButton("Note…")
+        self.remove = QPushButton("Remove")
+        self.undo = QPushButton("Bring them back")
+        self.undo.setToolTip("Put the runs that were removed last into the list again")
         self.note = Note()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
@@ -76,7 +83,9 @@ class RunsTable(QWidget):
             self.table,
             row(self.resume, self.watch, self.compare),
             row(self.timelapse, self.folder),
+            row(self.rename, self.write_note, self.remove),
             self.note,
+            self.undo,
         ):
             box.addWidget(widget)
         self.table.itemSelectionChanged.connect(self._selected)
@@ -85,6 +94,12 @@ class RunsTable(QWidget):
         self.timelapse.clicked.connect(self._timelapse_clicked)
         self.compare.clicked.connect(lambda: self.compare_asked.emit(self.selected()))
         self.folder.clicked.connect(self._show_folder)
+        self.rename.clicked.connect(self._rename)
+        self.write_note.clicked.connect(self._write_note)
+        self.remove.clicked.connect(lambda: self._said(training.remove_runs(self.selected())))
+        self.undo.clicked.connect(lambda: self._said(training.restore_runs()))
+        hear(self, training.removed_changed, self._show_removed)
+        self._show_removed(training.removed)
         hear(self, training.runs_changed, self._show)
         hear(self, training.state_changed, lambda _: self._selected())
         self._selected()
@@ -102,16 +117,20 @@ class RunsTable(QWidget):
         rows = sorted({i.row() for i in self.table.selectedItems()})
         return [self.table.item(r, 0).data(_RUN) for r in rows]
 
+    def _alive(self, run: RunFolder) -> bool:
+        return any(one.alive for one in self.training.runs if one.run.path == run.path)
+
     def _show(self, runs: Sequence[RunRow]) -> None:
         chosen = {r.path for r in self.selected()}
         self.table.setRowCount(len(runs))
         for i, one in enumerate(runs):
             run, combo = one.run, "–" if one.combo is None else f"{one.combo:.3f}"
-            texts = (run.path.name, one.status, f"{one.epochs}/{run.recipe.epochs}", combo)
+            texts = (run.name, one.status, f"{one.epochs}/{run.recipe.epochs}", combo)
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
                 item.setData(_RUN, run)
-                item.setToolTip(f"{run.path}\nrecipe {run.recipe.name}, data {run.data}")
+                about = f"{run.path}\nrecipe {run.recipe.name}, data {run.data}"
+                item.setToolTip(f"{run.info.note}\n{about}" if run.info.note else about)
                 self.table.setItem(i, column, item)
                 item.setSelected(run.path in chosen)
         shown = min(max(len(runs), 2), _ROWS)
@@ -135,7 +154,7 @@ class RunsTable(QWidget):
         names = [runs[i].run.path.name for i in alive if runs[i].run.path in chosen]
         if names:
             self.note.say(f"{names[0]} is being trained by another process: Watch shows and stops it.")
-        elif not self._lapse_shown:
+        elif not self._lapse_shown and not self.training.removed:
             self.note.say("")
 
     def _selected(self) -> None:
@@ -158,9 +177,38 @@ class RunsTable(QWidget):
              "Take the time-lapse off the canvas" if self._lapse_shown
              else "See how the pinned crops were predicted after each epoch, with napari's slider"),
             (self.folder, first, "Show the run's folder in the file manager"),
+            (self.rename, first, "Give the run a name of yours"),
+            (self.write_note, first, "Write down what to remember of it: it is seen when you point at the run"),
+            (self.remove, _FIRST if not runs else "It is being trained: stop it first" if any(map(self._alive, runs)) else "",
+             "Take the selected runs off the list; they are kept aside and can be brought back"),
         ):  # fmt: skip
             button.setEnabled(not why)
             button.setToolTip(why or what)
+
+    def _said(self, answer: Refused | None) -> None:
+        if answer is not None:
+            self.note.say(answer.why, "warning")
+
+    def _show_removed(self, removed: tuple[RemovedRun, ...]) -> None:
+        """What was removed can be brought back, and is said to be kept."""
+        self.undo.setVisible(bool(removed))
+        if removed:
+            names = removed[0].name if len(removed) == 1 else f"{len(removed)} runs"
+            kept = removed[0].kept.parent
+            self.note.say(f"{names} removed. Kept in {short_path(kept, 60)}: delete that folder for its room.",
+                          whole=str(kept))  # fmt: skip
+
+    def _rename(self) -> None:
+        run = self.selected()[0]
+        name, given = QInputDialog.getText(self, "Rename the run", "Name (its folder stays as it is)", text=run.name)
+        if given:
+            self._said(self.training.describe_run(run, name=name))
+
+    def _write_note(self) -> None:
+        run = self.selected()[0]
+        note, given = QInputDialog.getMultiLineText(self, "Note", f"What to remember of {run.name}", run.info.note)
+        if given:
+            self._said(self.training.describe_run(run, note=note))
 
     def _timelapse_clicked(self) -> None:
         runs = self.selected()
