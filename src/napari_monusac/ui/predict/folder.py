@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import PREDICT_FOLDER, REVIEW_WRITTEN
 from napari_monusac.app.prediction import FolderOutcome
 from napari_monusac.app.review import ReviewModel
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear
+from napari_monusac.ui.widgets.basic import form_button
 from napari_monusac.ui.widgets.export_row import ExportRow
 from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.path_picker import PathPicker
@@ -36,25 +38,19 @@ class FolderPrediction(QWidget):
             tooltip="One OME-Zarr store a crop; opens in napari, Fiji and QuPath",
             placeholder="Write predictions to…",
         )
-        self.start = QPushButton("Predict every crop of the folder")
-        self.start.setToolTip("In the background, crop by crop; what is predicted already is skipped")
+        self.start = form_button(PREDICT_FOLDER, self)
         self.progress = TaskRow()
         self.failures = Note(kind="warning")
-        self.look = QPushButton("Review them")
-        self.look.setToolTip(
-            "Goes to Review, with this folder chosen: scores, errors, and a queue of what is uncertain"
-        )
+        self.look = form_button(REVIEW_WRITTEN, self)
         self.exports = ExportRow(model.work, self._written)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.out, self.start, self.progress, self.failures, self.look, self.exports):
             box.addWidget(widget)
-        self.start.clicked.connect(self.predict)
-        self.look.clicked.connect(self._review)
         hear(self, model.prediction.outcome_changed, self._show)
         self._show(model.prediction.outcome)
 
-    def predict(self) -> Task | None:
+    def predict_folder(self) -> Task | None:
         """Predict what is not predicted yet."""
         answer = self.model.prediction.predict_folder(self.model.collection, self.out.path)
         if isinstance(answer, Task):
@@ -67,7 +63,8 @@ class FolderPrediction(QWidget):
         outcome = self.model.prediction.outcome
         return outcome.out if outcome is not None and outcome.number else None
 
-    def _review(self) -> None:
+    def review_written(self) -> None:
+        """Review what was written."""
         written = self._written()
         if written is not None:
             self.review.review_folder(written)

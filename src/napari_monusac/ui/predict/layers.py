@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QGridLayout, QPushButton, QSlider, QWidget
+from qtpy.QtWidgets import QGridLayout, QSlider, QWidget
 
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.predict.uncertainty import STORED, UNCERTAINTY, UncertaintyLayer
-from napari_monusac.ui.widgets.basic import calm
+from napari_monusac.ui.widgets.basic import calm, toggle_button
 
 #: What a button says, the roles of its layer (in memory, stored), what it shows.
 _LAYERS = (
@@ -37,13 +37,11 @@ class PredictedLayers(QWidget):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setColumnStretch(1, 1)
-        self.buttons: dict[str, QPushButton] = {}
+        self.buttons: dict[str, Any] = {}
         self.opacities: dict[str, QSlider] = {}
         for at, (name, _, about) in enumerate(_LAYERS):
             made = name == "Uncertainty"
-            button = uncertainty.box if made else calm(QPushButton(name))
-            button.setCheckable(True)
-            button.setToolTip(about)
+            button = uncertainty.box if made else toggle_button(name, about)
             slider = calm(QSlider(Qt.Orientation.Horizontal))
             slider.setRange(5, 100)
             slider.setValue(90)

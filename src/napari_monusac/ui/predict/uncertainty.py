@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QWidget
 
 from napari_monusac.app.work import Latest, error_line
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.comparing import uncertainty_colormap
 from napari_monusac.ui.model import StudioModel
-from napari_monusac.ui.widgets.basic import calm
+from napari_monusac.ui.widgets.basic import toggle_button
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,8 +72,7 @@ class UncertaintyLayer(QWidget):
         self._image: Any = None
         self._removing = False
         #: placed among the buttons of the other layers of a prediction
-        self.box = calm(QPushButton("Uncertainty"))
-        self.box.setCheckable(True)
+        self.box = toggle_button("Uncertainty", "Where the model is uncertain: the brighter the more")
         self.kind = QComboBox()
         self.kind.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         for name, level, about in UNCERTAINTY_KINDS:

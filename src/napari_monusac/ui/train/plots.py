@@ -7,11 +7,12 @@ from typing import Any
 
 from qtpy.QtCore import QRect, Qt
 from qtpy.QtGui import QImage, QPainter
-from qtpy.QtWidgets import QDialog, QFileDialog, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QFileDialog, QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import POP_CURVES, SAVE_CURVES, SAVE_PICTURE
 from napari_monusac.core.files import atomic_write, atomic_write_text
 from napari_monusac.ui.train.curves import CurvesView
-from napari_monusac.ui.widgets.basic import calm, row
+from napari_monusac.ui.widgets.basic import form_button, row, toggle_button
 from napari_monusac.ui.widgets.note import Note, short_path
 
 #: Dots of a saved picture for each dot of the screen.
@@ -24,15 +25,9 @@ class CurvesPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.view = CurvesView()
-        self.log, self.pop = calm(QPushButton("Log")), calm(QPushButton("Own window"))
-        self.png, self.csv = calm(QPushButton("PNG…")), calm(QPushButton("CSV…"))
-        self.log.setCheckable(True)
-        self.log.setToolTip("Losses and learning rate on a logarithmic axis")
-        self.pop.setToolTip(
-            "Show the curves in a window of their own, as large as you like; closing it brings them back"
-        )
-        self.png.setToolTip("Save the curves as a picture")
-        self.csv.setToolTip("Save the numbers behind the curves: curve, epoch, value")
+        self.log = toggle_button("Log", "Losses and learning rate on a logarithmic axis")
+        self.pop = form_button(POP_CURVES, self)
+        self.png, self.csv = form_button(SAVE_PICTURE, self), form_button(SAVE_CURVES, self)
         self.note = Note()
         self.window_: QDialog | None = None
         self._box = QVBoxLayout(self)
@@ -40,9 +35,6 @@ class CurvesPanel(QWidget):
         for widget in (self.view, row(self.log, self.pop, self.png, self.csv), self.note):
             self._box.addWidget(widget)
         self.log.toggled.connect(self.view.set_log)
-        self.pop.clicked.connect(self.pop_out)
-        self.png.clicked.connect(lambda: self._ask("curves.png", "Pictures (*.png)", self.save_png))
-        self.csv.clicked.connect(lambda: self._ask("curves.csv", "Tables (*.csv)", self.save_csv))
 
     def pop_out(self) -> None:
         """Show the curves in a window of their own; a second time brings that to the front."""
@@ -63,6 +55,14 @@ class CurvesPanel(QWidget):
         self.view.show()
         if window is not None:
             window.deleteLater()
+
+    def choose_picture(self) -> None:
+        """Ask where a picture goes."""
+        self._ask("curves.png", "Pictures (*.png)", self.save_png)
+
+    def choose_table(self) -> None:
+        """Ask where the numbers go."""
+        self._ask("curves.csv", "Tables (*.csv)", self.save_csv)
 
     def _ask(self, name: str, filters: str, save: Any) -> None:
         path = QFileDialog.getSaveFileName(self, "Save the curves", name, filters)[0]

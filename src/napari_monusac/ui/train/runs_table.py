@@ -11,18 +11,28 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
     QInputDialog,
-    QPushButton,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_monusac.app.actions import SELECT_ROWS
+from napari_monusac.app.actions import (
+    COMPARE,
+    NOTE_RUN,
+    REMOVE_RUNS,
+    RENAME_RUN,
+    RESTORE_RUNS,
+    RESUME,
+    SELECT_ROWS,
+    SHOW_RUN,
+    TIMELAPSE,
+    WATCH,
+)
 from napari_monusac.app.answers import Refused
 from napari_monusac.app.training import RunRow, TrainingModel
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import row
+from napari_monusac.ui.widgets.basic import form_button, offer, row
 from napari_monusac.ui.widgets.note import Note, short_path
 
 if TYPE_CHECKING:
@@ -36,7 +46,8 @@ _HEADERS = (
     "Epochs that are done, of how many",
     "Best combo so far, 0 to 1: 0.7 x Dice of the insides + 0.3 x Dice of the boundaries, on crops kept apart",
 )
-_FIRST = "Select a run first"
+_FIRST, _SEVERAL = "Select a run first", f"Select two runs or more ({SELECT_ROWS})"
+_TRAINED = "It is being trained: stop it first"
 #: Rows that are seen without scrolling.
 _ROWS = 8
 _RUN = int(Qt.ItemDataRole.UserRole)
@@ -69,13 +80,11 @@ class RunsTable(QWidget):
         self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column, width in ((1, 80), (2, 62), (3, 56)):
             self.table.setColumnWidth(column, width)
-        self.resume, self.watch = QPushButton("Resume"), QPushButton("Watch")
-        self.compare, self.timelapse = QPushButton("Compare"), QPushButton("Time-lapse")
-        self.folder = QPushButton("Folder")
-        self.rename, self.write_note = QPushButton("Rename…"), QPushButton("Note…")
-        self.remove = QPushButton("Remove")
-        self.undo = QPushButton("Bring them back")
-        self.undo.setToolTip("Put the runs that were removed last into the list again")
+        self.resume, self.watch = form_button(RESUME, self), form_button(WATCH, self)
+        self.compare, self.timelapse = form_button(COMPARE, self), form_button(TIMELAPSE, self)
+        self.folder = form_button(SHOW_RUN, self)
+        self.rename, self.write_note = form_button(RENAME_RUN, self), form_button(NOTE_RUN, self)
+        self.remove, self.undo = form_button(REMOVE_RUNS, self), form_button(RESTORE_RUNS, self)
         self.note = Note()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
@@ -89,15 +98,6 @@ class RunsTable(QWidget):
         ):
             box.addWidget(widget)
         self.table.itemSelectionChanged.connect(self._selected)
-        self.resume.clicked.connect(lambda: training.resume(self.selected()[0]))
-        self.watch.clicked.connect(lambda: training.watch(self.selected()[0]))
-        self.timelapse.clicked.connect(self._timelapse_clicked)
-        self.compare.clicked.connect(lambda: self.compare_asked.emit(self.selected()))
-        self.folder.clicked.connect(self._show_folder)
-        self.rename.clicked.connect(self._rename)
-        self.write_note.clicked.connect(self._write_note)
-        self.remove.clicked.connect(lambda: self._said(training.remove_runs(self.selected())))
-        self.undo.clicked.connect(lambda: self._said(training.restore_runs()))
         hear(self, training.removed_changed, self._show_removed)
         self._show_removed(training.removed)
         hear(self, training.runs_changed, self._show)
@@ -107,7 +107,7 @@ class RunsTable(QWidget):
     def timelapse_shown(self, shown: bool) -> None:
         """Say on the button what it does now."""
         self._lapse_shown = shown
-        self.timelapse.setText("Close time-lapse" if shown else "Time-lapse")
+        self.timelapse.setText("Close time-lapse" if shown else TIMELAPSE.text)
         if not shown:
             self.note.say("")
         self._selected()
@@ -166,24 +166,31 @@ class RunsTable(QWidget):
         busy = "A run is being trained here: one at a time" if self.training.busy else ""
         stopped = status in ("stopped", "interrupted", "failed", "new")
         alive = status in ("running", "paused")
-        for button, why, what in (
-            (self.resume, first or busy or ("" if stopped else f"This run is {status}: nothing to go on with"),
-             "Go on with a stopped or interrupted run from its last checkpoint"),
-            (self.watch, first or busy or ("" if alive else f"This run is {status}: nobody trains it"),
-             "Follow a run that another process is training, and stop it from here"),
-            (self.compare, _FIRST if not runs else "" if len(runs) > 1 else f"Select two runs or more ({SELECT_ROWS})",
-             "Lay the curves of the selected runs over each other, and see where their recipes differ"),
-            (self.timelapse, "" if self._lapse_shown else first,
-             "Take the time-lapse off the canvas" if self._lapse_shown
-             else "See how the pinned crops were predicted after each epoch, with napari's slider"),
-            (self.folder, first, "Show the run's folder in the file manager"),
-            (self.rename, first, "Give the run a name of yours"),
-            (self.write_note, first, "Write down what to remember of it: it is seen when you point at the run"),
-            (self.remove, _FIRST if not runs else "It is being trained: stop it first" if any(map(self._alive, runs)) else "",
-             "Take the selected runs off the list; they are kept aside and can be brought back"),
-        ):  # fmt: skip
-            button.setEnabled(not why)
-            button.setToolTip(why or what)
+        for button, action, why in (
+            (self.resume, RESUME, first or busy or ("" if stopped else f"This run is {status}: nothing to go on with")),
+            (self.watch, WATCH, first or busy or ("" if alive else f"This run is {status}: nobody trains it")),
+            (self.compare, COMPARE, _FIRST if not runs else "" if len(runs) > 1 else _SEVERAL),
+            (self.timelapse, TIMELAPSE, "" if self._lapse_shown else first),
+            (self.folder, SHOW_RUN, first),
+            (self.rename, RENAME_RUN, first),
+            (self.write_note, NOTE_RUN, first),
+            (self.remove, REMOVE_RUNS, _FIRST if not runs else _TRAINED if any(map(self._alive, runs)) else ""),
+        ):
+            offer(button, action, why)
+        if self._lapse_shown:
+            self.timelapse.setToolTip("Take the time-lapse off the canvas")
+
+    def resume_run(self) -> None:
+        """Go on with the selected run."""
+        self.training.resume(self.selected()[0])
+
+    def watch_run(self) -> None:
+        """Follow the selected run, which another process trains."""
+        self.training.watch(self.selected()[0])
+
+    def compare_runs(self) -> None:
+        """Ask that the selected runs are laid over each other."""
+        self.compare_asked.emit(self.selected())
 
     def _said(self, answer: Refused | None) -> None:
         if answer is not None:
@@ -195,26 +202,38 @@ class RunsTable(QWidget):
         if removed:
             names = removed[0].name if len(removed) == 1 else f"{len(removed)} runs"
             kept = removed[0].kept.parent
-            self.note.say(f"{names} removed. Kept in {short_path(kept, 60)}: delete that folder for its room.",
-                          whole=str(kept))  # fmt: skip
+            said = f"{names} removed. Kept in {short_path(kept, 60)}: delete that folder for its room."
+            self.note.say(said, whole=str(kept))
 
-    def _rename(self) -> None:
+    def remove_runs(self) -> None:
+        """Take the selected runs off the list."""
+        self._said(self.training.remove_runs(self.selected()))
+
+    def restore_runs(self) -> None:
+        """Bring back those that were removed last."""
+        self._said(self.training.restore_runs())
+
+    def rename_run(self) -> None:
+        """Ask for another name of the selected run."""
         run = self.selected()[0]
         name, given = QInputDialog.getText(self, "Rename the run", "Name (its folder stays as it is)", text=run.name)
         if given:
             self._said(self.training.describe_run(run, name=name))
 
-    def _write_note(self) -> None:
+    def note_run(self) -> None:
+        """Ask for a note on the selected run."""
         run = self.selected()[0]
         note, given = QInputDialog.getMultiLineText(self, "Note", f"What to remember of {run.name}", run.info.note)
         if given:
             self._said(self.training.describe_run(run, note=note))
 
-    def _timelapse_clicked(self) -> None:
+    def toggle_timelapse(self) -> None:
+        """Ask for the time-lapse of the selected run, or that it is taken away."""
         runs = self.selected()
         if runs or self._lapse_shown:
             self.timelapse_asked.emit(runs[0] if runs else None)
 
-    def _show_folder(self) -> None:
+    def show_folder(self) -> None:
+        """Show the folders of the selected runs in the file manager."""
         for run in self.selected():
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(run.path)))

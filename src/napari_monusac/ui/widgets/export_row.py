@@ -7,11 +7,12 @@ from pathlib import Path
 
 from qtpy.QtCore import Qt, QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import EXPORT_NUCLEI, SHOW_EXPORTED
 from napari_monusac.app.work import Report, Task, Work
 from napari_monusac.jobs.exports import Exported, export_nuclei
-from napari_monusac.ui.widgets.basic import calm, row
+from napari_monusac.ui.widgets.basic import calm, form_button, row
 from napari_monusac.ui.widgets.note import short_path
 from napari_monusac.ui.widgets.task_row import TaskRow
 
@@ -43,25 +44,22 @@ class ExportRow(QWidget):
         for words, name, about in _FORMATS:
             self.format.addItem(words, name)
             self.format.setItemData(self.format.count() - 1, about, Qt.ItemDataRole.ToolTipRole)
-        self.button = calm(QPushButton("Export…"))
-        self.button.setToolTip("Choose a folder; the nuclei of every predicted crop are written into it")
+        self.button = form_button(EXPORT_NUCLEI, self)
         self.progress = TaskRow(asked_by=self.button)
-        self.show_folder = calm(QPushButton("Open the folder"))
-        self.show_folder.setToolTip("Show what was written, in the file manager")
+        self.show_folder = form_button(SHOW_EXPORTED, self)
         self.show_folder.hide()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (row(self.format, self.button, stretch_first=True), self.progress, self.show_folder):
             box.addWidget(widget)
-        self.button.clicked.connect(self._asked)
-        self.show_folder.clicked.connect(self._show)
         self.format.currentIndexChanged.connect(lambda _: self._explain())
         self._explain()
 
     def _explain(self) -> None:
         self.format.setToolTip(_FORMATS[self.format.currentIndex()][2])
 
-    def _asked(self) -> None:
+    def choose_and_export(self) -> None:
+        """Ask for a folder, and write them into it."""
         start = str(self._source() or Path.home())
         chosen = QFileDialog.getExistingDirectory(self, "Write nuclei to…", start)
         if chosen:
@@ -101,6 +99,7 @@ class ExportRow(QWidget):
         self._written = out
         self.show_folder.show()
 
-    def _show(self) -> None:
+    def show_exported(self) -> None:
+        """Show what was written."""
         if self._written is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._written)))
