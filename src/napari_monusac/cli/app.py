@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from napari_monusac.cli import demo, doctor, evaluate, export, masks, predict, recipes, review, study, train
+from napari_monusac.cli import demo, doctor, evaluate, export, masks, predict, recipes, review, study, train, weights
 from napari_monusac.cli.class_names import with_class_names
 from napari_monusac.cli.shell import STOPPED, answer, fail, one_line, plain_where_narrow
 from napari_monusac.core.errors import Cancelled, MonusacError
@@ -23,6 +23,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed (one line says what, where and how to mend), 2 wrong use, 130 stopped.",
 )
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(weights.app, name="weights")
 app.command("doctor")(with_class_names(doctor.doctor))
 app.command("masks")(with_class_names(masks.masks))
 app.command("train")(with_class_names(train.train))

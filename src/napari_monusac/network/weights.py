@@ -7,7 +7,6 @@ import re
 import socket
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -18,10 +17,14 @@ from torch import Tensor, nn
 
 from napari_monusac.core.errors import WeightsError
 from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.core.settings import user_folder
 
-_HUB = "https://huggingface.co"
+HUB = "https://huggingface.co"
 _REACH_S = 4.0
-_OFFLINE_MEND = 'give the path of a local weights file as encoder_weights, or "none" to train from scratch'
+_OFFLINE_MEND = (
+    "give the path of a local weights file as encoder_weights (or import it once: napari-monusac weights import FILE "
+    '--encoder NAME), or "none" to train from scratch'
+)
 _PREFIX = re.compile(r"^(?:module\.|model\.|encoder\.|backbone\.|net\.|state_dict\.)+")
 
 
@@ -49,7 +52,7 @@ def load_encoder_weights(encoder: nn.Module, name: str, weights: str) -> int:
     """
     if weights == "none":
         return 0
-    state = _from_hub(name) if weights == "imagenet" else _from_file(Path(weights).expanduser())
+    state = _from_hub(name) if weights == "imagenet" else read_weights(Path(weights).expanduser())
     source = f"ImageNet weights of {name}" if weights == "imagenet" else weights
     return fit_weights(encoder, state, source, name)
 
@@ -86,7 +89,14 @@ def _canonical(key: str) -> str:
     return re.sub(r"_(\d+)\.", r".\1.", _PREFIX.sub("", key))
 
 
-def _from_file(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a file of weights: tensors alone, no code of it is run.
+
+    Raises
+    ------
+    WeightsError
+        It is missing, damaged, or holds something else.
+    """
     if path == Path():
         raise WeightsError("encoder_weights is empty", _OFFLINE_MEND)
     if not path.is_file():
@@ -111,7 +121,26 @@ def _from_file(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
+def kept_weights(name: str) -> Path:
+    """Where the weights of an encoder are kept that were imported; there may be none."""
+    return user_folder("work") / "weights" / f"{name.replace('/', '_')}.safetensors"
+
+
+def in_hub_cache(name: str) -> Path | None:
+    """The file of an encoder's ImageNet weights in the cache of the hub's client; None where there is none."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        repository, file, revision = hub_address(name)
+        return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
+    except Exception:  # noqa: BLE001 - not cached, not on the hub: the client has many ways to say so
+        return None
+
+
 def _from_hub(name: str) -> Mapping[str, Tensor]:
+    own = kept_weights(name)
+    if own.is_file():
+        return read_weights(own)
     try:
         return _fetch(name, local=True)
     except _NotCached:
@@ -129,15 +158,12 @@ def download_notice(recipe: TrainingRecipe) -> str:
     """What will be downloaded and how large it is, or an empty string where nothing will be (or can be)."""
     if recipe.encoder_weights != "imagenet":
         return ""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
+    if kept_weights(recipe.encoder).is_file() or in_hub_cache(recipe.encoder) is not None or why_offline():
+        return ""
     try:
         repository, file, revision = hub_address(recipe.encoder)
-        with suppress(Exception):  # not cached: the client has many ways to say so
-            hf_hub_download(repository, file, revision=revision, local_files_only=True)
-            return ""
-        if why_offline():
-            return ""
         size = get_hf_file_metadata(hf_hub_url(repository, file, revision=revision), timeout=_REACH_S).size or 0
     except Exception:  # noqa: BLE001 - a notice only: loading the weights says what is wrong
         return ""
@@ -157,7 +183,7 @@ def have_weights(recipe: TrainingRecipe) -> None:
     if recipe.encoder_weights == "imagenet":
         _from_hub(recipe.encoder)
     else:
-        _from_file(Path(recipe.encoder_weights).expanduser())
+        read_weights(Path(recipe.encoder_weights).expanduser())
 
 
 class _NotCached(Exception):
@@ -201,7 +227,7 @@ def why_offline() -> str:
     """Why the hub cannot be reached, in words, or an empty string; answers within seconds, whatever happens."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
         return "HF_HUB_OFFLINE forbids to download them"
-    endpoint = urlparse(os.environ.get("HF_ENDPOINT", _HUB))
+    endpoint = urlparse(os.environ.get("HF_ENDPOINT", HUB))
     proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     target = urlparse(proxy) if proxy else endpoint
     host, port = target.hostname or "", target.port or (443 if target.scheme == "https" else 80)
