@@ -83,7 +83,7 @@ def test_a_mirror_is_asked_once_and_training_finds_the_weights_without_a_network
     recipe = load_recipe("quick").with_values(
         encoder=ENCODER, encoder_weights="imagenet", decoder_channels=(16, 16, 16, 16, 16)
     )
-    with pytest.raises(WeightsError, match="there is no network.*weights import"):
+    with pytest.raises(WeightsError, match=r"there is no network.*weights import"):
         DualHeadUnet(recipe)
     code, out, _ = run("weights", "get", ENCODER, "--from", address, "--json", capsys=capsys)
     told = json.loads(out)

@@ -164,8 +164,10 @@ def _address(encoder: str, source: str) -> str:
 
 
 def _download(url: str, target: Path, progress: Callable[[int, int], object]) -> None:
+    if urlparse(url).scheme not in ("http", "https"):
+        raise WeightsError(f"{url}: is no address of the web", "check HF_ENDPOINT")
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer, target.open("wb") as file:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer, target.open("wb") as file:  # noqa: S310 - see above
             total, done = int(answer.headers.get("Content-Length") or 0), 0
             while chunk := answer.read(_CHUNK):
                 done += file.write(chunk)
