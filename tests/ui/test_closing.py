@@ -19,6 +19,7 @@ _SCRIPT = """
 import sys
 from pathlib import Path
 import napari
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 from napari_monusac.core.recipe import load_recipe
 from napari_monusac.ui.widgets.closing import ClosingWatch
@@ -39,6 +40,8 @@ window, closed = studio.window(), False
 
 def close_when_it_runs():
     global closed
+    if not isalive(window):
+        return
     watch = window.findChild(ClosingWatch)
     if watch is not None and watch.asking is not None:
         print("asked", watch.asking.text())
@@ -63,7 +66,7 @@ def close_while_training(folder, recipe, tmp_path, where, *answers):
     (tmp_path / "long.toml").write_text(recipe.with_values(epochs=400).to_toml(), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT, str(folder), str(tmp_path / "long.toml"), str(tmp_path / "runs"), where, *answers],
-        capture_output=True, text=True, timeout=240, check=False,
+        capture_output=True, text=True, timeout=480, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert "closed" in done.stdout
