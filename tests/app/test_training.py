@@ -294,6 +294,43 @@ def test_opening_the_model_imports_neither_qt_nor_torch():
     assert done.stdout.strip() == "[]"
 
 
+def test_runs_are_named_noted_removed_and_brought_back(training, example_data):
+    run = TrainingPlan(load_recipe("quick"), example_data, training.runs_folder, "patient", "thread", "cpu").make_run()
+    assert training.describe_run(run, name="  Leber ", note="erster Versuch") is None
+    training.work.wait()
+    (row,) = training.runs
+    assert (row.run.title, row.run.info.note) == ("Leber", "erster Versuch")
+    with row.run.lock():
+        refused = training.remove_runs([row.run])
+        assert isinstance(refused, Refused)
+        assert "stop it first" in refused.why
+        assert training.removed == ()
+    assert training.remove_runs([row.run]) is None
+    training.work.wait()
+    assert training.runs == ()
+    assert [one.name for one in training.removed] == ["Leber"]
+    assert training.restore_runs() is None
+    training.work.wait()
+    assert [r.run.title for r in training.runs] == ["Leber"]
+    assert training.removed == ()
+
+
+@pytest.mark.torch
+def test_curves_for_tensorboard_are_written_where_they_are_wanted(tiny):
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    tiny.draft.set(epochs=1)
+    tiny.start()
+    tiny.work.wait(120)
+    assert not (tiny.run.path / "tensorboard").exists()
+    tiny.put_away()
+    tiny.tensorboard = True
+    tiny.start()
+    tiny.work.wait(120)
+    (file,) = (tiny.run.path / "tensorboard").iterdir()
+    tags = {v.tag for event in loader.EventFileLoader(str(file)).Load() for v in event.summary.value}
+    assert {"batch/loss", "score/combo", "learning rate"} <= tags
+
+
 # -- progress
 
 

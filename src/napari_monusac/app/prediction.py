@@ -196,7 +196,7 @@ class PredictionModel:
             from napari_monusac.io.runs.run_folder import find_runs, progress_of
 
             return [
-                OfferedModel(str(run.path), run.path.name, run.recipe.name, progress_of(run)[1])
+                OfferedModel(str(run.path), run.title, run.recipe.name, progress_of(run)[1])
                 for run in find_runs(folder)
                 if run.best.is_file() or run.last.is_file()
             ]

@@ -626,7 +626,7 @@ class TrainingModel:
 
     def describe_run(self, run: RunFolder, *, name: str | None = None, note: str | None = None) -> Refused | None:
         """Give a run another name or note; its folder stays where it is. An empty name is that of the folder."""
-        values = {key: text.strip() for key, text in (("name", name), ("note", note)) if text is not None}
+        values = {key: text.strip() for key, text in (("title", name), ("note", note)) if text is not None}
         try:
             run.update_info(**values)
         except OSError as error:

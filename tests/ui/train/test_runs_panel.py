@@ -10,6 +10,7 @@ import pytest
 
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.masks.rasterize import label_maps
+from napari_monusac.ui.train import runs_table
 
 pytestmark = pytest.mark.torch
 
@@ -113,3 +114,29 @@ def test_a_time_lapse_without_its_data_says_so(runs, viewer, settle, tmp_path):
     settle()
     assert [layer.name for layer in viewer.layers] == ["time-lapse semantic", "time-lapse ternary"]
     assert "without tissue" in runs.runs.note.text()
+
+
+def test_a_run_is_renamed_noted_removed_and_brought_back(runs, settle, monkeypatch):
+    table = runs.runs.table
+    assert not runs.runs.undo.isVisible()
+    table.selectRow(0)
+    path = runs.runs.selected()[0].path
+    monkeypatch.setattr(runs_table.QInputDialog, "getText", lambda *_, **__: ("Leber 2", True))
+    monkeypatch.setattr(runs_table.QInputDialog, "getMultiLineText", lambda *_: ("mit Flips", True))
+    runs.runs.rename.click()
+    settle()
+    runs.runs.write_note.click()
+    settle()
+    row = next(r for r in range(2) if table.item(r, 0).text() == "Leber 2")
+    assert table.item(row, 0).toolTip().startswith("mit Flips")
+    assert path.is_dir(), "its folder stays as it is"
+    table.selectRow(row)
+    runs.runs.remove.click()
+    settle()
+    assert table.rowCount() == 1
+    assert "Leber 2 removed" in runs.runs.note.text()
+    runs.runs.undo.click()
+    settle()
+    assert table.rowCount() == 2
+    assert not runs.runs.undo.isVisible()
+    assert path.is_dir()

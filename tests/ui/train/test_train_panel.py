@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import threading
 
+import numpy as np
+import pandas as pd
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QApplication, QComboBox, QLineEdit
+from skimage.io import imread
 
 from napari_monusac.core.events import BatchEnded, RunStarted
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.dryrun import DryRunReport
 from napari_monusac.ui.train.curves import CurvesView
+from napari_monusac.ui.train.plots import CurvesPanel
 from napari_monusac.ui.train.words import check_words, device_answer, run_device_words
 
 pytestmark = [pytest.mark.gui, pytest.mark.torch]
@@ -189,6 +193,40 @@ def test_devices_are_said_in_plain_words():
 
 def batch(step, lr):
     return BatchEnded(epoch=1, step=step, step_in_epoch=step, loss=4, semantic_loss=1, ternary_loss=3, lr=lr)
+
+
+def test_curves_are_drawn_on_a_logarithmic_axis_popped_out_and_saved(viewer, qtbot, tmp_path):
+    panel = CurvesPanel()
+    qtbot.addWidget(panel)
+    panel.resize(360, 560)
+    panel.show()
+    panel.view.add_many([batch(k, 10.0**-k) for k in range(1, 6)], 5)
+    panel.log.click()
+    qtbot.wait(50)
+    low, high = panel.view.rates.viewRange()[1]
+    assert -5.5 < low < -5 < -1 < high < -0.5, "the axis is of the exponents"
+    drawn = next(d for d in panel.view.rates.listDataItems() if len(d.getData()[0]))
+    np.testing.assert_allclose(drawn.getData()[1], [-1, -2, -3, -4, -5])
+    panel.pop.click()
+    assert panel.view.window() is panel.window_
+    assert panel.window_.isVisible()
+    panel.pop.click()  # to the front, no second one
+    panel.save_png(tmp_path / "Kurven.png")
+    picture = imread(tmp_path / "Kurven.png")
+    assert picture.shape[1] >= 3 * 300
+    assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 10
+    panel.window_.close()
+    assert panel.view.window() is panel.window()
+    assert panel.view.isVisible()
+    panel.log.click()
+    low, high = panel.view.rates.viewRange()[1]
+    assert low <= 0 < 0.1 < high
+    panel.save_csv(tmp_path / "Kurven.csv")
+    table = pd.read_csv(tmp_path / "Kurven.csv")
+    rates = table[table["curve"] == "learning rate"]
+    np.testing.assert_allclose(rates["value"], [0.1, 0.01, 0.001, 1e-4, 1e-5])
+    np.testing.assert_allclose(rates["epoch"], [0.2, 0.4, 0.6, 0.8, 1.0])
+    assert set(table["curve"]) == {"loss of each step", "learning rate"}
 
 
 def test_curves_have_plain_epochs_and_a_learning_rate_that_can_be_read(viewer, qtbot):

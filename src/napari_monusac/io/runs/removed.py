@@ -45,7 +45,7 @@ def remove_run(run: RunFolder) -> RemovedRun:
         number += 1
         kept = kept.with_name(f"{run.path.name}-{number}")
     _move(run.path, kept)
-    return RemovedRun(run.name, run.path, kept)
+    return RemovedRun(run.title, run.path, kept)
 
 
 def restore_run(removed: RemovedRun) -> RunFolder:

@@ -95,7 +95,8 @@ class RunInfo(BaseModel):
 
     data: str = Field(description="Folder of the collection")
     created: float = Field(default_factory=time.time, description="Unix time, seconds")
-    name: str = Field("", description="For people; the folder's name where it is empty")
+    name: str = ""
+    title: str = Field("", description="The name that somebody gave it in the list of runs; empty = the folder's")
     note: str = Field("", description="What somebody wants to remember of it")
     data_fingerprint: str = Field("", description="Of the crops of the split, when the run first started")
     pinned: tuple[str, ...] = Field((), description="Crops of the learning time-lapse; empty = chosen at the start")
@@ -197,6 +198,11 @@ class RunFolder:
     def name(self) -> str:
         """The run's name for people."""
         return self.info.name or self.path.name
+
+    @property
+    def title(self) -> str:
+        """What the list of runs calls it: the name that somebody gave it, else that of its folder."""
+        return self.info.title or self.path.name
 
     @property
     def data(self) -> Path:

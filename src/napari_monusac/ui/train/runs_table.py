@@ -125,7 +125,7 @@ class RunsTable(QWidget):
         self.table.setRowCount(len(runs))
         for i, one in enumerate(runs):
             run, combo = one.run, "–" if one.combo is None else f"{one.combo:.3f}"
-            texts = (run.name, one.status, f"{one.epochs}/{run.recipe.epochs}", combo)
+            texts = (run.title, one.status, f"{one.epochs}/{run.recipe.epochs}", combo)
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
                 item.setData(_RUN, run)
@@ -216,14 +216,14 @@ class RunsTable(QWidget):
     def rename_run(self) -> None:
         """Ask for another name of the selected run."""
         run = self.selected()[0]
-        name, given = QInputDialog.getText(self, "Rename the run", "Name (its folder stays as it is)", text=run.name)
+        name, given = QInputDialog.getText(self, "Rename the run", "Name (its folder stays as it is)", text=run.title)
         if given:
             self._said(self.training.describe_run(run, name=name))
 
     def note_run(self) -> None:
         """Ask for a note on the selected run."""
         run = self.selected()[0]
-        note, given = QInputDialog.getMultiLineText(self, "Note", f"What to remember of {run.name}", run.info.note)
+        note, given = QInputDialog.getMultiLineText(self, "Note", f"What to remember of {run.title}", run.info.note)
         if given:
             self._said(self.training.describe_run(run, note=note))
 
