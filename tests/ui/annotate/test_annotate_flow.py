@@ -11,6 +11,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_monusac.editing.commands import Delete, DrawBrush, EraseBrush, Reshape, Select, SetClass
+from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.collection.corrected_list import corrected_crops
 from napari_monusac.review.places import FindingPlace
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.widgets import settings as annotate_settings
@@ -552,7 +554,9 @@ def test_corrected_crops_go_back_into_training(hand, until, settle):
     until(lambda: bool(asked))
     folder = asked[0]
     assert model.training.draft.value("start_from") == ""
-    assert [p.suffix for p in folder.rglob("*.xml")] == [".xml"]
+    gathered = open_collection(folder)
+    assert {c.name for c in gathered.labelled} == {c.name for c in model.collection.labelled}, "the others come along"
+    assert corrected_crops(gathered) == (model.crop.name,)
     assert hand.studio.tabs.tabText(hand.studio.tabs.currentIndex()) == "Train"
     assert hand.studio.panels["Train"].form.data.path == folder
     model.crop.annotation.write_bytes(before)
