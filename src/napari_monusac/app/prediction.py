@@ -277,20 +277,21 @@ class PredictionModel:
         self.outcome = None
         written: list[str] = []
 
-        def done(outcome: FolderOutcome) -> None:
-            self.outcome = outcome
+        found: list[FolderOutcome] = []
 
         def cancelled() -> None:
-            self.outcome = FolderOutcome(out, len(written), (), stopped=True)
+            found.append(FolderOutcome(out, len(written), (), stopped=True))
 
         def finished() -> None:
             self.batch = None
+            if found:  # said last: after whoever shows the task has said that it is over
+                self.outcome = found[0]
 
         task = self.batch = self.work.task(
             lambda report: predict_crops(report, collection, crops, checkpoint, out, options, written), self,
             title=f"Predicting {len(crops)} crops",
         )  # fmt: skip
-        task.done.connect(done)
+        task.done.connect(found.append)
         task.cancelled.connect(cancelled)
         task.finished.connect(finished)
         return task
