@@ -44,6 +44,10 @@ NOT_RUN = {
     ("docs/guide/review.md", "napari-monusac review"): "opens a window; tests/test_cli_run.py checks its child process",
     ("docs/guide/review.md", "napari-monusac evaluate"): "two models predict; tests/scoring/test_guard_checkpoints.py",
     ("docs/guide/train.md", "touch"): "stops a run that is being trained: tests/jobs and tests/learn do",
+    (
+        "docs/guide/train.md",
+        "napari-monusac weights get",
+    ): "the hub; tests/network/test_weights_store.py asks a server of its own",
     ("docs/guide/watch.md", "tensorboard"): "a server, and an extra",
     ("docs/guide/report.md", "napari-monusac export runs/first"): "needs the extra [onnx]; tests/infer/test_export.py",
     ("docs/guide/cluster.md", "torchrun"): "several processes; tests/learn trains with two ranks",
