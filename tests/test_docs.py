@@ -223,7 +223,9 @@ def test_every_command_and_option_is_in_the_reference() -> None:
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         assert f"## {name}\n" in text
         section = text.split(f"## {name}\n")[1].split("\n## ")[0]
-        for parameter in command.params:
+        inner = getattr(command, "commands", {})
+        assert all(f"`{name} {one}" in section.replace("napari-monusac ", "") for one in inner), name
+        for parameter in (p for one in (command, *inner.values()) for p in one.params):
             known.update(o for o in parameter.opts if o.startswith("--"))
             option = parameter.opts[0]
             assert option == "--help" or not option.startswith("--") or f"`{option}" in section, f"{name} {option}"

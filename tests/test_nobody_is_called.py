@@ -159,13 +159,17 @@ def _commands(data: Path, run: Path, out: Path) -> list[list[str]]:
     return [
         ["recipes"],
         ["recipes", "show", "run-8"],
+        ["weights", "list"],
         ["doctor", str(data)],
         ["masks", str(data), "--out", f"{out}/masks"],
         ["train", "--data", str(data), "--recipe", "quick", "--run", f"{out}/run", *TINY, "--tensorboard"],
         ["predict", image, "--checkpoint", str(run), "--out", f"{out}/auto"],
         *(["predict", image, "--checkpoint", str(run), "--out", f"{out}/{d}", "--device", d] for d in engines),
         ["evaluate", "--truth", str(data), "--pred", f"{out}/auto", "--include-training", "--report", f"{out}/r.html"],
-        *(["export", str(data), "--to", to, "--out", f"{out}/{to}"] for to in ("geojson", "coco", "csv", "tif", "mat")),
+        *(
+            ["export", str(data), "--to", to, "--out", f"{out}/{to}"]
+            for to in ("geojson", "coco", "csv", "table", "tif", "mat")
+        ),
         ["export", f"{out}/auto", "--to", "aperio", "--out", f"{out}/aperio"],
         ["export", str(run), "--to", "onnx", "--out", f"{out}/onnx"],
         ["study", "--data", str(data), "--out", f"{out}/study", "--recipe", "quick", *TINY],

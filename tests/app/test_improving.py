@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from napari_monusac.app.answers import Refused
-from napari_monusac.app.improving import ImprovingModel, Step
+from napari_monusac.app.improving import ImprovingModel, RoundStep
 from napari_monusac.app.review import COMPARE, QUEUE, ReviewModel
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.core.recipe import load_recipe
@@ -56,9 +56,9 @@ def test_what_is_missing_is_said_before_a_folder_is_open(improving):
     told = []
     improving.studio.told.connect(lambda text, _: told.append(text))
     assert {one.why for one in improving.steps()} == {"Open a folder of crops first (Slides)."}
-    for step in Step:
+    for step in RoundStep:
         assert isinstance(improving.go(step), Refused)
-    assert len(told) == len(Step)
+    assert len(told) == len(RoundStep)
     assert isinstance(improving.retrain(), Refused)
 
 
@@ -69,7 +69,7 @@ def test_one_corrected_crop_is_enough_to_train_again(improving, folder):
     former = former_run(improving, folder)
     studio.collection = open_collection(folder)
     studio.work.wait()
-    assert "Correct a crop first" in state_of(improving, Step.RETRAIN).why
+    assert "Correct a crop first" in state_of(improving, RoundStep.RETRAIN).why
     trains = set(former.split.training)
     crop = next(c for c in studio.collection.labelled if c.name in trains)
     with EditingSession.open(crop.annotation, (160, 192), author="anna") as session:
@@ -77,9 +77,9 @@ def test_one_corrected_crop_is_enough_to_train_again(improving, folder):
         session.save()
     studio.collection = open_collection(folder)
     studio.work.wait()
-    assert state_of(improving, Step.CORRECT).text == "Correct: 1"
-    assert state_of(improving, Step.RETRAIN).why == ""
-    improving.go(Step.RETRAIN)
+    assert state_of(improving, RoundStep.CORRECT).text == "Correct: 1"
+    assert state_of(improving, RoundStep.RETRAIN).why == ""
+    improving.go(RoundStep.RETRAIN)
     studio.work.wait()
     assert asked == ["Train"]
     assert studio.training.data == improving.folder
@@ -107,7 +107,7 @@ def test_edits_are_saved_before_they_are_trained_on(improving, folder):
     studio.saver = Saver()
     studio.collection = open_collection(folder)
     studio.work.wait()
-    assert improving.go(Step.RETRAIN) is None
+    assert improving.go(RoundStep.RETRAIN) is None
     assert studio.training.data != improving.folder
     then[0]()
     studio.work.wait()
@@ -121,16 +121,16 @@ def test_the_guard_compares_the_new_model_with_the_one_it_went_on_from(improving
     studio.collection = open_collection(folder)
     studio.training.list_runs()
     studio.work.wait()
-    assert "Retrain first" in state_of(improving, Step.GUARD).why
+    assert "Retrain first" in state_of(improving, RoundStep.GUARD).why
     gathered = shutil.copytree(folder, improving.folder)
     new = former_run(improving, gathered, str(former.best), "new")
     studio.training.list_runs()
     studio.work.wait()
-    assert state_of(improving, Step.RETRAIN).text == "Retrained"
-    improving.go(Step.GUARD)
+    assert state_of(improving, RoundStep.RETRAIN).text == "Retrained"
+    improving.go(RoundStep.GUARD)
     assert improving.review.guard_pair == (former.best, new.best)
     assert (improving.review.page, asked) == (COMPARE, ["Review"])
-    improving.go(Step.QUEUE)
+    improving.go(RoundStep.QUEUE)
     assert (improving.review.page, asked) == (QUEUE, ["Review", "Review"])
-    improving.go(Step.CORRECT)
+    improving.go(RoundStep.CORRECT)
     assert asked[-1] == "Annotate"

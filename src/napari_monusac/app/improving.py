@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _NO_FOLDER = "Open a folder of crops first (Slides)."
 
 
-class Step(StrEnum):
+class RoundStep(StrEnum):
     """The steps of a round, in order."""
 
     QUEUE = "Queue"
@@ -35,12 +35,12 @@ class Step(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class StepState:
+class RoundStepState:
     """How far one step is.
 
     Attributes
     ----------
-    step : Step
+    step : RoundStep
     text : str
         What its button says: the step, and how far it is.
     tip : str
@@ -49,7 +49,7 @@ class StepState:
         Why it rests; empty where it can be done.
     """
 
-    step: Step
+    step: RoundStep
     text: str
     tip: str
     why: str = ""
@@ -98,23 +98,23 @@ class ImprovingModel:
 
     # -- how far it is
 
-    def steps(self) -> tuple[StepState, ...]:
+    def steps(self) -> tuple[RoundStepState, ...]:
         """Say how far each step is, and what can be done next."""
         folder = "" if self.studio.collection is not None else _NO_FOLDER
         return (
-            StepState(Step.QUEUE, self._queue_text(), "Look through what the model is uncertain of, and its errors", folder),
-            StepState(
-                Step.CORRECT, f"Correct: {self.corrected}" if self.corrected else "Correct",
+            RoundStepState(RoundStep.QUEUE, self._queue_text(), "Look through what the model is uncertain of, and its errors", folder),
+            RoundStepState(
+                RoundStep.CORRECT, f"Correct: {self.corrected}" if self.corrected else "Correct",
                 "Mend outlines and classes (Annotate); the number is of crops that are corrected and saved", folder,
             ),
-            StepState(
-                Step.RETRAIN, "Retrained" if self.retrained is not None else "Retrain",
+            RoundStepState(
+                RoundStep.RETRAIN, "Retrained" if self.retrained is not None else "Retrain",
                 "Train on what you corrected: the last model goes on with the corrected crops, which are seen more often, "
                 "and the other labelled ones of the folder. Patients that nobody has corrected validate",
                 folder or self._why_no_training(),
             ),
-            StepState(
-                Step.GUARD, "Guard" if self.review.guard is None else f"Guard: {self.review.guard.verdict}",
+            RoundStepState(
+                RoundStep.GUARD, "Guard" if self.review.guard is None else f"Guard: {self.review.guard.verdict}",
                 "See what the new model fixed and what it newly broke, nucleus by nucleus",
                 folder or ("" if self.retrained is not None else "Retrain first: there is no new model yet"),
             ),
@@ -173,19 +173,19 @@ class ImprovingModel:
 
     # -- one click each
 
-    def go(self, step: Step) -> Task | Refused | None:
+    def go(self, step: RoundStep) -> Task | Refused | None:
         """Do a step, or go where it is done."""
         state = next(one for one in self.steps() if one.step is step)
         if state.why:
             self.studio.tell(state.why)
             return Refused(state.why)
-        if step is Step.RETRAIN:
+        if step is RoundStep.RETRAIN:
             return self.retrain()
-        if step is Step.GUARD:
+        if step is RoundStep.GUARD:
             self._guard()
-        elif step is Step.QUEUE:
+        elif step is RoundStep.QUEUE:
             self.review.page = QUEUE
-        self.studio.panel_asked.emit("Annotate" if step is Step.CORRECT else "Review")
+        self.studio.panel_asked.emit("Annotate" if step is RoundStep.CORRECT else "Review")
         return None
 
     def retrain(self) -> Task | Refused | None:

@@ -23,7 +23,7 @@ _TIMEOUT_S = 30.0
 _CHUNK = 1 << 20
 
 #: imported: kept here; cache: in the cache of the hub's own client; missing: neither.
-Where = Literal["imported", "cache", "missing"]
+WeightsPlace = Literal["imported", "cache", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class KeptWeights:
     """
 
     encoder: str
-    where: Where
+    where: WeightsPlace
     path: Path | None
 
     @property

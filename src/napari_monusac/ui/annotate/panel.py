@@ -9,7 +9,7 @@ from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.app.actions import DELETE, DONE, KEYS, REDO, SAVE, SHAPES, UNDO
-from napari_monusac.app.improving import Step
+from napari_monusac.app.improving import RoundStep
 from napari_monusac.ui.annotate.accepting import Accepting
 from napari_monusac.ui.annotate.keymap import KeyMap
 from napari_monusac.ui.annotate.keys import AnnotateActions, Keys
@@ -92,7 +92,7 @@ class AnnotatePanel(QWidget):
         )  # fmt: skip
         self.more = column(
             Section("From the prediction", self.accepting),
-            Section("Step through", self.stepping), Section("Seeing", self.seeing),
+            Section("RoundStep through", self.stepping), Section("Seeing", self.seeing),
             row(self.train, self.help), self.progress, spacing=5,
         )  # fmt: skip
         box = QVBoxLayout(self)
@@ -122,7 +122,7 @@ class AnnotatePanel(QWidget):
         self.redo.clicked.connect(commands.redo)
         self.save.clicked.connect(lambda: self.saving.save())
         self.done.clicked.connect(self.saving.done)
-        self.train.clicked.connect(lambda: improving_model(self.viewer).go(Step.RETRAIN))
+        self.train.clicked.connect(lambda: improving_model(self.viewer).go(RoundStep.RETRAIN))
         self.help.clicked.connect(self.show_keymap)
         self.stepping.stepped.connect(self._describe)
         self.saving.progressed.connect(self.progress.say)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_monusac.app.improving import ImprovingModel, Step
+from napari_monusac.app.improving import ImprovingModel, RoundStep
 from napari_monusac.ui.widgets.basic import calm
 
 
@@ -22,7 +22,7 @@ class RoundRow(QWidget):
         box = QHBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(2)
-        self.buttons = {step: calm(QPushButton(step.value)) for step in Step}
+        self.buttons = {step: calm(QPushButton(step.value)) for step in RoundStep}
         for step, button in self.buttons.items():
             box.addWidget(button, 1)
             button.clicked.connect(lambda _=False, s=step: improving.go(s))
