@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_monusac.core.settings import environment
 
 #: Tiles of one level of one open file: (file, level), and the tile's number.
-Key = tuple[int, int, int]
+TileKey = tuple[int, int, int]
 _FEWEST_FOR_THREADS = 4
 _owners = itertools.count()
 
@@ -38,7 +38,7 @@ class TileCache:
     def __init__(self, limit_bytes: Callable[[], int]) -> None:
         self._limit_bytes = limit_bytes
         self._lock = threading.Lock()
-        self._tiles: OrderedDict[Key, NDArray[np.uint8]] = OrderedDict()
+        self._tiles: OrderedDict[TileKey, NDArray[np.uint8]] = OrderedDict()
         self._bytes = 0
 
     @property
@@ -46,7 +46,7 @@ class TileCache:
         """Bytes that are kept now."""
         return self._bytes
 
-    def get(self, key: Key) -> NDArray[np.uint8] | None:
+    def get(self, key: TileKey) -> NDArray[np.uint8] | None:
         """Return a tile that is still at hand."""
         with self._lock:
             tile = self._tiles.get(key)
@@ -54,7 +54,7 @@ class TileCache:
                 self._tiles.move_to_end(key)
             return tile
 
-    def keep(self, key: Key, tile: NDArray[np.uint8]) -> None:
+    def keep(self, key: TileKey, tile: NDArray[np.uint8]) -> None:
         """Keep a tile; one of more than half of the cache is not kept."""
         limit = self._limit_bytes()
         if tile.nbytes > limit // 2:
