@@ -108,7 +108,7 @@ def test_a_run_goes_on_in_its_own_process_when_its_window_is_closed(tissue_folde
 
 
 @pytest.mark.parametrize("panel", ["Slides", "Annotate", "Review"])
-def test_unsaved_edits_are_said_to_be_kept_whatever_panel_is_shown(opened, panel, qtbot):
+def test_unsaved_edits_are_said_to_be_kept_whatever_panel_is_shown(opened, panel, qtbot, monkeypatch):
     studio, window = opened, opened.window()
     qtbot.waitUntil(lambda: studio.model.editing.session is not None, timeout=30_000)
     session = studio.model.editing.session
@@ -128,9 +128,11 @@ def test_unsaved_edits_are_said_to_be_kept_whatever_panel_is_shown(opened, panel
     assert window.isVisible()
     assert session.unsaved
     window.close()
+    closed = []
+    monkeypatch.setattr(window, "close", lambda: closed.append(session.unsaved))  # the fixture closes it itself
     next(b for b in watch.asking.buttons() if b.text() == "Save and close").click()
-    qtbot.waitUntil(lambda: not window.isVisible(), timeout=30_000)
-    assert not session.unsaved
+    qtbot.waitUntil(lambda: bool(closed), timeout=30_000)
+    assert closed == [False], "once it is saved"
 
 
 def test_a_run_of_its_own_goes_on_is_found_again_and_stopped(
