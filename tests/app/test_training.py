@@ -96,7 +96,7 @@ def test_every_encoder_that_is_offered_is_one_that_can_be_built():
 
 def test_setting_a_fact_is_its_event_and_another_plan(training, tmp_path):
     facts = {name: fact.event for name, fact in vars(TrainingModel).items() if isinstance(fact, Fact)}
-    assert len(set(facts.values())) == len(facts) == 13
+    assert len(set(facts.values())) == len(facts) == 15
     plans = heard(training.plan_changed)
     for name, value in (
         ("data", tmp_path), ("split", "official"), ("where", "child"), ("device", "cpu"), ("runs_folder", tmp_path)

@@ -291,7 +291,7 @@ class PredictionModel:
             lambda report: predict_crops(report, collection, crops, checkpoint, out, options, written), self,
             title=f"Predicting {len(crops)} crops",
         )  # fmt: skip
-        task.done.connect(found.append)
+        task.done.connect(lambda outcome: found.append(outcome))
         task.cancelled.connect(cancelled)
         task.finished.connect(finished)
         return task
