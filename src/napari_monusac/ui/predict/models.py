@@ -26,7 +26,7 @@ class ModelChoice(QWidget):
         self.models.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.models.setMinimumContentsLength(6)  # a long name must not make the panel wider than its dock
         self.browse = QPushButton("Browse…")
-        self.browse.setToolTip("Choose a checkpoint file (.safetensors)")
+        self.browse.setToolTip("Choose a checkpoint file (.safetensors), or a package of a model (.zip)")
         self.browse.clicked.connect(self._browse)
         self.train = QPushButton("Train one")
         self.train.setToolTip("There is no trained model yet: the panel Train makes one")
@@ -56,7 +56,7 @@ class ModelChoice(QWidget):
 
     def _browse(self) -> None:
         chosen = QFileDialog.getOpenFileName(
-            self, "Choose a checkpoint", str(self.prediction.training.runs_folder), "Checkpoints (*.safetensors)"
+            self, "Choose a checkpoint", str(self.prediction.training.runs_folder), "Models (*.safetensors *.zip)"
         )[0]
         if chosen:
             self.prediction.offer(chosen)
