@@ -4,7 +4,8 @@
     zoo/bin/python benchmarks/model_zoo.py [CHECKPOINT or RUN] [--json]
 
 (bioimageio.spec 0.5.12 cannot serialise its files with pydantic 2.14.) Without a checkpoint a small network with random
-weights is packed. Also measured: the largest difference of its answer, on another image of another size, from ours.
+weights is packed. Also: whether
+the package, read back, predicts the same maps as the checkpoint.
 """
 
 from __future__ import annotations
@@ -39,29 +40,18 @@ def random_checkpoint(folder: Path) -> Path:
 
 def measured(checkpoint: Path, folder: Path) -> dict[str, Any]:
     import bioimageio.core
-    from bioimageio.core.digest_spec import create_sample_for_model
     from bioimageio.spec import ValidationContext
 
     package = export_bioimageio(checkpoint, folder / "model.zip", authors=["benchmark"])
     found: dict[str, Any] = {"package_mb": package.stat().st_size / 1e6}
     image = np.random.default_rng(1).integers(0, 256, (288, 256, 3), dtype=np.uint8)  # smaller ones get a frame from us
     expected = predict(image, checkpoint, device="cpu", precision="float32")
-    with ValidationContext(perform_io_checks=False):
+    with ValidationContext(perform_io_checks=False):  # whether its links answer is not looked at
         for form in ("pytorch_state_dict", "onnx"):
             summary = bioimageio.core.test_model(package, weight_format=form)
             found[form] = summary.status
             if summary.status != "passed":
                 print(summary.format())
-                continue
-            described = bioimageio.core.load_model_description(package)
-            inputs = {"image": image.transpose(2, 0, 1)[None].astype(np.float32)}
-            with bioimageio.core.create_prediction_pipeline(described, weight_format=form) as pipeline:
-                sample = create_sample_for_model(described, inputs=inputs)
-                answer = pipeline.predict_sample_without_blocking(sample)
-            worst = 0.0
-            for name, maps in (("semantic", expected.semantic), ("ternary", expected.ternary)):
-                worst = max(worst, float(np.abs(np.asarray(answer.members[name].data)[0] - maps).max()))
-            found[f"{form}_difference"] = worst
     back = predict(image, package, device="cpu", precision="float32")
     found["read_back_identical"] = bool(np.array_equal(back.semantic, expected.semantic))
     return found
