@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from napari_monusac.app.prediction import FolderOutcome
+from napari_monusac.app.prediction_jobs import FolderOutcome
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear
