@@ -37,6 +37,7 @@ __all__ = [
     "readers_of",
     "standing",
     "take_over",
+    "words_on",
 ]
 
 _PREFIX, _SUFFIX = "judgements-", ".jsonl"
@@ -172,9 +173,30 @@ def standing(records: Iterable[Judgement | Withdrawn]) -> list[Judgement]:
     return [j for i, j in judged.items() if i not in gone]
 
 
-def latest(judgements: Iterable[Judgement]) -> dict[str, Judgement]:
-    """The last word on each finding, by its key."""
-    return {j.key: j for j in judgements}
+def latest(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """The last word on each finding; the same numbers in another prediction are another finding (`Finding.same_as`)."""
+    words: dict[str, list[Judgement]] = {}
+    for judgement in judgements:
+        said = words.setdefault(judgement.key, [])
+        said[:] = [*(j for j in said if not j.finding.same_as(judgement.finding)), judgement]
+    return [j for said in words.values() for j in said]
+
+
+def words_on(judgements: Iterable[Judgement], crop: str, counted_in: str = "") -> list[Judgement]:
+    """The last words on the findings of a crop: of each those said in one prediction, else those said in another.
+
+    Parameters
+    ----------
+    judgements : iterable of Judgement
+        See `latest`.
+    crop : str
+        Its name.
+    counted_in : str
+        Hash of the prediction's instance map (`nuclei_digest`); all words, where it is empty.
+    """
+    said = [j for j in judgements if j.finding.crop == crop]
+    here = {j.key for j in said if j.finding.counts_in(counted_in)}
+    return [j for j in said if j.finding.counts_in(counted_in) or j.key not in here]
 
 
 class JudgementLog:
@@ -224,8 +246,8 @@ class JudgementLog:
         return log
 
     @property
-    def judgements(self) -> Mapping[str, Judgement]:
-        """The last word on each finding, by its key."""
+    def judgements(self) -> list[Judgement]:
+        """The last word on each finding (`latest`)."""
         return latest(standing(self._records))
 
     @property
@@ -233,9 +255,9 @@ class JudgementLog:
         """Everything that was ever written, oldest first: the review log of a report."""
         return tuple(self._records)
 
-    def of_crop(self, crop: str) -> list[Judgement]:
-        """The last words on the findings of one crop, oldest first."""
-        return [j for j in self.judgements.values() if j.finding.crop == crop]
+    def of_crop(self, crop: str, counted_in: str = "") -> list[Judgement]:
+        """The last words on the findings of one crop (`words_on`)."""
+        return words_on(self.judgements, crop, counted_in)
 
     def judge(
         self,
