@@ -346,7 +346,7 @@ class PredictionModel:
             return Refused("Choose a model first.")
         if out is None:
             return Refused("Choose where the predictions go.")
-        crops = [c for c in collection.crops if c.image is not None]
+        crops = collection.crops
         options = {"flips": self.flips}
         self.outcome = None
 

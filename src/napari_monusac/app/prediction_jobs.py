@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -287,7 +287,7 @@ class FolderOutcome:
 
 
 def predict_crops(
-    report: Report, collection: Collection, crops: list[Crop], checkpoint: str, out: Path, options: dict[str, Any]
+    report: Report, collection: Collection, crops: Sequence[Crop], checkpoint: str, out: Path, options: dict[str, Any]
 ) -> FolderOutcome:
     """Predict crops one after another (in a worker). One that fails is told and the rest go on."""
     from napari_monusac.infer.batch import job_of, predict_one

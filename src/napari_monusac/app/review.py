@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from psygnal import Signal
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_monusac.core.training_crops import SeenAs
     from napari_monusac.editing.session import EditingSession
     from napari_monusac.io.collection.collection import Crop
+    from napari_monusac.io.predictions.open import PredictedCrop
     from napari_monusac.review.comparison import Comparison
     from napari_monusac.review.judgements import Judgement
     from napari_monusac.review.live import LiveTruth
@@ -382,6 +383,21 @@ class ReviewModel:
         if place is not None and here is not None and place.crop == here.name:
             self.awaited = None
             self.go_to(place)
+
+    def finding_prediction(
+        self, pixels: Any, first_px: tuple[int, int], um_per_px: float | None
+    ) -> ReviewJob[PredictedCrop | None] | None:
+        """Look for the prediction of the open crop, and open it (a job); None where no crop or no folder is open.
+
+        Parameters
+        ----------
+        pixels : uint8 (y, x, 3)
+            What the window shows of the crop, from `first_px` (y, x) on.
+        """
+        crop, folder = self.studio.crop, self.predictions
+        if crop is None or folder is None:
+            return None
+        return partial(jobs.predicted_of, crop, folder, pixels, first_px, um_per_px)
 
     def looked(self, found: OpenPrediction | Path | None) -> None:
         """Take what the folder has of the open crop: a prediction, one that does not say of which image it is, or none."""

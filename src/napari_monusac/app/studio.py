@@ -207,7 +207,7 @@ class StudioModel:
         """The crop `step` places after the open one (negative: before); None past the ends or without a collection."""
         if self.collection is None or not self.collection.crops:
             return None
-        crops = [c for c in self.collection.crops if c.image is not None]
+        crops = self.collection.crops
         if self.crop is None:
             return crops[0] if crops else None
         names = [c.name for c in crops]
@@ -220,7 +220,7 @@ class StudioModel:
         """1-based place of the open crop among those with an image, and their number; (0, n) when not among them."""
         if self.collection is None:
             return 0, 0
-        names = [c.name for c in self.collection.crops if c.image is not None]
+        names = [c.name for c in self.collection.crops]
         return (names.index(self.crop.name) + 1 if self.crop is not None and self.crop.name in names else 0), len(names)
 
     def tell(self, text: str, kind: str = "hint") -> None:

@@ -7,7 +7,7 @@ theirs never sees the first one's answers. A line is a record; undo appends one 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -217,7 +217,6 @@ class JudgementLog:
         self.notes: tuple[str, ...] = ()
         self._records: list[Judgement | Withdrawn] = []
         self._undone: list[str] = []
-        self._listeners: list[Callable[[str], None]] = []
 
     @classmethod
     def open(cls, folder: str | Path, reader: str) -> JudgementLog:
@@ -292,7 +291,6 @@ class JudgementLog:
         )
         self._append(judgement)
         self._undone.clear()
-        self._tell(judgement.key)
         return judgement
 
     def undo(self) -> Judgement | None:
@@ -302,7 +300,6 @@ class JudgementLog:
             return None
         self._append(Withdrawn(kind="withdrawn", id=stands[-1].id, time=now()))
         self._undone.append(stands[-1].id)
-        self._tell(stands[-1].key)
         return stands[-1]
 
     def redo(self) -> Judgement | None:
@@ -312,17 +309,7 @@ class JudgementLog:
         name = self._undone.pop()
         self._append(Withdrawn(kind="restored", id=name, time=now()))
         judgement = next(r for r in self._records if isinstance(r, Judgement) and r.id == name)
-        self._tell(judgement.key)
         return judgement
-
-    def listen(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """Call `callback` with the key of a finding whenever its judgement changes; returns what ends it."""
-        self._listeners.append(callback)
-        return lambda: self._listeners.remove(callback) if callback in self._listeners else None
-
-    def _tell(self, key: str) -> None:
-        for callback in tuple(self._listeners):
-            callback(key)
 
     def _append(self, record: Judgement | Withdrawn) -> None:
         try:

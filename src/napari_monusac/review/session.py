@@ -20,7 +20,7 @@ from napari_monusac.review.annotation import write_corrected
 from napari_monusac.review.build import build_queue
 from napari_monusac.review.comparison import applicable
 from napari_monusac.review.judgements import Judgement, JudgementLog, Verdict
-from napari_monusac.review.queue import QUEUE_FILE, ReviewItem, ReviewQueue
+from napari_monusac.review.queue import QUEUE_FILE, ReviewQueue
 from napari_monusac.review.truth import CorrectedTruth, correct_truth
 from napari_monusac.scoring.errors.finding import Finding
 from napari_monusac.scoring.matching.pairs import CropPair
@@ -216,16 +216,6 @@ class ReviewSession:
             self.queue.go_to(key)
 
     # ------------------------------------------------------------------ scores and truth
-
-    def crop_of(self, item: ReviewItem) -> Crop:
-        """The crop that an item lies in.
-
-        Raises
-        ------
-        CollectionError
-            The collection has it no more.
-        """
-        return self._crops().crop(item.finding.crop)
 
     def _crops(self) -> Collection:
         if self.collection is None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 #: napari's table of a layer is slow beyond this; the classes are a layer of their own.
 _MOST_ROWS = 20_000
-PREDICTED_ROLES = ("predicted semantic", "predicted ternary", "predicted nuclei")
 
 
 def _metadata(image: Image, role: str, **more: Any) -> dict[str, Any]:
