@@ -148,7 +148,7 @@ class PredictPanel(QWidget):
         self.engine.setToolTip("What ran the network, where and how precisely: the faster one on this computer")
         self.notes = Note(kind="warning")
         self.thresholds = ThresholdsView(self.predicting)
-        self.slide = SlideStore(self.predicting)
+        self.slide = SlideStore(self.predicting, self.thresholds.shown)
         self.count = Note()
         self.uncertainty = UncertaintyLayer(self.viewer, self.model)
         self.counts = CountsTable(self.viewer, self.model)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from napari_monusac.app.prediction import PredictionModel
+from napari_monusac.app.prediction import PredictionModel, Thresholds
 from napari_monusac.app.prediction_jobs import needs_store
 from napari_monusac.app.work import Task
 from napari_monusac.core.boxes import Region
@@ -19,11 +21,13 @@ class SlideStore(QWidget):
     Parameters
     ----------
     predicting : PredictionModel
+    thresholds : callable
+        Gives those that the panel shows, which the model may not have heard of yet.
     """
 
-    def __init__(self, predicting: PredictionModel) -> None:
+    def __init__(self, predicting: PredictionModel, thresholds: Callable[[], Thresholds]) -> None:
         super().__init__()
-        self.predicting = predicting
+        self.predicting, self._thresholds = predicting, thresholds
         self.words = Note()
         self.folder = PathPicker(
             "predictions", "folder", tooltip="One OME-Zarr store a slide", placeholder="Keep the prediction in…"
@@ -50,5 +54,6 @@ class SlideStore(QWidget):
 
     def segment(self) -> Task | None:
         """Segment the nuclei of the store again, in the background."""
+        self.predicting.thresholds = self._thresholds()
         answer = self.predicting.segment_again()
         return self.progress.follow(answer, "Separating nuclei…") if isinstance(answer, Task) else None
