@@ -12,6 +12,7 @@ from napari_monusac.core.errors import StoreError
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.predictions.identity import ArrayPixels, ImageIdentity
+from napari_monusac.io.predictions.prediction_store import PredictionStore
 from napari_monusac.io.predictions.store import crop_store, write_prediction
 from napari_monusac.io.predictions.store_info import PredictionIdentity
 from napari_monusac.masks.instances import instances_from_maps
@@ -81,9 +82,9 @@ def test_of_a_part_that_is_shown_the_prediction_is_moved_to_its_first_pixel(revi
     model, crop, pixels = review
     (tmp_path / "out").mkdir()
     model.predictions = tmp_path / "out"
-    store(tmp_path / "out", crop, pixels)
+    path = store(tmp_path / "out", crop, pixels)
     found = run(model.finding_prediction(pixels[10:90, 30:90], (10, 30), 0.25))
     assert found.region == (0, 0, 80, 60)
-    expected = np.zeros((80, 60), bool)
-    expected[10:30, 20:40] = True  # it lies at (20, 50) in the crop
+    expected = PredictionStore.open(path).read_instances()[10:90, 30:90] > 0
+    assert expected[20, 30], "the nucleus around (30, 60) of the crop"
     np.testing.assert_array_equal(found.instances > 0, expected)

@@ -338,9 +338,8 @@ class ReviewModel:
         from napari_monusac.review.places import FindingPlace, error_at
 
         queue, comparison = self.queue, self.comparison
-        listed = queue.shown if queue is not None and self.page == QUEUE else ()
-        if queue is not None and any(i.finding.same_as(place) for i in listed if not isinstance(place, FindingPlace)):
-            queue.go_to(place.key)
+        if queue is not None and self.page == QUEUE and not isinstance(place, FindingPlace):
+            queue.turn_to(place)
         if self._is_elsewhere(place):
             return False
         if not isinstance(place, FindingPlace):

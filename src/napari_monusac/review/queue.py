@@ -220,6 +220,11 @@ class ReviewQueue:
         self._set(current=key)
         return self.items[key]
 
+    def turn_to(self, finding: Finding) -> None:
+        """Make a finding the current item, where it is one of those that are shown."""
+        if finding.key in self._places and self.holds(finding):
+            self.go_to(finding.key)
+
     def mark(self, key: str, done: bool = True) -> None:
         """Mark an item as done, or as open again. Where the filter then drops it, the next one becomes current."""
         current, index = self.state.current, self.index

@@ -201,7 +201,7 @@ class ReviewSession:
         if judgement is not None and self.queue.holds(judgement.finding):
             stands = any(j.finding.same_as(judgement.finding) for j in self.log.judgements)
             self.queue.mark(judgement.key, done=stands)
-            self._return_to(judgement.key)
+            self.queue.turn_to(judgement.finding)
         return judgement
 
     def redo(self) -> Judgement | None:
@@ -210,10 +210,6 @@ class ReviewSession:
         if judgement is not None and self.queue.holds(judgement.finding):
             self.queue.mark(judgement.key)
         return judgement
-
-    def _return_to(self, key: str) -> None:
-        if any(item.key == key for item in self.queue.shown):
-            self.queue.go_to(key)
 
     # ------------------------------------------------------------------ scores and truth
 
