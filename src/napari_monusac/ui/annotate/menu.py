@@ -12,12 +12,14 @@ from qtpy.QtWidgets import QMenu, QWidget
 from napari_monusac.app.actions import CLASS, DELETE, MERGE, NOTE, SHAPES, SPLIT, Action, Annotating
 from napari_monusac.app.nucleus_list import NucleusList
 from napari_monusac.editing.commands import (
+    Command,
     Delete,
     Merge,
     Reshape,
     Select,
     Separate,
     SetClass,
+    Shaping,
     SplitAsSuggested,
     suggested_split,
 )
@@ -74,21 +76,21 @@ class NucleusMenu(QObject):
         palette = self.controller.look.palette
         classes = {session.rows[k].class_id for k in ids}
         for key, action in CLASS.items():
-            entry = self._add(menu, action, lambda k=key: self.controller.do(SetClass(k, ids)))
+            entry = self._add(menu, action, self._doing(SetClass(key, ids)))
             entry.setIcon(color_icon(rgb_of(class_id_of(key), palette)))
             entry.setCheckable(True)
             entry.setChecked(classes == {class_id_of(key)})
         menu.addSeparator()
         self._add(menu, NOTE, lambda: self.note_asked.emit(ids))
         if len(ids) > 1:
-            self._add(menu, MERGE, lambda: self.controller.do(Merge(ids=ids)))
+            self._add(menu, MERGE, self._doing(Merge(ids=ids)))
         else:
             self._of_one(menu, ids[0])
         shapes = menu.addMenu("Outline")
         for how, action in zip(get_args(Shaping), SHAPES, strict=True):
-            self._add(shapes, action, lambda h=how: self.controller.do(Reshape(h, ids)))
+            self._add(shapes, action, self._doing(Reshape(how, ids)))
         menu.addSeparator()
-        self._add(menu, DELETE, lambda: self.controller.do(Delete(ids)))
+        self._add(menu, DELETE, self._doing(Delete(ids)))
         return menu
 
     def _of_one(self, menu: QMenu, label: int) -> None:
@@ -97,14 +99,17 @@ class NucleusMenu(QObject):
         if session is None:
             return
         name = session.rows[label].class_name
-        entry = self._add(menu, SPLIT, lambda: self.controller.do(SplitAsSuggested(label)))
+        entry = self._add(menu, SPLIT, self._doing(SplitAsSuggested(label)))
         entry.setEnabled(label in session.maps.boxes and suggested_split(session.nuclei, label) is not None)
-        _add_words(menu, "Make its pieces nuclei", lambda: self.controller.do(Separate(label)))
+        _add_words(menu, "Make its pieces nuclei", self._doing(Separate(label)))
         like = menu.addMenu("Select like this")
         for words, what in (
             (f"All: {name}", "class"), ("This one and all smaller", "smaller"), ("This one and all larger", "larger"),
         ):  # fmt: skip
-            _add_words(like, words, lambda w=what: self.controller.do(Select(self.nuclei.like(label, w))))
+            _add_words(like, words, self._doing(Select(self.nuclei.like(label, what))))
+
+    def _doing(self, command: Command) -> Callable[[], object]:
+        return lambda: self.controller.do(command)
 
     def _add(self, menu: QMenu, action: Action[Annotating], do: Callable[[], object]) -> QAction:
         keys = f"\t{action.key}" if action.keys else ""

@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.compat import isalive
 from qtpy.QtCore import QPoint, Signal
 from qtpy.QtGui import QCursor
-from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QLineEdit, QMenu, QPushButton, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QMenu, QPushButton, QWidget
 
 from napari_monusac.app.actions import GIVE_UP
 from napari_monusac.editing.commands import SetNote
@@ -118,7 +118,7 @@ class Noting:
         notes = {session.rows[k].note for k in self._ids}
         row = session.rows[self._ids[0]]
         about = f"{row.class_name} {row.id}:" if len(self._ids) == 1 else f"{len(self._ids)} nuclei:"
-        self._before = QApplication.focusWidget()
+        self._before = self.line.window().focusWidget()
         self.line.begin(about, notes.pop() if len(notes) == 1 else "")
 
     def _written(self, text: str) -> None:
