@@ -33,7 +33,7 @@ def _tip(one: ListedNucleus) -> str:
     return f"{row.class_name} {row.id}, outline: {WHO[row.provenance]}{by}{f'. {row.note}' if row.note else ''}"
 
 
-COLUMNS: tuple[Column[ListedNucleus], ...] = (
+_COLUMNS: tuple[Column[ListedNucleus], ...] = (
     Column(By.NUMBER, lambda one: str(one.id), "Its number", 44, right=True),
     Column(By.CLASS, lambda one: one.row.class_name, "Class", 84),
     Column(By.AREA, _area, "Visible area in µm² (px where the scale is unknown)", 54, right=True),
@@ -71,7 +71,7 @@ class NucleusTable(QWidget):
             "Words of class, note, number or reader; <20 and >150 bound the area (µm²), conf<0.6 the confidence"
         )
         self.search.setClearButtonEnabled(True)
-        self.table: RowTable[ListedNucleus] = RowTable(COLUMNS, _tip, _ROWS_HIGH, many=True)
+        self.table: RowTable[ListedNucleus] = RowTable(_COLUMNS, _tip, _ROWS_HIGH, many=True)
         self.table.setAccessibleName("Nuclei of this crop")
         self.table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.words = Note()
