@@ -794,7 +794,11 @@ CLOSE_COMPARISON: Action[RunsComparing] = _button(
     lambda on: on.close_comparison(),
 )  # fmt: skip
 BROWSE_MODELS: Action[ModelChoosing] = _button(
-    Panel.PREDICT, "browse", "Browse…", "Choose a checkpoint file (.safetensors)", lambda on: on.browse_models()
+    Panel.PREDICT,
+    "browse",
+    "Browse…",
+    "Choose a checkpoint file (.safetensors) or a packed model (.zip)",
+    lambda on: on.browse_models(),
 )
 TRAIN_ONE: Action[ModelChoosing] = _button(
     Panel.PREDICT, "train_one", "Train one", "There is no trained model yet: the panel Train makes one",
