@@ -256,7 +256,7 @@ class PredictPanel(QWidget):
             name=str(file or about.get("crop") or layer.name),
             pixels=shown[0] if layer.multiscale else shown,
             um_per_px=canvas.um_per_px(layer),
-            file=Path(file) if file and Path(file).is_file() else None,
+            file=Path(file) if file and Path(file).exists() else None,
             of_crop=canvas.find_layer(self.viewer, "image") in (None, layer),
             is_there=lambda: canvas.still_shows(self.viewer, layer, shown),
         )
