@@ -7,7 +7,7 @@ from pathlib import Path
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_monusac.app.actions import PREDICT_FOLDER, REVIEW_WRITTEN
-from napari_monusac.app.prediction import FolderOutcome
+from napari_monusac.app.prediction_jobs import FolderOutcome
 from napari_monusac.app.review import ReviewModel
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Task
