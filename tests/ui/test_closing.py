@@ -132,6 +132,10 @@ def test_unsaved_edits_are_said_to_be_kept_whatever_panel_is_shown(opened, panel
     next(b for b in watch.asking.buttons() if b.text() == "Save and close").click()
     qtbot.waitUntil(lambda: bool(closed), timeout=30_000)
     assert closed == [False], "once it is saved"
+    studio.model.editing.do(Delete((next(iter(session.maps.boxes)),)))
+    type(window).close(window)
+    next(b for b in watch.asking.buttons() if b.text() == "Close, keep them for later").click()
+    assert closed == [False, True], "unsaved, and kept in the journal"
 
 
 def test_a_run_of_its_own_goes_on_is_found_again_and_stopped(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QCloseEvent, QShortcut
+from qtpy.QtGui import QShortcut
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -188,23 +188,6 @@ def test_a_dropped_image_waits_until_the_reader_has_decided(hand, viewer, until)
     assert hand.controller.place.image == str(second.image)
     assert {x.metadata["monusac"]["image"] for x in canvas.our_layers(viewer)} == {str(second.image)}
     assert label
-
-
-def test_closing_the_window_asks_and_nothing_is_lost(hand, until):
-    edit(hand)
-    asked = []
-    hand.controller.editing.question_changed.connect(asked.append)
-    event = QCloseEvent()
-    assert not event.spontaneous()
-
-    class FromTheReader(QCloseEvent):
-        def spontaneous(self):
-            return True
-
-    assert hand.panel.watch.eventFilter(hand.panel.window(), FromTheReader())
-    assert asked
-    assert "come back" in asked[-1].text
-    answer(hand, "Stay")
 
 
 def test_done_saves_marks_and_goes_on(hand, until):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QRect, Qt
+from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QImage, QPainter
 from qtpy.QtWidgets import QDialog, QFileDialog, QVBoxLayout, QWidget
 
@@ -82,7 +82,7 @@ class CurvesPanel(QWidget):
         picture.fill(graphics.backgroundBrush().color())
         painter = QPainter(picture)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        graphics.render(painter, picture.rect(), QRect(0, 0, graphics.width(), graphics.height()))
+        graphics.render(painter, QRectF(picture.rect()), graphics.rect())
         painter.end()
         with atomic_write(path) as draft:
             if not picture.save(str(draft), "PNG"):
