@@ -282,7 +282,7 @@ def test_a_run_that_cannot_go_over_says_why_and_nobody_is_told_that_it_has(tiny,
     tiny.work.wait(240)
     assert told == []
     assert "no process can be started" in str(tiny.end)
-    assert find_runs(tiny.runs_folder)[0].can_resume
+    assert find_runs(tiny.runs_folder)[0].last.is_file()
 
 
 def test_opening_the_model_imports_neither_qt_nor_torch():

@@ -86,7 +86,7 @@ def test_a_run_in_the_window_saves_and_ends(tissue_folder, tiny_recipe, tmp_path
 def test_a_user_who_closes_the_window_is_asked_and_may_stay(tissue_folder, tiny_recipe, tmp_path):
     run = close_while_training(tissue_folder, tiny_recipe, tmp_path, "asked", "Stay", "Stop and save")
     assert run.status == "stopped"
-    assert run.can_resume
+    assert run.last.is_file()
 
 
 @pytest.mark.gui
@@ -128,14 +128,15 @@ def test_unsaved_edits_are_said_to_be_kept_whatever_panel_is_shown(opened, panel
     assert session.unsaved
     window.close()
     closed = []
-    monkeypatch.setattr(window, "close", lambda: closed.append(session.unsaved))  # the fixture closes it itself
-    next(b for b in watch.asking.buttons() if b.text() == "Save and close").click()
-    qtbot.waitUntil(lambda: bool(closed), timeout=30_000)
-    assert closed == [False], "once it is saved"
-    studio.model.editing.do(Delete((next(iter(session.maps.boxes)),)))
-    type(window).close(window)
-    next(b for b in watch.asking.buttons() if b.text() == "Close, keep them for later").click()
-    assert closed == [False, True], "unsaved, and kept in the journal"
+    with monkeypatch.context() as here:
+        here.setattr(window, "close", lambda: closed.append(session.unsaved))  # the fixture closes it itself
+        next(b for b in watch.asking.buttons() if b.text() == "Save and close").click()
+        qtbot.waitUntil(lambda: bool(closed), timeout=30_000)
+        assert closed == [False], "once it is saved"
+        studio.model.editing.do(Delete((next(iter(session.maps.boxes)),)))
+        type(window).close(window)
+        next(b for b in watch.asking.buttons() if b.text() == "Close, keep them for later").click()
+        assert closed == [False, True], "unsaved, and kept in the journal"
 
 
 def test_a_run_of_its_own_goes_on_is_found_again_and_stopped(
