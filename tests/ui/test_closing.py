@@ -137,6 +137,7 @@ def test_unsaved_edits_are_said_to_be_kept_whatever_panel_is_shown(opened, panel
         type(window).close(window)
         next(b for b in watch.asking.buttons() if b.text() == "Close, keep them for later").click()
         assert closed == [False, True], "unsaved, and kept in the journal"
+    qtbot.wait(50)  # the question goes
 
 
 def test_a_run_of_its_own_goes_on_is_found_again_and_stopped(

@@ -42,23 +42,23 @@ class ClosingWatch(QObject):
             return False
         if self.asking is not None:
             self.asking.raise_()
-        question = self._next_question(watched)
+        question = self._next_question()
         if question is None and self.asking is None:
             return False
         event.ignore()
         if question is not None and self.asking is None:
-            self._ask(watched, question)
+            self._ask(question)
         return True
 
-    def _next_question(self, window: QWidget) -> Question | None:
+    def _next_question(self) -> Question | None:
         model, training = self.model, self.model.training
         if not self._edits_decided and model.saver is not None and model.saver.unsaved():
             return Question(
                 f"{model.saver.unsaved()} has edits that are not saved to its file. They are kept, and come back when it "
                 "is opened again.",
                 (
-                    ("Save and close", lambda: self._save(window)),
-                    ("Close, keep them for later", lambda: self._edits_are_kept(window)),
+                    ("Save and close", self._save),
+                    ("Close, keep them for later", self._edits_are_kept),
                     ("Stay", self._stay),
                 ),
             )
@@ -66,15 +66,15 @@ class ClosingWatch(QObject):
             return Question(
                 f"{training.run.recipe.name if training.run is not None else 'A run'} is being trained in this window.",
                 (
-                    ("Stop and save", lambda: self._run_stops(window)),
-                    ("Go on in its own process", lambda: self._hand_over(window)),
+                    ("Stop and save", self._run_stops),
+                    ("Go on in its own process", self._hand_over),
                     ("Stay", self._stay),
                 ),
             )
         return None
 
-    def _ask(self, window: QWidget, question: Question) -> None:
-        box = self.asking = QMessageBox(window)
+    def _ask(self, question: Question) -> None:
+        box = self.asking = QMessageBox(self._window())
         box.setIcon(QMessageBox.Icon.Question)
         box.setWindowTitle("Close napari")
         box.setText(question.text)
@@ -96,24 +96,31 @@ class ClosingWatch(QObject):
         box.finished.connect(decided)
         box.open()
 
+    def _window(self) -> Any:
+        # asked for each time: what is kept for an answer would keep a closed window alive
+        return self.parent()
+
+    def _close(self) -> None:
+        self._window().close()
+
     def _stay(self) -> None:
         self._edits_decided = self._run_decided = False
 
-    def _save(self, window: QWidget) -> None:
+    def _save(self) -> None:
         if self.model.saver is not None:
-            self.model.saver.save(window.close)
+            self.model.saver.save(self._close)
 
-    def _edits_are_kept(self, window: QWidget) -> None:
+    def _edits_are_kept(self) -> None:
         self._edits_decided = True
-        window.close()
+        self._close()
 
-    def _run_stops(self, window: QWidget) -> None:
+    def _run_stops(self) -> None:
         self._run_decided = True
-        window.close()
+        self._close()
 
-    def _hand_over(self, window: QWidget) -> None:
+    def _hand_over(self) -> None:
         self.model.tell("The run goes over to its own process; the window closes once it is there…")
-        self.model.training.hand_over(window.close)
+        self.model.training.hand_over(self._close)
 
 
 def _in_use(window: QWidget) -> bool:
