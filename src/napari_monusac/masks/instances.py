@@ -10,11 +10,12 @@ from napari_monusac.core.classes import CLASS_THRESHOLD
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.prediction import Nuclei
 from napari_monusac.masks._grow import CROSS, components, fill_holes, grow
+from napari_monusac.masks._markers import markers
 from napari_monusac.masks._table import nucleus_table
 from napari_monusac.masks.uncertainty import Probabilities, channel, nucleus_probability, ternary_nucleus_probability
 
-#: A marker whose *inside* falls apart into cores of so many px at this part of the way from the threshold to 1 is cut.
-_CORE_LEVEL, _CORE_PX = 0.4, 25
+#: A neck that shape and *inside* together put below this share of the lesser of two nuclei parts them; see `markers`.
+PART_THRESHOLD = 0.5
 
 
 def instances_from_maps(
@@ -26,6 +27,7 @@ def instances_from_maps(
     inside_threshold: float = 0.5,
     nucleus_threshold: float = 0.5,
     peak_threshold: float | None = None,
+    part_threshold: float = PART_THRESHOLD,
     smoothing_px: float = 1.0,
     min_area_um2: float = 0.0,
     min_area_px: float = 0.0,
@@ -90,6 +92,7 @@ def instances_from_maps(
         boundary_width=boundary_width,
         inside_threshold=inside_threshold,
         nucleus_threshold=nucleus_threshold,
+        part_threshold=part_threshold,
         smoothing_px=smoothing_px,
     )
     smallest = max(min_area_px, min_area_um2 / um_per_px**2 if um_per_px else 0.0)
@@ -115,6 +118,7 @@ def segment(
     boundary_width: int,
     inside_threshold: float,
     nucleus_threshold: float,
+    part_threshold: float,
     smoothing_px: float,
 ) -> NDArray[np.int32]:
     """The instance map of `instances_from_maps`, int32 (y, x), before anything is left out; numbers may have gaps."""
@@ -122,32 +126,12 @@ def segment(
     if smoothing_px > 0:
         blurred = cv2.GaussianBlur(inside, (0, 0), smoothing_px, borderType=cv2.BORDER_REFLECT_101)
         inside = np.asarray(blurred, np.float32)
-    count, labels = _markers(inside, inside_threshold)
-    extent = _extent(semantic, ternary, labels, count, boundary_width, nucleus_threshold) | (inside > inside_threshold)
     reach = (boundary_width + 1) // 2
+    count, labels = markers(inside, inside_threshold, part_threshold, reach)
+    extent = _extent(semantic, ternary, labels, count, boundary_width, nucleus_threshold) | (inside > inside_threshold)
     grown = grow(labels, extent, reach + 2)
     grown = _rescue(grown, extent, count, reach)
     return fill_holes(grow(grown, extent))
-
-
-def _markers(inside: NDArray[np.float32], threshold: float) -> tuple[int, NDArray[np.int32]]:
-    """Number of markers and their labels, int32 (y, x): regions of *inside*.
-
-    A region with two or more surer cores is a bridge between nuclei: there the cores are the markers.
-    """
-    count, labels = components(inside > threshold)
-    number, cores = components(inside > threshold + _CORE_LEVEL * (1 - threshold))
-    real = np.bincount(cores.ravel(), minlength=number + 1) >= _CORE_PX
-    real[0] = False
-    owner = np.zeros(number + 1, np.intp)
-    owner[cores.ravel()] = labels.ravel()
-    bridged = np.bincount(owner[real], minlength=count + 1) >= 2
-    apart = real & bridged[owner]
-    if apart.any():
-        fresh = np.where(apart, np.cumsum(apart) + count, 0).astype(np.int32)
-        labels = np.where(bridged[labels], fresh[cores], labels)
-        count = int(fresh.max())
-    return count, labels
 
 
 def _extent(
