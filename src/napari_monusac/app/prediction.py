@@ -17,6 +17,7 @@ from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Latest, Report, Task, Work
 from napari_monusac.core.classes import CLASS_THRESHOLD
 from napari_monusac.core.errors import CheckpointError
+from napari_monusac.core.fitted import with_fitted
 
 if TYPE_CHECKING:
     from napari_monusac.core.prediction import Nuclei, Prediction
@@ -294,7 +295,7 @@ def nuclei_of(prediction: Prediction, thresholds: dict[str, float]) -> Nuclei:
 
     return instances_from_maps(
         prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
-        um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, **thresholds,
+        um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, **with_fitted(prediction.fitted, thresholds),
     )  # fmt: skip
 
 

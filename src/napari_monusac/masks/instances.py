@@ -8,14 +8,12 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import CLASS_THRESHOLD
 from napari_monusac.core.errors import ShapeError
+from napari_monusac.core.fitted import PART_THRESHOLD
 from napari_monusac.core.prediction import Nuclei
 from napari_monusac.masks._grow import CROSS, components, fill_holes, grow
 from napari_monusac.masks._markers import markers
 from napari_monusac.masks._table import nucleus_table
 from napari_monusac.masks.uncertainty import Probabilities, channel, nucleus_probability, ternary_nucleus_probability
-
-#: A neck that shape and *inside* together put below this share of the lesser of two nuclei parts them; see `markers`.
-PART_THRESHOLD = 0.5
 
 
 def instances_from_maps(
@@ -28,11 +26,13 @@ def instances_from_maps(
     nucleus_threshold: float = 0.5,
     peak_threshold: float | None = None,
     part_threshold: float = PART_THRESHOLD,
+    agreement_threshold: float = 0.0,
     smoothing_px: float = 1.0,
     min_area_um2: float = 0.0,
     min_area_px: float = 0.0,
     min_confidence: float = 0.0,
     class_threshold: float = CLASS_THRESHOLD,
+    class_temperature: float = 1.0,
     offset_px: tuple[int, int] = (0, 0),
 ) -> Nuclei:
     """Segment the nuclei that the two heads of a network see.
@@ -57,6 +57,13 @@ def instances_from_maps(
     peak_threshold : float
         A nucleus is kept if its surest pixel is one with at least this probability, so that uncertain specks are not.
         By default 0.2 above `nucleus_threshold`.
+    part_threshold : float
+        How deep the neck between two touching nuclei must be to part them: below this share of the lesser one, by shape
+        and probability of *inside* together (0 parts nothing; see `napari_monusac.masks._markers.markers`). Up to 0.7 no
+        nucleus of MoNuSAC's truth is cut.
+    agreement_threshold : float
+        A nucleus is kept if the semantic head sees at least this much of it (``p_semantic``): what the ternary head alone
+        takes for a nucleus is often stroma. 0 keeps all.
     smoothing_px : float
         Sigma of the Gaussian that keeps specks of noise from becoming markers; 0 for none.
     min_area_um2, min_area_px : float
@@ -66,6 +73,9 @@ def instances_from_maps(
     class_threshold : float
         A nucleus that the ternary head sees while the semantic head is less sure than this of any (``p_semantic``, 0 to
         1) is unclassified: a class would be read off noise.
+    class_temperature : float
+        Each class probability p of a nucleus becomes p^(1/T), and they are brought back to a sum of 1: above 1 the classes
+        come out less sure. The most probable one stays so.
     offset_px : tuple of int
         (y, x) of the maps in their image, handed on.
 
@@ -82,10 +92,13 @@ def instances_from_maps(
     _check(semantic, ternary, boundary_width, min_area_um2, um_per_px)
     _check_thresholds(
         inside_threshold=inside_threshold, nucleus_threshold=nucleus_threshold, peak_threshold=peak_threshold,
-        min_confidence=min_confidence, class_threshold=class_threshold,
+        part_threshold=part_threshold, agreement_threshold=agreement_threshold, min_confidence=min_confidence,
+        class_threshold=class_threshold,
     )  # fmt: skip
     if not smoothing_px >= 0:
         raise ShapeError(f"smoothing_px = {smoothing_px}", "use 0 px (none) or more")
+    if not class_temperature > 0:
+        raise ShapeError(f"class_temperature = {class_temperature}", "use a number above 0; 1 changes nothing")
     labels = segment(
         semantic,
         ternary,
@@ -106,7 +119,9 @@ def instances_from_maps(
         smallest_px=smallest,
         least_confidence=min_confidence,
         least_peak=peak,
+        least_agreement=agreement_threshold if semantic is not None else 0.0,
         class_threshold=class_threshold,
+        temperature=class_temperature,
     )
     return Nuclei(labels, table, um_per_px, offset_px)
 

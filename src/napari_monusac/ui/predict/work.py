@@ -112,10 +112,8 @@ def predict_to_store(
     StoreError
         There is a prediction of something else or a damaged one, or the disk is full.
     """
-    from napari_monusac.infer.blocks import segment_store
     from napari_monusac.infer.slide import predict_slide
     from napari_monusac.infer.tiling.source import as_source
-    from napari_monusac.io.predictions.prediction_store import PredictionStore
 
     if out.exists():
         check_stored(out)
@@ -135,16 +133,5 @@ def predict_to_store(
         source, loaded, out, region=options["region"], flips=options["flips"], settings=thresholds, progress=tell,
         on_tile=tiles.add, should_stop=lambda: report.stopping,
     )  # fmt: skip
-    if not _same_thresholds(PredictionStore.open(out).info.settings, thresholds):  # it was finished, with others
-        segment_store(
-            out, settings=thresholds, progress=lambda done: report(done, "Separating the nuclei"),
-            should_stop=lambda: report.stopping,
-        )  # fmt: skip
     return read_stored(out)
 
-
-def _same_thresholds(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    from napari_monusac.masks.instances import instances_from_maps
-
-    defaults = instances_from_maps.__kwdefaults__ or {}
-    return {**defaults, **one} == {**defaults, **other}
