@@ -11,8 +11,8 @@ from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.fitted import PART_THRESHOLD
 from napari_monusac.core.prediction import Nuclei
 from napari_monusac.masks._grow import CROSS, components, fill_holes, grow
-from napari_monusac.masks._markers import markers
-from napari_monusac.masks._table import nucleus_table
+from napari_monusac.masks._parting import parted
+from napari_monusac.masks.facts import nucleus_table
 from napari_monusac.masks.uncertainty import Probabilities, channel, nucleus_probability, ternary_nucleus_probability
 
 
@@ -59,7 +59,7 @@ def instances_from_maps(
         By default 0.2 above `nucleus_threshold`.
     part_threshold : float
         How deep the neck between two touching nuclei must be to part them: below this share of the lesser one, by shape
-        and probability of *inside* together (0 parts nothing; see `napari_monusac.masks._markers.markers`). Up to 0.7 no
+        and probability of *inside* together (0 parts nothing; see `napari_monusac.masks._parting.parted`). Up to 0.7 no
         nucleus of MoNuSAC's truth is cut.
     agreement_threshold : float
         A nucleus is kept if the semantic head sees at least this much of it (``p_semantic``): what the ternary head alone
@@ -142,7 +142,8 @@ def segment(
         blurred = cv2.GaussianBlur(inside, (0, 0), smoothing_px, borderType=cv2.BORDER_REFLECT_101)
         inside = np.asarray(blurred, np.float32)
     reach = (boundary_width + 1) // 2
-    count, labels = markers(inside, inside_threshold, part_threshold, reach)
+    count, labels = components(inside > inside_threshold)
+    count, labels = parted(labels, count, inside, part_threshold, reach)
     extent = _extent(semantic, ternary, labels, count, boundary_width, nucleus_threshold) | (inside > inside_threshold)
     grown = grow(labels, extent, reach + 2)
     grown = _rescue(grown, extent, count, reach)

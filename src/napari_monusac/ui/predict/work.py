@@ -134,4 +134,3 @@ def predict_to_store(
         on_tile=tiles.add, should_stop=lambda: report.stopping,
     )  # fmt: skip
     return read_stored(out)
-

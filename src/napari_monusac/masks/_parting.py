@@ -1,4 +1,4 @@
-"""Markers of nuclei: regions of *inside*, and apart where two nuclei touch."""
+"""Two nuclei that touch, taken for one region: where shape and probability see a neck between them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from napari_monusac.masks._grow import components
 _SMALLEST_PX, _APART_PX = 25, 3
 
 
-def markers(
-    inside: NDArray[np.float32], threshold: float, part: float, rim_px: int
+def parted(
+    labels: NDArray[np.int32], count: int, inside: NDArray[np.float32], part: float, rim_px: int
 ) -> tuple[int, NDArray[np.int32]]:
-    """Number of markers and their labels, int32 (y, x): regions of *inside*, parted where two nuclei touch.
+    """Part regions in which two nuclei touch; highest label and labels, int32 (y, x), what is parted under new numbers.
 
     Shape and probability decide together. Each pixel of a region has a height, its distance to the region's edge times
     the probability of *inside*; two summits are two nuclei where the saddle between them lies below `part` of the lesser
@@ -24,16 +24,17 @@ def markers(
 
     Parameters
     ----------
+    labels : int32 (y, x)
+        Regions of *inside*, each one or several nuclei; 0 = none.
+    count : int
+        The highest label.
     inside : float32 (y, x)
         Probability of *inside*.
-    threshold : float
-        Above it a pixel belongs to a marker.
     part : float
         0 parts nothing, 1 whatever has two summits.
     rim_px : int
-        How much of a nucleus lies around its *inside*: it is added to the distance, or small nuclei would have waists.
+        How much of a nucleus lies around its region: it is added to the distance, or small nuclei would have waists.
     """
-    count, labels = components(inside > threshold)
     if not part or not count:
         return count, labels
     height = _heights(inside, labels > 0, rim_px)
@@ -47,12 +48,11 @@ def markers(
     where = several[labels]
     basins = watershed(-height, np.where(where, summits, 0), mask=where, connectivity=2)
     piece = _merged(basins, height, number, part)
-    pieces = np.where(where, piece[basins], 0)
+    own = np.unique(piece[np.unique(basins)])
     fresh = np.zeros(number + 1, np.int32)
-    kept = np.unique(pieces)
-    kept = kept[kept > 0]
-    fresh[kept] = np.arange(1, len(kept) + 1) + count
-    return count + len(kept), np.where(where, fresh[pieces], labels).astype(np.int32)
+    fresh[own] = np.where(own > 0, np.cumsum(own > 0) + count, 0)
+    highest = count + int((own > 0).sum())
+    return highest, np.where(where, fresh[piece[basins]], labels).astype(np.int32)
 
 
 def _heights(inside: NDArray[np.float32], mask: NDArray[np.bool_], rim_px: int) -> NDArray[np.float32]:
