@@ -121,17 +121,19 @@ def _tasks(images: list[Path], out: Path) -> list[_Task]:
     """
     from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.io.predictions.store import crop_store
+    from napari_monusac.io.slides.ome_zarr import is_image_store
 
     collections: dict[Path, Collection] = {}
     tasks: dict[Path, _Task] = {}
     for given in images:
         if not given.exists():
             raise FileProblem(given, "does not exist", "check the path")
-        folder = given if given.is_dir() else given.parent
+        is_folder = given.is_dir() and not is_image_store(given)
+        folder = given if is_folder else given.parent
         if folder not in collections:
             collections[folder] = open_collection(folder)
         collection = collections[folder]
-        crops = collection.crops if given.is_dir() else (_crop_of(collection, given),)
+        crops = collection.crops if is_folder else (_crop_of(collection, given),)
         for crop in crops:
             path = crop_store(out, crop.name)
             known = tasks.get(path)
@@ -142,9 +144,11 @@ def _tasks(images: list[Path], out: Path) -> list[_Task]:
 
 
 def _crop_of(collection: Collection, image: Path) -> Crop:
+    from napari_monusac.io.slides.formats import IMAGE_SUFFIXES
+
     crop = collection.find(image)
     if crop is None:
-        raise FileProblem(image, "is no image that can be read", "give an .svs, .tif, .png or .jpg")
+        raise FileProblem(image, "is no image that can be read", f"give one of {', '.join(IMAGE_SUFFIXES)}")
     return collection.with_image(crop, image) if crop.image != image and image in crop.others else crop
 
 

@@ -143,7 +143,7 @@ def _image(store: PredictionStore) -> list[LayerData]:
     from napari_monusac.io.slides.slide import open_slide
     from napari_monusac.plugin.layers import crop_layers
 
-    if not store.info.image or not Path(store.info.image).is_file():
+    if not store.info.image or not Path(store.info.image).exists():
         return []
     try:
         slide = open_slide(store.info.image, um_per_px=store.info.image_um_per_px)

@@ -56,10 +56,10 @@ def test_counts_inside_a_drawn_region(predicted, viewer):
 def test_the_whole_folder_is_predicted_and_counted(opened, qtbot, tiny_run, tmp_path, settle):
     panel = opened.panels["Predict"]
     panel.add_checkpoint(tiny_run)
-    panel.folder.predict()
+    panel.folder.predict_folder()
     assert "Choose where" in panel.folder.progress.label.text()
     panel.folder.out.set_path(tmp_path / "predictions")
-    panel.folder.predict()
+    panel.folder.predict_folder()
     settle()
     crops = opened.model.collection.crops
     assert f"{len(crops)} predictions" in panel.folder.progress.label.text()
@@ -67,6 +67,6 @@ def test_the_whole_folder_is_predicted_and_counted(opened, qtbot, tiny_run, tmp_
     counts = pd.read_csv(tmp_path / "predictions" / "counts.csv")
     assert set(counts.loc[counts["level"] == "area", "name"]) == {c.name for c in crops}
     # a second start skips what is there
-    panel.folder.predict()
+    panel.folder.predict_folder()
     settle()
     assert f"{len(crops)} predictions" in panel.folder.progress.label.text()

@@ -7,13 +7,15 @@ from typing import Any
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import SHOW_MASKS, WRITE_MASKS, MaskWriting
 from napari_monusac.app.work import Report, Task
 from napari_monusac.core.errors import CollectionError
 from napari_monusac.io.outputs import refuse_inside
 from napari_monusac.masks.left_out import LeftOut
 from napari_monusac.ui.model import StudioModel, hear
+from napari_monusac.ui.widgets.basic import form_button, offer
 from napari_monusac.ui.widgets.note import say_error, short_path
 from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.task_row import TaskRow
@@ -26,9 +28,11 @@ class MaskFolder(QWidget):
     ----------
     model : StudioModel
         Whose collection is meant.
+    writing : MaskWriting
+        Has the width of the boundary.
     """
 
-    def __init__(self, model: StudioModel) -> None:
+    def __init__(self, model: StudioModel, writing: MaskWriting) -> None:
         super().__init__()
         self.model = model
         self._written: Path | None = None
@@ -38,28 +42,21 @@ class MaskFolder(QWidget):
             tooltip="Where the folder's masks go: instances, semantic and ternary as .tif, one folder a patient",
             placeholder="Write masks to…",
         )
-        self.button = QPushButton("Write masks of the whole folder")
+        self.button = form_button(WRITE_MASKS, writing)
         self.progress = TaskRow()
-        self.show_folder = QPushButton("Open the folder")
-        self.show_folder.setToolTip("Show the masks that were written, in the file manager")
+        self.show_folder = form_button(SHOW_MASKS, self)
         self.show_folder.hide()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.folder, self.button, self.progress, self.show_folder):
             box.addWidget(widget)
-        self.show_folder.clicked.connect(self._open_written)
         self.folder.changed.connect(lambda _: self._forget_written())
         hear(self, self.model.collection_changed, self._collection_changed)
         self._collection_changed(self.model.collection)
 
     def _collection_changed(self, collection: Any) -> None:
         self._forget_written()
-        self.button.setEnabled(collection is not None)
-        self.button.setToolTip(
-            "Open a folder first (Slides)"
-            if collection is None
-            else f"Masks of every labelled crop in {collection.root}, at the width of the boundary that is chosen above"
-        )
+        offer(self.button, WRITE_MASKS, "" if collection is not None else "Open a folder first (Slides)")
 
     def write(self, width: int) -> Task | None:
         """Write masks with a boundary of `width` px."""
@@ -107,6 +104,7 @@ class MaskFolder(QWidget):
         if self.progress.task is None:
             self.progress.label.say("")
 
-    def _open_written(self) -> None:
+    def show_written(self) -> None:
+        """Show the masks that were written, in the file manager."""
         if self._written is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._written)))

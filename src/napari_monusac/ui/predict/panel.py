@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
 
+from napari_monusac.app.actions import PREDICT
 from napari_monusac.app.prediction import PredictionModel, Thresholds
 from napari_monusac.app.work import Progress, Report, Task, error_line
 from napari_monusac.core.errors import MonusacError
@@ -30,7 +31,7 @@ from napari_monusac.ui.predict.models import ModelChoice
 from napari_monusac.ui.predict.slide import SlideStore
 from napari_monusac.ui.predict.uncertainty import UncertaintyLayer
 from napari_monusac.ui.predict.work import image_file, needs_store, predict_in_memory, predict_to_store
-from napari_monusac.ui.widgets.basic import Heading, Section, column
+from napari_monusac.ui.widgets.basic import Heading, Section, column, form_button
 from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.task_row import TaskRow
 
@@ -136,7 +137,7 @@ class PredictPanel(QWidget):
         self.part = RegionChoice(self.viewer, self.image)
         self.region = self.part.region
         self.flips = QCheckBox("Average over flips and turns (8x the time)")
-        self.start = QPushButton("Predict")
+        self.start = form_button(PREDICT, self)
         self.progress = TaskRow()
         self.hint = Note()
         self.engine = Note()
@@ -180,7 +181,6 @@ class PredictPanel(QWidget):
             box.addWidget(widget)
         box.addWidget(Section("Whole folder", self.folder, opened=False))
         box.addStretch(1)
-        self.start.clicked.connect(self.predict)
         self.part.drawing.connect(lambda: self.hint.say("Drag a rectangle over the image, then press Predict."))
         predicting = self.predicting
         self.flips.setChecked(predicting.flips)

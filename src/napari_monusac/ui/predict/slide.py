@@ -7,13 +7,15 @@ from pathlib import Path
 
 from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import SEGMENT_AGAIN
 from napari_monusac.app.work import Report, Task, Work
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.io.predictions.store_info import model_name
 from napari_monusac.ui.canvas.predicted_layers import Stored
+from napari_monusac.ui.widgets.basic import form_button
 from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.task_row import TaskRow
@@ -49,14 +51,12 @@ class SlideStore(QWidget):
         self.folder = PathPicker(
             "predictions", "folder", tooltip="One OME-Zarr store a slide", placeholder="Keep the prediction in…"
         )
-        self.again = QPushButton("Segment the nuclei again with these thresholds")
-        self.again.setToolTip("Block by block on disk; the network is not asked again")
+        self.again = form_button(SEGMENT_AGAIN, self)
         self.progress = TaskRow()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.words, self.folder):
             box.addWidget(widget)
-        self.again.clicked.connect(self.segment)
         self.hide()
 
     def target(self, image: Image, region: Region, checkpoint: str, *, flips: bool) -> Path | None:

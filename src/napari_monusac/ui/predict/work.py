@@ -28,7 +28,7 @@ def needs_store(region: Region) -> bool:
 def image_file(image: Image) -> Path | None:
     """The file that an image layer shows, where it says so and it is there."""
     name = image.metadata.get("monusac", {}).get("image")
-    return Path(name) if name and Path(name).is_file() else None
+    return Path(name) if name and Path(name).exists() else None
 
 
 class _Tiles:
