@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 #: A neck between two nuclei that shape and *inside* together put below this share of the lesser one parts them.
-PART_THRESHOLD = 0.5
+PART_THRESHOLD = 0.6
 
 
 class ReliabilityBin(BaseModel):

@@ -24,8 +24,8 @@ from napari_monusac.scoring.metrics.panoptic import PanopticQuality
 INSIDE = (0.3, 0.4, 0.5, 0.6, 0.7)
 NUCLEUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 PART = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7)
-PEAK = (0.5, 0.6, 0.7, 0.8, 0.9)
-AGREEMENT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+PEAK = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+AGREEMENT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85)
 #: What is better by less than this is no better: the nearer to the defaults is taken.
 _GAIN = 0.002
 _SMOOTHING_PX = 1.0
