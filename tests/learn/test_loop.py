@@ -772,7 +772,7 @@ def test_the_folder_keeps_the_recipe_that_was_really_trained(tiny_recipe, make_r
 
 @pytest.mark.parametrize("stain", ["normalise", "augment"])
 def test_ours_with_every_option_trains_and_resumes(tiny_recipe, make_run, stain):
-    options = {"sampling": "rare-classes", "stain": stain, "decoder_attention": "scse", "semantic_ce_weight": 1.0}
+    options = {"sampling": "class-balanced", "stain": stain, "decoder_attention": "scse", "semantic_ce_weight": 1.0}
     recipe = tiny_recipe.with_values(**options, accumulate=2, schedule="plateau", decoder_channels=(16,) * 5)
     one, two = make_run(recipe, "one"), make_run(recipe, "two")
     end = _play(recipe, one)[-1]
