@@ -67,7 +67,7 @@ class _Cut:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """The nuclei of all crops by one cut: peak, agreement, IoU with the true one (0: spurious), true class, class odds."""
+    """The nuclei of crops by one cut: peak, agreement, IoU with the true one (0: spurious), true class, class odds."""
 
     peak: NDArray[np.float32]
     agreement: NDArray[np.float32]
@@ -158,13 +158,18 @@ def _far(cut: _Cut, filters: tuple[float, float]) -> float:
 
 
 def _segmented(crops: list[JudgedMaps], cut: _Cut) -> _Found:
-    parts = [_nuclei(crop, cut) for crop in crops]
-    columns = [np.concatenate(column, axis=-1) for column in zip(*(p[:-1] for p in parts), strict=True)]
-    return _Found(*columns, truths=sum(p[-1] for p in parts))
+    found = [_nuclei(crop, cut) for crop in crops]
+    return _Found(
+        np.concatenate([f.peak for f in found]),
+        np.concatenate([f.agreement for f in found]),
+        np.concatenate([f.iou for f in found]),
+        np.concatenate([f.true for f in found]),
+        np.concatenate([f.odds for f in found], axis=1),
+        sum(f.truths for f in found),
+    )
 
 
-def _nuclei(crop: JudgedMaps, cut: _Cut) -> tuple[NDArray[np.float32], ...]:
-    """The columns of `_Found` for one crop, and the number of its true nuclei."""
+def _nuclei(crop: JudgedMaps, cut: _Cut) -> _Found:
     semantic, ternary = (crop.probabilities[head] for head in HEADS)
     labels = segment(
         semantic, ternary, boundary_width=crop.boundary_width, inside_threshold=cut.inside,
@@ -181,7 +186,7 @@ def _nuclei(crop: JudgedMaps, cut: _Cut) -> tuple[NDArray[np.float32], ...]:
     odds = (
         np.stack([facts[name][ids] for name in CLASS_COLUMNS]).astype(np.float64).reshape(len(CLASS_COLUMNS), len(ids))
     )
-    return facts["peak"][ids], facts["p_semantic"][ids], iou, true, odds, len(matching.truth)
+    return _Found(facts["peak"][ids], facts["p_semantic"][ids], iou, true, odds, len(matching.truth))
 
 
 def _described(
