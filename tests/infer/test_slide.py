@@ -115,6 +115,7 @@ def test_thresholds_of_the_model_are_taken_and_others_go_over_them(
 
     fitted = FittedThresholds(inside=0.3, nucleus=0.35, peak=0.4, agreement=0.1, temperature=2.0)
     model = type(stand_in)(stand_in.network, stand_in.recipe, SimpleNamespace(fitted=fitted))
+    model.path = tmp_path / "best.safetensors"
     options = {k: v for k, v in OPTIONS.items() if k not in {"tile_px", "overlap_px"}}
     path = predict_slide(tissue, model, tmp_path / "s.zarr", **OPTIONS)
     predict_crop(tissue, model, tmp_path / "c.zarr", **options)
@@ -255,14 +256,17 @@ def test_work_with_other_options_is_not_gone_on_with(
 
 
 def test_nuclei_that_a_stop_left_out_are_separated_without_the_network(
-    stand_in: Any, tissue: np.ndarray, tmp_path: Path
+    stand_in: Any, tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from napari_monusac.infer import slide
+
     path = predict_slide(tissue, stand_in, tmp_path / "s.zarr", nuclei=False, **OPTIONS)
+    monkeypatch.setattr(slide, "run_tiles", lambda *_, **__: pytest.fail("the network is asked"))
     assert PredictionStore.open(path).read_table() is None
     heard: list[float] = []
     predict_slide(tissue, stand_in, path, progress=heard.append, **OPTIONS)
     assert PredictionStore.open(path).read_table() is not None
-    assert not heard
+    assert heard == [1.0], "one block"
 
 
 def test_a_slide_of_another_scale_scores_as_predicted_in_memory(stand_in: Any, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def crop(seed: int, *, inside: float = 0.95, stroma: float = 0.0, lost: int = 0)
         speck = disk((y + 28, x + 28), 6, shape=truth.shape)
         if stroma:
             maps[(slice(0, 5), *speck)] = np.where(np.arange(5) == 0, 1 - stroma, stroma / 4)[:, None]
-            maps[(slice(5, 8), *speck)] = np.array([0.1, 0.9, 0.0])[:, None]
+            maps[(slice(5, 8), *speck)] = np.array([0.03, 0.97, 0.0])[:, None]
     return JudgedMaps(maps, truth, classes, np.zeros(truth.shape, bool), 1)
 
 
