@@ -6,7 +6,7 @@ written as Qt does (portable text); what each runs is a method of what the panel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -863,11 +863,6 @@ RULE = (
     "Keys act on the selected nuclei if they are in view; with none selected, on the nucleus under the pointer. One that was "
     "just drawn is not meant until the pointer has left it. What a key meant flashes."
 )
-
-
-def in_panel(panel: Panel, actions: Iterable[Action[T]]) -> list[Action[T]]:
-    """Return those of some actions whose keys hold in a panel."""
-    return [action for action in actions if action.keys and panel in action.when]
 
 
 def help_line(panel: Panel) -> str:
