@@ -103,7 +103,7 @@ class GrowingPyramid:
                 self._arrays, self._rows = kept, self._base.shape[0]
                 return
             draft, self._arrays = self._empty()
-            self._thread = threading.Thread(target=self._grow, args=(draft,), name="monusac-pyramid", daemon=True)
+            self._thread = threading.Thread(target=self._grow, args=(draft,), name="monusac-pyramid")
             self._thread.start()
 
     def stop(self) -> None:
@@ -149,9 +149,14 @@ class GrowingPyramid:
         unit = STEP ** (len(self._shapes) - 1)
         rows = -(-max(_BAND_ROWS, self._base.segment_shape[0]) // unit) * unit
         for y in range(0, height, rows):
-            if self._stop:
+            if self._stop or not threading.main_thread().is_alive():  # the program ends
+                self.stop()
                 break
-            self._take(arrays, y, min(rows, height - y))
+            try:
+                self._take(arrays, y, min(rows, height - y))
+            except RuntimeError:  # the interpreter ends: its threads take no more work
+                self.stop()
+                break
             with self._lock:
                 self._rows = min(height, y + rows)
                 self._lock.notify_all()

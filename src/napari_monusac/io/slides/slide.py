@@ -59,12 +59,12 @@ _CHUNK_PX = 1024
 _SAMPLE_PX = 1024
 
 
-#: Open slides whose smaller levels are made, by their path.
+#: Slides that are looked at, and whose smaller levels are made, by their path.
 _GROWING: WeakValueDictionary[str, Slide] = WeakValueDictionary()
 
 
 def growing_slide(path: str | Path) -> Slide | None:
-    """Return the open slide of a file whose smaller levels are made here; None where there is none."""
+    """Return the slide of a file that is looked at, where its smaller levels are made here; else None."""
     return _GROWING.get(str(path))
 
 
@@ -114,7 +114,6 @@ class Slide:
         if len(content.levels) == 1 and height * width > LARGE_PX:
             self.growing = GrowingPyramid(path, content.levels[0], content.release)
             self._levels = self.growing.levels
-            _GROWING[str(path)] = self
         self.scale = Scale()
         self.um_per_px: float | None = None
         self.um_per_px_source = ""
@@ -181,6 +180,8 @@ class Slide:
         """The pyramid as lazy dask arrays of uint8 (y, x, 3), RGB, largest first; chunks are whole tiles."""
         import dask.array as da
 
+        if self.growing is not None:
+            _GROWING[str(self.path)] = self
         arrays = []
         for k, level in enumerate(self._levels):
             chunk = [min(n, s * max(1, _CHUNK_PX // s)) for n, s in zip(level.shape, level.segment_shape, strict=True)]

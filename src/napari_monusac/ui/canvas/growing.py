@@ -58,7 +58,8 @@ class GrowingImages(QObject):
             fraction = pyramid.fraction
             if fraction != self._drawn(pyramid):
                 self._shown[pyramid] = fraction
-                layer.refresh()
+                with layer.events.data.blocker():  # the same image, whose smallest level napari has kept
+                    layer.data = list(layer.data)
             whole = pyramid.problem or "The image is whole: its smaller levels are kept for the next time."
             self.viewer.status = whole if fraction >= 1.0 else f"The image fills: {fraction:.0%}"
         if not pyramids:
