@@ -29,6 +29,7 @@ from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.settings import environment
 from napari_monusac.ui.annotate.panel import AnnotatePanel
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.growing import GrowingImages
 from napari_monusac.ui.canvas.hiding import Hiding
 from napari_monusac.ui.canvas.keys import name_of, napari_name
 from napari_monusac.ui.canvas.opening import class_counts, show_outlines
@@ -156,6 +157,7 @@ class Studio(QWidget):
         hear(self, self.model.editing.unsaved_changed, lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
         hear(self, self.model.layers_changed, self._layers_changed)
         hear(self, self.model.palette_changed, self._layers_changed)
+        self._growing = GrowingImages(self.viewer, self)
         self.viewer.layers.events.inserted.connect(self._inserted)
         self.viewer.layers.events.removed.connect(self._layers_changed)
         self.hiding = Hiding(self.viewer, self.model, self)
@@ -254,6 +256,7 @@ class Studio(QWidget):
     def _inserted(self, event: Any) -> None:
         """A layer came in, perhaps by File > Open or a drop: list its collection, show its crop."""
         show_outlines(event.value)
+        self._growing.look()
         if not self._hold(event.value):
             self._take_layer(event.value)
         self._layers_changed()
