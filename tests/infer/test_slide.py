@@ -125,8 +125,9 @@ def test_thresholds_of_the_model_are_taken_and_others_go_over_them(
         expected = instances_from_maps(maps[:5], maps[5:], um_per_px=0.25, **fitted.settings())
         assert store.info.settings == fitted.settings()
         assert store.info.fitted == fitted
-        assert abs(len(store.read_table()) - len(expected)) <= 1  # float maps there, 255ths here
-        assert len(expected) != len(instances_from_maps(maps[:5], maps[5:], um_per_px=0.25))
+        assert abs(len(store.read_table()) - len(expected)) <= 5  # of 525: float maps there, 255ths here
+        plain = instances_from_maps(maps[:5], maps[5:], um_per_px=0.25)
+        assert abs(len(plain) - len(expected)) > 20
     assert predict(tissue, model, **OPTIONS).fitted == fitted
 
     def not_asked(*_: object, **__: object) -> None:
