@@ -21,7 +21,7 @@ from napari_monusac.app.facts import Fact, never
 from napari_monusac.app.recipe_draft import RecipeDraft
 from napari_monusac.app.work import Latest, Report, Task, Work
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.core.events import BatchEnded, EpochEnded, RunEnded, RunStarted, TrainEvent
+from napari_monusac.core.events import BatchEnded, CheckpointSaved, EpochEnded, RunEnded, RunStarted, TrainEvent
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 
 if TYPE_CHECKING:
@@ -141,7 +141,8 @@ class RunProgress:
                 self.first_step, self.started_at = event.step, time.monotonic()
         elif isinstance(event, EpochEnded):
             self.validating = False
-            self.best_combo = max(event.scores.combo, self.best_combo or 0.0)
+        elif isinstance(event, CheckpointSaved) and event.which == "best":
+            self.best_combo = event.combo
 
     def _is_validated_now(self) -> bool:
         """Whether the step that is done was the last of an epoch that is validated."""
@@ -543,6 +544,9 @@ class TrainingModel:
         self._last_end = None
         self.history = list(history)
         self.progress = RunProgress(run.recipe.validate_every)
+        for event in history:
+            if isinstance(event, CheckpointSaved):
+                self.progress.take(event)
         self.said = Said()
         self.run = run
         self.begun.emit()
