@@ -362,6 +362,13 @@ class NucleiExporting(Protocol):
         """Show that folder in the file manager."""
 
 
+class FittedTaking(Protocol):
+    """What the button acts on that goes back to the thresholds of a model."""
+
+    def take_fitted(self) -> object:
+        """Use the thresholds that were fitted for the model."""
+
+
 class Segmenting(Protocol):
     """What the button acts on that segments a stored prediction again."""
 
@@ -911,6 +918,10 @@ SHOW_EXPORTED: Action[NucleiExporting] = _button(
     Panel.PREDICT, "show_exported", "Open the folder", "Show what was written, in the file manager",
     lambda on: on.show_exported(),
 )  # fmt: skip
+USE_FITTED: Action[FittedTaking] = _button(
+    Panel.PREDICT, "use_fitted", "Use the fitted thresholds", "Go back to the thresholds that were fitted for this model",
+    lambda on: on.take_fitted(),
+)  # fmt: skip
 SEGMENT_AGAIN: Action[Segmenting] = _button(
     Panel.PREDICT, "segment", "Segment the nuclei again with these thresholds",
     "Block by block on disk; the network is not asked again", lambda on: on.segment(),
@@ -926,7 +937,7 @@ BUTTONS: tuple[Action[Any], ...] = (
     SAVE_RECIPE, WEIGHTS_FILE, FROM_SCRATCH, RESUME, WATCH, COMPARE, TIMELAPSE, SHOW_RUN, RENAME_RUN, NOTE_RUN, REMOVE_RUNS, RESTORE_RUNS, POP_CURVES,
     SAVE_PICTURE, SAVE_CURVES, CLOSE_COMPARISON,
     BROWSE_MODELS, TRAIN_ONE, DRAW_REGION, PREDICT, PREDICT_FOLDER, REVIEW_WRITTEN, EXPORT_NUCLEI, SHOW_EXPORTED,
-    SEGMENT_AGAIN, SAVE_COUNTS,
+    USE_FITTED, SEGMENT_AGAIN, SAVE_COUNTS,
 )  # fmt: skip
 
 #: All of them.
