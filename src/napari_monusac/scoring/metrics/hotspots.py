@@ -64,7 +64,8 @@ class DensityMap:
         """Return the densest discs that do not overlap, the densest first; none without a nucleus."""
         # of places that hold the same nuclei, the one in their middle
         middle = cv2.GaussianBlur(self.per_mm2, (0, 0), self.radius_px / self.step_px / 2)
-        left, found = np.where(self.numbers > 0, self.per_mm2 + 1e-6 * middle, -1.0), []
+        left = np.where(self.numbers > 0, self.per_mm2 + 1e-6 * middle, -1.0)
+        found: list[HotSpot] = []
         rows, columns = np.indices(left.shape)
         while len(found) < most and left.max(initial=-1.0) > 0:
             at = np.unravel_index(int(left.argmax()), left.shape)
@@ -99,7 +100,7 @@ def density_map(points: ArrayLike, shape: tuple[int, int], um_per_px: float, rad
     radius_px = radius_um / um_per_px
     step = max(1.0, radius_px / _STEPS, max(shape) / _MOST_PLACES)
     rows, columns = (max(1, int(np.ceil(n / step))) for n in shape)
-    y, x = ((np.arange(n) + 0.5) * step - 0.5 for n in (rows, columns))
+    y, x = (np.asarray((np.arange(n) + 0.5) * step - 0.5, np.float64) for n in (rows, columns))
     places = np.stack(np.meshgrid(y, x, indexing="ij"), -1)
     known = np.asarray(points, float).reshape(-1, 2)
     numbers = np.zeros((rows, columns), np.int64)
