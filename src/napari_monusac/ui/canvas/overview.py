@@ -78,7 +78,9 @@ class Overview(QWidget):
     def refresh(self) -> None:
         """Show the image that is open now, if it is a large one."""
         image = canvas.find_layer(self.viewer, "image")
-        levels = () if not isinstance(image, Image) else list(image.data) if image.multiscale else [image.data]
+        levels: list[Any] = []
+        if isinstance(image, Image):
+            levels = list(image.data) if image.multiscale else [image.data]
         large = bool(levels) and levels[0].shape[0] * levels[0].shape[1] > _SMALL_PX
         if not large or not isinstance(image, Image):
             self._image = self._data = self._pixmap = None
