@@ -137,7 +137,7 @@ def test_a_download_is_announced_only_where_there_will_be_one(small, monkeypatch
 
     assert weights.download_notice(small) == ""
     recipe = small.with_values(encoder="resnet34", encoder_weights="imagenet")
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", _nothing_cached)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
     monkeypatch.setattr(weights, "why_offline", lambda: "offline")
     assert weights.download_notice(recipe) == ""
     monkeypatch.setattr(weights, "why_offline", lambda: "")
@@ -145,7 +145,7 @@ def test_a_download_is_announced_only_where_there_will_be_one(small, monkeypatch
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: size)
     notice = weights.download_notice(recipe)
     assert notice == "downloading ImageNet weights of resnet34: 87 MB from huggingface.co/smp-hub/resnet34.imagenet"
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: "cached")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: "cached")
     assert weights.download_notice(recipe) == ""
 
 

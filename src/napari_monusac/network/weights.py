@@ -127,14 +127,18 @@ def kept_weights(name: str) -> Path:
 
 
 def in_hub_cache(name: str) -> Path | None:
-    """The file of an encoder's ImageNet weights in the cache of the hub's client; None where there is none."""
-    from huggingface_hub import hf_hub_download
+    """The file of an encoder's ImageNet weights in the cache of the hub's client; None where there is none.
+
+    Asked without the client's download function: that looks its hub up even where it may only look here.
+    """
+    from huggingface_hub import try_to_load_from_cache
 
     try:
         repository, file, revision = hub_address(name)
-        return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
-    except Exception:  # noqa: BLE001 - not cached, not on the hub: the client has many ways to say so
+    except (WeightsError, KeyError):  # there are none on the hub
         return None
+    found = try_to_load_from_cache(repository, file, revision=revision)
+    return Path(found) if isinstance(found, str) else None
 
 
 def _from_hub(name: str) -> Mapping[str, Tensor]:
@@ -216,8 +220,13 @@ def _fetch(name: str, *, local: bool) -> Mapping[str, Tensor]:
     from huggingface_hub import hf_hub_download
 
     repository, file, revision = hub_address(name)
+    if local:
+        cached = in_hub_cache(name)
+        if cached is None:
+            raise _NotCached(f"{file} of {repository} is not in the cache")
+        return load_file(cached)
     try:
-        path = hf_hub_download(repository, file, revision=revision, local_files_only=local)
+        path = hf_hub_download(repository, file, revision=revision)
     except Exception as error:  # the hub's client raises errors of several libraries; each means "not to be had"
         raise _NotCached(_first_line(error)) from error
     return load_file(path)
