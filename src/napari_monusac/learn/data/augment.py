@@ -1,4 +1,4 @@
-"""The six augmentations of runs 7 to 9, and stain: the only file that knows albumentations.
+"""The six augmentations of runs 7 to 9, and stain: the only file that knows albumentations, and the reference of them.
 
 One `Compose` per thread, reseeded for each sample from (seed, epoch, index): a sample comes out the same in any thread.
 """
@@ -20,30 +20,36 @@ from numpy.typing import NDArray
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.infer.tiling.stain import augment_stain
 
-_STAIN_STREAM = 1
+STAIN_STREAM = 1
+#: Strengths are our choice (the source gives none). Chance of each of the six but the blur.
+CHANCE = 0.5
+#: Brightness, contrast and saturation are multiplied by 1 +- this; the hue turns by +- this (1 = all the way round).
+COLOUR, HUE = 0.15, 0.03
+BLUR_CHANCE, BLUR_PX, BLUR_SIGMA = 0.2, (3, 5), (0.5, 3.0)
+AFFINE_SCALE, AFFINE_SHIFT, AFFINE_DEGREES, AFFINE_SHEAR_DEGREES = (0.9, 1.1), (-0.05, 0.05), (-15, 15), (-5, 5)
 
 
 def build_transforms() -> A.Compose:
     """The six: horizontal flip, vertical flip, 90-degree rotation, colour jitter, Gaussian blur, affine.
 
-    Strengths are our choice (the source gives none); the affine mirrors at the edges, in image and masks alike.
+    The affine mirrors at the edges, in image and masks alike.
     """
     return A.Compose(
         [
-            A.HorizontalFlip(p=0.5),
-            A.VerticalFlip(p=0.5),
-            A.RandomRotate90(p=0.5),
-            A.ColorJitter(brightness=0.15, contrast=0.15, saturation=0.15, hue=0.03, p=0.5),
-            A.GaussianBlur(blur_limit=(3, 5), p=0.2),
+            A.HorizontalFlip(p=CHANCE),
+            A.VerticalFlip(p=CHANCE),
+            A.RandomRotate90(p=CHANCE),
+            A.ColorJitter(brightness=COLOUR, contrast=COLOUR, saturation=COLOUR, hue=HUE, p=CHANCE),
+            A.GaussianBlur(blur_limit=BLUR_PX, sigma_limit=BLUR_SIGMA, p=BLUR_CHANCE),
             A.Affine(
-                scale=(0.9, 1.1),
-                translate_percent=(-0.05, 0.05),
-                rotate=(-15, 15),
-                shear=(-5, 5),
+                scale=AFFINE_SCALE,
+                translate_percent=AFFINE_SHIFT,
+                rotate=AFFINE_DEGREES,
+                shear=AFFINE_SHEAR_DEGREES,
                 interpolation=cv2.INTER_LINEAR,
                 mask_interpolation=cv2.INTER_NEAREST,
                 border_mode=cv2.BORDER_REFLECT_101,
-                p=0.5,
+                p=CHANCE,
             ),
         ]
     )
@@ -77,7 +83,7 @@ class Augmenter:
             With the recipe's seed they decide everything that is random.
         """
         if self._stain:
-            image = augment_stain(image, np.random.default_rng((self._seed, epoch, index, _STAIN_STREAM)))
+            image = augment_stain(image, np.random.default_rng((self._seed, epoch, index, STAIN_STREAM)))
         if not self._six:
             return image, semantic, ternary
         transforms = self._transforms()
