@@ -24,7 +24,7 @@ STAIN_STREAM = 1
 #: Strengths are our choice (the source gives none). Chance of each of the six but the blur.
 CHANCE = 0.5
 #: Brightness, contrast and saturation are multiplied by 1 +- this; the hue turns by +- this (1 = all the way round).
-COLOUR, HUE = 0.15, 0.03
+COLOUR_CHANGE, HUE_TURN = 0.15, 0.03
 BLUR_CHANCE, BLUR_PX, BLUR_SIGMA = 0.2, (3, 5), (0.5, 3.0)
 AFFINE_SCALE, AFFINE_SHIFT, AFFINE_DEGREES, AFFINE_SHEAR_DEGREES = (0.9, 1.1), (-0.05, 0.05), (-15, 15), (-5, 5)
 
@@ -39,7 +39,9 @@ def build_transforms() -> A.Compose:
             A.HorizontalFlip(p=CHANCE),
             A.VerticalFlip(p=CHANCE),
             A.RandomRotate90(p=CHANCE),
-            A.ColorJitter(brightness=COLOUR, contrast=COLOUR, saturation=COLOUR, hue=HUE, p=CHANCE),
+            A.ColorJitter(
+                brightness=COLOUR_CHANGE, contrast=COLOUR_CHANGE, saturation=COLOUR_CHANGE, hue=HUE_TURN, p=CHANCE
+            ),
             A.GaussianBlur(blur_limit=BLUR_PX, sigma_limit=BLUR_SIGMA, p=BLUR_CHANCE),
             A.Affine(
                 scale=AFFINE_SCALE,

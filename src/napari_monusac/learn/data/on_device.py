@@ -34,8 +34,8 @@ from napari_monusac.learn.data.augment import (
     BLUR_PX,
     BLUR_SIGMA,
     CHANCE,
-    COLOUR,
-    HUE,
+    COLOUR_CHANGE,
+    HUE_TURN,
     STAIN_STREAM,
 )
 from napari_monusac.learn.data.crops import CropStore, TrainingCrop
@@ -117,7 +117,7 @@ def draw(recipe: TrainingRecipe, epoch: int, index: int) -> Draw:
 
 
 def _colour(rng: np.random.Generator) -> ColourChange:
-    amounts = (*rng.uniform(1 - COLOUR, 1 + COLOUR, 3).tolist(), rng.uniform(-HUE, HUE))
+    amounts = (*rng.uniform(1 - COLOUR_CHANGE, 1 + COLOUR_CHANGE, 3).tolist(), rng.uniform(-HUE_TURN, HUE_TURN))
     return ColourChange(amounts, tuple(rng.permutation(4).tolist()))
 
 
