@@ -6,7 +6,7 @@ written as Qt does (portable text); what each runs is a method of what the panel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -54,6 +54,9 @@ class StudioWindow(Protocol):
 
     def toggle_hidden(self) -> object:
         """Hide all but the tissue, or show it again."""
+
+    def snapshot(self) -> object:
+        """Write what is seen as a picture."""
 
 
 class Edits(Protocol):
@@ -104,6 +107,15 @@ class Annotating(Protocol):
 
     def toggle_fill_of(self) -> object:
         """The class that is meant as outlines, or filled."""
+
+    def select_all(self) -> object:
+        """Select every nucleus that the list shows."""
+
+    def note(self) -> object:
+        """Write a note on the nuclei meant."""
+
+    def menu(self) -> object:
+        """Open the menu of the nuclei meant."""
 
     def done(self) -> object:
         """Save, and go to the next crop."""
@@ -422,6 +434,10 @@ HIDE: Action[StudioWindow] = Action(
     "window.hide", "Hide", "Hide all but the tissue; once more: show it again", lambda on: on.toggle_hidden(),
     ("H",), EVERYWHERE, KeyGroup.SEEING, brief="hide",
 )  # fmt: skip
+SNAPSHOT: Action[StudioWindow] = Action(
+    "window.snapshot", "Picture\u2026", "Write what the window shows as a picture (PNG or SVG), with scale bar and legend",
+    lambda on: on.snapshot(), ("F9",), EVERYWHERE, KeyGroup.SEEING,
+)  # fmt: skip
 KEYS: Action[StudioWindow] = Action(
     "window.keys",
     "Keys",
@@ -432,7 +448,7 @@ KEYS: Action[StudioWindow] = Action(
     KeyGroup.SEEING,
     brief="all keys",
 )
-WINDOW: tuple[Action[StudioWindow], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, KEYS)
+WINDOW: tuple[Action[StudioWindow], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, SNAPSHOT, KEYS)
 
 # -- wherever a crop is edited
 
@@ -503,6 +519,9 @@ TOOL: dict[str, Action[Annotating]] = {
     "split": _tool("split", "Shift+S", "Draw a stroke across", "Or click a clump: it is split along the dashed line."),
     "merge": _tool("merge", "", "Draw a stroke through nuclei that are one", "Or click one, then the other."),
     "erase": _tool("erase", "E", "Rub out", "What lies below an erased nucleus of the file comes back."),
+    "ruler": _tool(
+        "ruler", "U", "Drag from one point to another: how far it is, in µm", "The line stays until the next."
+    ),
     "accept": _tool(
         "accept",
         "",
@@ -566,6 +585,18 @@ MEND_FINDING: Action[Annotating] = Action(
     _ANNOTATE,
     KeyGroup.MENDING,
 )
+SELECT_ALL: Action[Annotating] = Action(
+    "annotate.select_all", "Select all", "Select all nuclei that the list of nuclei shows (all of the crop, or what is searched)",
+    lambda on: on.select_all(), ("Ctrl+A",), _ANNOTATE, KeyGroup.ABOUT,
+)  # fmt: skip
+NOTE: Action[Annotating] = Action(
+    "annotate.note", "Note", "Write a note on the selected nuclei, else the one under the pointer", lambda on: on.note(),
+    ("T",), _ANNOTATE, KeyGroup.MENDING,
+)  # fmt: skip
+MENU: Action[Annotating] = Action(
+    "annotate.menu", "Menu", "The menu of the selected nuclei, else the one under the pointer, as a right click opens it",
+    lambda on: on.menu(), ("Shift+F10",), _ANNOTATE, KeyGroup.MENDING,
+)  # fmt: skip
 FILL: Action[Annotating] = Action(
     "annotate.fill", "Filled", "All classes as outlines, or filled", lambda on: on.toggle_fill(), ("O",), _ANNOTATE,
     KeyGroup.SEEING,
@@ -588,7 +619,7 @@ SHAPES: tuple[Action[Annotating], ...] = (
     _shape("grow", "Grow"), _shape("shrink", "Shrink"), _shape("smooth", "Smooth"), _shape("fill holes", "Fill holes"),
 )  # fmt: skip
 ANNOTATE: tuple[Action[Annotating], ...] = (
-    *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND_FINDING, *SHAPES, DONE, PAN, GIVE_UP,
+    *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND_FINDING, *SHAPES, NOTE, MENU, SELECT_ALL, DONE, PAN, GIVE_UP,
     *TOOL.values(), FILL, FILL_OF,
 )  # fmt: skip
 
@@ -773,7 +804,11 @@ CLOSE_COMPARISON: Action[RunsComparing] = _button(
     lambda on: on.close_comparison(),
 )  # fmt: skip
 BROWSE_MODELS: Action[ModelChoosing] = _button(
-    Panel.PREDICT, "browse", "Browse…", "Choose a checkpoint file (.safetensors)", lambda on: on.browse_models()
+    Panel.PREDICT,
+    "browse",
+    "Browse…",
+    "Choose a checkpoint file (.safetensors) or a packed model (.zip)",
+    lambda on: on.browse_models(),
 )
 TRAIN_ONE: Action[ModelChoosing] = _button(
     Panel.PREDICT, "train_one", "Train one", "There is no trained model yet: the panel Train makes one",
@@ -817,7 +852,8 @@ GESTURES: tuple[tuple[str, str], ...] = (
     ("Click", "Pick: select; with Shift or Ctrl one more"),
     (DRAG_LASSO, "Pick: select with a lasso"),
     (DRAG_BOX, "Pick: select with a box"),
-    ("Drag", "Pick: move the slide"),
+    ("Drag", "Pick: move the slide; begun on a selected nucleus: move that nucleus (all selected ones with it)"),
+    ("Right click", "The menu of the nucleus there, or of the selected ones"),
     ("[   ]", "Brush: smaller, larger (napari's own)"),
     ("Enter", "Polygon: end it, as a double click does (napari's own)"),
 )
@@ -827,11 +863,6 @@ RULE = (
     "Keys act on the selected nuclei if they are in view; with none selected, on the nucleus under the pointer. One that was "
     "just drawn is not meant until the pointer has left it. What a key meant flashes."
 )
-
-
-def in_panel(panel: Panel, actions: Iterable[Action[T]]) -> list[Action[T]]:
-    """Return those of some actions whose keys hold in a panel."""
-    return [action for action in actions if action.keys and panel in action.when]
 
 
 def help_line(panel: Panel) -> str:

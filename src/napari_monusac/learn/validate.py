@@ -6,8 +6,9 @@ a checkpoint is the score that its stored predictions get.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 from napari_monusac.core.classes import IGNORE_INDEX
 from napari_monusac.core.errors import Cancelled, MonusacError, TrainingError
 from napari_monusac.core.events import Scores
-from napari_monusac.core.prediction import HEADS
+from napari_monusac.core.prediction import HEADS, in_255ths
 from napari_monusac.core.recipe import SelectBy
 from napari_monusac.infer.engines import Engine
 from napari_monusac.infer.engines.torch import TorchEngine
@@ -27,6 +28,7 @@ from napari_monusac.infer.tiling.source import array_source
 from napari_monusac.infer.tiling.tiled import whole_maps
 from napari_monusac.learn.data.crops import CropStore, TrainingCrop
 from napari_monusac.learn.distributed import Ranks
+from napari_monusac.learn.fit import JudgedMaps
 from napari_monusac.learn.step import StepLosses, Stepper, is_out_of_memory
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.network.device import free_gpu_memory
@@ -37,6 +39,8 @@ from napari_monusac.scoring.metrics.panoptic import PanopticQuality, panoptic_qu
 
 #: Losses are computed over parts of this many px a side, so that the largest crop needs no more memory.
 LOSS_PART_PX = 1024
+#: Thresholds are fitted on crops of so many px together: their maps are kept in memory, 8 bytes a pixel.
+MOST_FITTED_PX = 1 << 26
 _SMALLEST_TILE_PX = 128
 _FIRST_HALF_PX = 256
 #: Most crops that wait in memory for others of their shape.
@@ -181,9 +185,9 @@ class Validator:
         sums = _Sums("cpu" if device.startswith("mps") else device)
         pinned: dict[str, ClassMaps] = {}
         engine = TorchEngine(_Judged(network), device, self.stepper.precision)
-        for crop, plan, found in self._predictions(engine, should_stop):
+        for crop, plan, found in self._predictions(self.names[ranks.rank :: ranks.count], engine, should_stop):
             maps = self._count(crop, found, sums)
-            if crop.instances is not None:
+            if crop.instances is not None and self.stepper.recipe.select_by == "pq":
                 sums.nuclei += _nuclei_quality(crop, crop.instances, found.cpu().numpy(), plan.boundary_width)
             if crop.name in self.pinned:
                 pinned[crop.name] = (_bytes(maps[0]), _bytes(maps[1]))
@@ -196,11 +200,39 @@ class Validator:
         means = StepLosses(*(each / pixels for each in losses))
         return Validation(sums.scores(), means, time.perf_counter() - start, pinned)
 
+    def judged_maps(self, network: DualHeadUnet, should_stop: Callable[[], bool]) -> Iterator[JudgedMaps]:
+        """Predict the crops with a network, with the truth beside it: what thresholds are fitted on.
+
+        Raises
+        ------
+        Cancelled
+            `should_stop` said so, between two tiles.
+        """
+        engine = TorchEngine(_Judged(network), self.stepper.device, self.stepper.precision)
+        for crop, plan, found in self._predictions(self._fitted_on(), engine, should_stop):
+            if crop.instances is None:
+                continue
+            ignored = crop.ternary == IGNORE_INDEX
+            maps = in_255ths(found.cpu().numpy())
+            yield JudgedMaps(maps, crop.instances, crop.semantic, ignored, plan.boundary_width)
+
+    def _fitted_on(self) -> Iterator[str]:
+        """The crops that thresholds are fitted on: as many as have room together."""
+        left = MOST_FITTED_PX
+        for name in self.names:
+            try:
+                size = math.prod(self.store.own(name).shape)
+            except MonusacError:
+                size = 0  # told where it is to be predicted
+            if size <= left:
+                left -= size
+                yield name
+
     def _predictions(
-        self, engine: TorchEngine, should_stop: Callable[[], bool]
+        self, names: Iterable[str], engine: TorchEngine, should_stop: Callable[[], bool]
     ) -> Iterator[tuple[TrainingCrop, Plan, Tensor]]:
         """Each crop with its probabilities; one that cannot be read is left out and told."""
-        for group in self._groups(engine):
+        for group in self._groups(names, engine):
             try:
                 found = self._predicted(group, engine, should_stop)
             except Cancelled:
@@ -212,11 +244,11 @@ class Validator:
             for each, maps in zip(group, found, strict=True):
                 yield each.crop, each.plan, maps
 
-    def _groups(self, engine: TorchEngine) -> Iterator[list[_Planned]]:
+    def _groups(self, names: Iterable[str], engine: TorchEngine) -> Iterator[list[_Planned]]:
         """Crops that are predicted at once: those of one tile wait for others of its shape, as far as the device cares."""
-        ranks, most = self.stepper.ranks, self.at_once or engine.batch_size
+        most = self.at_once or engine.batch_size
         waiting: dict[tuple[int, int], list[_Planned]] = {}
-        for name in self.names[ranks.rank :: ranks.count]:
+        for name in names:
             try:
                 planned = self._planned(self.store.own(name), engine)
             except MonusacError as error:

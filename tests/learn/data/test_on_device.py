@@ -155,14 +155,14 @@ def test_blur_is_that_of_albumentations(tissue, device):
         assert _apart(ours, pixel.separable_convolve(tissue, kernel[kernel > 0])).max() <= 1
 
 
-def test_affine_moves_image_and_masks_as_opencv_does(tissue, device):
+def test_affine_moves_image_and_masks_as_opencv_does(tissue, device, tiny_recipe):
     import cv2
 
     from napari_monusac.learn.data.on_device import Draw, _affine, augmented
 
     rng = np.random.default_rng(2)
     classes = cv2.resize(rng.integers(0, 5, (16, 16), np.uint8), (128, 128), interpolation=cv2.INTER_NEAREST)
-    matrices = [_affine(np.random.default_rng(k), 128) for k in range(5)]
+    matrices = [_affine(np.random.default_rng(k), tiny_recipe.with_values(patch_size=128)) for k in range(5)]
     batch = _batch([tissue] * 6, [classes] * 6, [classes % 3] * 6, device)
     out = augmented(batch, [*(Draw(affine=m) for m in matrices), Draw()])
     for k, matrix in enumerate(matrices):
@@ -233,7 +233,7 @@ def drawn(tiny_recipe):
 
     recipe = tiny_recipe.with_values(augment=True, patch_size=64)
     ours = [draw(recipe, 1, k) for k in range(2000)]
-    transforms = A.Compose(list(build_transforms().transforms), save_applied_params=True)
+    transforms = A.Compose(list(build_transforms(recipe).transforms), save_applied_params=True)
     transforms.set_random_state(np.random.default_rng(0), random.Random(0))
     image = np.zeros((64, 64, 3), np.uint8)
     theirs = [dict(transforms(image=image)["applied_transforms"]) for _ in range(2000)]

@@ -21,32 +21,32 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.infer.tiling.stain import augment_stain
 
 STAIN_STREAM = 1
-#: Strengths are our choice (the source gives none). Chance of each of the six but the blur.
+#: Of each of the six but the blur.
 CHANCE = 0.5
-#: Brightness, contrast and saturation are multiplied by 1 +- this; the hue turns by +- this (1 = all the way round).
-COLOUR_CHANGE, HUE_TURN = 0.15, 0.03
+#: The hue turns by this share of what the other colours change by (1 = all the way round).
+HUE_SHARE = 0.2
 BLUR_CHANCE, BLUR_PX, BLUR_SIGMA = 0.2, (3, 5), (0.5, 3.0)
-AFFINE_SCALE, AFFINE_SHIFT, AFFINE_DEGREES, AFFINE_SHEAR_DEGREES = (0.9, 1.1), (-0.05, 0.05), (-15, 15), (-5, 5)
+AFFINE_SHIFT, AFFINE_SHEAR_DEGREES = (-0.05, 0.05), (-5, 5)
 
 
-def build_transforms() -> A.Compose:
+def build_transforms(recipe: TrainingRecipe) -> A.Compose:
     """The six: horizontal flip, vertical flip, 90-degree rotation, colour jitter, Gaussian blur, affine.
 
-    The affine mirrors at the edges, in image and masks alike.
+    Strengths are the recipe's; its defaults are our choice (the source gives none). The affine mirrors at the edges, in
+    image and masks alike.
     """
+    scale, turn, colour = recipe.augment_scale, recipe.augment_rotation, recipe.augment_colour
     return A.Compose(
         [
             A.HorizontalFlip(p=CHANCE),
             A.VerticalFlip(p=CHANCE),
             A.RandomRotate90(p=CHANCE),
-            A.ColorJitter(
-                brightness=COLOUR_CHANGE, contrast=COLOUR_CHANGE, saturation=COLOUR_CHANGE, hue=HUE_TURN, p=CHANCE
-            ),
+            A.ColorJitter(brightness=colour, contrast=colour, saturation=colour, hue=HUE_SHARE * colour, p=CHANCE),
             A.GaussianBlur(blur_limit=BLUR_PX, sigma_limit=BLUR_SIGMA, p=BLUR_CHANCE),
             A.Affine(
-                scale=AFFINE_SCALE,
+                scale=(1 - scale, 1 + scale),
                 translate_percent=AFFINE_SHIFT,
-                rotate=AFFINE_DEGREES,
+                rotate=(-turn, turn),
                 shear=AFFINE_SHEAR_DEGREES,
                 interpolation=cv2.INTER_LINEAR,
                 mask_interpolation=cv2.INTER_NEAREST,
@@ -63,11 +63,12 @@ class Augmenter:
     Parameters
     ----------
     recipe : TrainingRecipe
-        `augment`, `stain` and `seed` are used.
+        `augment` and its strengths, `stain` and its strength, and `seed` are used.
     """
 
     def __init__(self, recipe: TrainingRecipe) -> None:
         self._six = recipe.augment
+        self._recipe = recipe
         self._stain = recipe.stain == "augment"
         self._seed = recipe.seed
         self._local = threading.local()
@@ -85,7 +86,9 @@ class Augmenter:
             With the recipe's seed they decide everything that is random.
         """
         if self._stain:
-            image = augment_stain(image, np.random.default_rng((self._seed, epoch, index, STAIN_STREAM)))
+            image = augment_stain(
+                image, np.random.default_rng((self._seed, epoch, index, STAIN_STREAM)), self._recipe.stain_strength
+            )
         if not self._six:
             return image, semantic, ternary
         transforms = self._transforms()
@@ -98,7 +101,7 @@ class Augmenter:
 
     def _transforms(self) -> Any:
         if not hasattr(self._local, "transforms"):
-            self._local.transforms = build_transforms()
+            self._local.transforms = build_transforms(self._recipe)
         return self._local.transforms
 
 

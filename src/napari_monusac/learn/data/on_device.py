@@ -1,6 +1,6 @@
 """Batches that are made on the device: crops lie there as bytes, cutting and augmentation run there for a whole batch.
 
-What is random is drawn on the host from (seed, epoch, index), with the strengths and chances of
+What is random is drawn on the host from (seed, epoch, index), with the recipe's strengths and the chances of
 `napari_monusac.learn.data.augment`, which stays the reference: its tests hold each step here against albumentations.
 """
 
@@ -26,16 +26,13 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.infer.tiling.frame import mirrored
 from napari_monusac.infer.tiling.stain import BRIGHTEST, StainVariation, optical_density, stain_variation
 from napari_monusac.learn.data.augment import (
-    AFFINE_DEGREES,
-    AFFINE_SCALE,
     AFFINE_SHEAR_DEGREES,
     AFFINE_SHIFT,
     BLUR_CHANCE,
     BLUR_PX,
     BLUR_SIGMA,
     CHANCE,
-    COLOUR_CHANGE,
-    HUE_TURN,
+    HUE_SHARE,
     STAIN_STREAM,
 )
 from napari_monusac.learn.data.crops import CropStore, TrainingCrop
@@ -100,7 +97,7 @@ def draw(recipe: TrainingRecipe, epoch: int, index: int) -> Draw:
     """Draw what happens to a patch, from the recipe's seed, the epoch and the patch's number in it."""
     stain = None
     if recipe.stain == "augment":
-        stain = stain_variation(np.random.default_rng((recipe.seed, epoch, index, STAIN_STREAM)))
+        stain = stain_variation(np.random.default_rng((recipe.seed, epoch, index, STAIN_STREAM)), recipe.stain_strength)
     if not recipe.augment:
         return Draw(stain=stain)
     rng = np.random.default_rng((recipe.seed, epoch, index, _DEVICE_STREAM))
@@ -109,15 +106,15 @@ def draw(recipe: TrainingRecipe, epoch: int, index: int) -> Draw:
         flip_x=bool(chances[0] < CHANCE),
         flip_y=bool(chances[1] < CHANCE),
         turns=int(rng.integers(4)) if chances[2] < CHANCE else 0,
-        colour=_colour(rng) if chances[3] < CHANCE else None,
+        colour=_colour(rng, recipe.augment_colour) if chances[3] < CHANCE else None,
         blur=_blur(rng) if chances[4] < BLUR_CHANCE else None,
-        affine=_affine(rng, recipe.patch_size) if chances[5] < CHANCE else None,
+        affine=_affine(rng, recipe) if chances[5] < CHANCE else None,
         stain=stain,
     )
 
 
-def _colour(rng: np.random.Generator) -> ColourChange:
-    amounts = (*rng.uniform(1 - COLOUR_CHANGE, 1 + COLOUR_CHANGE, 3).tolist(), rng.uniform(-HUE_TURN, HUE_TURN))
+def _colour(rng: np.random.Generator, most: float) -> ColourChange:
+    amounts = (*rng.uniform(1 - most, 1 + most, 3).tolist(), HUE_SHARE * rng.uniform(-most, most))
     return ColourChange(amounts, tuple(rng.permutation(4).tolist()))
 
 
@@ -130,19 +127,20 @@ def _blur(rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(kernel / kernel.sum())
 
 
-def _affine(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
+def _affine(rng: np.random.Generator, recipe: TrainingRecipe) -> NDArray[np.float64]:
     """Scaled, turned, sheared and shifted about the middle, in this order."""
+    size, scale, turn = recipe.patch_size, recipe.augment_scale, recipe.augment_rotation
     shift_x, shift_y = (int(u * size) for u in rng.uniform(*AFFINE_SHIFT, 2))
     shear_x, shear_y = np.tan(np.deg2rad(-rng.uniform(*AFFINE_SHEAR_DEGREES, 2)))
-    scale_x, scale_y = rng.uniform(*AFFINE_SCALE, 2)
-    angle = math.radians(rng.uniform(*AFFINE_DEGREES))
+    scale_x, scale_y = rng.uniform(1 - scale, 1 + scale, 2)
+    angle = math.radians(rng.uniform(-turn, turn))
     middle = size / 2 - 0.5
     cos, sin = math.cos(angle), math.sin(angle)
     to_middle = np.array([[1, 0, -middle], [0, 1, -middle], [0, 0, 1]])
     back = np.array([[1, 0, middle + shift_x], [0, 1, middle + shift_y], [0, 0, 1]])
-    turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    turned = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
     shear = np.array([[1, shear_x, 0], [shear_y, 1, 0], [0, 0, 1]])
-    return np.asarray(back @ shear @ turn @ np.diag([scale_x, scale_y, 1.0]) @ to_middle)
+    return np.asarray(back @ shear @ turned @ np.diag([scale_x, scale_y, 1.0]) @ to_middle)
 
 
 # --------------------------------------------------------------------------------------------- cut, flipped, turned
