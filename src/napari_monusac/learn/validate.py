@@ -246,7 +246,6 @@ class Validator:
 
     def _groups(self, names: Iterable[str], engine: TorchEngine) -> Iterator[list[_Planned]]:
         """Crops that are predicted at once: those of one tile wait for others of its shape, as far as the device cares."""
-        most = self.at_once or engine.batch_size
         waiting: dict[tuple[int, int], list[_Planned]] = {}
         for name in names:
             try:
@@ -259,11 +258,19 @@ class Validator:
                 continue
             shape = planned.plan.grid.tile_shape
             waiting.setdefault(shape, []).append(planned)
-            if len(waiting[shape]) >= most:
-                yield waiting.pop(shape)
+            if len(waiting[shape]) >= (self.at_once or engine.batch_size):
+                yield from self._parts(waiting.pop(shape), engine)
             elif sum(map(len, waiting.values())) >= _WAITING_CROPS:
-                yield waiting.pop(max(waiting, key=lambda s: len(waiting[s])))
-        yield from waiting.values()
+                yield from self._parts(waiting.pop(max(waiting, key=lambda s: len(waiting[s]))), engine)
+        for group in waiting.values():
+            yield from self._parts(group, engine)
+
+    def _parts(self, group: list[_Planned], engine: TorchEngine) -> Iterator[list[_Planned]]:
+        """A group in parts that suit the device now: memory may have run short since it was gathered."""
+        while group:
+            most = self.at_once or engine.batch_size
+            yield group[:most]
+            group = group[most:]
 
     def _planned(self, crop: TrainingCrop, engine: Engine) -> _Planned:
         source = array_source(crop.image, crop.um_per_px)

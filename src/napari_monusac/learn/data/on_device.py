@@ -263,6 +263,11 @@ def _levels(image: Tensor) -> Tensor:
     return image.round_().clamp_(0, 255)
 
 
+def _whole_levels(image: Tensor) -> Tensor:
+    """Cut off after the point, as albumentations does for brightness and contrast."""
+    return image.clamp_(0, 255).floor_()
+
+
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1, 1)
 
@@ -293,11 +298,11 @@ def _grey(image: Tensor) -> Tensor:
 
 
 def _brighter(image: Tensor, factor: Tensor) -> Tensor:
-    return _levels(image * factor)
+    return _whole_levels(image * factor)
 
 
 def _contrasted(image: Tensor, factor: Tensor) -> Tensor:
-    return _levels(image * factor + _grey(image).mean((1, 2, 3), keepdim=True) * (1 - factor))
+    return _whole_levels(image * factor + _grey(image).mean((1, 2, 3), keepdim=True) * (1 - factor))
 
 
 def _saturated(image: Tensor, factor: Tensor) -> Tensor:
