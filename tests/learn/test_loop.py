@@ -85,7 +85,7 @@ def test_a_stopped_run_resumes_bit_for_bit(tiny_recipe, make_run, reference, ste
     assert event.reason == "stopped"
     assert count[0] == steps, "stop answers within one batch"
     assert run.status == "stopped"
-    assert run.can_resume
+    assert run.last.is_file()
     events = _play(tiny_recipe, run)
     assert events[0].first_step == steps
     assert events[-1].reason == "completed", events[-1].message
@@ -492,7 +492,7 @@ def test_a_disk_that_really_takes_no_more_loses_nothing(tiny_recipe, make_run, r
     assert "cannot be written" in end.message or "disk" in end.message
     assert "\n" not in end.message
     assert not [p for p in run.path.iterdir() if p.name.startswith(".")], "no half-written file stays"
-    assert run.can_resume
+    assert run.last.is_file()
     assert _play(tiny_recipe, run)[-1].reason == "completed"
     assert _same(_weights(run.last), reference[0])
 
@@ -594,7 +594,7 @@ def test_a_vanished_data_folder_ends_the_run_with_a_resumable_checkpoint(
             data.rename(tmp_path / "gone")
     message = _failed(events)
     assert "the data folder is gone" in message or "can be read" in message
-    assert run.can_resume
+    assert run.last.is_file()
     (tmp_path / "gone").rename(data)
     assert _play(tiny_recipe, run)[-1].reason == "completed"
 

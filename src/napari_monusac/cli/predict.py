@@ -90,11 +90,12 @@ def predict(
 
 
 def _write_counts(results: list[dict[str, Any]], path: Path) -> None:
-    from napari_monusac.scoring.metrics.stored_counts import count_store, write_counts
+    from napari_monusac.scoring.metrics.density import count_store, density_table, write_density_table
 
     done = [r for r in results if r["status"] != "failed"]
     if done:
-        write_counts([count_store(r["out"], name=r["crop"], patient=r["patient"]) for r in done], path)
+        counts = [count_store(r["out"], name=r["crop"], patient=r["patient"]) for r in done]
+        write_density_table(density_table(counts), path)
         tell(f"counts and densities are in {path}")
 
 
@@ -217,11 +218,9 @@ def _result(task: _Task, result: SlideResult) -> dict[str, Any]:
 def _counts(store: Path) -> dict[str, int]:
     """Nuclei of each class in a finished store; empty where they were not segmented."""
     from napari_monusac.core.classes import CLASSES
-    from napari_monusac.io.predictions.prediction_store import PredictionStore
+    from napari_monusac.io.predictions.lazy import open_lazily
 
-    if not store.exists():
-        return {}
-    rows = PredictionStore.open(store).read_table()
+    rows = open_lazily(store).table if store.exists() else None
     if rows is None:
         return {}
     return {kind.label: int((rows["class_id"] == int(kind)).sum()) for kind in CLASSES}

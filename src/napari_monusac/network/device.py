@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import psutil
@@ -20,7 +19,6 @@ from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 from napari_monusac.network.losses import dual_head_loss
 from napari_monusac.network.unet import DualHeadUnet, memory_format_of
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
 _MIN_GAIN = 1.05
 _PROBE_PATCHES = 2
 #: Gradients of one step may differ by this share of their norm. Measured on a CPU: another memory layout 0.01, weights

@@ -78,9 +78,9 @@ def _one_path(path: PathOrPaths) -> Path | None:
 def _is_ours(path: Path) -> bool:
     suffix = path.suffix.lower()
     if path.is_dir():
-        from napari_monusac.plugin.stored import is_stored_prediction
+        from napari_monusac.io.predictions.prediction_store import is_store
 
-        return is_stored_prediction(path) or is_image_store(path) if suffix == ".zarr" else is_collection(path)
+        return is_store(path) or is_image_store(path) if suffix == ".zarr" else is_collection(path)
     if suffix == ".dcm":
         header = dicom_header(path)
         return header is not None and header.is_whole_slide
