@@ -18,6 +18,7 @@ from napari_monusac.infer.engines import Engine
 from napari_monusac.infer.engines.timed import remember, remembered, timed_on
 from napari_monusac.infer.engines.torch import TorchEngine
 from napari_monusac.infer.model import ModelLike
+from napari_monusac.network.device import has_bfloat16
 
 #: From so many pixels on it pays to convert the network for OpenVINO (2 to 3 s).
 OPENVINO_PX = 4_000_000
@@ -38,7 +39,7 @@ def state_of(network: nn.Module) -> int:
 
 
 def choose_precision(model: ModelLike, device: str, wanted: Precision = "auto") -> str:
-    """Take what validation used on such a device, else the faster of bfloat16 and float32, timed once on each machine."""
+    """Take what validation used on such a device; else bfloat16 on a GPU that has it, on a CPU the faster one, timed once."""
     return _torch_engine(model, device, wanted).precision
 
 
@@ -46,8 +47,8 @@ def _torch_engine(model: ModelLike, device: str, wanted: Precision, pixels: int 
     kind = device.split(":")[0]
     if wanted == "auto":
         wanted = _validated_in(model, kind)
-    if wanted == "auto" and (kind == "mps" or (kind == "cuda" and not torch.cuda.is_bf16_supported())):
-        wanted = "float32"
+    if wanted == "auto" and kind != "cpu":
+        wanted = "bfloat16" if has_bfloat16(device) else "float32"
     name = timed_on(model.recipe, device) if wanted == "auto" else ""
     if wanted == "auto":
         wanted = remembered(name) or ("auto" if pixels >= TIMED_PX else "float32")
@@ -105,8 +106,8 @@ def choose_engine(
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"openvino"`` to insist on it.
     precision : {"auto", "bfloat16", "float32"}
-        ``"auto"`` takes what validation used, else the faster one: both are timed once on a machine, and for so little
-        work that it does not pay (`TIMED_PX`) it is float32.
+        ``"auto"`` takes that of validation, else bfloat16 on a GPU that has it. On a CPU both are timed once on a machine;
+        for so little work that it does not pay (`TIMED_PX`) it is float32.
     pixels : int, optional
         How much there is to do. Converting the network takes seconds, so little work stays with torch; what the same
         network was asked before counts, too: a folder of small crops is much work.
