@@ -224,7 +224,7 @@ class Studio(QWidget):
 
     def _inserted(self, event: Any) -> None:
         """A layer came in, perhaps by File > Open or a drop: list its collection, show its crop."""
-        show_outlines(event.value)
+        show_outlines(self.viewer, event.value)
         if not self._hold(event.value):
             self._take_layer(event.value)
         self._layers_changed()
@@ -272,7 +272,7 @@ class Studio(QWidget):
 
     def _adopt_open_layers(self) -> None:
         for layer in self.viewer.layers:
-            show_outlines(layer)
+            show_outlines(self.viewer, layer)
         image = canvas.find_layer(self.viewer, "image")
         if image is not None and self.model.crop is None:
             self._take_layer(image)
