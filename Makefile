@@ -57,7 +57,7 @@ floors: system   ## the tests without a window, with the lowest versions that th
 	$(PYTHON) -m venv .floors
 	.floors/bin/python -m pip install --quiet "pip>=25.1"
 	$(PYTHON) tools/floors.py > .floors/floors.txt
-	.floors/bin/python -m pip install --quiet -e . --group dev -c .floors/floors.txt
+	.floors/bin/python -m pip install --quiet -e ".[all]" --group dev -c .floors/floors.txt
 	.floors/bin/python -m pytest $(PARALLEL) -m "not gui"
 
 sbom: setup      ## what is installed, with versions and licences, as CycloneDX

@@ -74,16 +74,17 @@ def network_of(encoder: str) -> SimpleNamespace:
     return SimpleNamespace(network=DualHeadUnet(recipe).eval(), recipe=recipe, metadata={})
 
 
-def monai_seconds(model: SimpleNamespace, image: np.ndarray) -> float:
+def monai_seconds(model: SimpleNamespace, image: np.ndarray, device: str = "cpu") -> float:
     import torch
     from monai.inferers import SlidingWindowInferer
 
-    inferer = SlidingWindowInferer((TILE, TILE), sw_batch_size=1, overlap=OVERLAP / TILE, mode="gaussian")
+    count = 1 if device == "cpu" else 8
+    inferer = SlidingWindowInferer((TILE, TILE), sw_batch_size=count, overlap=OVERLAP / TILE, mode="gaussian")
     start = time.perf_counter()
     with torch.inference_mode():
         batch = model.network.prepare(image[None]).contiguous()
         semantic, ternary = inferer(batch, model.network)
-        semantic.softmax(1).numpy(), ternary.softmax(1).numpy()
+        semantic.softmax(1).cpu().numpy(), ternary.softmax(1).cpu().numpy()
     return time.perf_counter() - start
 
 
@@ -102,6 +103,31 @@ def bare_seconds(model: SimpleNamespace, precision: str, tile: tuple[int, int], 
         for _ in range(repeats):
             network(batch)
     return (time.perf_counter() - start) / repeats
+
+
+def bare_pass(model: SimpleNamespace, precision: str, tile: tuple[int, int], count: int, device: str) -> float:
+    """Seconds of one forward pass over `count` tiles that lie on a device, ready: the median of ten."""
+    import statistics
+
+    import torch
+
+    from napari_monusac.network.device import autocast
+
+    batch = torch.rand(count, 3, *tile, device=device).contiguous(memory_format=torch.channels_last)
+
+    def wait() -> None:
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+
+    times = []
+    with torch.inference_mode(), autocast(device, precision):
+        for _ in range(13):
+            wait()
+            start = time.perf_counter()
+            model.network(batch)
+            wait()
+            times.append(time.perf_counter() - start)
+    return statistics.median(times[3:])
 
 
 def bare_openvino_seconds(model: SimpleNamespace, precision: str, tile: tuple[int, int], repeats: int) -> float:

@@ -36,7 +36,8 @@ from napari_monusac.learn.data.loader import Batch
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.loop import train
 from napari_monusac.learn.step import Stepper
-from napari_monusac.network.device import choose_precision, memory_in_use
+from napari_monusac.network.device import autocast, choose_precision, memory_in_use
+from napari_monusac.network.losses import dual_head_loss
 from napari_monusac.network.unet import DualHeadUnet
 from napari_monusac.synth.collection import write_collection
 
@@ -120,6 +121,34 @@ def bare_step(recipe: TrainingRecipe, device: str, precision: str, steps: int) -
         stepper.step(batch, recipe.lr, k)
         times.append(time.perf_counter() - start)
     return times[WARM_UP:]
+
+
+def fixed_step(recipe: TrainingRecipe, device: str, precision: str, steps: int) -> float:
+    """Seconds of a step that has its tensors on the device already and asks for no number back: the floor."""
+    torch.manual_seed(0)
+    network = DualHeadUnet(recipe, encoder_weights="none").to(device).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, fused=True)
+    shape = (recipe.batch_size, recipe.patch_size, recipe.patch_size)
+    rng = np.random.default_rng(0)
+    images = network.prepare(rng.integers(0, 255, (*shape, 3), np.uint8))
+    semantic, ternary = (torch.from_numpy(rng.integers(0, n, shape, np.uint8)).to(device) for n in (5, 3))
+    start = 0.0
+    for k in range(steps + WARM_UP):
+        if k == WARM_UP:
+            synchronize(device)
+            start = time.perf_counter()
+        with autocast(device, precision):
+            logits = network(images)
+        dual_head_loss(*logits, semantic, ternary, recipe).total.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    synchronize(device)
+    return (time.perf_counter() - start) / steps
+
+
+def synchronize(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
 
 
 def main() -> None:

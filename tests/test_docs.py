@@ -54,6 +54,9 @@ NOT_RUN = {
     ("docs/troubleshooting.md", "python -c"): "shell quoting; the statement itself needs no test",
     ("docs/troubleshooting.md", "sudo apt-get"): "needs root and the network",
     ("docs/developer/rooms.md", "make setup"): "sets up an environment",
+    ("docs/developer/card.md", "python tools/gpu_pack.py"): "downloads wheels",
+    ("docs/developer/card.md", "python3 -m pip install"): "needs a card; tests/test_gpu_check.py runs its parts",
+    ("docs/developer/card.md", "python tools/gpu_check.py"): "minutes; tests/test_gpu_check.py runs its parts",
 }
 
 

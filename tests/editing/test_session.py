@@ -19,6 +19,7 @@ from napari_monusac.editing.commands import (
     Delete,
     DrawBrush,
     DrawPolygon,
+    DrawStamp,
     EraseBrush,
     ErasePolygon,
     Fill,
@@ -37,6 +38,7 @@ from napari_monusac.editing.commands import (
 )  # fmt: skip
 from napari_monusac.editing.session import EditingSession
 from napari_monusac.masks.rasterize import label_maps
+from napari_monusac.masks.strokes import Stamp
 from napari_monusac.masks.ternary import ternary_map
 
 SHAPE = (96, 64)
@@ -141,6 +143,26 @@ def test_draw_extend_and_class_of_new_nuclei(session):
         session.do(DrawBrush([(55, 15)], 3))
     with pytest.raises(SessionError, match="no nucleus 99"):
         session.do(DrawBrush([(55, 15)], 3, into=99))
+    consistent(session)
+
+
+def test_pixels_that_a_tool_found_are_drawn_as_a_stroke_is(session):
+    mask = np.ones((6, 8), bool)
+    mask[0, 0] = False
+    change = session.do(DrawStamp(Stamp((82, 10, 88, 18), mask), class_="Neutrophil"))
+    (new,) = change.created
+    assert session.rows[new].class_name == "Neutrophil"
+    assert session.rows[new].provenance == "human"
+    assert np.array_equal(session.maps.instances[82:88, 10:18] == new, mask)
+    session.do(DrawStamp(Stamp((82, 18, 88, 20), np.ones((6, 2), bool)), into=new))
+    assert session.nuclei.facts(new).area_px == mask.sum() + 12
+    with pytest.raises(SessionError, match="nothing is free"):
+        session.do(DrawStamp(Stamp((55, 12, 58, 16), np.ones((3, 4), bool))))
+    session.do(DrawStamp(Stamp((55, 12, 58, 16), np.ones((3, 4), bool)), over="all"))
+    consistent(session)
+    for _ in range(3):
+        session.undo()
+    assert new not in session.rows
     consistent(session)
 
 
@@ -366,7 +388,7 @@ def test_every_command_of_the_union_plans_and_everything_else_is_known():
     planning = set(get_args(commands.EditCommand))
     assert planning == {one for one in defined if hasattr(one, "plan")}
     assert set(get_args(commands.Command)) == defined
-    assert len(planning) == 18
+    assert len(planning) == 20
 
 
 def test_a_nucleus_is_accepted_in_place_and_given_a_class_as_one_edit(session):

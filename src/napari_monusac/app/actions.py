@@ -88,7 +88,7 @@ class Annotating(Protocol):
         """Merge the selected nuclei."""
 
     def accept(self, *, replace: bool) -> object:
-        """Accept the predicted nucleus under the pointer."""
+        """Accept the nucleus under the pointer as the model outlines it."""
 
     def delete(self) -> object:
         """Delete the nuclei meant."""
@@ -312,10 +312,24 @@ TOOL: dict[str, Action[Annotating]] = {
         "lasso", "L", "Draw around a new nucleus", "With Shift: add to the selected one, or the one drawn last."
     ),
     "polygon": _tool("polygon", "G", "Click corner after corner around a new nucleus", "A double click ends it."),
+    "wand": _tool(
+        "wand",
+        "W",
+        "Press on a nucleus and drag outwards: it grows over stain like that under the press",
+        "As far as the drag; a click grows as far as the last one. Begin inside a nucleus to add to it.",
+    ),
+    "rectangle": _tool("rectangle", "R", "Drag a rectangle from corner to corner"),
+    "ellipse": _tool("ellipse", "Shift+R", "Drag an ellipse from corner to corner of the box around it"),
     "split": _tool("split", "Shift+S", "Draw a stroke across", "Or click a clump: it is split along the dashed line."),
     "merge": _tool("merge", "", "Draw a stroke through nuclei that are one", "Or click one, then the other."),
     "erase": _tool("erase", "E", "Rub out", "What lies below an erased nucleus of the file comes back."),
-    "accept": _tool("accept", "", "Click a predicted nucleus", "Draw around many: all above the confidence come in."),
+    "accept": _tool(
+        "accept",
+        "",
+        "Click a nucleus: the model's outline of it comes in",
+        "Without a prediction of the crop the model looks at that place. Draw around many predicted ones: all above the "
+        "confidence come in.",
+    ),
 }
 NEXT: Action[Annotating] = Action(
     "annotate.next", "Next", "Next nucleus or audit finding", lambda on: on.step(1), ("N",), _ANNOTATE, KeyGroup.ABOUT,
@@ -356,7 +370,7 @@ MERGE: Action[Annotating] = Action(
     KeyGroup.MENDING, brief="merge",
 )  # fmt: skip
 ACCEPT: Action[Annotating] = Action(
-    "annotate.accept", "Accept", "Accept the predicted nucleus under the pointer", lambda on: on.accept(replace=False),
+    "annotate.accept", "Accept", "Accept the nucleus under the pointer as the model outlines it", lambda on: on.accept(replace=False),
     ("A",), _ANNOTATE, KeyGroup.MENDING,
 )  # fmt: skip
 ACCEPT_INSTEAD: Action[Annotating] = Action(

@@ -13,6 +13,7 @@ import typer
 from napari_monusac.cli.shell import Json, Patients, answer_json, existing_folder, plain, progress, stop_on_signal, tell
 
 if TYPE_CHECKING:
+    from napari_monusac.core.class_mapping import ClassMapping
     from napari_monusac.scoring.metrics.evaluation import Evaluation
     from napari_monusac.scoring.report.guard import Guard
     from napari_monusac.scoring.report.pictures import Evidence
@@ -23,7 +24,9 @@ def evaluate(
     pred: Annotated[
         Path,
         typer.Option(
-            "--pred", help="Predictions (.zarr, label .tif, .xml, .geojson, n-ary .mat), a run folder or a checkpoint."
+            "--pred",
+            help="Predictions (.zarr, label .tif, .png, .npy, .xml, .geojson, n-ary .mat, files of HoVer-Net, CellViT, Cellpose, "
+            "StarDist, HistomicsUI, COCO), a run folder or a checkpoint.",
         ),
     ],
     report: Annotated[
@@ -46,6 +49,14 @@ def evaluate(
     within_regions: Annotated[
         bool, typer.Option("--within-regions", help="Leave out what lies outside the regions of interest of the truth.")
     ] = False,
+    class_mapping: Annotated[
+        str | None,
+        typer.Option(
+            "--class-mapping",
+            help="What the classes of another program mean: monusac, pannuke, consep, consep-merged, lizard, nucls, or a file "
+            "of lines name,class; by default class_mapping.csv beside the predictions.",
+        ),
+    ] = None,
     boundary_width: Annotated[
         int | None,
         typer.Option("--boundary-width", help="For Dice inside and boundary, px; by default the predictions' own."),
@@ -59,11 +70,13 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score predictions: PQ in four ways, per class, patient and organ, detection F1, combo, with 95 % intervals."""
+    from napari_monusac.io.predictions.class_mapping import class_mapping_of
     from napari_monusac.scoring.report.folders import evaluate_folders
     from napari_monusac.scoring.report.pictures import Evidence
 
     existing_folder(truth)
     evidence = Evidence(ambiguous=ambiguous)
+    mapping = None if class_mapping is None else class_mapping_of(class_mapping)
     with (
         tempfile.TemporaryDirectory() as scratch,
         stop_on_signal("stopping after this crop") as stopping,
@@ -81,6 +94,7 @@ def evaluate(
             crops=crops,
             patients=patients,
             within_regions=within_regions,
+            mapping=mapping,
             ambiguous=ambiguous,
             boundary_width=boundary_width,
             include_training=include_training,
@@ -88,10 +102,19 @@ def evaluate(
             should_stop=stopping,
             each=evidence.add if report is not None else None,
             command=_command(
-                truth, pred, before, crops, ambiguous, boundary_width, include_training, patients, within_regions
+                truth,
+                pred,
+                before,
+                crops,
+                ambiguous,
+                boundary_width,
+                include_training,
+                patients,
+                within_regions,
+                class_mapping,
             ),
         )
-        guard = _compare(truth, folders, crops, patients, include_training, within_regions, step)
+        guard = _compare(truth, folders, crops, patients, include_training, within_regions, step, mapping)
         if report is not None:
             _write_report(result, report, evidence, folders[0])
     _answer(result, guard, as_json)
@@ -107,6 +130,7 @@ def _command(
     include_training: bool,
     patients: Path | None = None,
     within_regions: bool = False,
+    class_mapping: str | None = None,
 ) -> str:
     """What to type to get the same numbers again."""
     words = ["napari-monusac", "evaluate", "--truth", str(truth), "--pred", str(pred)]
@@ -115,6 +139,7 @@ def _command(
     words += ["--patients", str(patients)] if patients is not None else []
     words += ["--ambiguous", ambiguous] if ambiguous != "mask" else []
     words += ["--within-regions"] if within_regions else []
+    words += ["--class-mapping", class_mapping] if class_mapping is not None else []
     words += ["--boundary-width", str(boundary_width)] if boundary_width is not None else []
     words += ["--include-training"] if include_training else []
     return shlex.join(words)
@@ -169,6 +194,7 @@ def _compare(
     include_training: bool,
     within_regions: bool,
     step: Callable[[float, str], None],
+    mapping: ClassMapping | None = None,
 ) -> Guard | None:
     if len(folders) < 2:
         return None
@@ -183,6 +209,7 @@ def _compare(
         patients=patients,
         within_regions=within_regions,
         include_training=include_training,
+        mapping=mapping,
     )
 
 

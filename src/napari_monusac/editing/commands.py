@@ -80,7 +80,21 @@ class DrawBrush:
         return _drawn("brush", brush_stamp(self.path, self.diameter_px, desk.nuclei.shape), self, desk)
 
 
-def _drawn(name: str, stamp: Stamp, drawing: DrawPolygon | DrawBrush, desk: Desk) -> EditPlan:
+@dataclass(frozen=True, slots=True)
+class DrawStamp:
+    """Draw pixels that a tool has found (the wand): a new nucleus, or more of one (see `DrawPolygon`)."""
+
+    stamp: Stamp
+    into: int | None = None
+    class_: ClassLike | None = None
+    over: Over = "free"
+
+    def plan(self, desk: Desk) -> EditPlan:
+        """Plan it."""
+        return _drawn("draw", self.stamp, self, desk)
+
+
+def _drawn(name: str, stamp: Stamp, drawing: DrawPolygon | DrawBrush | DrawStamp, desk: Desk) -> EditPlan:
     nuclei, into = desk.nuclei, drawing.into
     class_id = desk.selection.current_class if drawing.class_ is None else class_id_of(drawing.class_)
     plane: Plane = "ambiguous" if class_id == AMBIGUOUS_ID else "nuclei"
@@ -380,9 +394,7 @@ class Accept:
 
     def plan(self, desk: Desk) -> EditPlan:
         """Plan it."""
-        found, new = desk.predicted.nucleus(self.label), desk.nuclei.next_id
-        change = edits.paste(desk.nuclei.maps.instances, found.stamp, new, max_overlap=MAX_COVERED)
-        return EditPlan("accept", [("nuclei", change)], {new: _accepted(found, new, desk.by)})
+        return _accept(desk.predicted.nucleus(self.label), desk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,24 +409,43 @@ class AcceptInPlace:
 
     def plan(self, desk: Desk) -> EditPlan:
         """Plan it."""
-        maps, chosen = desk.nuclei.maps, [desk.predicted.nucleus(k) for k in self.labels]
-        if not chosen:
-            return EditPlan("replace")
-        rivals = [k for found in chosen for k in desk.predicted.rivals(found.stamp)]
-        box = _around([*(found.stamp.box for found in chosen), *(maps.boxes[k] for k in rivals)])
-        after = np.array(maps.instances[window(box)])
-        after[np.isin(after, rivals)] = 0
-        rows: dict[int, NucleusRow | None] = {}
-        for new, found in enumerate(chosen, start=desk.nuclei.next_id):
-            if not _paste(after, box, found.stamp, new):
-                raise SessionError(
-                    f"predicted nucleus {found.label} has no free pixel", "delete the nuclei there first"
-                )
-            row = _accepted(found, new, desk.by)
-            if self.class_ is not None:
-                row = row.model_copy(update={"class_id": class_id_of(self.class_), "class_provenance": "human"})
-            rows[new] = row
-        return EditPlan("replace", [("nuclei", edits.changed(maps.instances, box, after))], rows)
+        chosen = [desk.predicted.nucleus(k) for k in self.labels]
+        return _in_place(chosen, self.class_, desk) if chosen else EditPlan("replace")
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptFound:
+    """Accept a nucleus that a network has just found at one place (see `Accept`, and `AcceptInPlace`)."""
+
+    found: Found
+    in_place: bool = False
+
+    def plan(self, desk: Desk) -> EditPlan:
+        """Plan it."""
+        return _in_place([self.found], None, desk) if self.in_place else _accept(self.found, desk)
+
+
+def _accept(found: Found, desk: Desk) -> EditPlan:
+    new = desk.nuclei.next_id
+    change = edits.paste(desk.nuclei.maps.instances, found.stamp, new, max_overlap=MAX_COVERED)
+    return EditPlan("accept", [("nuclei", change)], {new: _accepted(found, new, desk.by)})
+
+
+def _in_place(chosen: list[Found], class_: ClassLike | None, desk: Desk) -> EditPlan:
+    maps = desk.nuclei.maps
+    rivals = [k for found in chosen for k in desk.predicted.rivals(found.stamp)]
+    box = _around([*(found.stamp.box for found in chosen), *(maps.boxes[k] for k in rivals)])
+    after = np.array(maps.instances[window(box)])
+    after[np.isin(after, rivals)] = 0
+    rows: dict[int, NucleusRow | None] = {}
+    for new, found in enumerate(chosen, start=desk.nuclei.next_id):
+        if not _paste(after, box, found.stamp, new):
+            raise SessionError(f"predicted nucleus {found.label} has no free pixel", "delete the nuclei there first")
+        row = _accepted(found, new, desk.by)
+        if class_ is not None:
+            row = row.model_copy(update={"class_id": class_id_of(class_), "class_provenance": "human"})
+        rows[new] = row
+    return EditPlan("replace", [("nuclei", edits.changed(maps.instances, box, after))], rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,9 +510,9 @@ def _paste(view: NDArray[np.int32], box: Box, stamp: Stamp, label: int, max_cove
 
 #: What makes an edit.
 EditCommand: TypeAlias = (
-    DrawPolygon | DrawBrush | EraseBrush | ErasePolygon | Fill | AdoptPaint
+    DrawPolygon | DrawBrush | DrawStamp | EraseBrush | ErasePolygon | Fill | AdoptPaint
     | SplitByStroke | SplitAsSuggested | Merge | Separate | Delete | Reshape
-    | SetClass | SetNote | Accept | AcceptInPlace | AcceptMany | AcceptAll
+    | SetClass | SetNote | Accept | AcceptInPlace | AcceptFound | AcceptMany | AcceptAll
 )  # fmt: skip
 
 # -- what is no edit --------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ class FoundNuclei:
                 f"prediction {instances.shape} at {offset_px} does not fit the image {self._nuclei.shape}",
                 "choose the prediction of this crop",
             )
-        facts = _facts(table)
+        facts = facts_of(table)
         nuclei = {}
         for label, found in enumerate(ndimage.find_objects(np.asarray(instances, np.int32)), start=1):
             if found is not None:
@@ -183,8 +183,8 @@ def _share_inside(stamp: Stamp, frame: Stamp) -> float:
     return int(np.count_nonzero(stamp.mask[shared[0]] & frame.mask[shared[1]])) / stamp.area_px
 
 
-def _facts(table: Any) -> dict[int, tuple[int, float | None]]:
-    """Class and confidence by label."""
+def facts_of(table: Any) -> dict[int, tuple[int, float | None]]:
+    """Return class and confidence of predicted nuclei by their label."""
     if table is None:
         return {}
     facts = {}

@@ -116,6 +116,19 @@ def _mark_segment(mask: NDArray[np.bool_], start: NDArray[np.float64], end: NDAr
     mask[low[0] : high[0], low[1] : high[1]] |= distance2 <= radius * radius
 
 
+def rectangle(first: tuple[float, float], last: tuple[float, float]) -> list[tuple[float, float]]:
+    """Return the corners of the box from one point to another, (y, x) px."""
+    return [first, (first[0], last[1]), last, (last[0], first[1])]
+
+
+def ellipse(first: tuple[float, float], last: tuple[float, float], corners: int = 72) -> list[tuple[float, float]]:
+    """Return the outline of the ellipse that fills the box from one point to another, (y, x) px."""
+    middle, half = np.add(first, last) / 2, np.subtract(last, first) / 2
+    angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    points = middle + np.stack([np.sin(angles), np.cos(angles)], axis=1) * half
+    return [(float(y), float(x)) for y, x in points]
+
+
 def path_pixels(points: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return rows and columns of the pixels under a path, in its order; they may lie outside the frame.
 

@@ -302,10 +302,12 @@ def test_outlines_without_a_crop_are_drawn_into_what_they_need(tmp_path):
 
 def test_what_is_missing_or_no_prediction_is_one_line(tmp_path):
     (tmp_path / "c.npy").touch()
+    (tmp_path / "c.abc").touch()
     for name, said in (
         ("gone.tif", "does not exist"),
         ("gone.zarr", "no such folder"),
-        ("c.npy", "no annotation format"),
+        ("c.npy", "no label map"),
+        ("c.abc", "no annotation format"),
     ):
         with pytest.raises(FileProblem, match=rf"{name}: .*{said}"):
             read_prediction(tmp_path / name)

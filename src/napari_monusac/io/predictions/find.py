@@ -8,20 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from napari_monusac.core.class_mapping import BY_NAME, ClassMapping
 from napari_monusac.core.errors import FileProblem, MonusacError
 from napari_monusac.io.outputs import REVIEW_FOLDER
-from napari_monusac.io.predictions.foreign import LABEL_SUFFIXES
+from napari_monusac.io.predictions.class_mapping import mapping_beside
 from napari_monusac.io.predictions.identity import Pixels, match_image
-from napari_monusac.io.predictions.maskfiles import is_label_map
+from napari_monusac.io.predictions.maskfiles import LABEL_SUFFIXES, is_label_map
 from napari_monusac.io.predictions.prediction_store import PredictionStore
 from napari_monusac.io.predictions.store_info import model_name
 
-#: Endings of a prediction's name, the first that is there is taken; "/" is a folder of n-ary masks.
-FORMS = (".zarr", "_instances.tif", "_instances.tiff", ".tif", ".tiff", ".xml", ".geojson", ".geojson.gz", "/")
+#: Endings of a prediction's name, the first that is there is taken; "/" is a folder of n-ary masks. Cellpose writes
+#: _cp_masks and _seg.npy, CellViT cells.json into a folder that bears the slide's name.
+FORMS = (
+    ".zarr", "_instances.tif", "_instances.tiff", "_instances.png", "_instances.npy", "_cp_masks.tif", "_cp_masks.png",
+    "_seg.npy", *LABEL_SUFFIXES, ".xml", ".geojson", ".geojson.gz", ".json", ".json.gz", "_cells.json", "/cells.json",
+    "/cells.geojson", ".mat", "/",
+)  # fmt: skip
 #: For a person whose predictions are not found.
 FORMS_IN_WORDS = (
-    "NAME.zarr, NAME_instances.tif or NAME.tif (label map; classes in NAME.csv with label and class, or in "
-    "NAME_semantic.tif), NAME.xml, NAME.geojson (or .geojson.gz), or NAME/<class>/*.mat, NAME being that of the crop"
+    "NAME.zarr, NAME_instances.tif or NAME.tif, .png, .npy (label map; classes in NAME.csv with label and class, or in "
+    "NAME_semantic.tif), NAME_cp_masks.tif or NAME_seg.npy (Cellpose), NAME.xml, NAME.geojson (or .geojson.gz), NAME.json "
+    "(HoVer-Net, CellViT, HistomicsUI, COCO), NAME.mat (HoVer-Net), NAME/cells.json (CellViT), or NAME/<class>/*.mat, NAME "
+    "being that of the crop"
 )
 #: Folders in a folder of predictions that are looked into near a crop, at most: it may be somebody's home.
 _MOST_FOLDERS = 200
@@ -57,14 +65,22 @@ def names_of(name: str, image: Path) -> tuple[str, ...]:
 class PredictionFolder:
     """Finds the predictions of a folder, and of the folders in it.
 
+    Parameters
+    ----------
+    root : str or Path
+        The folder.
+    mapping : ClassMapping, optional
+        What the classes of other programs mean; by default what ``class_mapping.csv`` in the folder says, for each
+        prediction that which lies beside it.
+
     Raises
     ------
     FileProblem
         There is no such folder.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | Path, mapping: ClassMapping | None = None) -> None:
+        self.root, self._mapping = Path(root), mapping
         if not self.root.is_dir():
             raise FileProblem(self.root, "is no folder", "give the folder that holds the predictions")
         self._paths: dict[str, Path] = {}
@@ -76,6 +92,19 @@ class PredictionFolder:
                 self._paths.setdefault(name + end, path)
                 self._paths.setdefault(path.relative_to(self.root).as_posix() + end, path)
             names[:] = sorted(n for n in names if not n.startswith(".") and not n.endswith((".zarr", REVIEW_FOLDER)))
+
+    def mapping(self, path: Path) -> ClassMapping:
+        """What the classes of a prediction of this folder mean.
+
+        Raises
+        ------
+        FileProblem
+            ``class_mapping.csv`` is damaged.
+        """
+        if self._mapping is not None:
+            return self._mapping
+        beside = mapping_beside(path)
+        return beside if beside is not BY_NAME else mapping_beside(self.root / path.name)
 
     def find(self, crop: CropFiles) -> Path | None:
         """The prediction of a crop; never its truth or image, where both folders are one. None where there is none."""
@@ -100,7 +129,7 @@ class PredictionFolder:
         if form == "/":
             return any(path.glob("*/*.mat"))
         if form in LABEL_SUFFIXES:  # an image of that name is no prediction, unless its classes lie beside it
-            return any(name + beside in self._paths for beside in (".csv", "_semantic.tif", "_semantic.tiff"))
+            return any(name + beside in self._paths for beside in (".csv", *(f"_semantic{s}" for s in LABEL_SUFFIXES)))
         return True
 
 

@@ -1,4 +1,4 @@
-"""Label maps as .tif files that know their resolution."""
+"""Label maps: .tif files that know their resolution, .png and .npy of other programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from napari_monusac.core.errors import AnnotationError, ShapeError
 from napari_monusac.core.files import atomic_write
 from napari_monusac.io.annotations.bounds import too_many
 from napari_monusac.io.outputs import MARK
+from napari_monusac.io.predictions.pickled import read_npy_labels
 
+#: Endings of label maps that are read.
+LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
 _UM_PER_CM = 10_000
 _UM_PER_UNIT = {2: 25_400, 3: _UM_PER_CM}
 _BAD_NAME = re.compile(r'[\x00-\x1f/\\:*?"<>|]')
@@ -33,6 +36,8 @@ TIFF_DAMAGE = (
     OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, EOFError, ArithmeticError,
     MemoryError, struct.error, zlib.error,
 )  # fmt: skip
+_PNG_DAMAGE = (OSError, ValueError, TypeError, SyntaxError, EOFError, MemoryError, struct.error, zlib.error)
+_MAP_MEND = "choose a label map: one (y, x) page of whole numbers from 0"
 
 
 def plain_name(name: str, folder: Path) -> str:
@@ -115,7 +120,8 @@ def read_labels(path: str | Path) -> tuple[NDArray[np.integer[Any]], float | Non
     Returns
     -------
     labels : integer (y, x)
-        As stored; 0 or above. Of floats (Fiji's 32-bit label images) the whole numbers that they are.
+        As stored; 0 or above. Of floats (Fiji's 32-bit label images) the whole numbers that they are. Of Cellpose's
+        ``_seg.npy`` the masks.
     um_per_px : float or None
         Where the file states a resolution.
 
@@ -127,20 +133,10 @@ def read_labels(path: str | Path) -> tuple[NDArray[np.integer[Any]], float | Non
         It cannot be read, is no single map of whole numbers, or holds negative or huge labels.
     """
     path = Path(path)
-    try:
-        with tifffile.TiffFile(path) as file:
-            series = file.series[0]
-            kind = _kind(series)
-            # the stated size first: compressed zeros need next to no bytes
-            if kind == "" and series.size > MAX_LABELS_PX:
-                raise too_many(path, "px", MAX_LABELS_PX)
-            labels = np.asarray(series.asarray()) if kind == "" else np.zeros((0, 0), np.uint8)
-            um_per_px = _um_per_px(file.pages.first)
-    except TIFF_DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise AnnotationError(path, f"cannot be read as .tif: {reason}", "write it again") from error
-    if kind:
-        raise AnnotationError(path, kind, "choose a label map: one (y, x) page of whole numbers from 0")
+    labels, um_per_px = _READERS.get(path.suffix.lower(), _read_tiff)(path)
+    labels = np.squeeze(labels) if labels.ndim > 2 else labels
+    if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "biuf":
+        raise AnnotationError(path, f"holds {labels.dtype} of shape {labels.shape}", _MAP_MEND)
     if labels.dtype.kind == "f":
         odd = labels[~(np.isfinite(labels) & (labels == np.rint(labels)))]
         if odd.size:
@@ -155,12 +151,71 @@ def read_labels(path: str | Path) -> tuple[NDArray[np.integer[Any]], float | Non
     return labels, um_per_px
 
 
+def _read_tiff(path: Path) -> tuple[NDArray[Any], float | None]:
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            kind = _kind(series)
+            # the stated size first: compressed zeros need next to no bytes
+            if kind == "" and series.size > MAX_LABELS_PX:
+                raise too_many(path, "px", MAX_LABELS_PX)
+            labels = np.asarray(series.asarray()) if kind == "" else np.zeros((0, 0), np.uint8)
+            um_per_px = _um_per_px(file.pages.first)
+    except TIFF_DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AnnotationError(path, f"cannot be read as .tif: {reason}", "write it again") from error
+    if kind:
+        raise AnnotationError(path, kind, _MAP_MEND)
+    return labels, um_per_px
+
+
+def _read_png(path: Path) -> tuple[NDArray[Any], float | None]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            if file.size[0] * file.size[1] > MAX_LABELS_PX:
+                raise too_many(path, "px", MAX_LABELS_PX)
+            if not _is_plain(file):
+                raise AnnotationError(path, f"is an image ({file.mode}), no label map", _MAP_MEND)
+            return np.asarray(file), None
+    except _PNG_DAMAGE as error:
+        raise AnnotationError(path, f"cannot be read as .png ({str(error)[:80]})", "write it again") from error
+
+
+def _is_plain(file: Any) -> bool:
+    """Whether an open image has one number a pixel: grey, or numbers of a palette."""
+    return file.mode in ("1", "L", "P") or file.mode.startswith("I")
+
+
+def _read_npy(path: Path) -> tuple[NDArray[Any], float | None]:
+    return read_npy_labels(path, MAX_LABELS_PX), None
+
+
+_READERS = {".png": _read_png, ".npy": _read_npy}
+
+
 def is_label_map(path: str | Path) -> bool:
-    """Whether a .tif may be a label map by its header: one page of one channel. No pixel is read."""
+    """Whether a file may be a label map by its header: one page of one channel. No pixel is read."""
+    path = Path(path)
+    if path.suffix.lower() == ".npy":
+        return True
+    if path.suffix.lower() == ".png":
+        return _is_plain_png(path)
     try:
         with tifffile.TiffFile(path) as file:
             return _kind(file.series[0]) == ""
     except TIFF_DAMAGE:
+        return False
+
+
+def _is_plain_png(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            return _is_plain(file)
+    except _PNG_DAMAGE:
         return False
 
 

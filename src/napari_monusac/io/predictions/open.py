@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.boxes import Region
+from napari_monusac.core.class_mapping import ClassMapping
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.core.errors import FileProblem, StoreError
 from napari_monusac.core.prediction import Nuclei, Prediction
+from napari_monusac.io.predictions.class_mapping import mapping_beside
 from napari_monusac.io.predictions.foreign import read_foreign
 from napari_monusac.io.predictions.identity import ImageMatch, Pixels, check_image, nuclei_digest
 from napari_monusac.io.predictions.prediction_store import PredictionStore
@@ -159,16 +161,23 @@ class PredictedCrop:
             raise FileProblem(self.path, problem, "number its nuclei 1, 2, 3 ... without large gaps")
 
 
-def read_prediction(path: str | Path, shape: tuple[int, int] | None = None) -> Prediction:
+def read_prediction(
+    path: str | Path, shape: tuple[int, int] | None = None, mapping: ClassMapping | None = None
+) -> Prediction:
     """Read a stored prediction with its nuclei, in any form that `evaluate` takes.
 
     Parameters
     ----------
     path : str or Path
-        A store of ours (``.zarr``), a label map (``NAME.tif`` or ``NAME_instances.tif``, its classes in ``NAME.csv`` or
-        ``NAME_semantic.tif``), an annotation file (``.xml``, ``.geojson``), or a folder of the challenge's n-ary masks.
+        A store of ours (``.zarr``), a label map (``NAME.tif``, ``.png``, ``.npy`` or ``NAME_instances.tif``, its classes in
+        ``NAME.csv`` or ``NAME_semantic.tif``; Cellpose's ``NAME_seg.npy``), an annotation file (``.xml``, ``.geojson``), the
+        JSON of HoVer-Net, CellViT, HistomicsUI or COCO results, HoVer-Net's ``.mat``, or a folder of the challenge's n-ary
+        masks.
     shape : (height, width), optional
         Of its image, px: outlines are drawn into it. By default as much as the file needs.
+    mapping : ClassMapping, optional
+        What the classes of another program's file mean (`core.class_mapping.PRESETS`); by default what
+        ``class_mapping.csv`` beside it says.
 
     Returns
     -------
@@ -181,7 +190,7 @@ def read_prediction(path: str | Path, shape: tuple[int, int] | None = None) -> P
     MonusacError
         It is missing, foreign, damaged, too large for the memory, or does not fit `shape`.
     """
-    return open_prediction(path, shape=shape).prediction()
+    return open_prediction(path, shape=shape, mapping=mapping).prediction()
 
 
 def open_prediction(
@@ -191,6 +200,7 @@ def open_prediction(
     um_per_px: float | None = None,
     part: _Part | None = None,
     unknown: bool = True,
+    mapping: ClassMapping | None = None,
 ) -> PredictedCrop:
     """Open the stored prediction of a crop.
 
@@ -209,6 +219,8 @@ def open_prediction(
         Read no more than this part of the crop, px.
     unknown : bool
         Whether a store that does not say of which image it is may be used.
+    mapping : ClassMapping, optional
+        What the classes of another program's file mean; by default what ``class_mapping.csv`` beside it says.
 
     Returns
     -------
@@ -227,7 +239,7 @@ def open_prediction(
         return _open_store(path, images, shape, um_per_px, part, unknown)
     if not path.exists():
         raise FileProblem(path, "does not exist", "check the path")
-    found = read_foreign(path, shape)
+    found = read_foreign(path, shape, mapping_beside(path) if mapping is None else mapping, um_per_px)
     return PredictedCrop(path, found.nuclei(um_per_px, part), notes=found.notes)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_monusac.core.class_mapping import BY_NAME, ClassMapping, describe
 from napari_monusac.core.errors import Cancelled, FileProblem
 from napari_monusac.core.files import sha256_of
 from napari_monusac.core.training_crops import SeenAs, TrainingCrops
@@ -59,6 +60,8 @@ class FolderPairs:
         What the files of the predictions read so far leave open, each once.
     truth_said : list of str
         What the annotations read so far hold that is no nucleus or was read otherwise, each once.
+    mappings : list of ClassMapping
+        What the classes of the predictions read so far were taken for, each once; none where their names said it.
     """
 
     collection: Crops
@@ -74,6 +77,7 @@ class FolderPairs:
     unknown: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     truth_said: list[str] = field(default_factory=list)
+    mappings: list[ClassMapping] = field(default_factory=list)
 
     @property
     def crops(self) -> tuple[Crop, ...]:
@@ -194,7 +198,10 @@ class FolderPairs:
         """
         with self.collection.open(crop) as slide:
             shape, um_per_px = slide.shape, slide.um_per_px
-            predicted = open_prediction(path, slide, um_per_px=um_per_px)
+            mapping = self.predictions.mapping(path)
+            predicted = open_prediction(path, slide, um_per_px=um_per_px, mapping=mapping)
+        if mapping is not BY_NAME and mapping not in self.mappings:
+            self.mappings.append(mapping)
         for seen, values in (
             (self.fingerprints, (predicted.fingerprint,)),
             (self.checkpoints, (predicted.checkpoint,)),
@@ -216,6 +223,7 @@ def folder_pairs(
     crops: Collection[str] | None = None,
     patients: str | Path | None = None,
     within_regions: bool = False,
+    mapping: ClassMapping | None = None,
 ) -> FolderPairs:
     """Pair the crops of a collection with the predictions of a folder.
 
@@ -231,13 +239,16 @@ def folder_pairs(
         A table (crop, patient); see `napari_monusac.io.collection.collection.open_collection`.
     within_regions : bool
         Leave out what lies outside the regions of interest of the truth (crops without any: nothing).
+    mapping : ClassMapping, optional
+        What the classes of another program's predictions mean; by default what ``class_mapping.csv`` beside them says.
 
     Raises
     ------
     CollectionError, FileProblem
         A folder is missing or holds nothing.
     """
-    return FolderPairs(open_collection(truth, patients=patients), PredictionFolder(prediction), crops, within_regions)
+    found = PredictionFolder(prediction, mapping)
+    return FolderPairs(open_collection(truth, patients=patients), found, crops, within_regions)
 
 
 def evaluate_folders(
@@ -257,6 +268,7 @@ def evaluate_folders(
     should_stop: Callable[[], bool] | None = None,
     each: Callable[[CropPair], None] | None = None,
     command: str = "",
+    mapping: ClassMapping | None = None,
 ) -> Evaluation:
     """Evaluate the predictions of a folder against the truth of a collection.
 
@@ -265,7 +277,7 @@ def evaluate_folders(
 
     Parameters
     ----------
-    truth, prediction, crops, patients, within_regions
+    truth, prediction, crops, patients, within_regions, mapping
         See `folder_pairs`.
     ambiguous, tolerances_px, boundary_width, bootstrap, seed, include_training
         See `napari_monusac.scoring.report.evaluate.evaluate`.
@@ -287,7 +299,9 @@ def evaluate_folders(
     Cancelled
         `should_stop` said so.
     """
-    pairs = folder_pairs(truth, prediction, crops=crops, patients=patients, within_regions=within_regions)
+    pairs = folder_pairs(
+        truth, prediction, crops=crops, patients=patients, within_regions=within_regions, mapping=mapping
+    )
     training = TrainingCount(include_training)
     found = scored_crops(pairs, training)
     training.check()
@@ -372,6 +386,9 @@ def _notes(pairs: FolderPairs, training: TrainingUse) -> tuple[str, ...]:
         notes.append(f"{where}: {what}")
     if len(pairs.fingerprints) > 1:
         notes.append(f"the predictions come from {len(pairs.fingerprints)} recipes: {', '.join(pairs.fingerprints)}")
+    for mapping in pairs.mappings:
+        lost = f"; lost: {mapping.lost}" if mapping.lost else ""
+        notes.append(f"class mapping of the predictions, {mapping.name}: {describe(mapping)}{lost}")
     names = names_in_words()
     if names:
         said = ", ".join(f"{name} = {meaning}" for name, meaning in names.items())

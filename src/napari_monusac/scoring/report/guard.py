@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_monusac.core.class_mapping import ClassMapping
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import MonusacError, ShapeError
 from napari_monusac.core.training_crops import SeenAs
@@ -148,6 +149,7 @@ def guard_folders(
     bootstrap: int = SIGN_CHOICES,
     seed: int = 0,
     include_training: bool = False,
+    mapping: ClassMapping | None = None,
 ) -> Guard:
     """Compare the predictions of two folders on the crops that both hold; see `compare_predictions`, `folder_pairs`.
 
@@ -159,7 +161,7 @@ def guard_folders(
         They hold no crop in common, or one of the models was trained on all of those.
     """
     first, second = (
-        folder_pairs(truth, folder, crops=crops, patients=patients, within_regions=within_regions)
+        folder_pairs(truth, folder, crops=crops, patients=patients, within_regions=within_regions, mapping=mapping)
         for folder in (before, after)
     )
     training, names, alone = TrainingCount(include_training), set(), 0

@@ -35,7 +35,7 @@ class AnnotateActions:
         self.done, self.save_now = saving.done, saving.save_now
 
     def accept(self, *, replace: bool) -> None:
-        """Accept the predicted nucleus under the pointer."""
+        """Accept the nucleus under the pointer as the model outlines it."""
         self.commands.accept(replace=replace)
 
     def toggle_fill_of(self) -> None:

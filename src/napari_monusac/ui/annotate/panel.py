@@ -111,6 +111,7 @@ class AnnotatePanel(QWidget):
         self.classes.chosen.connect(self._class_chosen)
         self.tools.chosen.connect(self.toolbox.set_tool)
         self.tools.size_changed.connect(self.toolbox.set_brush_size)
+        self.tools.tolerance_changed.connect(self.toolbox.strokes.wand.set_tolerance)
         self.tools.over_changed.connect(self.toolbox.set_over)
         self.toolbox.tool_changed.connect(self.tools.set_current)
         self.toolbox.described.connect(self._describe)

@@ -24,12 +24,15 @@ from napari_monusac.app.actions import CLASS, FILL, FILL_OF, TOOL
 from napari_monusac.app.editing import Question
 from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, Rgb
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
+from napari_monusac.masks.wand import WAND_TOLERANCE
 from napari_monusac.ui.widgets.basic import calm, row
 from napari_monusac.ui.widgets.note import Note
 
 #: Key of each class and its number in a row, in the order of the buttons.
 _ROW_NUMBER = {0: int(NucleusClass.UNCLASSIFIED), 5: AMBIGUOUS_ID}
 CLASS_KEYS: tuple[tuple[int, int], ...] = tuple((key, _ROW_NUMBER.get(key, key)) for key in CLASS)
+#: Tools that draw nuclei, over their neighbours or not.
+DRAWING = ("brush", "lasso", "polygon", "wand", "rectangle", "ellipse")
 _NAMES = {**{int(c): c.label for c in (*CLASSES, NucleusClass.UNCLASSIFIED)}, AMBIGUOUS_ID: AMBIGUOUS}
 
 
@@ -120,6 +123,7 @@ class ToolButtons(QWidget):
 
     chosen = Signal(str)
     size_changed = Signal(int)
+    tolerance_changed = Signal(int)
     over_changed = Signal(bool)
 
     def __init__(self) -> None:
@@ -146,7 +150,12 @@ class ToolButtons(QWidget):
         self.over = calm(QCheckBox("Over neighbours"))
         self.over.setToolTip("What is drawn wins over nuclei that are there already; else they keep their pixels")
         self.over.toggled.connect(self.over_changed.emit)
-        self.settings = row(self.size, self.over, stretch_first=True)
+        self.tolerance = QLabeledSlider(Qt.Orientation.Horizontal)
+        self.tolerance.setRange(4, 60)
+        self.tolerance.setValue(WAND_TOLERANCE)
+        self.tolerance.setToolTip("How unlike the stain may be that the wand still takes: more takes paler edges")
+        self.tolerance.valueChanged.connect(self.tolerance_changed.emit)
+        self.settings = row(self.size, self.tolerance, self.over, stretch_first=True)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(3)
@@ -161,8 +170,9 @@ class ToolButtons(QWidget):
             button.setChecked(name == tool)
         self.help.say(TOOL[tool].words if tool else "One of napari's own tools is in hand: what it paints is kept.")
         self.size.setVisible(tool in ("brush", "erase"))
-        self.over.setVisible(tool in ("brush", "lasso", "polygon"))
-        self.settings.setVisible(tool in ("brush", "lasso", "polygon", "erase"))
+        self.tolerance.setVisible(tool == "wand")
+        self.over.setVisible(tool in DRAWING)
+        self.settings.setVisible(tool in (*DRAWING, "erase"))
 
 
 class QuestionBar(QWidget):

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_monusac.editing.commands import (
     DrawPolygon,
+    DrawStamp,
     Merge,
     Point,
     Select,
@@ -21,6 +22,8 @@ from napari_monusac.editing.commands import (
     SplitByStroke,
 )
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
+from napari_monusac.masks.strokes import ellipse, rectangle
+from napari_monusac.ui.annotate.wand import Wand
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.napari_private import corners_begun, give_up_drawing, zooming_clicks
 from napari_monusac.ui.editing.commands import Commands
@@ -42,15 +45,19 @@ class Strokes:
 
     def __init__(self, controller: EditingController, commands: Commands) -> None:
         self.controller, self.commands = controller, commands
+        self.wand = Wand(controller)
 
     def show(self, tool: str, path: list[Point], modifiers: frozenset[str]) -> None:
         """Draw the stroke as far as it is."""
         marks = self.controller.marks
         if marks is None or (tool == "pick" and not modifiers):
             return
-        if tool == "pick" and "Control" in modifiers:
-            path = _corners(path[0], path[-1])
-        closed = tool in ("lasso", "accept", "pick")
+        if tool == "wand":
+            marks.show("stroke", self.wand.preview(path[0], path[-1]))
+            return
+        if tool in BOXED or (tool == "pick" and "Control" in modifiers):
+            path = BOXED.get(tool, rectangle)(path[0], path[-1])
+        closed = tool in ("lasso", "accept", "pick", *BOXED)
         marks.show("stroke", [[*path, path[0]] if closed else path])
 
     def clicked(self, tool: str, point: Point, modifiers: frozenset[str]) -> None:
@@ -61,6 +68,8 @@ class Strokes:
         label = commands.under(point)
         if tool == "accept":
             commands.accept(point, replace="Shift" in modifiers)
+        elif tool == "wand":
+            self._draw_by_wand(point, point, over=False)
         elif tool == "split" and label:
             self.controller.do(SplitAsSuggested(label))
             commands.show_cut(0)
@@ -75,6 +84,10 @@ class Strokes:
         do = self.controller.do
         if tool == "lasso":
             self._draw(path, modifiers, over)
+        elif tool in BOXED:
+            self._draw(BOXED[tool](path[0], path[-1]), modifiers, over)
+        elif tool == "wand":
+            self._draw_by_wand(path[0], path[-1], over=over)
         elif tool == "split":
             do(SplitByStroke(path))
             self.commands.show_cut(0)
@@ -83,7 +96,7 @@ class Strokes:
         elif tool == "accept":
             self.commands.accept_all(path)
         elif tool == "pick" and "Control" in modifiers:
-            do(SelectWithin(_corners(path[0], path[-1])))
+            do(SelectWithin(rectangle(path[0], path[-1])))
         elif tool == "pick" and "Shift" in modifiers:
             do(SelectWithin(path))
 
@@ -96,14 +109,29 @@ class Strokes:
         into = into if "Shift" in modifiers else None
         self.controller.do(DrawPolygon(path, into, over="all" if over else "free"))
 
+    def _draw_by_wand(self, start: Point, end: Point, *, over: bool) -> None:
+        """Grow a nucleus from where the stroke began; one that lies there already grows itself."""
+        session, stamp = self.controller.session, self.wand.stamp(start, end)
+        here = self.commands.under(start)
+        if session is not None and stamp is not None:
+            into = here if here and session.rows[here].plane == "nuclei" else None
+            self.controller.do(DrawStamp(stamp, into, over="all" if over else "free"))
 
-def _corners(first: Point, last: Point) -> list[Point]:
-    return [first, (first[0], last[1]), last, (last[0], first[1])]
 
-
+#: Tools that draw what lies in a box from where the drag began to where it ends.
+BOXED = {"rectangle": rectangle, "ellipse": ellipse}
 #: Tools that napari's Labels layer has itself, and its name for them. What they paint becomes a command.
 NATIVE = {"brush": "paint", "erase": "erase", "polygon": "polygon"}
-_CURSORS = {"pick": "pointing", "lasso": "cross", "split": "cross", "merge": "cross", "accept": "pointing"}
+_CURSORS = {
+    "pick": "pointing",
+    "lasso": "cross",
+    "wand": "cross",
+    "rectangle": "cross",
+    "ellipse": "cross",
+    "split": "cross",
+    "merge": "cross",
+    "accept": "pointing",
+}
 #: A stroke is redrawn no more often than this.
 _REDRAW_S = 0.03
 

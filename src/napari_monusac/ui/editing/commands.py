@@ -9,6 +9,8 @@ import numpy as np
 
 from napari_monusac.app.actions import ACCEPT, CLICK_INSTEAD
 from napari_monusac.app.aim import Aim, Meant, Why
+from napari_monusac.app.answers import Refused
+from napari_monusac.app.outlining import Outliner
 from napari_monusac.app.work import error_line
 from napari_monusac.core.boxes import overlap
 from napari_monusac.core.errors import SessionError
@@ -34,6 +36,7 @@ from napari_monusac.editing.predicted import MAX_COVERED
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.marks import boundary_of, outlines_of
 from napari_monusac.ui.editing.controller import EditingController
+from napari_monusac.ui.editing.pixels import SlidePixels
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets import settings as annotate_settings
 
@@ -62,6 +65,8 @@ class Commands:
         self.controller = controller
         self.pointer: Point | None = None
         self.aim = Aim()
+        model = controller.model
+        self.outliner = Outliner(model.work, controller.editing, model.prediction)
         self._described: tuple[object, ...] = ()
         self._cut: tuple[int, int, Any] = (0, -1, None)
         #: which tool a key without a nucleus chooses
@@ -200,7 +205,11 @@ class Commands:
             self.choose_tool("merge")
 
     def accept(self, point: Point | None = None, *, replace: bool = False) -> None:
-        """Accept the predicted nucleus at a point, by default under the pointer."""
+        """Accept the predicted nucleus at a point, by default under the pointer; without a prediction the model looks there."""
+        at = self.pointer if point is None else point
+        if self.session is not None and self.controller.model.last_prediction is None:
+            self._outline(at, in_place=replace)
+            return
         if self.session is None or not self.controller.ready_prediction():
             return
         label = self.predicted_under(point)
@@ -208,6 +217,20 @@ class Commands:
             self.controller.said.emit("There is no predicted nucleus here.", "hint")
             return
         self.controller.do(AcceptInPlace([label]) if replace else Accept(label))
+
+    def _outline(self, at: Point | None, *, in_place: bool) -> None:
+        """Take over the nucleus at a point as the model outlines it, in a crop that nobody has predicted."""
+        pixels, said = SlidePixels.under(self.controller), self.controller.said
+        if at is None:
+            said.emit("Point at a nucleus: the model outlines it.", "hint")
+        elif pixels is None:
+            said.emit("The model needs the colour image of the slide: open it in Slides.", "warning")
+        else:
+            answer = self.outliner.outline(
+                at, pixels.level, pixels.first_px, image=pixels.image, in_place=in_place, tolerance_px=self.tolerance()
+            )  # fmt: skip
+            if isinstance(answer, Refused):
+                said.emit(answer.why, "hint")
 
     def accept_all(self, region: Any = None) -> None:
         """Accept all predicted nuclei above the confidence, in a polygon (y, x) or everywhere; many in a worker."""
