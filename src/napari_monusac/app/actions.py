@@ -55,6 +55,9 @@ class StudioWindow(Protocol):
     def toggle_hidden(self) -> object:
         """Hide all but the tissue, or show it again."""
 
+    def move_legend(self) -> object:
+        """Put the legend into the other corner, away, and back."""
+
 
 class Edits(Protocol):
     """What the keys act on that hold wherever a crop is edited."""
@@ -242,6 +245,10 @@ HIDE: Action[StudioWindow] = Action(
     "window.hide", "Hide", "Hide all but the tissue; once more: show it again", lambda on: on.toggle_hidden(),
     ("H",), EVERYWHERE, KeyGroup.SEEING, brief="hide",
 )  # fmt: skip
+LEGEND: Action[StudioWindow] = Action(
+    "window.legend", "Legend", "The legend in the other corner; once more: away; and back", lambda on: on.move_legend(),
+    ("K",), EVERYWHERE, KeyGroup.SEEING,
+)  # fmt: skip
 KEYS: Action[StudioWindow] = Action(
     "window.keys",
     "Keys",
@@ -252,7 +259,7 @@ KEYS: Action[StudioWindow] = Action(
     KeyGroup.SEEING,
     brief="all keys",
 )
-WINDOW: tuple[Action[StudioWindow], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, KEYS)
+WINDOW: tuple[Action[StudioWindow], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, LEGEND, KEYS)
 
 # -- wherever a crop is edited
 

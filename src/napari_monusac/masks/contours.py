@@ -76,14 +76,13 @@ def contours_of(instances: NDArray[Any], boxes: Iterable[tuple[int, Box]] | None
         boxes = [(k, (y.start, x.start, y.stop, x.stop)) for k, (y, x) in label_boxes(instances, None)]
     for label, (top, left, bottom, right) in boxes:
         for ring in _cracks(instances[top:bottom, left:right] == label):
-            rings.append(ring + (2 * top, 2 * left))
+            rings.append(ring + np.array([2 * top, 2 * left]))
             of.append(label)
             counts.append(len(ring))
     starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
     if not rings:
         return Contours(np.zeros((0, 2), np.float32), starts, np.zeros(0, np.int64))
-    points = (np.concatenate(rings).astype(np.float32) - 1) / 2
-    points = _smoothed(points, starts)
+    points = _smoothed(np.asarray((np.concatenate(rings) - 1) / 2, np.float32), starts)
     for off_px in _THINNINGS_PX:
         points, starts = _thinned(points, starts, off_px)
     return Contours(points, starts, np.array(of, np.int64))
@@ -111,7 +110,7 @@ def _smoothed(points: NDArray[np.float32], starts: NDArray[np.int64]) -> NDArray
     before, after = _neighbours(starts, len(points))
     smooth = points
     for _ in range(_ROUNDS):
-        smooth = (smooth[before] + 2 * smooth + smooth[after]) / 4
+        smooth = np.asarray((smooth[before] + 2 * smooth + smooth[after]) / 4, np.float32)
     moved = smooth - points
     far = np.hypot(moved[:, 0], moved[:, 1])[:, None]
     return np.asarray(points + moved * (_MOST_MOVED_PX / np.maximum(far, _MOST_MOVED_PX)), np.float32)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from napari.layers import Labels
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
@@ -20,14 +19,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_monusac.app.actions import HIDE, NEXT_CROP, PANELS, PREVIOUS_CROP, Action, Panel, StudioWindow
+from napari_monusac.app.actions import HIDE, LEGEND, NEXT_CROP, PANELS, PREVIOUS_CROP, Action, Panel, StudioWindow
 from napari_monusac.app.work import spoken_duration
 from napari_monusac.core.settings import environment
 from napari_monusac.ui.annotate.panel import AnnotatePanel
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.hiding import Hiding
 from napari_monusac.ui.canvas.keys import name_of, napari_name
-from napari_monusac.ui.canvas.opening import class_counts, show_outlines
+from napari_monusac.ui.canvas.legend import Legend
+from napari_monusac.ui.canvas.opening import show_outlines
 from napari_monusac.ui.canvas.zoom_bar import ZoomBar
 from napari_monusac.ui.masks.panel import MasksPanel
 from napari_monusac.ui.model import Placed, hear, studio_model
@@ -59,7 +59,7 @@ _PANELS: dict[Panel, type[QWidget]] = {
 }
 
 #: Keys that napari's canvas passes to the viewer; Qt hears the other ones wherever the keyboard is.
-_OF_THE_VIEWER = (NEXT_CROP, PREVIOUS_CROP, HIDE)
+_OF_THE_VIEWER = (NEXT_CROP, PREVIOUS_CROP, HIDE, LEGEND)
 
 
 class Studio(QWidget):
@@ -146,10 +146,10 @@ class Studio(QWidget):
         hear(self, self.model.panel_asked, self.show_panel)
         hear(self, self.model.editing.unsaved_changed, lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
         hear(self, self.model.layers_changed, self._layers_changed)
-        hear(self, self.model.palette_changed, self._layers_changed)
         self.viewer.layers.events.inserted.connect(self._inserted)
         self.viewer.layers.events.removed.connect(self._layers_changed)
         self.hiding = Hiding(self.viewer, self.model, self)
+        self.legend = Legend(self.viewer, self.model, self)
         for action in _OF_THE_VIEWER:
             self.viewer.bind_key(napari_name(action.keys[0]), _doing(self, action), overwrite=True)
         self._run_progressed()
@@ -197,6 +197,10 @@ class Studio(QWidget):
     def toggle_hidden(self) -> None:
         """Hide all but the tissue, or show it again."""
         self.model.hidden = not self.model.hidden
+
+    def move_legend(self) -> None:
+        """Put the legend into the other corner, away, and back."""
+        self.model.move_legend()
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Keys of the window work while the dock has the focus, too."""
@@ -303,11 +307,6 @@ class Studio(QWidget):
     # -- on the canvas
 
     def _layers_changed(self, _: object = None) -> None:
-        nuclei = canvas.find_layer(self.viewer, "nuclei")
-        entries = (
-            canvas.legend_entries(class_counts(self.viewer), self.model.palette) if isinstance(nuclei, Labels) else []
-        )
-        canvas.show_legend(self.viewer, entries)
         self.zoom.refresh()
 
     # -- the foot

@@ -28,7 +28,7 @@ Part = tuple[int, int]
 _VERTEX_SHADER = """
 attribute vec4 a_at;
 attribute vec3 a_line;
-attribute float a_color;
+attribute float a_color;  // red, green, blue as bytes of a whole number
 uniform float u_half;
 uniform float u_period;
 varying vec3 v_color;
@@ -53,8 +53,8 @@ void main() {
     v_along = a_line.x * scale;
     float whole = a_line.y * scale;
     v_period = whole / max(1., floor(whole / max(u_period, 1.) + 0.5));  // dashes meet where the line closes
-    float packed = max(a_color, 0.);
-    v_color = floor(mod(packed / vec3(1., 256., 65536.), 256.)) / 255.;
+    float bytes = max(a_color, 0.);
+    v_color = floor(mod(bytes / vec3(1., 256., 65536.), 256.)) / 255.;
     v_shown = a_color;
     v_x = a_at.x;
 }
@@ -243,7 +243,7 @@ def strip_of(lines: Contours) -> tuple[NDArray[Any], NDArray[np.int64]]:
     return vertices, starts
 
 
-class _LinesVisual(Visual):  # type: ignore[misc]
+class _LinesVisual(Visual):
     """Draws `Strips`: first all halos, then all lines, so that no halo covers a line."""
 
     def __init__(self) -> None:
@@ -301,9 +301,6 @@ class _LinesVisual(Visual):  # type: ignore[misc]
     def _prepare_transforms(self, view: Any) -> None:
         view.view_program.vert["to_screen"] = view.get_transform("visual", "canvas")
         view.view_program.vert["to_render"] = view.get_transform("canvas", "render")
-
-    def _compute_bounds(self, axis: int, view: Any) -> None:
-        return None
 
     def draw(self) -> None:
         """Draw halos, then lines."""

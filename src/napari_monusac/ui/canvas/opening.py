@@ -151,7 +151,7 @@ def _show_in(viewer: Any, layer: Layer, data: NDArray[Any], attributes: dict[str
     with canvas.undrawn(layer):
         if isinstance(layer, Labels):
             layer.features = attributes.get("features")
-            if _is_outlined(attributes["metadata"]):
+            if canvas.role(layer) == "nuclei":
                 _color_by_class(viewer, layer)
             elif "colormap" in attributes:
                 _recolour(layer, attributes["colormap"])
@@ -196,17 +196,16 @@ def _put_in_order(viewer: Any, names: list[str]) -> None:
 
 
 def show_outlines(viewer: Any, layer: Layer) -> None:
-    """Draw a nuclei layer as outlines, as its metadata ask (a reader cannot: LayerData has no outlines)."""
+    """Draw the layer *nuclei* as outlines, in the colours of the classes; others are left alone.
+
+    A reader cannot: LayerData has no outlines.
+    """
     layer = canvas.plain(layer)
-    if isinstance(layer, Labels) and _is_outlined(layer.metadata):
+    if isinstance(layer, Labels) and canvas.role(layer) == "nuclei":
         if not isinstance(layer.colormap, ClassColormap):
             _color_by_class(viewer, layer)
             layer.opacity = 0.9
         outline(viewer, layer, studio_model(viewer).work)
-
-
-def _is_outlined(metadata: dict[str, Any]) -> bool:
-    return bool(metadata.get("monusac", {}).get("contour"))
 
 
 def _color_by_class(viewer: Any, layer: Labels) -> None:

@@ -63,7 +63,7 @@ class Outlines:
         events.opacity.connect(self._follow_opacity)
         for event in (events.colormap, events.show_selected_label, events.selected_label):
             event.connect(self._follow_colors)
-        self.style = style
+        self.style, self.clip = style, (-np.inf, np.inf)
         self._follow_opacity()
         self._follow_all()
 
@@ -76,6 +76,16 @@ class Outlines:
     def style(self, style: LineStyle) -> None:
         self._style = style
         self.lines.set_style(style)
+
+    @property
+    def clip(self) -> tuple[float, float]:
+        """The columns between which lines are drawn, px of the layer."""
+        return self._clip
+
+    @clip.setter
+    def clip(self, clip: tuple[float, float]) -> None:
+        self._clip = clip
+        self.lines.set_clip(*clip)
 
     @property
     def ready(self) -> bool:
@@ -224,7 +234,7 @@ def _hull(box: Box, other: Box | None) -> Box:
 
 
 def _seal(data: NDArray[Any], band: int) -> int:
-    return crc32(np.ascontiguousarray(data[band * _BAND_PX : (band + 1) * _BAND_PX]))
+    return crc32(np.ascontiguousarray(data[band * _BAND_PX : (band + 1) * _BAND_PX]).data)
 
 
 def _seals(data: NDArray[Any]) -> list[int]:
@@ -310,4 +320,4 @@ def clip_outlines(viewer: Any, layer: Any, left: float, right: float) -> None:
     """Draw only what lies between two columns of a layer, px."""
     found = outlines_on(viewer, layer)
     if found is not None:
-        found.lines.set_clip(left, right)
+        found.clip = (left, right)

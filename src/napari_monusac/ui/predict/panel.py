@@ -218,6 +218,8 @@ class PredictPanel(QWidget):
         self._fields.labelForField(self.image).setVisible(self.image.several)
         self.image.setVisible(self.image.several)
         self.start.setEnabled(self.hint.text() == "" and not self._busy)
+        if self.start.isEnabled():
+            self.hint.say(self.image.warning, "warning")
         self.choice.setEnabled(not self._busy)  # the model that is named is the one at work
         self.slide.again.setEnabled(not self._busy)
 

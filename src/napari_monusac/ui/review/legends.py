@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from napari_monusac.app.actions import BLINK, SWIPE
 from napari_monusac.core.classes import DIFFERENCE_COLORS, Rgb
-from napari_monusac.ui.canvas import comparing
 from napari_monusac.ui.canvas.colormaps import ternary_colormap
+from napari_monusac.ui.canvas.legend import uncertainty_entries
 
 if TYPE_CHECKING:
     from napari_monusac.review.comparison import Comparison
@@ -40,8 +40,7 @@ def legend_of(comparison: Comparison, way: str, map_: str) -> list[Entry]:
         parts = any(f.type.value in ("split", "merged") for f in comparison.findings)
         return [*kinds, ("parts", "with parts of merged, split", _LINE)] if parts else kinds
     if way == "uncertainty":
-        words = ("some uncertainty", "high uncertainty")
-        return [(word, word, _rgb(c)) for word, c in zip(words, comparing.UNCERTAINTY_COLORS[2:], strict=True)]
+        return uncertainty_entries()
     lines = {
         "outlines": ("truth: solid line", "prediction: dashed line" if map_ == "outlines" else "prediction: filled"),
         "swipe": ("left of the swipe: truth", "right of it: prediction"),
