@@ -28,3 +28,7 @@ class LineStyle:
 #: A person's outlines are solid, a model's dashed: told apart without colour.
 TRUTH = LineStyle()
 PREDICTION = LineStyle(dash_px=6.0, gap_px=5.0)
+#: What is pointed at has no class colour: black and white dashes in turn, the selection's as long at every zoom, those
+#: of the frame around an error eight to a side.
+SELECTION = LineStyle(width_px=2.0, halo_px=0.0, dash_px=6.0, gap_px=6.0)
+ERROR = LineStyle(width_px=2.0, halo_px=0.0)
