@@ -35,6 +35,7 @@ varying vec3 v_color;
 varying float v_shown;
 varying float v_across;
 varying float v_half;
+varying float v_halo;
 varying float v_along;
 varying float v_period;
 varying float v_x;
@@ -45,7 +46,8 @@ void main() {
     vec2 along = ahead.xy - here.xy;
     float scale = length(along);  // px of the screen for a px of the image
     along /= max(scale, 1e-9);
-    // where nuclei are a few px large, lines of full width would cover them
+    // where nuclei are a few px large, lines of full width and their halos would cover them
+    v_halo = 0.7 * clamp(8. * scale - 1., 0., 1.);
     v_half = u_half * clamp(4. * scale, 0.35, 1.);
     v_across = a_line.z * (v_half + 1.);
     here.xy += vec2(-along.y, along.x) * v_across;
@@ -69,6 +71,7 @@ varying vec3 v_color;
 varying float v_shown;
 varying float v_across;
 varying float v_half;
+varying float v_halo;
 varying float v_along;
 varying float v_period;
 varying float v_x;
@@ -86,7 +89,7 @@ void main() {
     }
     if (u_halo > 0.) {
         float light = dot(v_color, vec3(0.2126, 0.7152, 0.0722));
-        gl_FragColor = vec4(light > 0.5 ? vec3(0.05, 0.05, 0.08) : vec3(1.), 0.7 * cover * u_opacity);
+        gl_FragColor = vec4(light > 0.5 ? vec3(0.05, 0.05, 0.08) : vec3(1.), v_halo * cover * u_opacity);
     } else
         gl_FragColor = vec4(v_color, cover * u_opacity);
 }

@@ -61,7 +61,8 @@ class Outlines:
         events.set_data.connect(self._follow_all)
         events.labels_update.connect(self._follow_part)
         events.opacity.connect(self._follow_opacity)
-        for event in (events.colormap, events.show_selected_label, events.selected_label):
+        events.selected_label.connect(self._follow_selected)
+        for event in (events.colormap, events.show_selected_label):
             event.connect(self._follow_colors)
         self.style, self.clip = style, (-np.inf, np.inf)
         self._follow_opacity()
@@ -177,6 +178,10 @@ class Outlines:
 
     def _follow_opacity(self, _: object = None) -> None:
         self.lines.set_strength(self.layer.opacity)
+
+    def _follow_selected(self, _: object = None) -> None:
+        if self.layer.show_selected_label:
+            self._follow_colors()
 
     def _follow_colors(self, _: object = None) -> None:
         labels = self.labels

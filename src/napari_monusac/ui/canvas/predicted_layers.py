@@ -93,7 +93,7 @@ def update_nuclei_layer(viewer: Any, nuclei: Nuclei) -> None:
     with canvas.undrawn(layer):
         layer.features = nuclei_features(nuclei)
         layer.data = nuclei.instances
-    dress_predicted(viewer, layer, studio_model(viewer).palette)
+        dress_predicted(viewer, layer, studio_model(viewer).palette)
     layer.refresh()
 
 
