@@ -29,57 +29,54 @@ _VERTEX_SHADER = """
 attribute vec4 a_at;
 attribute vec3 a_line;
 attribute float a_color;  // red, green, blue as bytes of a whole number
+uniform vec2 u_origin;  // of the image's px on the screen, and where the sides of one lie
+uniform vec2 u_right;
+uniform vec2 u_down;
+uniform vec2 u_corner;  // the same of the screen's px in what is drawn
+uniform vec4 u_sides;
 uniform float u_half;
 uniform float u_period;
 varying vec3 v_color;
-varying float v_shown;
 varying float v_across;
-varying float v_half;
-varying float v_halo;
 varying float v_along;
 varying float v_period;
 varying float v_x;
 
 void main() {
-    vec4 here = $to_screen(vec4(a_at.xy, 0., 1.));
-    vec4 ahead = $to_screen(vec4(a_at.xy + a_at.zw, 0., 1.));
-    vec2 along = ahead.xy - here.xy;
+    if (a_color < 0.) {
+        gl_Position = vec4(2., 2., 2., 1.);  // of a class that is hidden
+        return;
+    }
+    vec2 along = u_right * a_at.z + u_down * a_at.w;
     float scale = length(along);  // px of the screen for a px of the image
     along /= max(scale, 1e-9);
-    // where nuclei are a few px large, lines of full width and their halos would cover them
-    v_halo = 0.7 * clamp(8. * scale - 1., 0., 1.);
-    v_half = u_half * clamp(4. * scale, 0.35, 1.);
-    v_across = a_line.z * (v_half + 1.);
-    here.xy += vec2(-along.y, along.x) * v_across;
-    gl_Position = $to_render(here);
+    v_across = a_line.z * (u_half + 1.);
+    vec2 here = u_origin + u_right * a_at.x + u_down * a_at.y + vec2(-along.y, along.x) * v_across;
+    gl_Position = vec4(u_corner + u_sides.xy * here.x + u_sides.zw * here.y, 0., 1.);
     v_along = a_line.x * scale;
     float whole = a_line.y * scale;
     v_period = whole / max(1., floor(whole / max(u_period, 1.) + 0.5));  // dashes meet where the line closes
-    float bytes = max(a_color, 0.);
-    v_color = floor(mod(bytes / vec3(1., 256., 65536.), 256.)) / 255.;
-    v_shown = a_color;
+    v_color = floor(mod(a_color / vec3(1., 256., 65536.), 256.)) / 255.;
     v_x = a_at.x;
 }
 """
 
 _FRAGMENT_SHADER = """
+uniform float u_half;
 uniform float u_dash;
-uniform float u_halo;
-uniform float u_opacity;
+uniform float u_halo;  // its width, px; 0: the line itself is drawn
+uniform float u_strength;
 uniform vec2 u_clip;
 varying vec3 v_color;
-varying float v_shown;
 varying float v_across;
-varying float v_half;
-varying float v_halo;
 varying float v_along;
 varying float v_period;
 varying float v_x;
 
 void main() {
-    if (v_shown < 0. || v_x < u_clip.x || v_x > u_clip.y)
+    if (v_x < u_clip.x || v_x > u_clip.y)
         discard;
-    float cover = clamp(v_half + 0.5 - abs(v_across), 0., 1.);
+    float cover = clamp(u_half + 0.5 - abs(v_across), 0., 1.);
     if (u_dash < 1.) {
         float at = mod(v_along, v_period);
         float dash = u_dash * v_period;
@@ -87,11 +84,12 @@ void main() {
         if (at > dash)
             cover *= clamp(u_halo + 0.5 - outside, 0., 1.);
     }
+    vec3 color = v_color;
     if (u_halo > 0.) {
         float light = dot(v_color, vec3(0.2126, 0.7152, 0.0722));
-        gl_FragColor = vec4(light > 0.5 ? vec3(0.05, 0.05, 0.08) : vec3(1.), v_halo * cover * u_opacity);
-    } else
-        gl_FragColor = vec4(v_color, cover * u_opacity);
+        color = light > 0.5 ? vec3(0.05, 0.05, 0.08) : vec3(1.);
+    }
+    gl_FragColor = vec4(color, cover * u_strength);
 }
 """
 
@@ -259,7 +257,7 @@ class _LinesVisual(Visual):
         self._vertices, self._colors = VertexBuffer(np.zeros(3, VERTEX)), VertexBuffer(np.zeros(3, np.float32))
         self._bind()
         self._style = LineStyle()
-        self.set_strength(1.0)
+        self._opacity_of_lines = 1.0
         self.set_clip(-np.inf, np.inf)
         #: whoever hands it its lines; it lives as long as they are shown
         self.drawn_by: Any = None
@@ -276,7 +274,7 @@ class _LinesVisual(Visual):
 
     def set_strength(self, opacity: float) -> None:
         """Draw lines so strongly, 0 to 1."""
-        self.shared_program["u_opacity"] = opacity
+        self._opacity_of_lines = opacity
         self.update()
 
     def set_clip(self, left: float, right: float) -> None:
@@ -302,17 +300,32 @@ class _LinesVisual(Visual):
         self.update()
 
     def _prepare_transforms(self, view: Any) -> None:
-        view.view_program.vert["to_screen"] = view.get_transform("visual", "canvas")
-        view.view_program.vert["to_render"] = view.get_transform("canvas", "render")
+        """What vispy would put into the shader is a dozen matrices a vertex; `draw` sums them up."""
 
     def draw(self) -> None:
         """Draw halos, then lines."""
         style, program = self._style, self.shared_program
+        origin, right, down = _frame(self.get_transform("visual", "canvas"))
+        corner, x, y = _frame(self.get_transform("canvas", "render"))
+        program["u_origin"], program["u_right"], program["u_down"] = origin, right, down
+        program["u_corner"], program["u_sides"] = corner, (*x, *y)
+        scale = abs(right[0] * down[1] - right[1] * down[0]) ** 0.5  # px of the screen for a px of the image
         period = style.dash_px + style.gap_px
         program["u_period"], program["u_dash"] = period, style.dash_px / period if style.gap_px else 1.0
-        for halo in (style.halo_px, 0.0) if style.halo_px else (0.0,):
-            program["u_halo"], program["u_half"] = halo, style.width_px / 2 + halo
-            super().draw()
+        # where nuclei are a few px large, lines of full width and their halos would cover them
+        width = style.width_px * min(1.0, max(0.35, 4 * scale))
+        halo = 0.7 * min(1.0, max(0.0, 8 * scale - 1)) if style.halo_px else 0.0
+        for rim, strength in ((style.halo_px, halo), (0.0, 1.0)):
+            if strength > 0:
+                program["u_halo"], program["u_half"] = rim, width / 2 + rim
+                program["u_strength"] = strength * self._opacity_of_lines
+                super().draw()
+
+
+def _frame(transform: Any) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+    """Where (0, 0) lies after a transform of the plane, and the steps that (1, 0) and (0, 1) become."""
+    origin, right, down = (transform.map([x, y, 0, 1])[:2] for x, y in ((0, 0), (1, 0), (0, 1)))
+    return tuple(origin), tuple(right - origin), tuple(down - origin)
 
 
 class Lines(create_visual_node(_LinesVisual)):  # type: ignore[misc]
