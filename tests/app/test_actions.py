@@ -6,12 +6,13 @@ import ast
 import re
 from collections import Counter
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 import napari_monusac
 from napari_monusac.app import actions
-from napari_monusac.app.actions import ACTIONS, ANNOTATE, EDITS, EVERYWHERE, REVIEW, WINDOW, KeyGroup, Panel
+from napari_monusac.app.actions import ACTIONS, ANNOTATE, BUTTONS, EDITS, EVERYWHERE, REVIEW, WINDOW, KeyGroup, Panel
 
 SOURCE = Path(napari_monusac.__file__).parent
 GUIDE = SOURCE.parents[1] / "docs" / "guide"
@@ -43,6 +44,24 @@ def test_each_action_is_called_and_explained_once():
         assert action.when, action.id
 
 
+def by_what_they_act_on(buttons):
+    """The buttons of each protocol, as the table declares them."""
+    found = {}
+    for name, kind in get_type_hints(actions).items():
+        if getattr(actions, name) in buttons:
+            found.setdefault(kind.__args__[0], []).append(getattr(actions, name))
+    return found
+
+
+def test_each_button_is_declared_in_the_table():
+    assert sum(map(len, by_what_they_act_on(BUTTONS).values())) == len(BUTTONS)
+    assert {panel for action in BUTTONS for panel in action.when} == {
+        Panel.SLIDES, Panel.MASKS, Panel.TRAIN, Panel.PREDICT,
+    }  # fmt: skip
+    assert not any(action.keys for action in BUTTONS), "what has a key stands in the key map: in a group"
+    assert all(action.group is None for action in BUTTONS)
+
+
 class Recorder:
     """Notes which methods are called on it, with what."""
 
@@ -60,6 +79,7 @@ class Recorder:
         (EDITS, actions.Edits),
         (ANNOTATE, actions.Annotating),
         (REVIEW, actions.Reviewing),
+        *((table, protocol) for protocol, table in by_what_they_act_on(BUTTONS).items()),
     ],
 )
 def test_each_action_does_one_thing_of_its_own(table, protocol):
@@ -156,6 +176,27 @@ def test_no_key_is_spelled_elsewhere():
 )  # fmt: skip
 def test_a_key_that_is_spelled_would_be_found(line):
     assert spelled(line)
+
+
+def drawn_by_hand(source: str) -> list[str]:
+    """Buttons that a file words itself."""
+    named = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call) and n.args]
+    return [ast.unparse(n) for n in named if ast.unparse(n.func) == "QPushButton"]
+
+
+@pytest.mark.parametrize("panel", ["masks", "predict", "slides", "train"])
+def test_no_button_is_worded_elsewhere(panel):
+    """But those of a dialog, which Qt places by their role."""
+    found = {
+        p.name: there
+        for p in (SOURCE / "ui" / panel).glob("*.py")
+        if (there := drawn_by_hand(p.read_text(encoding="utf-8")))
+    }
+    assert found == ({"class_names.py": ["QPushButton('Keep')", "QPushButton('Cancel')"]} if panel == "slides" else {})
+
+
+def test_a_button_that_is_worded_by_hand_would_be_found():
+    assert drawn_by_hand("self.start = calm(QPushButton('Start'))")
 
 
 # -- the guide

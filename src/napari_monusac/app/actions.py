@@ -1,4 +1,4 @@
-"""Every key of the Studio, once: what it is called, what it says, where it holds and what it does. No Qt, no napari.
+"""Every key and button of the Studio, once: what it is called, what it says, where it holds and what it does. No Qt.
 
 Buttons, tooltips, the key map, napari's line at the foot of the window and the guide are views of this table. Keys are
 written as Qt does (portable text); what each runs is a method of what the panel offers, as a protocol below says.
@@ -6,7 +6,7 @@ written as Qt does (portable text); what each runs is a method of what the panel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -108,6 +108,15 @@ class Annotating(Protocol):
     def toggle_fill_of(self) -> object:
         """The class that is meant as outlines, or filled."""
 
+    def select_all(self) -> object:
+        """Select every nucleus that the list shows."""
+
+    def note(self) -> object:
+        """Write a note on the nuclei meant."""
+
+    def menu(self) -> object:
+        """Open the menu of the nuclei meant."""
+
     def done(self) -> object:
         """Save, and go to the next crop."""
 
@@ -146,6 +155,186 @@ class Reviewing(Protocol):
         """Blink truth and prediction."""
 
 
+class FolderOpening(Protocol):
+    """What the buttons act on that begin with a folder of slides."""
+
+    def open_last(self) -> object:
+        """Open the folder of the last time."""
+
+    def open_sample(self) -> object:
+        """Make synthetic tissue, and open it."""
+
+
+class Scaling(Protocol):
+    """What the button acts on that says how large a pixel is."""
+
+    def use_scale(self) -> object:
+        """Show the crop at the chosen scale."""
+
+
+class PatientSetting(Protocol):
+    """What the buttons act on that say whose crop is whose."""
+
+    def begin(self) -> object:
+        """Edit the column of patients."""
+
+    def save_column(self) -> object:
+        """Keep what stands in the column."""
+
+    def choose_table(self) -> object:
+        """Take the patients of a table."""
+
+    def forget(self) -> object:
+        """Find patients by name again."""
+
+    def leave(self) -> object:
+        """Leave the patients as they are."""
+
+
+class NameSetting(Protocol):
+    """What the button acts on that asks what names of classes mean."""
+
+    def open_dialog(self) -> object:
+        """Ask what the names mean."""
+
+
+class Doctoring(Protocol):
+    """What the buttons of the data doctor act on."""
+
+    def examine(self) -> object:
+        """Look at every file of the folder."""
+
+    def write_mended(self) -> object:
+        """Write copies with what can be put right."""
+
+
+class MaskWriting(Protocol):
+    """What the buttons act on that write masks."""
+
+    def write_layer(self) -> object:
+        """Put the map of the chosen width into its layer."""
+
+    def write_all(self) -> object:
+        """Write masks of every labelled crop."""
+
+
+class MasksShowing(Protocol):
+    """What the button acts on that shows the masks that were written."""
+
+    def show_written(self) -> object:
+        """Show their folder in the file manager."""
+
+
+class TrainStarting(Protocol):
+    """What the buttons act on that check and start a training."""
+
+    def dry_run(self) -> object:
+        """Try everything once."""
+
+    def start_training(self) -> object:
+        """Make a run, and train."""
+
+
+class RunSteering(Protocol):
+    """What the buttons of the run under way act on."""
+
+    def toggle_pause(self) -> object:
+        """Pause, or go on."""
+
+    def end_run(self) -> object:
+        """End, and keep the model."""
+
+    def put_away(self) -> object:
+        """Take what it says off the panel."""
+
+
+class RecipeFiling(Protocol):
+    """What the buttons of the form of a training act on."""
+
+    def read_recipe(self) -> object:
+        """Take a recipe from a file."""
+
+    def write_recipe(self) -> object:
+        """Write a recipe into a file."""
+
+    def choose_weights_file(self) -> object:
+        """Take the encoder's weights from a file."""
+
+    def from_scratch(self) -> object:
+        """Begin with random weights."""
+
+
+class RunsListing(Protocol):
+    """What the buttons under the table of runs act on: the selected ones."""
+
+    def resume_run(self) -> object:
+        """Go on from the last checkpoint."""
+
+    def watch_run(self) -> object:
+        """Follow a run of another process."""
+
+    def compare_runs(self) -> object:
+        """Lay curves over each other."""
+
+    def toggle_timelapse(self) -> object:
+        """Show the pinned crops after each epoch, or take that away."""
+
+    def show_folder(self) -> object:
+        """Show the folder in the file manager."""
+
+
+class RunsComparing(Protocol):
+    """What the button acts on that ends a comparison of runs."""
+
+    def close_comparison(self) -> object:
+        """Show the curves of the training again."""
+
+
+class ModelChoosing(Protocol):
+    """What the buttons beside the list of models act on."""
+
+    def browse_models(self) -> object:
+        """Choose a checkpoint."""
+
+    def train_one(self) -> object:
+        """Go to Train."""
+
+
+class RegionDrawing(Protocol):
+    """What the button acts on that draws the region to be predicted."""
+
+    def draw_region(self) -> object:
+        """Let a rectangle be dragged."""
+
+
+class Predicting(Protocol):
+    """What the button acts on that predicts the open image."""
+
+    def predict(self) -> object:
+        """Predict the chosen region."""
+
+
+class FolderPredicting(Protocol):
+    """What the button acts on that predicts the folder."""
+
+    def predict_folder(self) -> object:
+        """Predict every crop."""
+
+
+class Segmenting(Protocol):
+    """What the button acts on that segments a stored prediction again."""
+
+    def segment(self) -> object:
+        """Segment its nuclei with the present thresholds."""
+
+
+class CountSaving(Protocol):
+    """What the button acts on that keeps counts."""
+
+    def save_counts(self) -> object:
+        """Write them as a table."""
+
+
 T = TypeVar("T")
 
 #: How a key is called where it is read; all others are called what they are.
@@ -171,8 +360,8 @@ class Action(Generic[T]):
         Its keys, the first of which is told; none where it is a button only.
     when : frozenset of Panel
         The panels in which its keys hold.
-    group : KeyGroup
-        Where it stands in the key map.
+    group : KeyGroup, optional
+        Where it stands in the key map; nowhere without a key.
     more : str
         What a tooltip says besides.
     brief : str
@@ -187,7 +376,7 @@ class Action(Generic[T]):
     run: Callable[[T], object]
     keys: tuple[str, ...]
     when: frozenset[Panel]
-    group: KeyGroup
+    group: KeyGroup | None = None
     more: str = ""
     brief: str = ""
     end: Callable[[T], object] | None = None
@@ -393,6 +582,18 @@ MEND_FINDING: Action[Annotating] = Action(
     _ANNOTATE,
     KeyGroup.MENDING,
 )
+SELECT_ALL: Action[Annotating] = Action(
+    "annotate.select_all", "Select all", "Select all nuclei that the list of nuclei shows (all of the crop, or what is searched)",
+    lambda on: on.select_all(), ("Ctrl+A",), _ANNOTATE, KeyGroup.ABOUT,
+)  # fmt: skip
+NOTE: Action[Annotating] = Action(
+    "annotate.note", "Note", "Write a note on the selected nuclei, else the one under the pointer", lambda on: on.note(),
+    ("T",), _ANNOTATE, KeyGroup.MENDING,
+)  # fmt: skip
+MENU: Action[Annotating] = Action(
+    "annotate.menu", "Menu", "The menu of the selected nuclei, else the one under the pointer, as a right click opens it",
+    lambda on: on.menu(), ("Shift+F10",), _ANNOTATE, KeyGroup.MENDING,
+)  # fmt: skip
 FILL: Action[Annotating] = Action(
     "annotate.fill", "Filled", "All classes as outlines, or filled", lambda on: on.toggle_fill(), ("O",), _ANNOTATE,
     KeyGroup.SEEING,
@@ -415,7 +616,7 @@ SHAPES: tuple[Action[Annotating], ...] = (
     _shape("grow", "Grow"), _shape("shrink", "Shrink"), _shape("smooth", "Smooth"), _shape("fill holes", "Fill holes"),
 )  # fmt: skip
 ANNOTATE: tuple[Action[Annotating], ...] = (
-    *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND_FINDING, *SHAPES, DONE, PAN, GIVE_UP,
+    *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND_FINDING, *SHAPES, NOTE, MENU, SELECT_ALL, DONE, PAN, GIVE_UP,
     *TOOL.values(), FILL, FILL_OF,
 )  # fmt: skip
 
@@ -479,8 +680,166 @@ REVIEW: tuple[Action[Reviewing], ...] = (
     REVIEW_NEXT, REVIEW_PREVIOUS, *REVIEW_CLASS.values(), REVIEW_ACCEPT, REVIEW_REJECT, BLINK, SWIPE, REVIEW_FILL, REVIEW_UNDO,
 )  # fmt: skip
 
+# -- buttons without a key
+
+
+def _button(panel: Panel, name: str, text: str, tip: str, run: Callable[[T], object], more: str = "") -> Action[T]:
+    return Action(f"{panel.lower()}.{name}", text, tip, run, (), frozenset([panel]), more=more)
+
+
+OPEN_LAST: Action[FolderOpening] = _button(
+    Panel.SLIDES, "open_last", "Open again", "Open the folder of the last time", lambda on: on.open_last()
+)
+OPEN_SAMPLE: Action[FolderOpening] = _button(
+    Panel.SLIDES, "open_sample", "Try it on synthetic tissue", "Four made-up patients with exact outlines",
+    lambda on: on.open_sample(), "Nothing is downloaded",
+)  # fmt: skip
+USE_SCALE: Action[Scaling] = _button(
+    Panel.SLIDES, "use_scale", "Use this scale", "Show this crop at this scale until it is closed; its files stay as they are",
+    lambda on: on.use_scale(),
+)  # fmt: skip
+SET_PATIENTS: Action[PatientSetting] = _button(
+    Panel.SLIDES, "set_patients", "Set patients…",
+    "Say whose crop is whose: no patient stands in training and in validation", lambda on: on.begin(),
+)  # fmt: skip
+SAVE_PATIENTS: Action[PatientSetting] = _button(
+    Panel.SLIDES, "save_patients", "Save patients",
+    "Keep these as your word: patients.csv in the folder, or in your own files if it is read-only",
+    lambda on: on.save_column(),
+)  # fmt: skip
+TAKE_PATIENTS: Action[PatientSetting] = _button(
+    Panel.SLIDES, "take_patients", "From a table…", "Take a table (.csv) with the columns crop and patient",
+    lambda on: on.choose_table(),
+)  # fmt: skip
+FORGET_PATIENTS: Action[PatientSetting] = _button(
+    Panel.SLIDES, "forget_patients", "As found", "Forget the list: patients are found by barcode, folder or name again",
+    lambda on: on.forget(),
+)  # fmt: skip
+LEAVE_PATIENTS: Action[PatientSetting] = _button(
+    Panel.SLIDES, "leave_patients", "Cancel", "Leave the patients as they are", lambda on: on.leave()
+)
+NAME_CLASSES: Action[NameSetting] = _button(
+    Panel.SLIDES, "name_classes", "Say what they mean…",
+    "Give each name one of the four classes, or Unclassified, Ambiguous, Ignored", lambda on: on.open_dialog(),
+)  # fmt: skip
+EXAMINE: Action[Doctoring] = _button(
+    Panel.SLIDES, "examine", "Check this folder",
+    "The data doctor looks at every file of the folder and says what would cost training", lambda on: on.examine(),
+)  # fmt: skip
+WRITE_MENDED: Action[Doctoring] = _button(
+    Panel.SLIDES, "write_mended", "Write mended copies…",
+    "Copies with what can be put right; the originals are never touched", lambda on: on.write_mended(),
+)  # fmt: skip
+WRITE_TERNARY: Action[MaskWriting] = _button(
+    Panel.MASKS, "write_layer", "Write ternary layer",
+    "Put background, inside and boundary at this width into the layer 'ternary'", lambda on: on.write_layer(),
+)  # fmt: skip
+WRITE_MASKS: Action[MaskWriting] = _button(
+    Panel.MASKS, "write_folder", "Write masks of the whole folder",
+    "Masks of every labelled crop, at the width of the boundary that is chosen above", lambda on: on.write_all(),
+)  # fmt: skip
+SHOW_MASKS: Action[MasksShowing] = _button(
+    Panel.MASKS, "show_written", "Open the folder", "Show the masks that were written, in the file manager",
+    lambda on: on.show_written(),
+)  # fmt: skip
+CHECK: Action[TrainStarting] = _button(
+    Panel.TRAIN, "check", "Check", "Open every crop, do one training and one validation step, say how long it will take",
+    lambda on: on.dry_run(),
+)  # fmt: skip
+START: Action[TrainStarting] = _button(
+    Panel.TRAIN, "start", "Start training", "Make a new folder for the run and train; the window stays usable",
+    lambda on: on.start_training(),
+)  # fmt: skip
+PAUSE: Action[RunSteering] = _button(
+    Panel.TRAIN, "pause", "Pause", "Wait after this batch of patches; what was learned stays, and Go on continues",
+    lambda on: on.toggle_pause(),
+)  # fmt: skip
+STOP: Action[RunSteering] = _button(
+    Panel.TRAIN, "stop", "Stop", "End after this batch and keep the model; Resume in the table of runs goes on from there",
+    lambda on: on.end_run(),
+)  # fmt: skip
+PUT_AWAY: Action[RunSteering] = _button(
+    Panel.TRAIN, "put_away", "Put this run away",
+    "Take its message and its curves off the panel; it stays in the table of runs", lambda on: on.put_away(),
+)  # fmt: skip
+OPEN_RECIPE: Action[RecipeFiling] = _button(
+    Panel.TRAIN, "open_recipe", "Open…", "A recipe of your own (.toml)", lambda on: on.read_recipe()
+)
+SAVE_RECIPE: Action[RecipeFiling] = _button(
+    Panel.TRAIN, "save_recipe", "Save as a new recipe…", "Write these values into a file (.toml) that Open… takes",
+    lambda on: on.write_recipe(),
+)  # fmt: skip
+WEIGHTS_FILE: Action[RecipeFiling] = _button(
+    Panel.TRAIN, "weights_file", "From a file…", "Choose a file of this encoder's weights (.safetensors, .pth)",
+    lambda on: on.choose_weights_file(),
+)  # fmt: skip
+FROM_SCRATCH: Action[RecipeFiling] = _button(
+    Panel.TRAIN, "from_scratch", "From scratch", "Begin with random weights: it takes more epochs to learn the same",
+    lambda on: on.from_scratch(),
+)  # fmt: skip
+RESUME: Action[RunsListing] = _button(
+    Panel.TRAIN, "resume", "Resume", "Go on with a stopped or interrupted run from its last checkpoint",
+    lambda on: on.resume_run(),
+)  # fmt: skip
+WATCH: Action[RunsListing] = _button(
+    Panel.TRAIN, "watch", "Watch", "Follow a run that another process is training, and stop it from here",
+    lambda on: on.watch_run(),
+)  # fmt: skip
+COMPARE: Action[RunsListing] = _button(
+    Panel.TRAIN, "compare", "Compare",
+    "Lay the curves of the selected runs over each other, and see where their recipes differ", lambda on: on.compare_runs(),
+)  # fmt: skip
+TIMELAPSE: Action[RunsListing] = _button(
+    Panel.TRAIN, "timelapse", "Time-lapse",
+    "See how the pinned crops were predicted after each epoch, with napari's slider", lambda on: on.toggle_timelapse(),
+)  # fmt: skip
+SHOW_RUN: Action[RunsListing] = _button(
+    Panel.TRAIN, "show_folder", "Folder", "Show the run's folder in the file manager", lambda on: on.show_folder()
+)
+CLOSE_COMPARISON: Action[RunsComparing] = _button(
+    Panel.TRAIN, "close_comparison", "Close comparison", "Show the curves of the training again",
+    lambda on: on.close_comparison(),
+)  # fmt: skip
+BROWSE_MODELS: Action[ModelChoosing] = _button(
+    Panel.PREDICT,
+    "browse",
+    "Browse…",
+    "Choose a checkpoint file (.safetensors) or a packed model (.zip)",
+    lambda on: on.browse_models(),
+)
+TRAIN_ONE: Action[ModelChoosing] = _button(
+    Panel.PREDICT, "train_one", "Train one", "There is no trained model yet: the panel Train makes one",
+    lambda on: on.train_one(),
+)  # fmt: skip
+DRAW_REGION: Action[RegionDrawing] = _button(
+    Panel.PREDICT, "draw_region", "Draw it", "Then drag a rectangle over the image", lambda on: on.draw_region()
+)
+PREDICT: Action[Predicting] = _button(
+    Panel.PREDICT, "predict", "Predict", "Run the model over the region; its nuclei are shown over the image",
+    lambda on: on.predict(),
+)  # fmt: skip
+PREDICT_FOLDER: Action[FolderPredicting] = _button(
+    Panel.PREDICT, "predict_folder", "Predict every crop of the folder",
+    "In the background, crop by crop; what is predicted already is skipped", lambda on: on.predict_folder(),
+)  # fmt: skip
+SEGMENT_AGAIN: Action[Segmenting] = _button(
+    Panel.PREDICT, "segment", "Segment the nuclei again with these thresholds",
+    "Block by block on disk; the network is not asked again", lambda on: on.segment(),
+)  # fmt: skip
+SAVE_COUNTS: Action[CountSaving] = _button(
+    Panel.PREDICT, "save_counts", "Save counts as CSV…", "Write this table, with densities and shares, into a file",
+    lambda on: on.save_counts(),
+)  # fmt: skip
+#: What each part of a panel offers as buttons alone.
+BUTTONS: tuple[Action[Any], ...] = (
+    OPEN_LAST, OPEN_SAMPLE, USE_SCALE, SET_PATIENTS, SAVE_PATIENTS, TAKE_PATIENTS, FORGET_PATIENTS, LEAVE_PATIENTS,
+    NAME_CLASSES, EXAMINE, WRITE_MENDED, WRITE_TERNARY, WRITE_MASKS, SHOW_MASKS, CHECK, START, PAUSE, STOP, PUT_AWAY, OPEN_RECIPE,
+    SAVE_RECIPE, WEIGHTS_FILE, FROM_SCRATCH, RESUME, WATCH, COMPARE, TIMELAPSE, SHOW_RUN, CLOSE_COMPARISON,
+    BROWSE_MODELS, TRAIN_ONE, DRAW_REGION, PREDICT, PREDICT_FOLDER, SEGMENT_AGAIN, SAVE_COUNTS,
+)  # fmt: skip
+
 #: All of them.
-ACTIONS: tuple[Action[Any], ...] = (*WINDOW, *EDITS, *ANNOTATE, *REVIEW)
+ACTIONS: tuple[Action[Any], ...] = (*WINDOW, *EDITS, *ANNOTATE, *REVIEW, *BUTTONS)
 
 # -- what is no action: gestures, and keys of napari's that stay as they are
 
@@ -491,6 +850,7 @@ GESTURES: tuple[tuple[str, str], ...] = (
     (DRAG_LASSO, "Pick: select with a lasso"),
     (DRAG_BOX, "Pick: select with a box"),
     ("Drag", "Pick: move the slide"),
+    ("Right click", "The menu of the nucleus there, or of the selected ones"),
     ("[   ]", "Brush: smaller, larger (napari's own)"),
     ("Enter", "Polygon: end it, as a double click does (napari's own)"),
 )
@@ -500,11 +860,6 @@ RULE = (
     "Keys act on the selected nuclei if they are in view; with none selected, on the nucleus under the pointer. One that was "
     "just drawn is not meant until the pointer has left it. What a key meant flashes."
 )
-
-
-def in_panel(panel: Panel, actions: Iterable[Action[T]]) -> list[Action[T]]:
-    """Return those of some actions whose keys hold in a panel."""
-    return [action for action in actions if action.keys and panel in action.when]
 
 
 def help_line(panel: Panel) -> str:

@@ -112,7 +112,7 @@ def test_no_numbers_where_there_is_no_region(counts, viewer, qtbot, monkeypatch,
     assert counts.words.text()
     assert not counts.save.isEnabled()
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: pytest.fail("a file is asked for"))
-    counts._save()
+    counts.save_counts()
     counts.inside.setChecked(False)
     assert total(counts) == str(SHAPE[0] * SHAPE[1])
     assert counts.save.isEnabled()

@@ -13,7 +13,7 @@ from napari_monusac.io.predictions.prediction_store import PredictionStore
 @pytest.fixture
 def panel(opened, tiny_run):
     predict = opened.panels["Predict"]
-    predict.add_checkpoint(tiny_run)
+    predict.predicting.offer(tiny_run)
     return predict.folder
 
 
@@ -31,8 +31,8 @@ def test_a_crop_that_fails_leaves_the_others_and_the_counts(panel, settle, tmp_p
     monkeypatch.setattr(crop, "predict", one_fails)
     out = tmp_path / "Vorhersagen für Müller"
     panel.out.set_path(out)
-    panel.predict()
-    assert panel.predict() is None, "one at a time"
+    panel.predict_folder()
+    assert panel.predict_folder() is None, "one at a time"
     settle()
     crops = panel.model.collection.crops
     stores = sorted(p.stem for p in out.glob("*.zarr"))
@@ -42,7 +42,7 @@ def test_a_crop_that_fails_leaves_the_others_and_the_counts(panel, settle, tmp_p
     counts = pd.read_csv(out / "counts.csv")
     assert set(stores) <= set(counts["name"])
     # the second start does what is missing, and nothing else
-    panel.predict()
+    panel.predict_folder()
     settle()
     assert len(seen) == len(crops) + 1
     assert not panel.failures.text()
@@ -62,7 +62,7 @@ def test_a_stop_keeps_what_is_done(panel, settle, tmp_path, qtbot, monkeypatch):
 
     monkeypatch.setattr(crop, "predict", stopped_at_the_third)
     panel.out.set_path(tmp_path / "out")
-    panel.predict()
+    panel.predict_folder()
     settle()
     stores = sorted((tmp_path / "out").glob("*.zarr"))
     assert len(stores) == 2
@@ -79,6 +79,6 @@ def test_what_should_be_known_of_the_crops_is_said(panel, settle, tmp_path, monk
     monkeypatch.setattr(plan, "expected_of", lambda model: replace(expected(model), stain={"a": 1}))
     monkeypatch.setattr(tiles, "stain_note", lambda *_: "the stain is unusual")
     panel.out.set_path(tmp_path / "out")
-    panel.predict()
+    panel.predict_folder()
     settle()
     assert f"{len(panel.model.collection.crops)} crops: the stain is unusual" in panel.failures.text()

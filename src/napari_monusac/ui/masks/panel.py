@@ -12,6 +12,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QRadioButton, QVBoxLayout, QWidget
 from superqt.utils import qthrottled
 
+from napari_monusac.app.actions import WRITE_TERNARY
 from napari_monusac.app.work import Task
 from napari_monusac.core.classes import TERNARY_COLORS, TERNARY_NAMES, TernaryClass
 from napari_monusac.core.recipe import BOUNDARY_WIDTHS
@@ -103,14 +104,14 @@ class MasksPanel(QWidget):
             value=False, text="Live preview", tooltip="Show the ternary map and let it follow every edit of the nuclei"
         )
         self.write: Any = PushButton(
-            text="Write ternary layer",
-            tooltip="Put background, inside and boundary at this width into the layer 'ternary'",
+            text=WRITE_TERNARY.text,
+            tooltip=WRITE_TERNARY.tooltip,
         )
         self.form = Container(widgets=[self.nuclei, self.width, self.live, self.write], labels=True)
         self.form.margins = (0, 0, 0, 0)
         self.hint = Note(_EMPTY)
         self.amounts = MaskAmounts()
-        self.whole = MaskFolder(self.model)
+        self.whole = MaskFolder(self.model, self)
         self.folder, self.write_folder, self.progress = self.whole.folder, self.whole.button, self.whole.progress
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
@@ -127,8 +128,7 @@ class MasksPanel(QWidget):
         self.width.changed.connect(lambda _: self.refresh())
         self.nuclei.changed.connect(lambda _: self._watch())
         self.live.changed.connect(self._live_changed)
-        self.write.changed.connect(lambda _: self.write_layer())
-        self.write_folder.clicked.connect(lambda: self.write_all())
+        self.write.changed.connect(lambda _: WRITE_TERNARY.run(self))
 
     # -- layers
 

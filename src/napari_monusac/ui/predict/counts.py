@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Shapes
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import SAVE_COUNTS
 from napari_monusac.app.work import error_line
 from napari_monusac.core.classes import CLASSES, NucleusClass
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.regions import last_outline
 from napari_monusac.ui.model import StudioModel
-from napari_monusac.ui.widgets.basic import Heading, plain_table
+from napari_monusac.ui.widgets.basic import Heading, form_button, plain_table
 from napari_monusac.ui.widgets.note import Note
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class CountsTable(QWidget):
         self.table: QTableWidget = plain_table(["Class", "Nuclei", "per mm²", "%"], stretch=0)
         self.table.setToolTip("Per mm² of what was looked at; % of all its nuclei. Model output, research use")
         self.words = Note()
-        self.save = QPushButton("Save counts as CSV…")
+        self.save = form_button(SAVE_COUNTS, self)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (Heading("Counts"), self.inside, self.words, self.table, self.save):
@@ -85,7 +86,6 @@ class CountsTable(QWidget):
         self._rest.setInterval(50)
         self._rest.timeout.connect(self.refresh)
         self.inside.toggled.connect(lambda _: self.refresh())
-        self.save.clicked.connect(self._save)
         self.viewer.layers.events.inserted.connect(self._layer_inserted)
         self.viewer.layers.events.removed.connect(self._drawn)
         for layer in self.viewer.layers:
@@ -167,7 +167,8 @@ class CountsTable(QWidget):
         self.table.setFixedHeight(height + 4)
         self.save.setEnabled(counts is not None)
 
-    def _save(self) -> None:
+    def save_counts(self) -> None:
+        """Ask for a file, and write the counts into it."""
         self.refresh()  # a shape may have been moved with its layer
         if self._table is None:
             return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_monusac.app.prediction import FolderOutcome
+from napari_monusac.app.actions import PREDICT_FOLDER
+from napari_monusac.app.prediction_jobs import FolderOutcome
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear
+from napari_monusac.ui.widgets.basic import form_button
 from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.task_row import TaskRow
@@ -30,18 +32,16 @@ class FolderPrediction(QWidget):
             tooltip="One OME-Zarr store a crop; opens in napari, Fiji and QuPath",
             placeholder="Write predictions to…",
         )
-        self.start = QPushButton("Predict every crop of the folder")
-        self.start.setToolTip("In the background, crop by crop; what is predicted already is skipped")
+        self.start = form_button(PREDICT_FOLDER, self)
         self.progress = TaskRow()
         self.failures = Note(kind="warning")
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.out, self.start, self.progress, self.failures):
             box.addWidget(widget)
-        self.start.clicked.connect(self.predict)
         hear(self, model.prediction.outcome_changed, self._show)
 
-    def predict(self) -> Task | None:
+    def predict_folder(self) -> Task | None:
         """Predict what is not predicted yet."""
         answer = self.model.prediction.predict_folder(self.model.collection, self.out.path)
         if isinstance(answer, Task):

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import DRAW_REGION
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.regions import RECTANGLE, REGION_ROLE, REGIONS, draw_rectangle
 from napari_monusac.ui.canvas.view import PanelView, let_go
+from napari_monusac.ui.widgets.basic import form_button
 
 
 class RegionChoice(QWidget):
@@ -36,15 +38,13 @@ class RegionChoice(QWidget):
         self.region.setToolTip(
             "The whole image, what the window shows now, or the rectangle around the shape drawn last in a Shapes layer"
         )
-        self.draw = QPushButton("Draw it")
-        self.draw.setToolTip("Then drag a rectangle over the image")
+        self.draw = form_button(DRAW_REGION, self)
         self.draw.hide()
         box = QHBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self.region, 1)
         box.addWidget(self.draw)
         self.region.currentTextChanged.connect(lambda text: self.draw.setVisible(text == RECTANGLE))
-        self.draw.clicked.connect(self._draw)
 
     def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Another panel is in front: what is drawn for this one is put away, and catches no drag."""
@@ -60,7 +60,8 @@ class RegionChoice(QWidget):
         """The region is taken: the next drag pans."""
         let_go(self._viewer, (REGION_ROLE,))
 
-    def _draw(self) -> None:
+    def draw_region(self) -> None:
+        """Let a rectangle be dragged over the image."""
         if self._image.image is not None:
             draw_rectangle(self._viewer, self._image.image)
             self.drawing.emit()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
+from napari_monusac.app.actions import BROWSE_MODELS, TRAIN_ONE
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.ui.model import hear
+from napari_monusac.ui.widgets.basic import form_button
 
 
 class ModelChoice(QWidget):
@@ -20,17 +22,12 @@ class ModelChoice(QWidget):
 
     def __init__(self, model: StudioModel) -> None:
         super().__init__()
-        self.prediction = model.prediction
+        self.model, self.prediction = model, model.prediction
         self.models = QComboBox()
         self.models.setToolTip("Trained models, the best first, by their best combo on their own validation crops")
         self.models.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.models.setMinimumContentsLength(6)  # a long name must not make the panel wider than its dock
-        self.browse = QPushButton("Browse…")
-        self.browse.setToolTip("Choose a checkpoint file (.safetensors)")
-        self.browse.clicked.connect(self._browse)
-        self.train = QPushButton("Train one")
-        self.train.setToolTip("There is no trained model yet: the panel Train makes one")
-        self.train.clicked.connect(lambda: model.panel_asked.emit("Train"))
+        self.browse, self.train = form_button(BROWSE_MODELS, self), form_button(TRAIN_ONE, self)
         box = QHBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self.models, 1)
@@ -54,9 +51,14 @@ class ModelChoice(QWidget):
         with signals_blocked(self.models):
             self.models.setCurrentIndex(self.models.findData(self.prediction.checkpoint))
 
-    def _browse(self) -> None:
+    def train_one(self) -> None:
+        """Go to the panel that trains."""
+        self.model.panel_asked.emit("Train")
+
+    def browse_models(self) -> None:
+        """Ask for a checkpoint file, and offer it."""
         chosen = QFileDialog.getOpenFileName(
-            self, "Choose a checkpoint", str(self.prediction.training.runs_folder), "Checkpoints (*.safetensors)"
+            self, "Choose a checkpoint", str(self.prediction.training.runs_folder), "Models (*.safetensors *.zip)"
         )[0]
         if chosen:
             self.prediction.offer(chosen)

@@ -18,10 +18,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.actions import NAME_CLASSES
 from napari_monusac.core.classes import Meaning, class_names_given, plain_name
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.io.annotations.class_names import MEANINGS, keep_class_names, take_kept_names
-from napari_monusac.ui.widgets.basic import scrolling
+from napari_monusac.ui.widgets.basic import form_button, scrolling
 from napari_monusac.ui.widgets.note import Note, say_error
 
 _LEAVE = "not known"
@@ -51,14 +52,12 @@ class ClassNames(QWidget):
         self._broken = False
         self.said = Note()
         self.said.setTextFormat(Qt.TextFormat.PlainText)
-        self.ask = QPushButton("Say what they mean…")
-        self.ask.setToolTip("Give each name one of the four classes, or Unclassified, Ambiguous, Ignored")
+        self.ask = form_button(NAME_CLASSES, self)
         self.dialog: NamesDialog | None = None
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self.said)
         box.addWidget(self.ask)
-        self.ask.clicked.connect(self.open_dialog)
         try:
             take_kept_names()
         except MonusacError as error:
@@ -98,7 +97,7 @@ class ClassNames(QWidget):
             more = " …" if len(unknown) > _NAMED else ""
             names = "1 name of a class is" if len(unknown) == 1 else f"{len(unknown)} names of classes are"
             self.said.say(f"{names} not known: {first}{more}", "warning", "\n".join(unknown))
-            self.ask.setText("Say what it means…" if len(unknown) == 1 else "Say what they mean…")
+            self.ask.setText("Say what it means…" if len(unknown) == 1 else NAME_CLASSES.text)
         elif given:
             names = "1 name of a class is" if len(given) == 1 else f"{len(given)} names of classes are"
             self.said.say(f"{names} taken as you said.", "hint", "\n".join(given))

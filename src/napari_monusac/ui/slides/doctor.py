@@ -12,7 +12,6 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QFileDialog,
     QHeaderView,
-    QPushButton,
     QScrollArea,
     QTableWidget,
     QTableWidgetItem,
@@ -20,11 +19,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_monusac.app.actions import EXAMINE, WRITE_MENDED
 from napari_monusac.app.work import Report, Task
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.marks import Marks
 from napari_monusac.ui.model import hear, studio_model
-from napari_monusac.ui.widgets.basic import row
+from napari_monusac.ui.widgets.basic import form_button, row
 from napari_monusac.ui.widgets.note import Note, in_micrometres, short_path
 from napari_monusac.ui.widgets.task_row import TaskRow
 
@@ -159,8 +159,7 @@ class DoctorView(QWidget):
         self._build()
 
     def _build(self) -> None:
-        self.check = QPushButton("Check this folder")
-        self.check.setToolTip("The data doctor looks at every file of the folder and says what would cost training")
+        self.check, self.mend = form_button(EXAMINE, self), form_button(WRITE_MENDED, self)
         self.verdict = Note()
         self.findings = QTableWidget(0, 3)
         self.findings.setHorizontalHeaderLabels(["", "Crop", "Finding"])
@@ -179,15 +178,11 @@ class DoctorView(QWidget):
         self.findings.setMinimumHeight(200)
         self.findings.hide()
         self.explained = Note()
-        self.mend = QPushButton("Write mended copies…")
-        self.mend.setToolTip("Copies with what can be put right; the originals are never touched")
         self.progress = TaskRow()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (row(self.check, self.mend), self.progress, self.verdict, self.findings, self.explained):
             box.addWidget(widget)
-        self.check.clicked.connect(self.examine)
-        self.mend.clicked.connect(lambda: self.write_mended())
         self.findings.itemClicked.connect(self._go_to_finding)
         self.findings.itemActivated.connect(self._go_to_finding)
         self.findings.itemSelectionChanged.connect(self._explain)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel, QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import OPEN_LAST, OPEN_SAMPLE, USE_SCALE
 from napari_monusac.app.work import Progress, Report, Task, error_line
 from napari_monusac.core.errors import FileProblem, MonusacError
 from napari_monusac.editing.disk.workplace import work_folder, writable
@@ -18,7 +19,7 @@ from napari_monusac.ui.slides.class_names import ClassNames
 from napari_monusac.ui.slides.crop_list import THUMBNAIL, CropList
 from napari_monusac.ui.slides.doctor import DoctorView
 from napari_monusac.ui.slides.patients import PatientsSetting
-from napari_monusac.ui.widgets.basic import column, row
+from napari_monusac.ui.widgets.basic import column, form_button, row
 from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.settings import SETTINGS
@@ -90,8 +91,7 @@ class CropFacts(QWidget):
         self.um.setValue(0.25)
         self.um.setSuffix(" µm/px")
         self.um.setToolTip("Micrometres a pixel of this crop; 0.25 is a scan at 40x")
-        self.apply = QPushButton("Use this scale")
-        self.apply.setToolTip("Show this crop at this scale until it is closed; its files stay as they are")
+        self.apply = form_button(USE_SCALE, self)
         self.unknown = QLabel("Scale unknown")
         self.scale = row(self.unknown, self.um, self.apply)
         box = QVBoxLayout(self)
@@ -99,7 +99,6 @@ class CropFacts(QWidget):
         for widget in (self.text, self.channels, self.scale):
             box.addWidget(widget)
         self.orders.activated.connect(self._overrule)
-        self.apply.clicked.connect(self._use_scale)
         hear(self, self.model.crop_changed, lambda _: self.refresh())
         self.refresh()
 
@@ -134,7 +133,8 @@ class CropFacts(QWidget):
         self.model.tell(f"Red and blue of {crop.patient}: {self.orders.currentText()}.")
         self.model.ask_for_crop(crop)
 
-    def _use_scale(self) -> None:
+    def use_scale(self) -> None:
+        """Show the open crop at the chosen scale; its files stay as they are."""
         um = self.um.value()
         for layer in canvas.our_layers(self.viewer):
             layer.scale = (*layer.scale[:-2], um, um)
@@ -218,12 +218,7 @@ class SlidesPanel(QWidget):
         )
         self.opening = TaskRow()
         self.hint = Note(_BEGIN)
-        self.again = QPushButton()
-        self.again.setToolTip("Open the folder of the last time")
-        self.again.clicked.connect(lambda: self.open_folder(self._last))
-        self.sample = QPushButton("Try it on synthetic tissue")
-        self.sample.setToolTip("Four made-up patients with exact outlines; nothing is downloaded")
-        self.sample.clicked.connect(lambda: self.open_sample())
+        self.again, self.sample = form_button(OPEN_LAST, self), form_button(OPEN_SAMPLE, self)
         self.begin = column(self.again, self.sample)
         self.crops = CropList()
         self.patients = PatientsSetting(self.model, self.crops)
@@ -260,7 +255,7 @@ class SlidesPanel(QWidget):
 
         def take(collection: Collection) -> None:
             self.model.collection = collection
-            first = next((c for c in collection.crops if c.image is not None), None)
+            first = next(iter(collection.crops), None)
             if first is not None:
                 self.model.open_crop(first)
 
@@ -287,6 +282,10 @@ class SlidesPanel(QWidget):
         if self.model.crop is not None:
             self.model.ask_for_crop(self.model.crop)
         self._soon.start()
+
+    def open_last(self) -> Task:
+        """Open the folder of the last time."""
+        return self.open_folder(self._last)
 
     def open_sample(self) -> Task:
         """Make the sample collection of synthetic tissue (once), then list it."""
@@ -333,9 +332,9 @@ class SlidesPanel(QWidget):
         last = self.folder.remembered()[:1]
         self.again.setVisible(bool(last))
         if last:
-            self.again.setText(f"Open again: {_end_of(last[0])}".replace("&", "&&"))
+            self.again.setText(f"{OPEN_LAST.text}: {_end_of(last[0])}".replace("&", "&&"))
             self._last = last[0]
-            self.again.setToolTip(f"{last[0]}\nOpen the folder of the last time")
+            self.again.setToolTip(f"{last[0]}\n{OPEN_LAST.tip}")
 
     def _count(self) -> None:
         """Count nuclei and make thumbnails in the background, crop by crop."""
@@ -346,7 +345,7 @@ class SlidesPanel(QWidget):
         def work(report: Report) -> int:
             from napari_monusac.io.slides.thumbnails import thumbnail
 
-            todo, unread = [c for c in collection.crops if c.image is not None], 0
+            todo, unread = list(collection.crops), 0
             for i, crop in enumerate(todo):
                 words = f"Counting nuclei: {i + 1} of {len(todo)}"
                 try:

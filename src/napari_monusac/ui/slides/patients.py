@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from napari_monusac.app.actions import FORGET_PATIENTS, LEAVE_PATIENTS, SAVE_PATIENTS, SET_PATIENTS, TAKE_PATIENTS
 from napari_monusac.app.work import Task
 from napari_monusac.io.collection.patient_list import is_ours
 from napari_monusac.ui.model import StudioModel
 from napari_monusac.ui.slides.crop_list import CropList
-from napari_monusac.ui.widgets.basic import grouping_words, row
+from napari_monusac.ui.widgets.basic import form_button, grouping_words, row
 from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.task_row import TaskRow
 
@@ -45,29 +46,15 @@ class PatientsSetting(QWidget):
         self.model, self.crops = model, crops
         self._collection: Collection | None = None
         self.said = Note()
-        self.set = QPushButton("Set patients…")
-        self.set.setToolTip("Say whose crop is whose: no patient stands in training and in validation")
-        self.save = QPushButton("Save patients")
-        self.save.setToolTip(
-            "Keep these as your word: patients.csv in the folder, or in your own files if it is read-only"
-        )
-        self.table = QPushButton("From a table…")
-        self.table.setToolTip("Take a table (.csv) with the columns crop and patient")
-        self.found = QPushButton("As found")
-        self.found.setToolTip("Forget the list: patients are found by barcode, folder or name again")
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Leave the patients as they are")
+        self.set = form_button(SET_PATIENTS, self)
+        self.save, self.table = form_button(SAVE_PATIENTS, self), form_button(TAKE_PATIENTS, self)
+        self.found, self.cancel = form_button(FORGET_PATIENTS, self), form_button(LEAVE_PATIENTS, self)
         self.choices = row(self.save, self.table, self.found, self.cancel)
         self.progress = TaskRow()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         for widget in (self.said, self.set, self.choices, self.progress):
             box.addWidget(widget)
-        self.set.clicked.connect(lambda: self._setting(True))
-        self.cancel.clicked.connect(lambda: self._setting(False))
-        self.save.clicked.connect(self.save_column)
-        self.table.clicked.connect(self._choose_table)
-        self.found.clicked.connect(self.forget)
         self.show_collection(None)
 
     def show_collection(self, collection: Collection | None) -> None:
@@ -87,6 +74,14 @@ class PatientsSetting(QWidget):
         self.found.setVisible(grouping.file is not None and is_ours(grouping.file))
         self.said.say(_HOW if on else grouping_words(grouping), "warning" if grouping.notes and not on else "hint")
 
+    def begin(self) -> None:
+        """Edit the column of patients."""
+        self._setting(True)
+
+    def leave(self) -> None:
+        """Leave the patients as they are."""
+        self._setting(False)
+
     def save_column(self) -> Task | None:
         """Keep what stands in the column, as the user's word."""
         collection, patients = self._collection, self.crops.patients()
@@ -100,7 +95,8 @@ class PatientsSetting(QWidget):
 
         return self._keep(work)
 
-    def _choose_table(self) -> None:
+    def choose_table(self) -> None:
+        """Ask for a table of patients, and keep what it says."""
         path = QFileDialog.getOpenFileName(self, "Choose a table of patients", "", "Tables (*.csv *.tsv *.txt)")[0]
         if path:
             self.take_table(Path(path))

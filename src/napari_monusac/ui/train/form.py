@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
+from napari_monusac.app.actions import OPEN_RECIPE, SAVE_RECIPE
 from napari_monusac.app.training import TrainingModel, devices
 from napari_monusac.app.work import error_line
 from napari_monusac.core.errors import MonusacError
@@ -15,7 +16,7 @@ from napari_monusac.core.recipe import TrainingRecipe, load_recipe, recipe_names
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.train.recipe_editor import RecipeEditor
 from napari_monusac.ui.train.words import UNKNOWN_DEVICE, device_answer
-from napari_monusac.ui.widgets.basic import Section, column, grouping_words, row
+from napari_monusac.ui.widgets.basic import Section, column, form_button, grouping_words, row
 from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.settings import SETTINGS
@@ -51,8 +52,7 @@ class TrainForm(QWidget):
 
     def _build(self) -> None:
         self.recipes = _combo("The nine runs of the source, and ours", list(recipe_names()))
-        self.open_recipe = QPushButton("Open…")
-        self.open_recipe.setToolTip("A recipe of your own (.toml)")
+        self.open_recipe = form_button(OPEN_RECIPE, self)
         self.about = Note()
         self.weights = _combo(
             "What the encoder knows before training. ImageNet weights come from a hub; "
@@ -80,8 +80,7 @@ class TrainForm(QWidget):
         self.device_reason = Note(UNKNOWN_DEVICE)
         self.out = PathPicker("runs", "folder", tooltip="Where runs are kept: one folder a run", placeholder="Runs in")
         self.editor = RecipeEditor(self.draft)
-        self.save_recipe = QPushButton("Save as a new recipe…")
-        self.save_recipe.setToolTip("Write these values into a file (.toml) that Open… takes")
+        self.save_recipe = form_button(SAVE_RECIPE, self)
         self.effective = Note()
 
     def _lay_out(self) -> None:
@@ -113,8 +112,6 @@ class TrainForm(QWidget):
     def _connect(self) -> None:
         training = self.training
         self.recipes.currentIndexChanged.connect(lambda _: self._recipe_chosen())
-        self.open_recipe.clicked.connect(self._open_recipe)
-        self.save_recipe.clicked.connect(self._save_recipe)
         self.weights.activated.connect(self._weights_chosen)
         self.epochs.valueChanged.connect(lambda n: self.draft.set(epochs=n))
         self.data.changed.connect(lambda text: training.choose_data(Path(text).expanduser()))
@@ -203,13 +200,15 @@ class TrainForm(QWidget):
         finally:
             self._choosing = False
 
-    def _open_recipe(self) -> None:
+    def read_recipe(self) -> None:
+        """Ask for a recipe of the user's own, and take it."""
         path = QFileDialog.getOpenFileName(self, "Open a recipe", "", "Recipes (*.toml)")[0]
         if path:
             self.recipes.addItem(Path(path).stem, path)
             self.recipes.setCurrentIndex(self.recipes.count() - 1)
 
-    def _save_recipe(self) -> None:
+    def write_recipe(self) -> None:
+        """Ask for a file, and write the values into it."""
         from napari_monusac.core.files import atomic_write_text
 
         path = QFileDialog.getSaveFileName(self, "Save the recipe", "my-recipe.toml", "Recipes (*.toml)")[0]
@@ -222,6 +221,10 @@ class TrainForm(QWidget):
             self.choose_weights_file()
         else:
             self.draft.set(encoder_weights=list(_WEIGHTS.values())[index])
+
+    def from_scratch(self) -> None:
+        """Begin with random weights."""
+        self.draft.set(encoder_weights="none")
 
     def choose_weights_file(self) -> None:
         """Ask for a file of encoder weights; the choice stays as it was where none is chosen."""

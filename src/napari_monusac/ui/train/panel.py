@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QObject, Qt
-from qtpy.QtWidgets import QApplication, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QProgressBar, QVBoxLayout, QWidget
 from superqt.utils import qthrottled
 
+from napari_monusac.app.actions import CHECK, FROM_SCRATCH, PAUSE, PUT_AWAY, START, STOP, WEIGHTS_FILE, TrainStarting
 from napari_monusac.app.answers import Said
 from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Report, Task
@@ -28,7 +29,7 @@ from napari_monusac.ui.train.words import (
     run_device_words,
     run_place,
 )
-from napari_monusac.ui.widgets.basic import Section, row
+from napari_monusac.ui.widgets.basic import Section, form_button, offer, row
 from napari_monusac.ui.widgets.note import Note, say_error, short_path
 from napari_monusac.ui.widgets.task_row import TaskRow
 
@@ -42,12 +43,17 @@ _OPEN_A_FOLDER = "Open a folder of labelled crops (Slides), then press Start tra
 
 
 class StartButtons(QWidget):
-    """Check and start, where nothing runs. A button that rests says why on hover."""
+    """Check and start, where nothing runs. A button that rests says why on hover.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    starting : TrainStarting
+        What they act on.
+    """
+
+    def __init__(self, starting: TrainStarting) -> None:
         super().__init__()
-        self.check, self.start = QPushButton("Check"), QPushButton("Start training")
-        self.check.setToolTip("Open every crop, do one training and one validation step, say how long it will take")
+        self.check, self.start = form_button(CHECK, starting), form_button(START, starting)
         self.estimate = QLabel("")
         self.estimate.setToolTip("By the last check. It depends on the epochs, the patches and this machine.")
         # under Start, which it is about
@@ -66,9 +72,7 @@ class StartButtons(QWidget):
 
     def show_state(self, *, opening: bool, wrong: str) -> None:
         """Offer what can be done now; `wrong`: why training cannot start."""
-        why = "A run is being opened" if opening else wrong
-        self.start.setEnabled(not why)
-        self.start.setToolTip(why or "Make a new folder for the run and train; the window stays usable")
+        offer(self.start, START, "A run is being opened" if opening else wrong)
 
 
 class RunView(QWidget):
@@ -86,9 +90,9 @@ class RunView(QWidget):
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(10)
-        self.pause, self.stop = QPushButton("Pause"), QPushButton("Stop")
-        self.away = QPushButton("Put this run away")
-        self.away.setToolTip("Take its message and its curves off the panel; it stays in the table of runs")
+        self.end_run, self.put_away = training.stop, training.put_away
+        self.pause, self.stop = form_button(PAUSE, self), form_button(STOP, self)
+        self.away = form_button(PUT_AWAY, self)
         self.buttons = row(self.pause, self.stop)
         self.curves = CurvesView()
         box = QVBoxLayout(self)
@@ -96,9 +100,6 @@ class RunView(QWidget):
         for widget in (self.about, self.buttons, self.bar, self.status, self.curves, self.away):
             box.addWidget(widget)
         self._draw_soon = qthrottled(self.curves.draw, timeout=_DRAW_MS)
-        self.pause.clicked.connect(self._pause_clicked)
-        self.stop.clicked.connect(lambda: training.stop())
-        self.away.clicked.connect(training.put_away)
         hear(self, training.begun, self._begun)
         hear(self, training.events, self._took)
         hear(self, training.progressed, self._show_progress)
@@ -135,7 +136,7 @@ class RunView(QWidget):
 
     def _show_progress(self) -> None:
         progress = self.training.progress
-        self.pause.setText("Go on" if progress.paused else "Pause")
+        self.pause.setText("Go on" if progress.paused else PAUSE.text)
         if not self.training.running or self.training.state == "stopping":
             return
         if progress.epochs and progress.step:
@@ -145,7 +146,8 @@ class RunView(QWidget):
         elif progress.paused:
             self.status.say("Paused.")
 
-    def _pause_clicked(self) -> None:
+    def toggle_pause(self) -> None:
+        """Pause after this batch, or go on."""
         paused = not self.training.progress.paused
         self.training.pause(paused)
         self.status.say("Pausing after this batch…" if paused else "Going on…")
@@ -158,15 +160,11 @@ class RunView(QWidget):
         self.buttons.setVisible(running)
         self.bar.setVisible(running)
         self.away.setVisible(not running)
-        for button in (self.pause, self.stop):
-            button.setEnabled(running and not stopping)
+        after = "It stops after this batch" if stopping else "" if running else "Nothing is trained here"
+        for button, action in ((self.pause, PAUSE), (self.stop, STOP)):
+            offer(button, action, after)
         if stopping:
             self.status.say("Stopping after this batch; the model is kept…")
-        after = "It stops after this batch" if stopping else ""
-        self.pause.setToolTip(after or "Wait after this batch of patches; what was learned stays, and Go on continues")
-        self.stop.setToolTip(
-            after or "End after this batch and keep the model; Resume in the table of runs goes on from there"
-        )
 
     def _ended(self) -> None:
         end = self.training.end
@@ -190,16 +188,12 @@ class StartNote(QWidget):
         super().__init__()
         self.form = form
         self.note = Note()
-        self.file, self.scratch = QPushButton("From a file…"), QPushButton("From scratch")
-        self.file.setToolTip("Choose a file of this encoder's weights (.safetensors, .pth)")
-        self.scratch.setToolTip("Begin with random weights: it takes more epochs to learn the same")
+        self.file, self.scratch = form_button(WEIGHTS_FILE, form), form_button(FROM_SCRATCH, form)
         self.mends = row(self.file, self.scratch)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self.note)
         box.addWidget(self.mends)
-        self.file.clicked.connect(form.choose_weights_file)
-        self.scratch.clicked.connect(lambda: form.draft.set(encoder_weights="none"))
         self.show_line(Said())
 
     def show_line(self, said: Said) -> None:
@@ -297,7 +291,7 @@ class TrainPanel(QWidget):
     def _build(self) -> None:
         self.run = RunView(self.training)
         self.form = TrainForm(self.training)
-        self.buttons = StartButtons()
+        self.buttons = StartButtons(self)
         self.check, self.start = self.buttons.check, self.buttons.start
         self.pause, self.stop, self.curves = self.run.pause, self.run.stop, self.run.curves
         self.checking = TaskRow(asked_by=self.check)
@@ -316,8 +310,6 @@ class TrainPanel(QWidget):
 
     def _connect(self) -> None:
         training = self.training
-        self.check.clicked.connect(self.dry_run)
-        self.start.clicked.connect(self.start_training)
         hear(self, training.plan_changed, self._show_state)
         hear(self, training.state_changed, lambda _: self._show_state())
         hear(self, training.said_changed, self._said)

@@ -13,17 +13,17 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QHeaderView,
-    QPushButton,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_monusac.app.actions import CLOSE_COMPARISON
 from napari_monusac.core.events import EpochEnded, Scores
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.ui.train.curves import RUN_COLORS, fit_epochs, fit_rates, plot_axes, style_plot
-from napari_monusac.ui.widgets.basic import row
+from napari_monusac.ui.widgets.basic import form_button, row
 from napari_monusac.ui.widgets.note import Note
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ class RunsCompare(QWidget):
         self.measure = QComboBox()
         self.measure.addItems(list(_MEASURES))
         self.measure.setToolTip("What is drawn, over the epochs")
-        self.back = QPushButton("Close comparison")
-        self.back.setToolTip("Show the curves of the training again")
+        self.back = form_button(CLOSE_COMPARISON, self)
         self.graphics = pg.GraphicsLayoutWidget()
         self.graphics.setFixedHeight(240)
         self.plot = self.graphics.addPlot(axisItems=plot_axes())
@@ -110,7 +109,10 @@ class RunsCompare(QWidget):
         for widget in (row(self.measure, self.back, stretch_first=True), self.graphics, self.note, self.table):
             box.addWidget(widget)
         self.measure.currentIndexChanged.connect(lambda _: self._draw())
-        self.back.clicked.connect(self.back_asked)
+
+    def close_comparison(self) -> None:
+        """Ask that the curves of the training are shown again."""
+        self.back_asked.emit()
 
     def show_runs(self, runs: Sequence[ComparedRun]) -> None:
         """Compare these runs."""

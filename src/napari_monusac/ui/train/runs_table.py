@@ -10,17 +10,16 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
-    QPushButton,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_monusac.app.actions import SELECT_ROWS
+from napari_monusac.app.actions import COMPARE, RESUME, SELECT_ROWS, SHOW_RUN, TIMELAPSE, WATCH
 from napari_monusac.app.training import RunRow, TrainingModel
 from napari_monusac.ui.model import hear
-from napari_monusac.ui.widgets.basic import row
+from napari_monusac.ui.widgets.basic import form_button, offer, row
 from napari_monusac.ui.widgets.note import Note, short_path
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ _HEADERS = (
     "Epochs that are done, of how many",
     "Best combo so far, 0 to 1: 0.7 x Dice of the insides + 0.3 x Dice of the boundaries, on crops kept apart",
 )
-_FIRST = "Select a run first"
+_FIRST, _SEVERAL = "Select a run first", f"Select two runs or more ({SELECT_ROWS})"
 #: Rows that are seen without scrolling.
 _ROWS = 8
 _RUN = int(Qt.ItemDataRole.UserRole)
@@ -66,9 +65,9 @@ class RunsTable(QWidget):
         self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column, width in ((1, 80), (2, 62), (3, 56)):
             self.table.setColumnWidth(column, width)
-        self.resume, self.watch = QPushButton("Resume"), QPushButton("Watch")
-        self.compare, self.timelapse = QPushButton("Compare"), QPushButton("Time-lapse")
-        self.folder = QPushButton("Folder")
+        self.resume, self.watch = form_button(RESUME, self), form_button(WATCH, self)
+        self.compare, self.timelapse = form_button(COMPARE, self), form_button(TIMELAPSE, self)
+        self.folder = form_button(SHOW_RUN, self)
         self.note = Note()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
@@ -80,11 +79,6 @@ class RunsTable(QWidget):
         ):
             box.addWidget(widget)
         self.table.itemSelectionChanged.connect(self._selected)
-        self.resume.clicked.connect(lambda: training.resume(self.selected()[0]))
-        self.watch.clicked.connect(lambda: training.watch(self.selected()[0]))
-        self.timelapse.clicked.connect(self._timelapse_clicked)
-        self.compare.clicked.connect(lambda: self.compare_asked.emit(self.selected()))
-        self.folder.clicked.connect(self._show_folder)
         hear(self, training.runs_changed, self._show)
         hear(self, training.state_changed, lambda _: self._selected())
         self._selected()
@@ -92,7 +86,7 @@ class RunsTable(QWidget):
     def timelapse_shown(self, shown: bool) -> None:
         """Say on the button what it does now."""
         self._lapse_shown = shown
-        self.timelapse.setText("Close time-lapse" if shown else "Time-lapse")
+        self.timelapse.setText("Close time-lapse" if shown else TIMELAPSE.text)
         if not shown:
             self.note.say("")
         self._selected()
@@ -147,26 +141,36 @@ class RunsTable(QWidget):
         busy = "A run is being trained here: one at a time" if self.training.busy else ""
         stopped = status in ("stopped", "interrupted", "failed", "new")
         alive = status in ("running", "paused")
-        for button, why, what in (
-            (self.resume, first or busy or ("" if stopped else f"This run is {status}: nothing to go on with"),
-             "Go on with a stopped or interrupted run from its last checkpoint"),
-            (self.watch, first or busy or ("" if alive else f"This run is {status}: nobody trains it"),
-             "Follow a run that another process is training, and stop it from here"),
-            (self.compare, _FIRST if not runs else "" if len(runs) > 1 else f"Select two runs or more ({SELECT_ROWS})",
-             "Lay the curves of the selected runs over each other, and see where their recipes differ"),
-            (self.timelapse, "" if self._lapse_shown else first,
-             "Take the time-lapse off the canvas" if self._lapse_shown
-             else "See how the pinned crops were predicted after each epoch, with napari's slider"),
-            (self.folder, first, "Show the run's folder in the file manager"),
-        ):  # fmt: skip
-            button.setEnabled(not why)
-            button.setToolTip(why or what)
+        for button, action, why in (
+            (self.resume, RESUME, first or busy or ("" if stopped else f"This run is {status}: nothing to go on with")),
+            (self.watch, WATCH, first or busy or ("" if alive else f"This run is {status}: nobody trains it")),
+            (self.compare, COMPARE, _FIRST if not runs else "" if len(runs) > 1 else _SEVERAL),
+            (self.timelapse, TIMELAPSE, "" if self._lapse_shown else first),
+            (self.folder, SHOW_RUN, first),
+        ):
+            offer(button, action, why)
+        if self._lapse_shown:
+            self.timelapse.setToolTip("Take the time-lapse off the canvas")
 
-    def _timelapse_clicked(self) -> None:
+    def resume_run(self) -> None:
+        """Go on with the selected run."""
+        self.training.resume(self.selected()[0])
+
+    def watch_run(self) -> None:
+        """Follow the selected run, which another process trains."""
+        self.training.watch(self.selected()[0])
+
+    def compare_runs(self) -> None:
+        """Ask that the selected runs are laid over each other."""
+        self.compare_asked.emit(self.selected())
+
+    def toggle_timelapse(self) -> None:
+        """Ask for the time-lapse of the selected run, or that it is taken away."""
         runs = self.selected()
         if runs or self._lapse_shown:
             self.timelapse_asked.emit(runs[0] if runs else None)
 
-    def _show_folder(self) -> None:
+    def show_folder(self) -> None:
+        """Show the folders of the selected runs in the file manager."""
         for run in self.selected():
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(run.path)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QPainter
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from napari_monusac.app.actions import Action
     from napari_monusac.io.collection.patients import Grouping
+
+T = TypeVar("T")
 
 
 class Heading(QLabel):
@@ -152,6 +154,20 @@ def button_of(action: Action[Any]) -> Any:
     button = calm(QPushButton(action.label))
     button.setToolTip(action.tooltip)
     return button
+
+
+def form_button(action: Action[T], on: T) -> Any:
+    """A button of a form that does an action: a click takes the keyboard, so that what is typed in a field is taken."""
+    button = QPushButton(action.label)
+    button.setToolTip(action.tooltip)
+    button.clicked.connect(lambda _=False: action.run(on))
+    return button
+
+
+def offer(button: Any, action: Action[Any], why: str = "") -> None:
+    """Let a button do its action, or rest and say why on hover."""
+    button.setEnabled(not why)
+    button.setToolTip(why or action.tooltip)
 
 
 def step_buttons(previous: Action[Any], following: Action[Any]) -> tuple[Any, Any]:
