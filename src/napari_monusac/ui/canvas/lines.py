@@ -20,10 +20,10 @@ from napari_monusac.ui.canvas.styles import LineStyle
 VERTEX = np.dtype([("a_at", np.float32, 4), ("a_line", np.float32, 3)])
 _ROOM = 1024
 #: Colours as the graphics card gets them, see `packed`; a line that is not drawn.
-Colors = NDArray[np.float32]
+PackedColors = NDArray[np.float32]
 _CLEAR = -1.0
 #: From one place in the arrays to another.
-Part = tuple[int, int]
+Span = tuple[int, int]
 
 _VERTEX_SHADER = """
 attribute vec4 a_at;
@@ -94,7 +94,7 @@ void main() {
 """
 
 
-def packed(colors: NDArray[Any]) -> Colors:
+def packed(colors: NDArray[Any]) -> PackedColors:
     """Return colours (RGBA, 0 to 1, (n, 4)) as one number each: red, green, blue in its bytes; clear ones are negative."""
     parts = np.round(255 * np.asarray(colors, np.float64)[:, :3]) @ (1, 256, 65536)
     return np.where(np.asarray(colors)[:, 3] > 0, parts, _CLEAR).astype(np.float32)
@@ -124,14 +124,14 @@ class Strips:
         self._slots: dict[int, _Slot] = {}
         self._end = 0
         self.vertices = np.zeros(_ROOM, VERTEX)
-        self.colors: Colors = np.zeros(_ROOM, np.float32)
+        self.colors: PackedColors = np.zeros(_ROOM, np.float32)
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """The nuclei that have lines."""
         return np.fromiter(self._slots, np.int64, len(self._slots))
 
-    def fill(self, lines: Contours, colors: Colors) -> None:
+    def fill(self, lines: Contours, colors: PackedColors) -> None:
         """Take other lines; one colour a line, `packed`."""
         self._slots, self._end = {}, 0
         vertices, found = _by_nucleus(lines, colors)
@@ -142,7 +142,7 @@ class Strips:
             self._slots[label] = _Slot(start, stop - start, color)
         self._end = len(vertices)
 
-    def replace(self, labels: Iterable[int], lines: Contours, colors: Colors) -> list[Part] | None:
+    def replace(self, labels: Iterable[int], lines: Contours, colors: PackedColors) -> list[Span] | None:
         """Take other lines of some nuclei; none any more of those that `lines` has not.
 
         Returns
@@ -172,7 +172,7 @@ class Strips:
             self._write(slot, vertices[start:stop], color)
         return None if others else changed
 
-    def recolor(self, labels: NDArray[np.int64], colors: Colors) -> Part | None:
+    def recolor(self, labels: NDArray[np.int64], colors: PackedColors) -> Span | None:
         """Take other colours, one a nucleus; returns the part of the arrays that changed, None for nothing."""
         low, high = len(self.colors), 0
         for label, color in zip(labels.tolist(), colors.tolist(), strict=True):
@@ -202,7 +202,7 @@ class Strips:
         self.vertices, self.colors, self._end = vertices, colors, end
 
 
-def _by_nucleus(lines: Contours, colors: Colors) -> tuple[NDArray[Any], dict[int, tuple[int, int, float]]]:
+def _by_nucleus(lines: Contours, colors: PackedColors) -> tuple[NDArray[Any], dict[int, tuple[int, int, float]]]:
     """The strip of lines; where in it each nucleus is (its lines lie side by side), with its colour."""
     vertices, starts = strip_of(lines)
     found: dict[int, tuple[int, int, float]] = {}
@@ -282,7 +282,7 @@ class _LinesVisual(Visual):
         self.shared_program["u_clip"] = tuple(float(np.clip(x, -1e9, 1e9)) for x in (left, right))
         self.update()
 
-    def show(self, strips: Strips, parts: list[Part] | None = None) -> None:
+    def show(self, strips: Strips, parts: list[Span] | None = None) -> None:
         """Hand lines to the graphics card: some parts, or all of them."""
         if parts is None or self._vertices.size != len(strips.vertices):
             self._vertices, self._colors = VertexBuffer(strips.vertices), VertexBuffer(strips.colors)
@@ -293,7 +293,7 @@ class _LinesVisual(Visual):
             self.show_colors(strips, parts)
         self.update()
 
-    def show_colors(self, strips: Strips, parts: list[Part]) -> None:
+    def show_colors(self, strips: Strips, parts: list[Span]) -> None:
         """Hand the colours of some parts to the graphics card."""
         for start, stop in parts:
             self._colors.set_subdata(strips.colors[start:stop], start)
@@ -328,7 +328,7 @@ def _frame(transform: Any) -> tuple[tuple[float, float], tuple[float, float], tu
     return tuple(origin), tuple(right - origin), tuple(down - origin)
 
 
-class Lines(create_visual_node(_LinesVisual)):  # type: ignore[misc]
+class StripLines(create_visual_node(_LinesVisual)):  # type: ignore[misc]
     """`Strips` below the picture of a layer."""
 
     def place(self) -> None:

@@ -21,7 +21,7 @@ from napari_monusac.core.boxes import Box, window
 from napari_monusac.masks.contours import Contours, contours_of
 from napari_monusac.ui.canvas.canvas import plain
 from napari_monusac.ui.canvas.colors import ClassColormap
-from napari_monusac.ui.canvas.lines import Colors, Lines, Strips, packed
+from napari_monusac.ui.canvas.lines import PackedColors, StripLines, Strips, packed
 from napari_monusac.ui.canvas.napari_private import has_pictures, picture_of
 from napari_monusac.ui.canvas.styles import TRUTH, LineStyle
 
@@ -34,14 +34,14 @@ _DIRECT_PX, _COMPARED_PX = 300_000, 16_000_000
 _BAND_PX = 64
 
 
-class Outlines:
+class LayerOutlines:
     """Draws the outlines of one layer, and keeps them as its labels are.
 
     Parameters
     ----------
     layer : Labels
         Two-dimensional, one resolution.
-    lines : Lines
+    lines : StripLines
         What draws them: a child of the layer's picture.
     style : LineStyle
         How.
@@ -153,7 +153,7 @@ class Outlines:
             self._draw_anew((k * _BAND_PX, 0, min(data.shape[0], (k + 1) * _BAND_PX), data.shape[1]))
 
     def _follow_part(self, event: Any) -> None:
-        """Part of the layer was drawn upon."""
+        """Span of the layer was drawn upon."""
         (y, x), (height, across) = event.offset[-2:], event.data.shape[-2:]
         box = (int(y), int(x), int(y + height), int(x + across))
         if self._task is not None:
@@ -189,7 +189,7 @@ class Outlines:
         if part is not None:
             self.lines.show_colors(self._strips, [part])
 
-    def _colors(self, labels: NDArray[np.int64]) -> Colors:
+    def _colors(self, labels: NDArray[np.int64]) -> PackedColors:
         layer = self.layer
         colors = np.array(layer.colormap.map(labels.astype(np.int32)), np.float32).reshape(-1, 4)
         if layer.show_selected_label:
@@ -250,11 +250,11 @@ def _seals(data: NDArray[Any]) -> list[int]:
 # ---------------------------------------------------------------------- on a viewer's layers
 
 
-def outlines_on(viewer: Any, layer: Any) -> Outlines | None:
+def outlines_on(viewer: Any, layer: Any) -> LayerOutlines | None:
     """Return what draws the outlines of a layer; None where nothing does."""
     for child in getattr(picture_of(plain(viewer), plain(layer)), "children", ()):
-        if isinstance(child, Lines):
-            found: Outlines | None = child.drawn_by
+        if isinstance(child, StripLines):
+            found: LayerOutlines | None = child.drawn_by
             return found
     return None
 
@@ -290,9 +290,9 @@ def _outline(viewer: Any, layer: Labels, work: Work, style: LineStyle) -> bool:
     picture = picture_of(plain(viewer), layer)
     if picture is None:
         return False
-    lines = Lines(parent=picture)
+    lines = StripLines(parent=picture)
     lines.place()
-    lines.drawn_by = Outlines(layer, lines, style, work)
+    lines.drawn_by = LayerOutlines(layer, lines, style, work)
     return True
 
 
