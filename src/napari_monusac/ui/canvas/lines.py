@@ -55,7 +55,7 @@ void main() {
     gl_Position = vec4(u_corner + u_sides.xy * here.x + u_sides.zw * here.y, 0., 1.);
     v_along = a_line.x * scale;
     float whole = a_line.y * scale;
-    v_period = whole / max(1., floor(whole / max(u_period, 1.) + 0.5));  // dashes meet where the line closes
+    v_period = whole / max(4., floor(whole / max(u_period, 1.) + 0.5));  // dashes meet where the line closes
     v_color = floor(mod(a_color / vec3(1., 256., 65536.), 256.)) / 255.;
     v_x = a_at.x;
 }
