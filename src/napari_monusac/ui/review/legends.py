@@ -81,8 +81,8 @@ WAYS: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 #: What blink, swipe and side by side compare: name, words, what it is.
 MAPS: tuple[tuple[str, str, str], ...] = (
-    ("outlines", "Outlines of the nuclei", "Truth with solid lines, prediction with dashed ones, in class colours"),
-    ("semantic", "Classes (semantic map)", "Every pixel's class: of the truth, and as the network's class head says"),
-    ("ternary", "Inside and edge (ternary map)", "Of the truth, and as the network's second head says"),
-    ("nuclei", "Nuclei (instance map)", "Each nucleus in a colour; the same colour on both sides is the same nucleus"),
+    ("outlines", "Outlines", "Truth with solid lines, prediction with dashed ones, in class colours"),
+    ("semantic", "Classes", "Semantic maps. Every pixel's class: of the truth, and as the network's class head says"),
+    ("ternary", "Inside and edge", "Ternary maps. Of the truth, and as the network's second head says"),
+    ("nuclei", "Nuclei", "Instance maps. Each nucleus in a colour; the same colour on both sides is the same nucleus"),
 )
