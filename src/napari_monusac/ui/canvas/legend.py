@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Labels, Layer
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer
 
 from napari_monusac.core.classes import (
@@ -154,7 +155,8 @@ class Legend(QObject):
                     event.connect(self._changed)
 
     def _changed(self, _: object = None) -> None:
-        self._soon.start()
+        if isalive(self):  # the Studio may be gone, and the layers still there
+            self._soon.start()
 
 
 def show_legend(
