@@ -58,6 +58,9 @@ class StudioWindow(Protocol):
     def move_legend(self) -> object:
         """Put the legend into the other corner, away, and back."""
 
+    def snapshot(self) -> object:
+        """Write what is seen as a picture."""
+
 
 class Edits(Protocol):
     """What the keys act on that hold wherever a crop is edited."""
@@ -438,6 +441,10 @@ LEGEND: Action[StudioWindow] = Action(
     "window.legend", "Legend", "The legend in the other corner; once more: away; and back", lambda on: on.move_legend(),
     ("K",), EVERYWHERE, KeyGroup.SEEING,
 )  # fmt: skip
+SNAPSHOT: Action[StudioWindow] = Action(
+    "window.snapshot", "Picture\u2026", "Write what the window shows as a picture (PNG or SVG), with scale bar and legend",
+    lambda on: on.snapshot(), ("F9",), EVERYWHERE, KeyGroup.SEEING,
+)  # fmt: skip
 KEYS: Action[StudioWindow] = Action(
     "window.keys",
     "Keys",
@@ -448,7 +455,7 @@ KEYS: Action[StudioWindow] = Action(
     KeyGroup.SEEING,
     brief="all keys",
 )
-WINDOW: tuple[Action[StudioWindow], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, LEGEND, KEYS)
+WINDOW: tuple[Action[StudioWindow], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, LEGEND, SNAPSHOT, KEYS)
 
 # -- wherever a crop is edited
 
@@ -519,6 +526,9 @@ TOOL: dict[str, Action[Annotating]] = {
     "split": _tool("split", "Shift+S", "Draw a stroke across", "Or click a clump: it is split along the dashed line."),
     "merge": _tool("merge", "", "Draw a stroke through nuclei that are one", "Or click one, then the other."),
     "erase": _tool("erase", "E", "Rub out", "What lies below an erased nucleus of the file comes back."),
+    "ruler": _tool(
+        "ruler", "U", "Drag from one point to another: how far it is, in µm", "The line stays until the next."
+    ),
     "accept": _tool(
         "accept",
         "",
@@ -849,7 +859,7 @@ GESTURES: tuple[tuple[str, str], ...] = (
     ("Click", "Pick: select; with Shift or Ctrl one more"),
     (DRAG_LASSO, "Pick: select with a lasso"),
     (DRAG_BOX, "Pick: select with a box"),
-    ("Drag", "Pick: move the slide"),
+    ("Drag", "Pick: move the slide; begun on a selected nucleus: move that nucleus (all selected ones with it)"),
     ("Right click", "The menu of the nucleus there, or of the selected ones"),
     ("[   ]", "Brush: smaller, larger (napari's own)"),
     ("Enter", "Polygon: end it, as a double click does (napari's own)"),
