@@ -21,7 +21,17 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_monusac.app.actions import HIDE, LEGEND, NEXT_CROP, PANELS, PREVIOUS_CROP, SNAPSHOT, Action, Panel, StudioWindow
+from napari_monusac.app.actions import (
+    HIDE,
+    LEGEND,
+    NEXT_CROP,
+    PANELS,
+    PREVIOUS_CROP,
+    SNAPSHOT,
+    Action,
+    Panel,
+    StudioWindow,
+)
 from napari_monusac.app.snapshot import CanvasPicture
 from napari_monusac.app.work import spoken_duration
 from napari_monusac.core.errors import MonusacError
