@@ -142,7 +142,7 @@ class Legend(QObject):
         self._soon.stop()
         corner = self._model.legend
         entries = legend_entries(seen_on(self._viewer), self._model.palette) if corner != "off" else []
-        show_legend(self._viewer, entries, position=corner if corner != "off" else "top_left", keep=True)
+        show_legend(self._viewer, entries, position=corner if corner != "off" else "top_left", keep=bool(entries))
 
     def _inserted(self, event: Any) -> None:
         self._listen([event.value])
