@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -78,7 +77,7 @@ class Crops:
         self.studio = StudioModel()
         self.studio.collection = self.collection
         self.studio.training.runs_folder = folder / "runs"
-                self.asked = []
+        self.asked = []
         self.studio.opens_crops = self.asked.append
         self.model = ReviewModel(self.studio)
 
