@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -78,8 +77,6 @@ class Crops:
         self.studio = StudioModel()
         self.studio.collection = self.collection
         self.studio.training.runs_folder = folder / "runs"
-        self.editor = SimpleNamespace(closed=False, opening=False, in_slide=lambda at: at, close=lambda: None)
-        self.studio.editor = self.editor
         self.asked = []
         self.studio.opens_crops = self.asked.append
         self.model = ReviewModel(self.studio)
@@ -173,9 +170,9 @@ def test_it_compares_labels_as_they_are_edited_with_the_prediction_that_is_open(
 def test_without_a_session_the_labels_of_the_file_are_compared(crops):
     crops.predict()
     session, crops.studio.editing.session = crops.studio.editing.session, None
-    crops.editor.opening = True
+    crops.studio.editing.opening = True
     assert crops.model.comparing() is None, "it is being opened: what comes then is compared"
-    crops.editor.opening = False
+    crops.studio.editing.opening = False
     found = crops.model.comparing()()
     assert np.array_equal(found.pair.truth, session.maps.instances)
     assert found.pair.pixels().shape == (*SHAPE, 3)

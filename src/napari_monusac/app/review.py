@@ -251,12 +251,12 @@ class ReviewModel:
         """The labels as they are edited; those of the file where no session could be opened."""
         from napari_monusac.review.live import LiveTruth, truth_of_file
 
-        session, editor = self._edits(), self.studio.editor
-        if session is not None and editor is not None:
-            found = LiveTruth.of(session, editor.in_slide((0, 0)))
+        session = self._edits()
+        if session is not None:
+            found = LiveTruth.of(session, self.studio.editing.in_slide((0, 0)))
             return lambda: found
         collection, crop = self.studio.collection, self.studio.crop
-        if collection is None or crop is None or crop.annotation is None or (editor is not None and editor.opening):
+        if collection is None or crop is None or crop.annotation is None or self.studio.editing.opening:
             return None
         return partial(truth_of_file, collection, crop)
 

@@ -31,7 +31,7 @@ def away(hand, viewer):
 
 
 def flash(hand):
-    return hand.controller.marks._sets.get("flash") or []
+    return hand.controller.marking.marks._sets.get("flash") or []
 
 
 def test_the_selected_nucleus_comes_before_the_one_under_the_pointer(hand):
@@ -200,7 +200,7 @@ def test_escape_gives_a_stroke_up_in_every_tool(hand, viewer, tool):
     assert (nuclei.data == before).all(), "what is left of the drag is nothing"
     assert hand.session.history.state == state
     assert not hand.session.selection.ids
-    assert not hand.controller.marks._sets.get("stroke")
+    assert not hand.controller.marking.marks._sets.get("stroke")
     assert np.allclose(viewer.scene.camera.center, shown), "nor does it move the slide"
     assert hand.panel.toolbox.tool == name, "the tool stays in hand"
     assert hand.in_step()
@@ -255,7 +255,7 @@ def test_escape_deselects(hand):
     hand.click(hand.centre(second), SHIFT)
     hand.key(Qt.Key.Key_Escape)
     assert not hand.session.selection.ids
-    assert not hand.controller.marks._sets.get("selection")
+    assert not hand.controller.marking.marks._sets.get("selection")
 
 
 # -- H

@@ -183,7 +183,7 @@ def test_a_dropped_image_waits_until_the_reader_has_decided(hand, viewer, until)
         assert model.crop is first
         answer(hand, ("Stay", "Leave")[again])
     until(lambda: model.crop is not first and hand.session not in (None, session))
-    assert hand.controller.place.image == str(second.image)
+    assert hand.controller.editing.place.image == str(second.image)
     assert {x.metadata["monusac"]["image"] for x in canvas.our_layers(viewer)} == {str(second.image)}
     assert label
 
@@ -589,12 +589,12 @@ def test_a_crop_without_labels_is_begun_by_a_button(hand, viewer, until, tmp_pat
 
 
 def test_a_folder_that_cannot_be_written(hand, until, tmp_path, monkeypatch):
-    from napari_monusac.ui.editing import opening as editing_opening
+    from napari_monusac.app import place
 
     monkeypatch.setenv("MONUSAC_WORK", str(tmp_path / "work"))
-    monkeypatch.setattr(editing_opening, "writable", lambda folder: tmp_path in (folder, *folder.parents))
+    monkeypatch.setattr(place, "writable", lambda folder: tmp_path in (folder, *folder.parents))
     before = hand.studio.model.crop.annotation.read_bytes()
-    hand.controller.place = None
+    hand.controller.editing.place = None
     reopened(hand, until)
     assert "cannot be written" in hand.panel.message.text()
     edit(hand)

@@ -194,17 +194,15 @@ class Saving(QObject):
             return False
         if not session.unsaved:
             return True
-        name = controller.place.name if controller.place is not None else "this crop"
+        name = controller.editing.place.name if controller.editing.place is not None else "this crop"
         answers: tuple[tuple[str, Callable[[], object]], ...] = (
             ("Save and go on", lambda: self.save(go)),
             ("Leave, keep them for later", go),
             ("Stay", lambda: None),
         )
-        number = len(session.history.done)
-        edits = f"{number} edits" if number != 1 else "one edit"
-        controller.editing.question = Question(
-            f"{name} has unsaved edits ({edits} since it was opened). None is lost either way.", answers
-        )
+        number = session.unsaved_edits
+        edits = "unsaved edits" if number is None else "one unsaved edit" if number == 1 else f"{number} unsaved edits"
+        controller.editing.question = Question(f"{name} has {edits}. None is lost either way.", answers)
         self.model.panel_asked.emit("Annotate")
         return False
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_monusac.editing.commands import (
     DrawPolygon,
@@ -49,16 +49,15 @@ class Strokes:
 
     def show(self, tool: str, path: list[Point], modifiers: frozenset[str]) -> None:
         """Draw the stroke as far as it is."""
-        marks = self.controller.marks
-        if marks is None or (tool == "pick" and not modifiers):
+        if tool == "pick" and not modifiers:
             return
         if tool == "wand":
-            marks.show("stroke", self.wand.preview(path[0], path[-1]))
+            self.controller.marking.show("stroke", self.wand.preview(path[0], path[-1]))
             return
         if tool in BOXED or (tool == "pick" and "Control" in modifiers):
             path = BOXED.get(tool, rectangle)(path[0], path[-1])
         closed = tool in ("lasso", "accept", "pick", *BOXED)
-        marks.show("stroke", [[*path, path[0]] if closed else path])
+        self.controller.marking.show("stroke", [[*path, path[0]] if closed else path])
 
     def clicked(self, tool: str, point: Point, modifiers: frozenset[str]) -> None:
         """Act on a click."""
@@ -161,6 +160,8 @@ class Toolbox(QObject):
         self._stroking = self._given_up = False
         self._zoomers: list[Callable[..., Any]] = []
         self._watched: list[Labels] = []
+        #: layers that the reader has hidden: napari puts its tool down with them, and takes it up again
+        self._hidden: set[Labels] = set()
         commands.choose_tool = self.set_tool
         controller.session_changed.connect(self._session_changed)
         hear(self, controller.editing.current_class_changed, self._apply)
@@ -188,6 +189,8 @@ class Toolbox(QObject):
         self.viewer.mouse_drag_callbacks.append(self._drag)
         self.viewer.mouse_move_callbacks.append(self._move)
         self.viewer.events.mouse_over_canvas.connect(self._over_canvas)
+        self.viewer.layers.events.inserted.connect(self._inserted)
+        self.viewer.layers.selection.events.active.connect(self._chosen_in_list)
         for moved in self._camera_events():
             moved.connect(self._describe)
         # napari zooms on a double click: two quick clicks are two clicks here
@@ -207,6 +210,8 @@ class Toolbox(QObject):
         self.viewer.mouse_drag_callbacks.remove(self._drag)
         self.viewer.mouse_move_callbacks.remove(self._move)
         self.viewer.events.mouse_over_canvas.disconnect(self._over_canvas)
+        self.viewer.layers.events.inserted.disconnect(self._inserted)
+        self.viewer.layers.selection.events.active.disconnect(self._chosen_in_list)
         for moved in self._camera_events():
             moved.disconnect(self._describe)
         double = self.viewer.mouse_double_click_callbacks
@@ -241,13 +246,51 @@ class Toolbox(QObject):
             layer = layers.get(name)
             if layer is not None:
                 layer.events.mode.connect(self._mode_changed)
+                layer.events.visible.connect(self._hidden_or_shown)
                 self._watched.append(layer)
+                if not layer.visible:
+                    self._hidden.add(layer)
         self._apply()
 
     def _unwatch(self) -> None:
         for layer in self._watched:
             layer.events.mode.disconnect(self._mode_changed)
+            layer.events.visible.disconnect(self._hidden_or_shown)
         self._watched.clear()
+        self._hidden.clear()
+
+    # -- what the reader does in the list of layers
+
+    def _hidden_or_shown(self, event: Any) -> None:
+        if not event.source.visible:
+            self._hidden.add(event.source)
+        else:
+            self._hidden.discard(event.source)
+            self._apply()  # the tool is what the model says, whatever napari remembers
+
+    def _inserted(self, event: Any) -> None:
+        """A copy of a layer of ours takes the mouse in napari: the layer that is edited keeps it."""
+        if canvas.role(event.value) and canvas.is_copy(event.value):
+            QTimer.singleShot(0, self._apply)
+
+    def _chosen_in_list(self, event: Any) -> None:
+        layer = event.value
+        if layer is not None and canvas.is_copy(layer) and canvas.role(layer):
+            words = f"“{layer.name}” is a copy of yours and has the mouse now. A tool above goes back to the nuclei."
+            self.controller.said.emit(words, "hint")
+
+    def _see_target(self) -> bool:
+        """See that what is drawn on is there and is seen; False, and a line, where it was deleted."""
+        layer = self.target()
+        if layer is None:
+            self.controller.said.emit("The layer for this was deleted: Show again brings it back.", "warning")
+            return False
+        if not layer.visible:
+            layer.visible = True
+            self.controller.said.emit(f"“{layer.name}” was hidden and is shown again.", "hint")
+        if self.tool in NATIVE and self.viewer.layers.selection.active != layer:
+            self._apply()
+        return True
 
     def give_up(self) -> None:
         """Give up the stroke under way, of any tool: no pixel of it stays. Without one, deselect."""
@@ -319,9 +362,7 @@ class Toolbox(QObject):
         layers, session = self.controller.layers, self.controller.session
         if layers is None or session is None:
             return None
-        return layers.get(
-            "ambiguous" if self.controller.editing.current_class == AMBIGUOUS_ID else "nuclei"
-        ) or layers.get("nuclei")
+        return layers.get("ambiguous" if self.controller.editing.current_class == AMBIGUOUS_ID else "nuclei")
 
     def _apply(self) -> None:
         layer = self.target()
@@ -356,7 +397,8 @@ class Toolbox(QObject):
 
     def _mode_changed(self, event: Any) -> None:
         """The reader took a tool in napari's own controls."""
-        if self._setting or not self.active or self.controller.busy:
+        layer = event.source
+        if self._setting or not self.active or self.controller.busy or layer in self._hidden or not layer.visible:
             return
         names = {mode: tool for tool, mode in NATIVE.items()}
         mode = str(event.mode)
@@ -369,10 +411,8 @@ class Toolbox(QObject):
 
     def clear_marks(self) -> None:
         """Take strokes and suggestions off the canvas."""
-        marks = self.controller.marks
-        if marks is not None:
-            marks.show("stroke", [])
-            marks.show("cut", [])
+        for what in ("stroke", "cut"):
+            self.controller.marking.show(what, [])
 
     # -- the mouse
 
@@ -382,12 +422,14 @@ class Toolbox(QObject):
             self.controller.session is not None
             and not self.controller.busy
             and self.viewer.dims.ndisplay == 2
-            and (layer is None or bool(canvas.role(layer)))
+            and (layer is None or (bool(canvas.role(layer)) and not canvas.is_copy(layer)))
         )
 
     def point_of(self, event: Any) -> Point:
         """Where an event is, (y, x) in px of the nuclei."""
-        layer = self.target()
+        layers, layer = self.controller.layers, self.target()
+        if layer is None and layers is not None:
+            layer = layers.get("nuclei") or layers.get("ambiguous")
         position = event.position if layer is None else layer.world_to_data(event.position)
         return float(position[-2]), float(position[-1])
 
@@ -418,6 +460,8 @@ class Toolbox(QObject):
         if not self._ours() or event.button != 1 or not self.tool:
             return
         self.controller.model.hidden = False  # what is drawn is seen
+        if not self._see_target():
+            return
         self._stroking, self._given_up = True, False
         try:
             yield from self._native(event) if self.tool in NATIVE else self._stroke(event)
@@ -458,8 +502,7 @@ class Toolbox(QObject):
                 drawn = time.monotonic()
                 self.strokes.show(tool, path, modifiers)
             yield
-        if self.controller.marks is not None:
-            self.controller.marks.show("stroke", [])
+        self.controller.marking.show("stroke", [])
         if self._given_up:
             return
         if slipped <= annotate_settings.tolerance_px():

@@ -279,16 +279,15 @@ class Commands:
 
     def show_cut(self, label: int) -> None:
         """Draw where a nucleus would be split (0: take the line away)."""
-        marks, change = self.controller.marks, self.suggestion(label)
-        if marks is not None:
-            lines = [] if change is None else boundary_of(change.after)
-            marks.show("cut", [p + np.array(change.box[:2]) for p in lines])
+        change = self.suggestion(label)
+        lines = [] if change is None else boundary_of(change.after)
+        self.controller.marking.show("cut", [p + np.array(change.box[:2]) for p in lines])
 
     def show_predicted(self, label: int) -> None:
         """Draw the outline of a predicted nucleus (0: take it away)."""
-        marks, session = self.controller.marks, self.session
-        if marks is not None and session is not None:
-            marks.show("cut", outlines_of([session.predicted.found[label].stamp] if label else []))
+        session = self.session
+        if session is not None:
+            self.controller.marking.show("cut", outlines_of([session.predicted.found[label].stamp] if label else []))
 
     def describe(self) -> str | None:
         """Return what keys act on in words; None where nothing has changed since the last time."""

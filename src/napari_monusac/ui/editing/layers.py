@@ -48,11 +48,7 @@ class SessionLayers:
         self._regions.set_look(look)
         self._layers: dict[str, Labels] = {}
         self._drawings: dict[str, Drawing] = {}
-        for name in VIEWS:
-            found = canvas.find_layer(viewer, name)
-            if isinstance(found, Labels) and tuple(found.data.shape) == self.session.shape:
-                self._layers[name] = found
-                self._attach(name, found)
+        self.take_over()
         if look.palette != "imagescope" and (semantic := self.get("semantic")) is not None:
             semantic.colormap = semantic_colormap(look.palette)
         nuclei = self.get("nuclei")
@@ -70,6 +66,20 @@ class SessionLayers:
         return layer if layer is not None and layer in self.viewer.layers else None
 
     # -- taking layers over
+
+    def take_over(self) -> bool:
+        """Show the maps in the topmost layers of a session that are there; whether any of them is another than before."""
+        taken = False
+        for name in VIEWS:
+            found = plain(canvas.find_layer(self.viewer, name))
+            if (
+                isinstance(found, Labels)
+                and found is not self.get(name)
+                and tuple(found.data.shape) == self.session.shape
+            ):
+                self._layers[name], taken = found, True
+                self._attach(name, found)
+        return taken
 
     def _attach(self, name: str, layer: Labels) -> None:
         """Make a layer a view on its map; it is drawn once, and not at all if it shows the same already."""
