@@ -190,6 +190,23 @@ def test_another_crop_is_looked_at_anew(compared):
     assert model.way == "layers"
 
 
+def test_the_next_crop_is_looked_at_the_same_way(compared):
+    """Layers alone only while there is nothing to compare; what the reader chose comes back with the comparison."""
+    model = compared.model
+    model.look("difference")
+    compared.open(compared.collection.crops[1])
+    assert model.way == "layers"
+    assert not model.look("outlines"), "there is nothing to compare: the wish stays as it was"
+    compared.predict()
+    compared.compare()
+    assert model.way == "difference"
+    model.look("layers")
+    compared.open(compared.collection.crops[0])
+    compared.predict()
+    compared.compare()
+    assert model.way == "layers", "the layers may be what is wished"
+
+
 def test_the_swipe_goes_back_to_the_way_before(compared):
     model, ways = compared.model, listen(compared.model.way_changed)
     model.look("difference")

@@ -108,6 +108,9 @@ class Annotating(Protocol):
     def done(self) -> object:
         """Save, and go to the next crop."""
 
+    def end_polygon(self) -> object:
+        """Draw the polygon under way."""
+
     def give_up(self) -> object:
         """Give up the stroke under way; without one, deselect."""
 
@@ -326,7 +329,7 @@ class CountSaving(Protocol):
 T = TypeVar("T")
 
 #: How a key is called where it is read; all others are called what they are.
-_CALLED = {"PgDown": "Page Down", "PgUp": "Page Up", "Del": "Delete", "Esc": "Escape"}
+_CALLED = {"Return": "Enter", "PgDown": "Page Down", "PgUp": "Page Up", "Del": "Delete", "Esc": "Escape"}
 EVERYWHERE = frozenset(Panel)
 
 
@@ -491,7 +494,12 @@ TOOL: dict[str, Action[Annotating]] = {
     "lasso": _tool(
         "lasso", "L", "Draw around a new nucleus", "With Shift: add to the selected one, or the one drawn last."
     ),
-    "polygon": _tool("polygon", "G", "Click corner after corner around a new nucleus", "A double click ends it."),
+    "polygon": _tool(
+        "polygon",
+        "G",
+        "Click corner after corner around a new nucleus",
+        "A double click ends it, a right click takes the last corner back.",
+    ),
     "wand": _tool(
         "wand",
         "W",
@@ -530,6 +538,10 @@ PAN: Action[Annotating] = Action(
 GIVE_UP: Action[Annotating] = Action(
     "annotate.give_up", "Give up", "Give up the stroke under way, of any tool; without one: deselect",
     lambda on: on.give_up(), ("Esc",), _ANNOTATE, KeyGroup.ABOUT,
+)  # fmt: skip
+END_POLYGON: Action[Annotating] = Action(
+    "annotate.end_polygon", "End", "End the polygon under way, as a double click does", lambda on: on.end_polygon(),
+    ("Return",), _ANNOTATE, KeyGroup.ABOUT,
 )  # fmt: skip
 DELETE: Action[Annotating] = Action(
     "annotate.delete",
@@ -588,7 +600,7 @@ SHAPES: tuple[Action[Annotating], ...] = (
     _shape("grow", "Grow"), _shape("shrink", "Shrink"), _shape("smooth", "Smooth"), _shape("fill holes", "Fill holes"),
 )  # fmt: skip
 ANNOTATE: tuple[Action[Annotating], ...] = (
-    *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND_FINDING, *SHAPES, DONE, PAN, GIVE_UP,
+    *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND_FINDING, *SHAPES, DONE, PAN, GIVE_UP, END_POLYGON,
     *TOOL.values(), FILL, FILL_OF,
 )  # fmt: skip
 
@@ -819,7 +831,7 @@ GESTURES: tuple[tuple[str, str], ...] = (
     (DRAG_BOX, "Pick: select with a box"),
     ("Drag", "Pick: move the slide"),
     ("[   ]", "Brush: smaller, larger (napari's own)"),
-    ("Enter", "Polygon: end it, as a double click does (napari's own)"),
+    ("Right click", "Polygon: take the last corner back"),
 )
 
 #: What the key map and the guide say of the rule.

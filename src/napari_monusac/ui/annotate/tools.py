@@ -23,9 +23,11 @@ from napari_monusac.editing.commands import (
 )
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.masks.strokes import ellipse, rectangle
+from napari_monusac.ui.annotate.corners import Corners
 from napari_monusac.ui.annotate.wand import Wand
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.napari_private import corners_begun, give_up_drawing, zooming_clicks
+from napari_monusac.ui.canvas.moves import EveryMove
+from napari_monusac.ui.canvas.napari_private import zooming_clicks
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.model import hear
@@ -81,7 +83,7 @@ class Strokes:
     def stroked(self, tool: str, path: list[Point], modifiers: frozenset[str], *, over: bool) -> None:
         """Act on a finished stroke; `over`: what is drawn wins over nuclei that are there."""
         do = self.controller.do
-        if tool == "lasso":
+        if tool in ("lasso", "polygon"):
             self._draw(path, modifiers, over)
         elif tool in BOXED:
             self._draw(BOXED[tool](path[0], path[-1]), modifiers, over)
@@ -120,10 +122,11 @@ class Strokes:
 #: Tools that draw what lies in a box from where the drag began to where it ends.
 BOXED = {"rectangle": rectangle, "ellipse": ellipse}
 #: Tools that napari's Labels layer has itself, and its name for them. What they paint becomes a command.
-NATIVE = {"brush": "paint", "erase": "erase", "polygon": "polygon"}
+NATIVE = {"brush": "paint", "erase": "erase"}
 _CURSORS = {
     "pick": "pointing",
     "lasso": "cross",
+    "polygon": "cross",
     "wand": "cross",
     "rectangle": "cross",
     "ellipse": "cross",
@@ -151,7 +154,7 @@ class Toolbox(QObject):
         super().__init__(parent)
         self.controller, self.commands = controller, commands
         self.viewer = controller.viewer
-        self.strokes = Strokes(controller, commands)
+        self.strokes, self.corners, self._drawn = Strokes(controller, commands), Corners(controller), 0.0
         self.active = False
         self.over = False
         self.brush_size = 10
@@ -238,6 +241,7 @@ class Toolbox(QObject):
 
     def _session_changed(self) -> None:
         self._unwatch()
+        self.corners.give_up()
         self.commands.left()
         layers = self.controller.layers
         if not self.active or layers is None:
@@ -292,6 +296,12 @@ class Toolbox(QObject):
             self._apply()
         return True
 
+    def end_polygon(self) -> None:
+        """Draw the polygon under way; one of fewer than three corners is given up."""
+        points = self.corners.take()
+        if points:
+            self.strokes.stroked("polygon", points, frozenset(), over=self.over)
+
     def give_up(self) -> None:
         """Give up the stroke under way, of any tool: no pixel of it stays. Without one, deselect."""
         session = self.controller.session
@@ -300,14 +310,12 @@ class Toolbox(QObject):
 
     def _cancel(self) -> bool:
         """Give up the stroke or the polygon under way; False where there is none."""
-        begun = [layer for layer in self._watched if corners_begun(layer)]
-        for layer in begun:
-            give_up_drawing(layer)
+        begun = self.corners.give_up()
         stroking, self._given_up = self._stroking and not self._given_up, self._stroking
         if stroking:
             self.clear_marks()
             self._take_paint_back()
-        return bool(begun) or stroking
+        return begun or stroking
 
     def _take_paint_back(self) -> None:
         """Take back what napari's brush or eraser has painted since the press; the rest of the drag paints nothing."""
@@ -353,7 +361,7 @@ class Toolbox(QObject):
         """Put the tool in hand down: no stroke is left on the canvas, and napari's bucket may fill nuclei again."""
         self._cancel()
         self.clear_marks()
-        if self.tool in ("brush", "polygon"):
+        if self.tool == "brush":
             for layer in self._watched:
                 layer.preserve_labels = False
 
@@ -392,7 +400,7 @@ class Toolbox(QObject):
         """Whether what is drawn wins over nuclei that are there already."""
         self.over = over
         layer = self.target()
-        if layer is not None and self.tool in ("brush", "polygon"):
+        if layer is not None and self.tool == "brush":
             layer.preserve_labels = not over
 
     def _mode_changed(self, event: Any) -> None:
@@ -400,7 +408,7 @@ class Toolbox(QObject):
         layer = event.source
         if self._setting or not self.active or self.controller.busy or layer in self._hidden or not layer.visible:
             return
-        names = {mode: tool for tool, mode in NATIVE.items()}
+        names = {"polygon": "polygon"} | {mode: tool for tool, mode in NATIVE.items()}
         mode = str(event.mode)
         tool = names.get(mode, "pick" if mode == "pan_zoom" else "")
         if tool != self.tool:
@@ -427,17 +435,31 @@ class Toolbox(QObject):
 
     def point_of(self, event: Any) -> Point:
         """Where an event is, (y, x) in px of the nuclei."""
-        layers, layer = self.controller.layers, self.target()
-        if layer is None and layers is not None:
-            layer = layers.get("nuclei") or layers.get("ambiguous")
+        layer = self._measured()
         position = event.position if layer is None else layer.world_to_data(event.position)
         return float(position[-2]), float(position[-1])
+
+    def _points_of(self, event: Any, moves: EveryMove) -> list[Point]:
+        """Return where the pointer was since the last event, (y, x) in px of the nuclei; the event's own place is the last."""
+        layer, before = self._measured(), tuple(event.position[:-2])
+        points = [*moves.take(event), np.asarray(event.position, float)[-2:]]
+        if layer is not None:
+            points = [np.asarray(layer.world_to_data((*before, *point)))[-2:] for point in points]
+        return [(float(y), float(x)) for y, x in points]
+
+    def _measured(self) -> Labels | None:
+        """The layer in whose px strokes are: all of a session lie alike."""
+        layers = self.controller.layers
+        return self.target() or (None if layers is None else layers.get("nuclei") or layers.get("ambiguous"))
 
     def _move(self, _viewer: Any, event: Any) -> None:
         if not self._ours():
             return
         self.commands.moved(self.point_of(event))
         self._describe()
+        if self.tool == "polygon" and time.monotonic() - self._drawn > _REDRAW_S:
+            self.corners.show(self.point_of(event))
+            self._drawn = time.monotonic()
         if self.tool == "accept":
             label = self.commands.predicted_under()
             self.commands.show_predicted(label)
@@ -453,14 +475,21 @@ class Toolbox(QObject):
 
     def _double(self, _viewer: Any, event: Any) -> None:
         # Qt sends a double click in place of the second press
-        if self._ours() and event.button == 1 and self.tool not in NATIVE and self.tool:
+        if self._ours() and event.button == 1 and self.tool == "polygon":
+            self.end_polygon()
+        elif self._ours() and event.button == 1 and self.tool not in NATIVE and self.tool:
             self.strokes.clicked(self.tool, self.point_of(event), frozenset(event.modifiers))
 
     def _drag(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
+        if self.tool == "polygon" and event.button == 2:
+            self.corners.take_last_back()
         if not self._ours() or event.button != 1 or not self.tool:
             return
         self.controller.model.hidden = False  # what is drawn is seen
         if not self._see_target():
+            return
+        if self.tool == "polygon":
+            self.corners.add(self.point_of(event))
             return
         self._stroking, self._given_up = True, False
         try:
@@ -476,10 +505,7 @@ class Toolbox(QObject):
         self.commands.moved(start)
         layer = self.viewer.layers.selection.active
         if isinstance(layer, Labels) and layer.mode == NATIVE[self.tool]:
-            self._prepare(layer, None if self.tool == "polygon" else start)
-        if self.tool == "polygon":
-            self._stroking = False  # its corners are told of by napari
-            return
+            self._prepare(layer, start)
         yield
         while event.type == "mouse_move":
             yield
@@ -491,27 +517,29 @@ class Toolbox(QObject):
         modifiers = frozenset(event.modifiers)
         pressed = np.asarray(event.pos, float)
         path, slipped, drawn = [start], 0.0, 0.0
-        yield
-        while event.type == "mouse_move":
-            if self._given_up:
-                yield
-                continue
-            path.append(self.point_of(event))
-            slipped = max(slipped, float(np.abs(np.asarray(event.pos, float) - pressed).max()))
-            if slipped > annotate_settings.tolerance_px() and time.monotonic() - drawn > _REDRAW_S:
-                drawn = time.monotonic()
-                self.strokes.show(tool, path, modifiers)
+        moves = EveryMove(event, self.viewer.scene.camera)
+        try:
             yield
+            while event.type == "mouse_move":
+                path += [] if self._given_up else self._points_of(event, moves)
+                slipped = max(slipped, float(np.abs(np.asarray(event.pos, float) - pressed).max()))
+                far = slipped > annotate_settings.tolerance_px() and not self._given_up
+                if far and time.monotonic() - drawn > _REDRAW_S:
+                    self.strokes.show(tool, path, modifiers)
+                    drawn = time.monotonic()  # from when it is drawn: a slow window still hears the moves
+                yield
+            path += self._points_of(event, moves)
+        finally:
+            moves.end()
         self.controller.marking.show("stroke", [])
         if self._given_up:
             return
         if slipped <= annotate_settings.tolerance_px():
             self.strokes.clicked(tool, start, modifiers)
         else:
-            path.append(self.point_of(event))
             self.strokes.stroked(tool, path, modifiers, over=self.over)
 
-    def _prepare(self, layer: Labels, start: Point | None) -> None:
+    def _prepare(self, layer: Labels, start: Point) -> None:
         """Tell napari's own tool which nucleus it draws: the one where the stroke begins, or a new one."""
         session = self.controller.session
         if session is None:
@@ -519,7 +547,7 @@ class Toolbox(QObject):
         if self.tool == "erase":
             layer.preserve_labels = False
             return
-        here = self.commands.under(start) if start is not None else 0
+        here = self.commands.under(start)
         plane = "ambiguous" if canvas.role(layer) == "ambiguous" else "nuclei"
         into = here if here and session.rows[here].plane == plane else 0
         layer.selected_label = into or session.nuclei.next_id

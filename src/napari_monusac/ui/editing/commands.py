@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_monusac.app.actions import ACCEPT, CLICK_INSTEAD
+from napari_monusac.app.actions import ACCEPT, CLICK_INSTEAD, TOOL
 from napari_monusac.app.aim import Aim, Meant, Why
 from napari_monusac.app.answers import Refused
 from napari_monusac.app.outlining import Outliner
@@ -192,8 +192,12 @@ class Commands:
         ids = self.meant().ids
         if len(ids) == 1 and self.suggestion(ids[0]) is not None:
             self._act(lambda these: SplitAsSuggested(these[0]))
-        else:
-            self.choose_tool("split")
+            return
+        self.choose_tool("split")
+        why = "This nucleus has no neck" if len(ids) == 1 else "No single nucleus is meant"
+        self.controller.said.emit(
+            f"{why}: draw a stroke across the one to split ({TOOL['split'].text} is in hand).", "hint"
+        )
 
     def merge(self) -> None:
         """Merge the selected nuclei; with fewer than two: the merge tool."""
@@ -203,6 +207,8 @@ class Commands:
             self.controller.do(Merge(ids=ids))
         else:
             self.choose_tool("merge")
+            words = f"Fewer than two are selected: draw a stroke through those that are one ({TOOL['merge'].text} is in hand)."
+            self.controller.said.emit(words, "hint")
 
     def accept(self, point: Point | None = None, *, replace: bool = False) -> None:
         """Accept the predicted nucleus at a point, by default under the pointer; without a prediction the model looks there."""
