@@ -286,6 +286,9 @@ class Toolbox(QObject):
     def _see_target(self) -> bool:
         """See that what is drawn on is there and is seen; False, and a line, where it was deleted."""
         layer = self.target()
+        if layer is None and not self.controller.editing.astray:
+            self.controller.bring_back()  # a crop that came without it
+            layer = self.target()
         if layer is None:
             self.controller.said.emit("The layer for this was deleted: Show again brings it back.", "warning")
             return False

@@ -266,9 +266,8 @@ class EditingController(QObject):
         self.editing.opening = False
         self.editing.take(session)
         self.layers = SessionLayers(self.viewer, made, self.look)
-        image = self._find("image")
         if self._find("nuclei") is None:
-            self.layers.show_missing(image if isinstance(image, Image) else None)
+            self._show_missing(VIEWS)
         self.layers.set_new_class(session.selection.current_class)
         nuclei = self.layers.get("nuclei")
         if nuclei is not None:
@@ -376,11 +375,14 @@ class EditingController(QObject):
         """Show again what the reader has deleted, hidden or moved; it comes back as it was."""
         self.shown.bring_back()
         if self.layers is not None:
-            image = self._find("image")
-            if self._find("nuclei") is None:
-                self.layers.show_missing(image if isinstance(image, Image) else None)
             self.layers.take_over()
+            self._show_missing(PAINTED)
             self.watch_layers()
+
+    def _show_missing(self, names: Iterable[str]) -> None:
+        image = self._find("image")
+        if self.layers is not None and any(self.layers.get(name) is None for name in names):
+            self.layers.show_missing(image if isinstance(image, Image) else None, names)
 
     def watch_layers(self) -> None:
         """Layers of the session were shown, perhaps again: follow what is painted on them, and draw the marks on them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,10 +116,10 @@ class SessionLayers:
         if layer is not None and layer.data is not self._array(name):
             layer.data = self._array(name)
 
-    def show_missing(self, image: Image | None) -> None:
-        """Add the layers that are not there (a crop that nobody has labelled, or the user deleted them)."""
+    def show_missing(self, image: Image | None, names: Iterable[str] = VIEWS) -> None:
+        """Add those of the layers that are not there (a crop that nobody has labelled, or the user deleted them)."""
         active = self.viewer.layers.selection.active
-        for name in VIEWS:
+        for name in names:
             if self.get(name) is None:
                 self._layers[name] = plain(self._add(name, image))
         self.update_tables()
