@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 
 from napari_monusac.app.opening import SessionOpener, WantedSession
@@ -13,7 +14,7 @@ from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.io.annotations.files import write_annotation
 
-SQUARE = Nucleus(((4.0, 4.0), (4.0, 11.0), (11.0, 11.0), (11.0, 4.0)), "Epithelial", 0, integral=True)
+SQUARE = Nucleus(np.array([(4.0, 4.0), (4.0, 11.0), (11.0, 11.0), (11.0, 4.0)]), "Epithelial", 0, integral=True)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from napari_monusac.app import place as app_place
@@ -12,7 +13,7 @@ from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.editing.commands import Delete
 from napari_monusac.io.annotations.files import read_annotation, write_annotation
 
-SQUARE = Nucleus(((4.0, 4.0), (4.0, 11.0), (11.0, 11.0), (11.0, 4.0)), "Epithelial", 0, integral=True)
+SQUARE = Nucleus(np.array([(4.0, 4.0), (4.0, 11.0), (11.0, 11.0), (11.0, 4.0)]), "Epithelial", 0, integral=True)
 
 
 @pytest.fixture
