@@ -20,6 +20,7 @@ SQUARE = Nucleus(np.array([(4.0, 4.0), (4.0, 11.0), (11.0, 11.0), (11.0, 4.0)]),
 def about(tmp_path):
     """What the layers of a crop know of it."""
     write_annotation(Annotation((SQUARE,)), tmp_path / "crop.xml")
+    (tmp_path / "crop.svs").write_bytes(b"a slide")
     return {"image": str(tmp_path / "crop.svs"), "crop": "crop", "annotation": str(tmp_path / "crop.xml")}
 
 
