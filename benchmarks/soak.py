@@ -128,7 +128,7 @@ class Day:
         until(lambda: panel.training.running, 120)
         until(lambda: not panel.training.running, 600)
         until(self.settled)
-        self.panels["Predict"].add_checkpoint(panel.training.run.path)
+        self.panels["Predict"].predicting.offer(panel.training.run.path)
         self.done["training"] += 1
         self.done[f"training in {where}"] += 1
 

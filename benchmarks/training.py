@@ -114,11 +114,12 @@ def bare_step(recipe: TrainingRecipe, device: str, precision: str, steps: int) -
     stepper = Stepper(network, recipe, device, precision, recipe.accumulate, Ranks())
     rng = np.random.default_rng(0)
     shape = (recipe.batch_size, recipe.patch_size, recipe.patch_size)
-    batch = Batch(rng.integers(0, 255, (*shape, 3), np.uint8), *(rng.integers(0, n, shape, np.uint8) for n in (5, 3)))
+    parts = ((255, (*shape, 3)), (5, shape), (3, shape))
+    batch = Batch(*(torch.from_numpy(rng.integers(0, most, each, np.uint8)) for most, each in parts))
     times = []
     for k in range(steps + WARM_UP):
         start = time.perf_counter()
-        stepper.step(batch, recipe.lr, k)
+        stepper.step(batch, recipe.lr, k).read()
         times.append(time.perf_counter() - start)
     return times[WARM_UP:]
 

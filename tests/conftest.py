@@ -80,6 +80,14 @@ def example_run(example_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
+@pytest.fixture(scope="session")
+def device() -> str:
+    """The GPU where there is one, else the CPU: what runs on both is tested on either."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 # ---------------------------------------------------------------------- a tiny collection, and recipes small enough for a test
 
 NAMES = ("Epithelial", "Lymphocyte", "Neutrophil", "Macrophage")

@@ -9,11 +9,16 @@ import sys
 import numpy as np
 import pytest
 
+from napari_monusac.app import prediction as app_prediction
+from napari_monusac.app import prediction_jobs
 from napari_monusac.app.answers import Refused
 from napari_monusac.app.prediction import OfferedModel, PredictionModel, Thresholds, ranked
+from napari_monusac.app.prediction_jobs import OpenImage, PredictedImage
+from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Work
-from napari_monusac.core.errors import CheckpointError
+from napari_monusac.core.boxes import Region
+from napari_monusac.core.errors import CheckpointError, StoreError
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.masks.instances import instances_from_maps
@@ -91,27 +96,172 @@ def two_nuclei():
     return Prediction(semantic, ternary, um_per_px=0.25)
 
 
+def in_memory(prediction):
+    return PredictedImage(prediction, instances_from_maps(prediction.semantic, prediction.ternary, um_per_px=0.25))
+
+
+def open_image(shape=(64, 64), **more):
+    pixels = np.random.default_rng(5).integers(80, 250, (*shape, 3), np.uint8)
+    return OpenImage("Schnitt ä.svs", pixels, um_per_px=0.25, **more)
+
+
 def test_thresholds_segment_what_is_shown_again(predicting):
     told = []
-    predicting.segmented.connect(lambda prediction, nuclei: told.append((prediction, nuclei)))
+    predicting.shown_changed.connect(told.append)
     predicting.thresholds = Thresholds(inside=0.7)
     predicting.work.wait()
     assert told == [], "nothing is shown"
-    predicting.prediction = shown = two_nuclei()
+    image, shown = open_image(), two_nuclei()
+    predicting.show(image, in_memory(shown))
     for nucleus, number in ((0.5, 2), (0.7, 1)):
         predicting.thresholds = Thresholds(nucleus=nucleus)
         predicting.work.wait()
-        prediction, nuclei = told[-1]
-        assert prediction is shown
+        assert (told[-1].image, told[-1].found.prediction) == (image, shown)
+        nuclei = told[-1].found.nuclei
         expected = instances_from_maps(
             shown.semantic, shown.ternary, um_per_px=0.25, inside_threshold=0.5, nucleus_threshold=nucleus
         )
         np.testing.assert_array_equal(nuclei.instances, expected.instances)
         assert len(np.unique(nuclei.instances)) - 1 == number
     predicting.thresholds = Thresholds(nucleus=0.4)
-    predicting.prediction = None  # another crop is open before they are through
+    predicting.forget()  # another crop is open before they are through
     predicting.work.wait()
-    assert len(told) == 2
+    assert len(told) == 4
+    assert told[-1] is None
+
+
+def predicted(asked, value):
+    """What a network that sees one class everywhere would find."""
+    shape = asked.region[2:]
+    semantic, ternary = np.zeros((5, *shape), np.float32), np.zeros((3, *shape), np.float32)
+    semantic[2], ternary[1] = value, value
+    semantic[0] = ternary[0] = 1 - value
+    found = Prediction(semantic, ternary, um_per_px=asked.image.um_per_px, offset_px=asked.region[:2])
+    return PredictedImage(found, instances_from_maps(semantic, ternary))
+
+
+@pytest.fixture
+def ready(predicting, monkeypatch):
+    """A model without a network; what it was asked for."""
+    asked = []
+
+    def predict(report, request, loaded):
+        asked.append(request)
+        return predicted(request, 1.0)
+
+    monkeypatch.setattr(predicting, "load", lambda _: None)
+    monkeypatch.setattr(app_prediction, "predict_image", predict)
+    predicting.offer("model/best.safetensors")
+    return asked
+
+
+def test_the_open_image_is_predicted_by_what_is_chosen(predicting, ready):
+    image, told = open_image(), []
+    predicting.shown_changed.connect(told.append)
+    predicting.flips, predicting.thresholds = True, Thresholds(nucleus=0.3, smallest_um2=4)
+    task = predicting.predict(image, Region(8, 16, 40, 32))
+    assert predicting.task is task
+    assert predicting.predict(image, Region(0, 0, 64, 64)) == Refused(), "one at a time"
+    assert predicting.segment_again() == Refused()
+    task.start()
+    predicting.work.wait()
+    assert predicting.task is None
+    (request,) = ready
+    assert (request.checkpoint, request.flips, request.region) == ("model/best.safetensors", True, (8, 16, 40, 32))
+    assert (request.thresholds["nucleus_threshold"], request.thresholds["min_area_um2"]) == (0.3, 4)
+    (shown,) = told
+    assert shown.image is image
+    assert shown.found.region == (8, 16, 40, 32)
+    assert image.words(shown.found.region) == "y 8 to 48, x 16 to 48 px"
+    assert image.words(Region(0, 0, 64, 64)) == "whole image"
+
+
+def test_what_cannot_be_predicted_is_answered(predicting, ready, monkeypatch, tmp_path):
+    whole = Region(0, 0, 64, 64)
+    predicting.checkpoint = None
+    assert predicting.predict(open_image(), whole) == Refused("Choose a model first.")
+    predicting.checkpoint = "model"
+    monkeypatch.setattr(prediction_jobs, "WHOLE_PX", 1000)
+    assert "0 megapixels: choose a folder" in predicting.predict(open_image(), whole).why
+    assert predicting.segment_again() == Refused("No prediction on disk is shown.")
+    predicting.show(open_image(), in_memory(two_nuclei()))
+    assert predicting.segment_again() == Refused("No prediction on disk is shown.")
+    assert predicting.task is None
+    assert ready == []
+
+
+def test_what_comes_too_late_is_not_shown(predicting, ready):
+    there = [True]
+    image = open_image(is_there=lambda: there[0])
+    task = predicting.predict(image, Region(0, 0, 64, 64))
+    there[0] = False
+    task.start()
+    predicting.work.wait()
+    assert predicting.shown is None
+    there[0] = True
+    task = predicting.predict(image, Region(0, 0, 64, 64))
+    predicting.forget()  # another crop is open
+    task.start()
+    predicting.work.wait()
+    assert (predicting.shown, predicting.task) == (None, None)
+
+
+def test_the_prediction_of_the_crop_is_that_of_its_own_image():
+    studio = StudioModel()
+    told = []
+    studio.predicted.connect(told.append)
+    found = in_memory(two_nuclei())
+    studio.prediction.show(open_image(), found)
+    assert studio.last_prediction == (found.prediction, found.nuclei)
+    studio.prediction.show(open_image(of_crop=False), in_memory(two_nuclei()))
+    assert studio.last_prediction is None
+    studio.prediction.show(open_image(), found)
+    studio.crop = None  # another crop comes
+    assert (studio.last_prediction, studio.prediction.shown) == (None, None)
+
+
+def test_who_hears_of_the_crops_prediction_finds_it_drawn():
+    """Its views are told first, whenever they have begun to listen."""
+    studio, order = StudioModel(), []
+    studio.predicted.connect(lambda _: order.append("predicted"))
+    studio.prediction.shown_changed.connect(lambda _: order.append("drawn"))
+    studio.prediction.show(open_image(), in_memory(two_nuclei()))
+    assert order == ["drawn", "predicted"]
+
+
+@pytest.mark.torch
+def test_a_large_region_goes_to_disk_and_its_nuclei_can_be_had_again(predicting, example_run, tmp_path, monkeypatch):
+    from napari_monusac.io.predictions.prediction_store import PredictionStore
+
+    monkeypatch.setattr(prediction_jobs, "WHOLE_PX", 1000)
+    predicting.offer(example_run)
+    image, region = open_image((96, 80)), Region(16, 0, 80, 80)
+    task = predicting.predict(image, region, tmp_path)
+    task.start()
+    predicting.work.wait(120)
+    (path,) = tmp_path.glob("*.zarr")
+    assert path.name.startswith("Schnitt_ä-16_0_80_80-")
+    found = predicting.shown.found
+    assert (found.path, found.region, found.same_image) == (path, region, True)
+    stored = PredictionStore.open(path)
+    np.testing.assert_array_equal(np.asarray(found.levels["nuclei"][0]), stored.read_instances())
+    assert predicting.prediction is None
+    predicting.thresholds = Thresholds(confidence=0.95)
+    predicting.segment_again().start()
+    predicting.work.wait(120)
+    again = predicting.shown.found
+    assert again is not found
+    assert again.info.settings["min_confidence"] == pytest.approx(0.95)
+    assert (again.nuclei["confidence"] >= 0.95).all()
+    # the folder holds what belongs to another image of this name: it is refused in a line, and nothing else is shown
+    other = OpenImage("Schnitt ä.svs", image.pixels[::-1].copy(), um_per_px=0.25)
+    said = []
+    task = predicting.predict(other, region, tmp_path)
+    task.failed.connect(said.append)
+    task.start()
+    predicting.work.wait(120)
+    assert predicting.shown.found is again
+    assert isinstance(said[0], StoreError)
 
 
 def test_an_area_means_nothing_without_a_scale():

@@ -343,18 +343,49 @@ def test_a_judgement_changes_the_score_goes_on_and_is_taken_back(compared):
     at = model.place_of(missed)
     assert model.judge("model right", note="debris")
     assert model.finding == model.errors[(at + 1) % 3]
-    assert model.verdicts == {missed.key: "model right"}
+    assert [model.verdict_of(f) for f in model.errors].count("model right") == 1
+    assert model.verdict_of(missed) == "model right"
     assert model.judgement_of(missed).note == "debris"
     assert len(model.judgement_of(missed).truth_sha256) == 64
     compared.compare()
     assert model.comparison.judged.detection.f1 > model.comparison.evaluation.detection.f1
     said = listen(model.said)
     assert model.undo() == "judgement"
-    assert model.verdicts == {}
+    assert not any(map(model.verdict_of, model.errors))
     assert "Taken back" in said[-1][0]
     assert model.undo() is None
     model.edited()
     assert model.undo() == "edit", "left to whoever edits"
+
+
+def test_a_verdict_is_shown_where_it_was_given_and_nowhere_else(compared):
+    """Another prediction of the crop has nuclei of the same numbers: they were not judged. That is counted."""
+    model, studio = compared.model, compared.studio
+    wrong = find(model, "wrong class")
+    model.go_to(wrong)
+    assert model.judge("model right")
+    assert model.count_judged(model.errors) == (1, 0)
+    first, (prediction, nuclei) = studio.last_prediction, studio.last_prediction
+    moved = nuclei.instances.copy()
+    moved[0, 0] = 77  # a nucleus more: another instance map
+    table = pd.concat([nuclei.table, nuclei.table.tail(1).assign(label=77)], ignore_index=True)
+    studio.last_prediction = prediction, Nuclei(moved, table, 0.25)
+    compared.compare()
+    again = find(model, "wrong class")
+    assert again.key == wrong.key
+    assert model.verdict_of(again) is None
+    assert model.judgement_of(again) is None
+    assert model.count_judged(model.errors) == (0, 1)
+    assert "made on another prediction" in model.comparison.notes[0]
+    assert model.place_of(wrong) is None, "it is not one of the errors that are listed"
+    assert model.verdict_of(wrong) == "model right"
+    model.go_to(again)
+    assert model.judge("truth right")
+    assert (model.verdict_of(again), model.verdict_of(wrong)) == ("truth right", "model right")
+    studio.last_prediction = first
+    compared.compare()
+    assert model.verdict_of(find(model, "wrong class")) == "model right", "what was said of the first still stands"
+    assert model.comparison.judged is not None
 
 
 def test_a_second_reader_sees_nothing_of_the_first_and_both_are_compared(compared):
@@ -370,7 +401,7 @@ def test_a_second_reader_sees_nothing_of_the_first_and_both_are_compared(compare
     assert len(read_annotation(written).nuclei) == len(read_annotation(crop.annotation).nuclei) - 1
     assert crop.annotation.read_bytes() == original
     model.reader = "Okoye"
-    assert model.verdicts == {}
+    assert not any(map(model.verdict_of, model.errors))
     assert model.undoable == [], "Undo does not reach into another reader's log"
     for kind in first:
         model.go_to(find(model, kind))

@@ -10,10 +10,11 @@ import pytest
 import tifffile
 
 from napari_monusac.cli import main
+from napari_monusac.core.errors import Cancelled, CollectionError
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.io.annotations.files import write_annotation
 from napari_monusac.io.collection.collection import open_collection
-from napari_monusac.jobs.maskfiles import write_crop_masks
+from napari_monusac.jobs.maskfiles import write_crop_masks, write_folder_masks
 
 
 def square(top: float, left: float, size: float = 10) -> np.ndarray:
@@ -40,6 +41,30 @@ def test_counts_are_those_of_the_map(folder: Path, tmp_path: Path) -> None:
     assert written["nuclei"] == {"Lymphocyte": 3} == {"Lymphocyte": len(np.unique(instances)) - 1}
     assert written["left_out"] == {"outside": 2, "degenerate": 1, "regions": 1}
     assert "ambiguous" not in written["files"]
+
+
+def test_a_crop_that_fails_is_told_and_the_rest_go_on(folder: Path, tmp_path: Path) -> None:
+    (folder / "a_2.xml").write_bytes((folder / "a_1.xml").read_bytes())
+    (folder / "a_2.tif").write_bytes(b"II*\0 no image")
+    collection, heard = open_collection(folder), []
+    masks = write_folder_masks(collection, tmp_path / "out", progress=lambda *said: heard.append(said))
+    assert [crop["crop"] for crop in masks.crops] == ["a_1"]
+    assert (masks.nuclei, masks.left_out.total) == (3, 4)
+    ((name, error),) = masks.problems
+    assert name == "a_2"
+    assert "a_2.tif" in str(error)
+    assert heard == [(0, 2, "a_1"), (1, 2, "a_2"), (2, 2, "")]
+
+
+def test_a_folder_is_refused_that_would_become_data_and_a_stop_is_one(folder: Path, tmp_path: Path) -> None:
+    collection = open_collection(folder)
+    with pytest.raises(CollectionError, match="lies in the data folder"):
+        write_folder_masks(collection, folder / "masks")
+    with pytest.raises(Cancelled, match="0 of 1 crops"):
+        write_folder_masks(collection, tmp_path / "out", should_stop=lambda: True)
+    (folder / "a_1.xml").unlink()
+    with pytest.raises(CollectionError, match="holds no annotated crop"):
+        write_folder_masks(open_collection(folder), tmp_path / "out")
 
 
 def test_within_regions_the_rest_is_left_out(folder: Path, tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ def test_stop_reaches_all_ranks(folder):
     for rank in range(2):
         seen = _seen(folder, rank)["stopped"]
         assert (seen["reason"], seen["step"]) == ("stopped", 2)
-    assert RunFolder.open(folder / "stopped").can_resume
+    run = RunFolder.open(folder / "stopped")
+    assert (run.status, run.last.is_file()) == ("stopped", True)
 
 
 def test_a_dead_rank_ends_the_run_with_a_resumable_checkpoint(folder):
@@ -113,7 +114,7 @@ def test_a_dead_rank_ends_the_run_with_a_resumable_checkpoint(folder):
     assert seen["reason"] == "failed"
     assert "another process of this run is gone" in seen["message"]
     run = RunFolder.open(folder / "dying")
-    assert run.can_resume
+    assert run.last.is_file()
     events = list(train(run.recipe, run, loader_threads=1, threads=1))
     assert events[0].first_epoch == 2
     assert events[-1].reason == "completed", events[-1].message

@@ -33,15 +33,14 @@ def network(tiny_recipe):
 
 
 def _batches(count: int):
+    import torch
+
     from napari_monusac.learn.data.loader import Batch
 
     rng = np.random.default_rng(0)
     for _ in range(count):
-        yield Batch(
-            rng.integers(0, 255, (2, 64, 64, 3), np.uint8),
-            rng.integers(0, 5, (2, 64, 64), np.uint8),
-            rng.integers(0, 3, (2, 64, 64), np.uint8),
-        )
+        shapes = ((255, (2, 64, 64, 3)), (5, (2, 64, 64)), (3, (2, 64, 64)))
+        yield Batch(*(torch.from_numpy(rng.integers(0, most, shape, np.uint8)) for most, shape in shapes))
 
 
 def _plain(network, recipe, groups, count: int, lr: float, *, clip: float = 0.0, after=lambda network: None):
@@ -55,8 +54,7 @@ def _plain(network, recipe, groups, count: int, lr: float, *, clip: float = 0.0,
     for batch in _batches(count):
         optimizer.zero_grad()
         semantic, ternary = network(network.prepare(batch.images))
-        targets = torch.from_numpy(batch.semantic), torch.from_numpy(batch.ternary)
-        dual_head_loss(semantic, ternary, *targets, recipe).total.backward()
+        dual_head_loss(semantic, ternary, batch.semantic, batch.ternary, recipe).total.backward()
         if clip:
             torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
         optimizer.step()
@@ -124,3 +122,48 @@ def test_the_average_is_that_of_torch_and_is_what_is_judged(make_stepper, networ
     _same(stepper.judged, averaged.module, rtol=1e-5, atol=1e-6)
     name = "semantic_head.0.weight"
     assert not (stepper.judged.state_dict()[name] == network.state_dict()[name]).all()
+
+
+def test_a_loss_that_is_no_number_changes_no_weight_and_is_told_when_it_is_read(make_stepper, network, monkeypatch):
+    import torch
+
+    from napari_monusac.core.errors import TrainingError
+    from napari_monusac.learn import step
+
+    alone = make_stepper(copy.deepcopy(network))
+    stepper = make_stepper(network)
+    first, bad, last = _batches(3)
+    for each in (stepper, alone):
+        assert each.step(first, 1e-3, 0).read().total > 0
+    before = copy.deepcopy(network.state_dict())
+    true = step.dual_head_loss
+    with monkeypatch.context() as m:
+        m.setattr(step, "dual_head_loss", lambda *args: step_with_nan(true(*args)))
+        losses = stepper.step(bad, 1e-3, 1)
+    weights = dict(network.named_parameters())
+    assert all(torch.equal(weights[k], before[k]) for k in weights)
+    with pytest.raises(TrainingError, match="the loss became nan in step 1"):
+        losses.read()
+    # as if the step had never been: the moments of AdamW and its count of steps, too
+    with torch.no_grad():
+        network.load_state_dict(before)
+    for each in (stepper, alone):
+        each.step(last, 1e-3, 2)
+    _same(network, alone.network, rtol=0, atol=0)
+
+
+def step_with_nan(parts):
+    return type(parts)(parts.total * float("nan"), parts.semantic, parts.ternary)
+
+
+def test_a_step_on_the_device_at_hand_is_that_of_the_cpu(tiny_recipe, network, device):
+    from napari_monusac.learn.distributed import Ranks
+    from napari_monusac.learn.step import Stepper
+
+    there = copy.deepcopy(network).to(device)
+    recipe = tiny_recipe.with_values(dropout=0.0)
+    steppers = [Stepper(n, recipe, d, "float32", 1, Ranks()) for n, d in ((network, "cpu"), (there, device))]
+    for k, batch in enumerate(_batches(2)):
+        a, b = (s.step(batch, 1e-4, k).read() for s in steppers)
+        assert b.total == pytest.approx(a.total, rel=5e-3)
+    _same(network, copy.deepcopy(there).cpu(), rtol=1e-2, atol=1e-3)

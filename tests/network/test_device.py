@@ -22,12 +22,13 @@ def test_auto_takes_the_best_device_and_says_why(monkeypatch):
     assert device == "cpu"
     assert "no GPU found" in reason
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2 << 30, 8 << 30))
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Test GPU")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 << 30, 8 << 30))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Test GPU")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("auto") == ("cuda", "Test GPU, 2.0 of 8.0 GiB free")
     assert choose_device("cpu") == ("cpu", "asked for")
     assert choose_device("cuda:1")[0] == "cuda:1"
-    for wrong in ("tpu", "mps"):
+    for wrong in ("tpu", "mps", "cuda:2", "cuda:x"):
         with pytest.raises(TrainingError, match=wrong):
             choose_device(wrong)
 
@@ -192,13 +193,41 @@ def test_a_process_that_used_the_gpu_before_is_told(monkeypatch):
 
 
 def test_precision_is_not_timed_where_it_must_be_the_same_each_time(tiny_recipe, monkeypatch):
+    from napari_monusac.network import device
+
+    monkeypatch.setattr(device, "_step_seconds", lambda *_: pytest.fail("timed"))
+    recipe = tiny_recipe.with_values(precision="auto", deterministic=True)
+    assert device.choose_precision(recipe, None, "cpu")[0] == "float32"
+
+
+def test_a_gpu_that_has_bfloat16_trains_in_it_and_tf32_is_said(tiny_recipe, monkeypatch):
     import torch
 
     from napari_monusac.network import device
 
     monkeypatch.setattr(device, "_step_seconds", lambda *_: pytest.fail("timed"))
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    recipe = tiny_recipe.with_values(precision="auto", deterministic=True)
-    assert device.choose_precision(recipe, None, "cpu")[0] == "float32"
-    assert device.choose_precision(recipe, None, "cuda:0")[0] == "bfloat16"
-    assert device.choose_precision(recipe.with_values(precision="float32"), None, "cuda")[0] == "float32"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda name: (9, 0) if name == "cuda:1" else (7, 5))
+    monkeypatch.setattr(device, "has_bfloat16", lambda name: name == "cuda:1")
+    recipe = tiny_recipe.with_values(precision="auto")
+    assert device.choose_precision(recipe, None, "cuda:1") == ("bfloat16", "this GPU computes in it")
+    assert device.choose_precision(recipe, None, "cuda:0") == ("float32", "this GPU has no bfloat16")
+    asked = recipe.with_values(precision="float32")
+    assert device.choose_precision(asked, None, "cuda:0") == ("float32", "the recipe says so")
+    assert "TF32" in device.choose_precision(asked, None, "cuda:1")[1]
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    assert device.choose_precision(asked, None, "cuda:1") == ("float32", "the recipe says so")
+
+
+def test_cudnn_tries_its_ways_only_in_the_block():
+    import torch
+
+    from napari_monusac.network.device import cudnn_tries
+
+    before = torch.backends.cudnn.benchmark
+    for wanted in (True, False):
+        with cudnn_tries(wanted):
+            assert torch.backends.cudnn.benchmark is (wanted or before)
+        assert torch.backends.cudnn.benchmark is before
+    with pytest.raises(ZeroDivisionError), cudnn_tries(True):
+        1 / 0  # noqa: B018
+    assert torch.backends.cudnn.benchmark is before

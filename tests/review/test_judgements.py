@@ -23,7 +23,7 @@ def test_judgements_are_on_disk_when_judge_returns(tmp_path):
     log.judge(finding(2), "both wrong", chosen_class=4)
     again = JudgementLog.open(tmp_path / "new folder", "Änne Müller")
     assert again.judgements == log.judgements
-    first, second = again.judgements.values()
+    first, second = again.judgements
     assert (first.reader, first.note, first.truth_sha256, first.fingerprint) == ("Änne Müller", "unscharf", "ab", "cd")
     assert first.time.endswith("Z")
     assert (second.verdict, second.chosen_class) == (Verdict.BOTH_WRONG, NucleusClass.MACROPHAGE)
@@ -35,19 +35,42 @@ def test_the_last_word_counts_and_undo_goes_back_to_the_one_before(tmp_path):
     log = JudgementLog.open(tmp_path, "A")
     log.judge(finding(1), Verdict.TRUTH_RIGHT)
     log.judge(finding(1), Verdict.AMBIGUOUS)
-    key = finding(1).key
-    assert log.judgements[key].verdict is Verdict.AMBIGUOUS
+    assert [j.verdict for j in log.judgements] == [Verdict.AMBIGUOUS]
     log.undo()
-    assert log.judgements[key].verdict is Verdict.TRUTH_RIGHT
+    assert [j.verdict for j in log.judgements] == [Verdict.TRUTH_RIGHT]
     log.undo()
-    assert key not in log.judgements
+    assert log.judgements == []
     assert log.undo() is None
     log.redo()
     log.redo()
     assert log.redo() is None
-    assert log.judgements[key].verdict is Verdict.AMBIGUOUS
+    assert [j.verdict for j in log.judgements] == [Verdict.AMBIGUOUS]
     assert JudgementLog.open(tmp_path, "A").judgements == log.judgements
     assert len(log.records) == 6  # nothing is ever taken out
+
+
+def test_each_prediction_has_a_last_word_of_its_own(tmp_path):
+    """The same numbers in another prediction are other nuclei; a missed one is a nucleus of the truth in both."""
+    log = JudgementLog.open(tmp_path, "A")
+    of_both = {"type": FindingType.WRONG_CLASS, "prediction_id": 7, "prediction_ids": (7,), "counted_in": "old"}
+    one = finding(1).model_copy(update=of_both)
+    for f, verdict in (
+        (one, Verdict.TRUTH_RIGHT),
+        (one.model_copy(update={"counted_in": "new"}), Verdict.MODEL_RIGHT),
+        (one, Verdict.AMBIGUOUS),
+    ):
+        log.judge(f, verdict)
+    said = {j.finding.counted_in: j.verdict for j in log.judgements}
+    assert said == {"old": Verdict.AMBIGUOUS, "new": Verdict.MODEL_RIGHT}
+    assert {j.verdict for j in log.of_crop(one.crop)} == set(said.values())
+    assert [j.verdict for j in log.of_crop(one.crop, "new")] == [Verdict.MODEL_RIGHT]
+    assert len(log.of_crop(one.crop, "third")) == 2, "what does not fit is there to be counted"
+    log.judge(one.model_copy(update={"counted_in": ""}), Verdict.SKIP)  # of an earlier version: it does not say where
+    assert [j.verdict for j in log.judgements] == [Verdict.SKIP]
+    missed = one.model_copy(update={"type": FindingType.MISSED, "prediction_id": None, "prediction_ids": ()})
+    for where, verdict in (("old", Verdict.MODEL_RIGHT), ("new", Verdict.TRUTH_RIGHT)):
+        log.judge(missed.model_copy(update={"counted_in": where}), verdict)
+    assert [j.verdict for j in log.judgements if j.key == missed.key] == [Verdict.TRUTH_RIGHT]
 
 
 def test_a_new_judgement_ends_redo(tmp_path):
@@ -58,15 +81,9 @@ def test_a_new_judgement_ends_redo(tmp_path):
     assert log.redo() is None
 
 
-def test_listeners_hear_the_key(tmp_path):
-    log, heard = JudgementLog.open(tmp_path, "A"), []
-    stop = log.listen(heard.append)
+def test_words_are_those_on_a_crop(tmp_path):
+    log = JudgementLog.open(tmp_path, "A")
     log.judge(finding(1), Verdict.SKIP)
-    log.undo()
-    stop()
-    stop()
-    log.redo()
-    assert heard == [finding(1).key] * 2
     assert log.of_crop("c1")
     assert not log.of_crop("c2")
 
@@ -127,7 +144,7 @@ def test_a_disk_that_refuses_leaves_the_log_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr("napari_monusac.core.jsonl.os.fsync", refuse)
     with pytest.raises(SessionError, match="No space left"):
         log.judge(finding(2), Verdict.SKIP)
-    assert list(log.judgements) == [finding(1).key]
+    assert [j.key for j in log.judgements] == [finding(1).key]
     assert log_path(tmp_path, "A").read_bytes() == before  # half a judgement would spoil the next one
 
 

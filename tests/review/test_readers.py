@@ -74,7 +74,7 @@ def test_readers_compared_without_what_either_skipped(judged):
 
 def test_two_readers_without_anything_in_common_have_no_kappa(judged):
     _, _, one, _ = judged
-    agreement = compare_readers(one.judgements, {})
+    agreement = compare_readers(one.judgements, [])
     assert (agreement.both, agreement.kappa) == (0, None)
     assert len(agreement.only_first) == 3
 
@@ -106,11 +106,12 @@ def test_what_was_judged_in_different_predictions_is_not_compared(judged, tmp_pa
 
     _, found, one, _ = judged
     other = JudgementLog.open(tmp_path, "Clara")
-    for k, f in enumerate(found):
-        other.judge(f.model_copy(update={"counted_in": "b" if k < 2 else ""}), Verdict.MODEL_RIGHT)
-    mine = {k: j.model_copy(update={"finding": j.finding.model_copy(update={"counted_in": "a"})})
-            for k, j in one.judgements.items()}  # fmt: skip
+    for f in found:
+        other.judge(f.model_copy(update={"counted_in": "b"}), Verdict.MODEL_RIGHT)
+    mine = [j.model_copy(update={"finding": j.finding.model_copy(update={"counted_in": "a"})}) for j in one.judgements]
     agreement = compare_readers(mine, other.judgements, names=("Anna", "Clara"))
-    assert (agreement.both, agreement.elsewhere, agreement.agreed) == (1, 2, 0)
-    assert "2 findings were judged in different predictions and not compared." in agreement_sentence(agreement)
+    assert [f.type.value for f in found] == ["missed", "missed", "wrong class", "wrong class"]
+    # a nucleus that was missed is one of the truth, whatever the prediction; Anna skipped the last error
+    assert (agreement.both, agreement.elsewhere, agreement.agreed) == (2, 1, 2)
+    assert "1 finding was judged in different predictions and not compared." in agreement_sentence(agreement)
     assert compare_readers(one.judgements, other.judgements).elsewhere == 0, "findings of before do not say where"

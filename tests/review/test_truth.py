@@ -10,7 +10,7 @@ from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.editing.disk.provenance import read_provenance
-from napari_monusac.review.annotation import corrected_annotation, write_corrected
+from napari_monusac.review.annotation import write_corrected
 from napari_monusac.review.judgements import JudgementLog, Verdict
 from napari_monusac.review.truth import correct_truth
 from napari_monusac.scoring.errors.finding import FindingType
@@ -99,7 +99,7 @@ def test_all_judged_for_the_model_scores_1_and_the_annotation_draws_the_same_tru
     assert all(e.author == "Reader" and e.time.endswith("Z") and "model right" in e.note for e in entries.nuclei)
 
 
-def test_undo_gives_the_original_back(case):
+def test_undo_gives_the_original_back(case, tmp_path):
     annotation, pair, _, log = case
     corrected(case, Verdict.MODEL_RIGHT, *FindingType)
     for _ in FindingType:
@@ -107,24 +107,23 @@ def test_undo_gives_the_original_back(case):
     truth = correct_truth(pair, log.of_crop("c1"))
     assert not truth.changed
     np.testing.assert_array_equal(truth.instances, pair.truth)
-    assert corrected_annotation(annotation, truth) == annotation
+    assert write_corrected(annotation, truth, tmp_path / "c.xml", "R") == annotation
 
 
 @pytest.mark.parametrize("verdict", [Verdict.TRUTH_RIGHT, Verdict.SKIP])
-def test_truth_right_and_skip_change_nothing(case, verdict):
+def test_truth_right_and_skip_change_nothing(case, verdict, tmp_path):
     annotation, _, _, _ = case
     truth = corrected(case, verdict, *FindingType)
     assert not truth.changed
-    assert corrected_annotation(annotation, truth).regions == annotation.regions
+    assert write_corrected(annotation, truth, tmp_path / "c.xml", "R").regions == annotation.regions
 
 
-def test_regions_that_nobody_judged_keep_their_very_vertices(case):
+def test_regions_that_nobody_judged_keep_their_very_vertices(case, tmp_path):
     annotation, _, findings, _ = case
     truth = corrected(case, Verdict.MODEL_RIGHT, FindingType.LOOSE_EDGE, FindingType.WRONG_CLASS)
     changed = {findings[k].truth_id for k in (FindingType.LOOSE_EDGE, FindingType.WRONG_CLASS)}
-    for k, (old, new) in enumerate(
-        zip(annotation.nuclei, corrected_annotation(annotation, truth).nuclei, strict=True), 1
-    ):
+    written = write_corrected(annotation, truth, tmp_path / "c.xml", "R")
+    for k, (old, new) in enumerate(zip(annotation.nuclei, written.nuclei, strict=True), 1):
         assert (old == new) == (k not in changed)
         if k == findings[FindingType.WRONG_CLASS].truth_id:
             assert new.vertices is old.vertices
@@ -199,5 +198,5 @@ def test_a_part_of_a_crop_is_corrected_in_its_place(case, tmp_path):
     found = find_errors(cut.truth, cut.prediction, cut.truth_classes, cut.prediction_classes, crop="c1")
     log.judge(next(f for f in found if f.type is FindingType.SPURIOUS), Verdict.MODEL_RIGHT)
     truth = correct_truth(cut, log.of_crop("c1"))
-    drawn = label_maps(corrected_annotation(annotation, truth), SHAPE)
+    drawn = label_maps(write_corrected(annotation, truth, tmp_path / "c.xml", "R"), SHAPE)
     np.testing.assert_array_equal(drawn.semantic == 3, pair.prediction == 902)

@@ -59,7 +59,6 @@ def test_a_run_in_the_window_saves_and_ends(tissue_folder, tiny_recipe, tmp_path
     run = close_while_training(tissue_folder, tiny_recipe, tmp_path, "thread")
     assert run.status == "stopped"
     assert run.last.is_file()
-    assert run.can_resume
 
 
 def test_a_run_of_its_own_goes_on_is_found_again_and_stopped(

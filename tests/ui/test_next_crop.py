@@ -277,11 +277,13 @@ def leave_while_at_work(studio, qtbot):
 
 def test_what_was_predicted_of_the_former_crop_is_not_offered_as_this_ones(opened, viewer, qtbot, settle, monkeypatch):
     """Crops of one size, in the same image layer: nothing but the pixels tells them apart."""
-    from napari_monusac.ui.predict import panel as predict_panel
+    from napari_monusac.app import prediction
+    from napari_monusac.app.prediction_jobs import PredictedImage
 
     predict = opened.panels["Predict"]
     monkeypatch.setattr(predict.predicting, "load", lambda checkpoint: None)
-    gate = held_back(monkeypatch, predict_panel, "predict_in_memory", of_shape(ours(viewer)["image"].data.shape[:2]))
+    found = PredictedImage(*of_shape(ours(viewer)["image"].data.shape[:2]))
+    gate = held_back(monkeypatch, prediction, "predict_image", found)
     predict.models.addItem("a model", "model")
     task = predict.predict()
     leave_while_at_work(opened, qtbot)
@@ -296,12 +298,12 @@ def test_what_was_predicted_of_the_former_crop_is_not_offered_as_this_ones(opene
 def test_a_stored_prediction_that_is_read_late_is_not_shown_on_the_next_crop(
     opened, viewer, qtbot, settle, monkeypatch, tmp_path
 ):
+    from napari_monusac.app import review_jobs
     from napari_monusac.io.predictions.open import PredictedCrop
-    from napari_monusac.ui.review import folder
 
     review = opened.panels["Review"].model
     prediction, nuclei = of_shape((160, 192))
-    gate = held_back(monkeypatch, folder, "predicted_of", PredictedCrop(tmp_path / "a.zarr", nuclei, prediction))
+    gate = held_back(monkeypatch, review_jobs, "predicted_of", PredictedCrop(tmp_path / "a.zarr", nuclei, prediction))
     review.predictions = tmp_path
     review.predictions = None  # nothing is looked for in the next crop
     leave_while_at_work(opened, qtbot)

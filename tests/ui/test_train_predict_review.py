@@ -9,12 +9,12 @@ import time
 import numpy as np
 import pytest
 
+from napari_monusac.app.prediction_jobs import PredictedImage
 from napari_monusac.core.events import BatchEnded, RunEnded
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.runs.run_folder import RunFolder, find_runs
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.ui.canvas import canvas, comparing
-from napari_monusac.ui.canvas.predicted_layers import LivePrediction
 
 pytestmark = pytest.mark.torch
 
@@ -108,7 +108,7 @@ def test_the_window_stays_alive_while_training(opened, qtbot, tiny_recipe, settl
 
 def test_predict_then_review(opened, viewer, qtbot, tiny_run, settle):
     predict, review = opened.panels["Predict"], opened.panels["Review"]
-    predict.add_checkpoint(tiny_run)
+    predict.predicting.offer(tiny_run)
     predict.predict()
     qtbot.waitUntil(lambda: canvas.find_layer(viewer, "predicted nuclei") is not None, timeout=120_000)
     opened.show_panel("Review")  # which compares what is open once it is looked at
@@ -150,12 +150,12 @@ def test_thresholds_act_without_predicting_again(opened, viewer, qtbot, settle):
         ternary[(0, *part)], ternary[(1, *part)] = 1 - sure, sure
     prediction = Prediction(semantic, ternary, um_per_px=0.25)
     nuclei = instances_from_maps(semantic, ternary, um_per_px=0.25)
-    predict._predicted(image, LivePrediction(viewer, image, shape, (0, 0)), prediction, nuclei)
+    predict.show(image, PredictedImage(prediction, nuclei))
     layer = canvas.find_layer(viewer, "predicted nuclei")
     assert len(np.unique(layer.data)) == 3
     predict.thresholds.confidence.setValue(0.85)
     qtbot.waitUntil(lambda: len(np.unique(layer.data)) == 2, timeout=10_000)
-    assert predict.prediction is prediction
+    assert predict.predicting.prediction is prediction
     predict.thresholds.confidence.setValue(0.0)
     qtbot.waitUntil(lambda: len(np.unique(layer.data)) == 3, timeout=10_000)
     viewer.layers.remove(layer)
@@ -167,7 +167,7 @@ def test_thresholds_act_without_predicting_again(opened, viewer, qtbot, settle):
 
 def test_thresholds_hold_for_the_next_prediction_too(opened, viewer, qtbot, tiny_run, settle):
     predict = opened.panels["Predict"]
-    predict.add_checkpoint(tiny_run)
+    predict.predicting.offer(tiny_run)
     predict.thresholds.nucleus.setValue(0.2)  # a network of a few steps is sure of little
     predict.predict()
     settle()
@@ -189,7 +189,7 @@ def test_a_dragged_threshold_leaves_the_window_alive(opened, viewer, qtbot, monk
     semantic[0], ternary[0] = 1 - semantic[2], 1 - ternary[1]
     prediction = Prediction(semantic, ternary, um_per_px=0.25)
     nuclei = instances_from_maps(semantic, ternary, um_per_px=0.25)
-    predict._predicted(image, LivePrediction(viewer, image, shape, (0, 0)), prediction, nuclei)
+    predict.show(image, PredictedImage(prediction, nuclei))
     asked: list[float] = []
 
     def slow(prediction, thresholds):
@@ -213,7 +213,7 @@ def test_a_dragged_threshold_leaves_the_window_alive(opened, viewer, qtbot, monk
 
 def test_a_drawn_rectangle_lies_where_it_was_drawn(opened, viewer, qtbot, tiny_run, settle):
     predict = opened.panels["Predict"]
-    predict.add_checkpoint(tiny_run)
+    predict.predicting.offer(tiny_run)
     image = canvas.find_layer(viewer, "image")
     scale = image.scale[0]
     corners = np.array([[20, 30], [20, 110], [100, 110], [100, 30]])
@@ -229,7 +229,7 @@ def test_a_drawn_rectangle_lies_where_it_was_drawn(opened, viewer, qtbot, tiny_r
 
 def test_cancel_leaves_no_half_prediction(opened, viewer, qtbot, tiny_run):
     predict = opened.panels["Predict"]
-    predict.add_checkpoint(tiny_run)
+    predict.predicting.offer(tiny_run)
     task = predict.predict()
     predict.progress.cancel.click()
     qtbot.waitUntil(lambda: not task.running, timeout=60_000)

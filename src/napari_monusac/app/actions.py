@@ -6,7 +6,7 @@ written as Qt does (portable text); what each runs is a method of what the panel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -104,6 +104,15 @@ class Annotating(Protocol):
 
     def toggle_fill_of(self) -> object:
         """The class that is meant as outlines, or filled."""
+
+    def select_all(self) -> object:
+        """Select every nucleus that the list shows."""
+
+    def note(self) -> object:
+        """Write a note on the nuclei meant."""
+
+    def menu(self) -> object:
+        """Open the menu of the nuclei meant."""
 
     def done(self) -> object:
         """Save, and go to the next crop."""
@@ -578,6 +587,18 @@ MEND_FINDING: Action[Annotating] = Action(
     _ANNOTATE,
     KeyGroup.MENDING,
 )
+SELECT_ALL: Action[Annotating] = Action(
+    "annotate.select_all", "Select all", "Select all nuclei that the list of nuclei shows (all of the crop, or what is searched)",
+    lambda on: on.select_all(), ("Ctrl+A",), _ANNOTATE, KeyGroup.ABOUT,
+)  # fmt: skip
+NOTE: Action[Annotating] = Action(
+    "annotate.note", "Note", "Write a note on the selected nuclei, else the one under the pointer", lambda on: on.note(),
+    ("T",), _ANNOTATE, KeyGroup.MENDING,
+)  # fmt: skip
+MENU: Action[Annotating] = Action(
+    "annotate.menu", "Menu", "The menu of the selected nuclei, else the one under the pointer, as a right click opens it",
+    lambda on: on.menu(), ("Shift+F10",), _ANNOTATE, KeyGroup.MENDING,
+)  # fmt: skip
 FILL: Action[Annotating] = Action(
     "annotate.fill", "Filled", "All classes as outlines, or filled", lambda on: on.toggle_fill(), ("O",), _ANNOTATE,
     KeyGroup.SEEING,
@@ -600,7 +621,8 @@ SHAPES: tuple[Action[Annotating], ...] = (
     _shape("grow", "Grow"), _shape("shrink", "Shrink"), _shape("smooth", "Smooth"), _shape("fill holes", "Fill holes"),
 )  # fmt: skip
 ANNOTATE: tuple[Action[Annotating], ...] = (
-    *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND_FINDING, *SHAPES, DONE, PAN, GIVE_UP, END_POLYGON,
+    *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND_FINDING, *SHAPES, NOTE, MENU, SELECT_ALL, DONE, PAN, GIVE_UP,
+    END_POLYGON,
     *TOOL.values(), FILL, FILL_OF,
 )  # fmt: skip
 
@@ -785,7 +807,11 @@ CLOSE_COMPARISON: Action[RunsComparing] = _button(
     lambda on: on.close_comparison(),
 )  # fmt: skip
 BROWSE_MODELS: Action[ModelChoosing] = _button(
-    Panel.PREDICT, "browse", "Browse…", "Choose a checkpoint file (.safetensors)", lambda on: on.browse_models()
+    Panel.PREDICT,
+    "browse",
+    "Browse…",
+    "Choose a checkpoint file (.safetensors) or a packed model (.zip)",
+    lambda on: on.browse_models(),
 )
 TRAIN_ONE: Action[ModelChoosing] = _button(
     Panel.PREDICT, "train_one", "Train one", "There is no trained model yet: the panel Train makes one",
@@ -830,8 +856,8 @@ GESTURES: tuple[tuple[str, str], ...] = (
     (DRAG_LASSO, "Pick: select with a lasso"),
     (DRAG_BOX, "Pick: select with a box"),
     ("Drag", "Pick: move the slide"),
+    ("Right click", "The menu of the nucleus there, or of the selected ones; Polygon: take the last corner back"),
     ("[   ]", "Brush: smaller, larger (napari's own)"),
-    ("Right click", "Polygon: take the last corner back"),
 )
 
 #: What the key map and the guide say of the rule.
@@ -839,11 +865,6 @@ RULE = (
     "Keys act on the selected nuclei if they are in view; with none selected, on the nucleus under the pointer. One that was "
     "just drawn is not meant until the pointer has left it. What a key meant flashes."
 )
-
-
-def in_panel(panel: Panel, actions: Iterable[Action[T]]) -> list[Action[T]]:
-    """Return those of some actions whose keys hold in a panel."""
-    return [action for action in actions if action.keys and panel in action.when]
 
 
 def help_line(panel: Panel) -> str:

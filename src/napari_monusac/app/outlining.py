@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from napari_monusac.app.answers import Refused
-from napari_monusac.app.prediction import nuclei_of
+from napari_monusac.app.prediction_jobs import nuclei_of
 from napari_monusac.app.work import error_line
 from napari_monusac.core.boxes import Box, overlap
 from napari_monusac.editing.commands import AcceptFound, Point

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import operator
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
 from napari_monusac.app.answers import Refused
 from napari_monusac.app.facts import Fact, never
+from napari_monusac.app.prediction_jobs import (
+    FolderOutcome,
+    ImageRequest,
+    OpenImage,
+    PredictedImage,
+    needs_store,
+    nuclei_of,
+    predict_crops,
+    predict_image,
+    predict_to_store,
+    segment_again,
+)
 from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Latest, Report, Task, Work
+from napari_monusac.core.boxes import Region
 from napari_monusac.core.classes import CLASS_THRESHOLD
 from napari_monusac.core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from napari_monusac.core.prediction import Nuclei, Prediction
-    from napari_monusac.io.collection.collection import Collection, Crop
+    from napari_monusac.io.collection.collection import Collection
+    from napari_monusac.io.predictions.lazy import PredictedSlide
     from napari_monusac.network.checkpoint import LoadedModel
 
 
@@ -96,23 +109,12 @@ class Thresholds:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class FolderOutcome:
-    """What became of a folder.
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """A prediction that is shown, and the image that it lies on."""
 
-    Attributes
-    ----------
-    out : Path
-        Where the predictions are.
-    number : int
-        Crops that are predicted now, those of an earlier start included.
-    lines : tuple of str
-        A line for each crop that failed, and for each thing that should be known of some.
-    """
-
-    out: Path
-    number: int
-    lines: tuple[str, ...]
+    image: OpenImage
+    found: PredictedImage | PredictedSlide
 
 
 class PredictionModel:
@@ -137,8 +139,11 @@ class PredictionModel:
         Average over flips and turns (`flips_changed`).
     thresholds : Thresholds
         (`thresholds_changed`); a prediction that is shown is segmented again.
-    prediction : Prediction or None
-        The one that is shown, where it is in memory (`prediction_changed`).
+    shown : Shown or None
+        The prediction that is shown, in memory or on disk (`shown_changed`).
+    task : Task or None
+        The open image is being predicted, or the nuclei of its store are being segmented again (`task_changed`). One at
+        a time: two could write the same store.
     batch : Task or None
         The prediction of the whole folder that is under way.
     outcome : FolderOutcome or None
@@ -146,8 +151,7 @@ class PredictionModel:
 
     Notes
     -----
-    Messages that are no state: `segmented` (the prediction that is shown, its nuclei by the thresholds), `failed` (why
-    they cannot be had).
+    A message that is no state: `failed` (why the nuclei of what is shown cannot be had by the thresholds of now).
     """
 
     models_changed = Signal(object)
@@ -155,10 +159,10 @@ class PredictionModel:
     region_changed = Signal(str)
     flips_changed = Signal(bool)
     thresholds_changed = Signal(object)
-    prediction_changed = Signal(object)
+    shown_changed = Signal(object)
+    task_changed = Signal(object)
     outcome_changed = Signal(object)
 
-    segmented = Signal(object, object)
     failed = Signal(object)
 
     models: Fact[tuple[OfferedModel, ...]] = Fact("models_changed", (), never)
@@ -166,7 +170,8 @@ class PredictionModel:
     region: Fact[str] = Fact("region_changed", "Whole image", operator.eq)
     flips: Fact[bool] = Fact("flips_changed", False, operator.eq)
     thresholds: Fact[Thresholds] = Fact("thresholds_changed", Thresholds(), operator.eq)
-    prediction: Fact[Prediction | None] = Fact("prediction_changed", None)
+    shown: Fact[Shown | None] = Fact("shown_changed", None)
+    task: Fact[Task | None] = Fact("task_changed", None)
     outcome: Fact[FolderOutcome | None] = Fact("outcome_changed", None)
 
     def __init__(self, work: Work, training: TrainingModel) -> None:
@@ -242,7 +247,79 @@ class PredictionModel:
             ) from error
         return self._loaded[2]
 
-    # -- what is shown
+    # -- the open image
+
+    def predict(self, image: OpenImage, region: Region, folder: Path | None = None) -> Task | Refused:
+        """Predict a part of the open image; what is found is `shown`, unless the image is gone by then.
+
+        Parameters
+        ----------
+        image : OpenImage
+        region : Region
+            Which part of it, px.
+        folder : Path, optional
+            Where the prediction of a region that is too large for the memory (`needs_store`) is kept.
+
+        Returns
+        -------
+        Task or Refused
+            Not started. Each report has a finished tile as its payload, as `small_tile` gives it.
+        """
+        checkpoint = self.checkpoint
+        if self.task is not None:
+            return Refused()
+        if not checkpoint:
+            return Refused("Choose a model first.")
+        if needs_store(region) and folder is None:
+            size = region.height * region.width / 1e6
+            return Refused(f"{size:.0f} megapixels: choose a folder to keep the prediction in.")
+        asked = ImageRequest(image, region, checkpoint, self.flips, self.thresholds.values(image.um_per_px))
+
+        def work(report: Report) -> PredictedImage | PredictedSlide:
+            report(None, "Loading the model")
+            loaded = self.load(checkpoint)
+            report(None, "Preparing the model for this computer")
+            if folder is not None and needs_store(region):
+                return predict_to_store(report, asked, loaded, folder)
+            return predict_image(report, asked, loaded)
+
+        task = self.work.task(work, self)
+        task.done.connect(lambda found: self.show(image, found))
+        return self._follow(task)
+
+    def segment_again(self) -> Task | Refused:
+        """Segment the nuclei of the stored prediction that is shown again, by the thresholds of now."""
+        shown = self.shown
+        if self.task is not None:
+            return Refused()
+        if shown is None or isinstance(shown.found, PredictedImage):
+            return Refused("No prediction on disk is shown.")
+        image, stored = shown.image, shown.found
+        thresholds = self.thresholds.values(stored.info.um_per_px)
+        task = self.work.task(lambda report: segment_again(report, image, stored, thresholds), self)
+        task.done.connect(lambda again: self.show(image, again) if self.shown is shown else None)
+        return self._follow(task)
+
+    def _follow(self, task: Task) -> Task:
+        self.task = task
+        task.finished.connect(lambda: setattr(self, "task", None))
+        return task
+
+    def show(self, image: OpenImage, found: PredictedImage | PredictedSlide) -> None:
+        """Show a prediction of an image; of one that is no longer there nothing is shown."""
+        if image.is_there():
+            self.shown = Shown(image, found)
+
+    def forget(self) -> None:
+        """Another crop is open: what is predicted or shown is not of it."""
+        if self.task is not None:
+            self.task.stop()
+        self.shown = None
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """The prediction that is shown, where it is in memory."""
+        return self.shown.found.prediction if self.shown and isinstance(self.shown.found, PredictedImage) else None
 
     def segment(self) -> None:
         """Find the nuclei of the prediction that is shown again, in the background: of a large one it takes a while."""
@@ -253,8 +330,8 @@ class PredictionModel:
 
     def _segmented(self, found: tuple[Prediction, Nuclei]) -> None:
         prediction, nuclei = found
-        if prediction is self.prediction:  # else another crop is open, or it was predicted again meanwhile
-            self.segmented.emit(prediction, nuclei)
+        if self.shown is not None and prediction is self.prediction:  # else it is another one by now
+            self.shown = Shown(self.shown.image, PredictedImage(prediction, nuclei))
 
     # -- the whole folder
 
@@ -269,7 +346,7 @@ class PredictionModel:
             return Refused("Choose a model first.")
         if out is None:
             return Refused("Choose where the predictions go.")
-        crops = [c for c in collection.crops if c.image is not None]
+        crops = collection.crops
         options = {"flips": self.flips}
         self.outcome = None
 
@@ -286,50 +363,3 @@ class PredictionModel:
         task.done.connect(done)
         task.finished.connect(finished)
         return task
-
-
-def nuclei_of(prediction: Prediction, thresholds: dict[str, float]) -> Nuclei:
-    """Find the nuclei of a prediction in memory, by thresholds that `instances_from_maps` names."""
-    from napari_monusac.masks.instances import instances_from_maps
-
-    return instances_from_maps(
-        prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
-        um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, **thresholds,
-    )  # fmt: skip
-
-
-def predict_crops(
-    report: Report, collection: Collection, crops: list[Crop], checkpoint: str, out: Path, options: dict[str, Any]
-) -> FolderOutcome:
-    """Predict crops one after another (in a worker). One that fails is told and the rest go on."""
-    from napari_monusac.infer.batch import job_of, predict_one
-    from napari_monusac.io.predictions.store import crop_store
-    from napari_monusac.network.checkpoint import load_checkpoint
-    from napari_monusac.scoring.metrics.stored_counts import count_store, write_counts
-
-    report(None, "Loading the model")
-    loaded = load_checkpoint(checkpoint)
-    out.mkdir(parents=True, exist_ok=True)
-    failed, counts, notes = [], [], Counter[str]()
-    try:
-        for i, crop in enumerate(crops):
-            said = f"{crop.name} ({i + 1} of {len(crops)})"
-            report(i / len(crops), said)
-
-            def told(part: float, i: int = i, said: str = said) -> None:
-                report((i + float(part)) / len(crops), said)
-
-            target = crop_store(out, crop.name)
-            more = {**options, "progress": told, "should_stop": lambda: report.stopping}
-            result = predict_one(job_of(collection, crop, target), checkpoint, more, model=loaded)
-            if result.status == "failed":
-                failed.append(result.message)
-                continue
-            notes.update(result.notes)
-            counts.append(count_store(target, name=crop.name, patient=crop.patient))
-    finally:
-        if counts:  # of what is done, also where it was stopped
-            write_counts(counts, out / "counts.csv")
-    return FolderOutcome(
-        out, len(counts), (*failed, *(f"{n} crop{'s' * (n > 1)}: {note}" for note, n in notes.items()))
-    )

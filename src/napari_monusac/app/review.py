@@ -7,10 +7,10 @@ Work that takes long is handed out as a job, for whoever has a worker to run it 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from psygnal import Signal
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_monusac.core.training_crops import SeenAs
     from napari_monusac.editing.session import EditingSession
     from napari_monusac.io.collection.collection import Crop
+    from napari_monusac.io.predictions.open import PredictedCrop
     from napari_monusac.review.comparison import Comparison
     from napari_monusac.review.judgements import Judgement
     from napari_monusac.review.live import LiveTruth
@@ -150,7 +151,7 @@ class ReviewModel:
         self._at, self._before_swipe = -1, "outlines"
         #: how the reader wants to look, at this crop and the next: without a comparison there are only the layers
         self._wanted_way = "layers"
-        self._verdicts: Mapping[str, str] | None = None
+        self._said: dict[str, list[Judgement]] | None = None
         self._seen: tuple[Prediction, SeenAs] | None = None
         # ours first: views that hear of a fact find what follows from it done
         self.compared.connect(self._list_anew)
@@ -187,7 +188,7 @@ class ReviewModel:
         self.judged.emit()
 
     def _judged(self) -> None:
-        self._verdicts = None
+        self._said = None
         self.outdated.emit()
 
     def _outdate(self, _: object = None) -> None:
@@ -301,7 +302,7 @@ class ReviewModel:
         """The place of an error among those listed, from 0; None where it is not."""
         if finding is None:
             return None
-        return next((at for at, f in enumerate(self.errors) if f.key == finding.key), None)
+        return next((at for at, f in enumerate(self.errors) if f.same_as(finding)), None)
 
     # ------------------------------------------------------------------ getting about
 
@@ -326,7 +327,7 @@ class ReviewModel:
         if queue is None or queue.current is None:
             return
         current = queue.current
-        if self.finding is not None and self.finding.key == current.key:
+        if self.finding is not None and self.finding.same_as(current.finding):
             queue.step(by)
         elif by > 0 and queue.is_done(current.key):
             queue.next_open()
@@ -345,9 +346,8 @@ class ReviewModel:
         from napari_monusac.review.places import FindingPlace, error_at
 
         queue, comparison = self.queue, self.comparison
-        item = "" if isinstance(place, FindingPlace) else place.key
-        if queue is not None and self.page == QUEUE and any(i.key == item for i in queue.shown):
-            queue.go_to(item)
+        if queue is not None and self.page == QUEUE and not isinstance(place, FindingPlace):
+            queue.turn_to(place)
         if self._is_elsewhere(place):
             return False
         if not isinstance(place, FindingPlace):
@@ -390,6 +390,21 @@ class ReviewModel:
         if place is not None and here is not None and place.crop == here.name:
             self.awaited = None
             self.go_to(place)
+
+    def finding_prediction(
+        self, pixels: Any, first_px: tuple[int, int], um_per_px: float | None
+    ) -> ReviewJob[PredictedCrop | None] | None:
+        """Look for the prediction of the open crop, and open it (a job); None where no crop or no folder is open.
+
+        Parameters
+        ----------
+        pixels : uint8 (y, x, 3)
+            What the window shows of the crop, from `first_px` (y, x) on.
+        """
+        crop, folder = self.studio.crop, self.predictions
+        if crop is None or folder is None:
+            return None
+        return partial(jobs.predicted_of, crop, folder, pixels, first_px, um_per_px)
 
     def looked(self, found: OpenPrediction | Path | None) -> None:
         """Take what the folder has of the open crop: a prediction, one that does not say of which image it is, or none."""
@@ -476,21 +491,35 @@ class ReviewModel:
         if self.session is None and not (self.reader and log_path(self.folder, self.reader).exists()):
             return []
         session = self.judge_of()
-        return session.log.of_crop(crop) if session is not None else []
+        return session.log.of_crop(crop, self.studio.counted_in()) if session is not None else []
 
-    @property
-    def verdicts(self) -> Mapping[str, str]:
-        """The reader's verdicts on what was looked at: {key of a finding: verdict}."""
-        if self._verdicts is None:
-            self.judgements_of("")  # an earlier review is opened
-            said = self.session.log.judgements if self.session is not None else {}
-            self._verdicts = {key: j.verdict.value for key, j in said.items()}
-        return self._verdicts
+    def verdict_of(self, finding: Finding) -> str | None:
+        """The reader's verdict on an error; None where there is none."""
+        judgement = self.judgement_of(finding)
+        return None if judgement is None else judgement.verdict.value
 
     def judgement_of(self, finding: Finding) -> Judgement | None:
-        """What the reader said of an error."""
-        said = (j for j in self.judgements_of(finding.crop) if j.key == finding.key)
-        return next((j for j in said if j.finding.counts_in(finding.counted_in)), None)
+        """What the reader said of an error; of the same numbers in another prediction nothing was said."""
+        return next((j for j in self._words().get(finding.key, ()) if j.finding.same_as(finding)), None)
+
+    def count_judged(self, findings: Iterable[Finding]) -> tuple[int, int]:
+        """How many of some errors the reader has judged; and how many bear numbers that were judged elsewhere alone.
+
+        Elsewhere is another prediction, or other labels: that verdict is not shown.
+        """
+        said = [(f.key in self._words(), self.judgement_of(f) is not None) for f in findings]
+        here = sum(here for _, here in said)
+        return here, sum(any_ for any_, _ in said) - here
+
+    def _words(self) -> Mapping[str, Sequence[Judgement]]:
+        """The reader's last words by the key of their finding; looked up once for each row of a table."""
+        if self._said is None:
+            self.judgements_of("")  # an earlier review is opened
+            said: dict[str, list[Judgement]] = {}
+            for judgement in self.session.log.judgements if self.session is not None else ():
+                said.setdefault(judgement.key, []).append(judgement)
+            self._said = said
+        return self._said
 
     def other_prediction(self, finding: Finding) -> str:
         """Why an error is not one of the prediction that is open: found in another one, or crop. Empty where it is."""
@@ -551,8 +580,8 @@ class ReviewModel:
         comparison, session = self.comparison, self.session
         if comparison is None or comparison.judged is None or session is None:
             return None
-        pair, said = comparison.pair, self.judgements_of(comparison.pair.crop)
-        return lambda _: session.write_corrected(pair.crop, pair, said)
+        pair = comparison.pair
+        return lambda _: session.write_corrected(pair.crop, pair)
 
     def _say(self, text: str, kind: str) -> None:
         if text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from napari_monusac.app.work import Report
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_monusac.core.prediction import Prediction
-    from napari_monusac.io.collection.collection import Collection
+    from napari_monusac.io.collection.collection import Collection, Crop
+    from napari_monusac.io.predictions.open import PredictedCrop
     from napari_monusac.review.comparison import Comparison
     from napari_monusac.review.readers import ReaderAgreement
     from napari_monusac.review.session import ReviewSession
@@ -35,6 +36,49 @@ class ScoredFolder:
     evaluation: Evaluation
     evidence: Evidence
     nuclei: pd.DataFrame
+
+
+def predicted_of(
+    crop: Crop, folder: Path, data: Any, first_px: tuple[int, int], um_per_px: float | None, _: Report
+) -> PredictedCrop | None:
+    """Open the prediction of a crop on the pixels that the window shows of it ; None where there is none.
+
+    Parameters
+    ----------
+    crop : Crop
+        Whose prediction is looked for.
+    folder : Path
+        Where.
+    data : uint8 (y, x, 3)
+        What the window shows of its image, from `first_px` (y, x) on.
+    um_per_px : float or None
+        Its scale.
+
+    Raises
+    ------
+    MonusacError
+        A file is damaged, or the prediction is of another image.
+    """
+    from napari_monusac.io.predictions.find import PredictionFolder
+    from napari_monusac.io.predictions.identity import ArrayPixels
+    from napari_monusac.io.predictions.open import open_prediction
+    from napari_monusac.io.slides.slide import open_slide
+
+    path = PredictionFolder(folder).find(crop)
+    if path is None:
+        return None
+    shown = ArrayPixels(data, crop.image)
+    if first_px == (0, 0):
+        found = open_prediction(path, shown, um_per_px=um_per_px)
+    else:
+        part = (*first_px, *shown.shape)
+        with open_slide(crop.image) as slide:
+            found = open_prediction(path, shown, slide, shape=slide.shape, um_per_px=um_per_px, part=part)
+        found = found.moved(-first_px[0], -first_px[1])  # layers count from the image layer's first pixel
+    found.check_numbers()
+    prediction = found.prediction()
+    prediction.semantic_map, prediction.ternary_map  # noqa: B018 - found here, not while the window waits
+    return found
 
 
 def open_queue(crops: Path, predictions: Path, reader: str, report: Report, *, anew: bool = False) -> ReviewSession:

@@ -12,8 +12,7 @@ from typing import Any, Literal, Protocol
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from napari_monusac.core.errors import MonusacError
-from napari_monusac.core.settings import PREFIX, Environment, variables_now
+from napari_monusac.core.settings import PREFIX, Environment, variables_now, wrong_variable
 
 #: Paths of a kind that are remembered.
 _MOST_PATHS = 8
@@ -129,7 +128,7 @@ class KeptSettings:
             except ValidationError as error:
                 wrong = {str(e["loc"][0]) for e in error.errors()} & kept.keys()
                 if not wrong:
-                    raise _wrong_variable(error) from None
+                    raise wrong_variable(error) from None
                 kept = {name: value for name, value in kept.items() if name not in wrong}
 
     def keep(self, name: str, value: Any) -> None:
@@ -145,14 +144,6 @@ class KeptSettings:
         """Put a path before the others of its kind."""
         paths = (path, *(p for p in self.last_paths(key) if p != path))[:_MOST_PATHS]
         self.keep("paths", {**self.now.paths, key: paths})
-
-
-def _wrong_variable(error: ValidationError) -> MonusacError:
-    first = error.errors()[0]
-    name = f"{PREFIX}{str(first['loc'][0]).upper()}"
-    return MonusacError(
-        f"{name} = {first['input']!r}: {first['msg'].lower()}", "correct the environment variable, or unset it"
-    )
 
 
 def settings_table() -> str:

@@ -13,7 +13,8 @@ from psygnal import Signal
 
 from napari_monusac.app.editing import Editing
 from napari_monusac.app.facts import Fact, never
-from napari_monusac.app.prediction import PredictionModel
+from napari_monusac.app.prediction import PredictionModel, Shown
+from napari_monusac.app.prediction_jobs import PredictedImage
 from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Work
 
@@ -115,6 +116,8 @@ class StudioModel:
         # connected first: nobody hears of a crop while the prediction of the former one is still there
         self.crop_changed.connect(self._drop_prediction)
         self.collection_changed.connect(self.training.take_collection)
+        # last: who looks at the prediction of the crop finds its layers drawn
+        self.prediction.shown_changed.connect(self._take_prediction, priority=-1)
 
     # -- the one gate to another crop
 
@@ -174,7 +177,14 @@ class StudioModel:
 
     # -- what follows from the facts
 
+    def _take_prediction(self, shown: Shown | None) -> None:
+        """What was predicted in memory is the prediction of the open crop, where it is of the crop's image."""
+        if shown is not None and isinstance(shown.found, PredictedImage):
+            found = shown.found
+            self.last_prediction = (found.prediction, found.nuclei) if shown.image.of_crop else None
+
     def _drop_prediction(self, _: Crop | None) -> None:
+        self.prediction.forget()
         self.last_prediction = None
         self._counted = None, ""
 
@@ -193,7 +203,7 @@ class StudioModel:
         """The crop `step` places after the open one (negative: before); None past the ends or without a collection."""
         if self.collection is None or not self.collection.crops:
             return None
-        crops = [c for c in self.collection.crops if c.image is not None]
+        crops = self.collection.crops
         if self.crop is None:
             return crops[0] if crops else None
         names = [c.name for c in crops]
@@ -206,7 +216,7 @@ class StudioModel:
         """1-based place of the open crop among those with an image, and their number; (0, n) when not among them."""
         if self.collection is None:
             return 0, 0
-        names = [c.name for c in self.collection.crops if c.image is not None]
+        names = [c.name for c in self.collection.crops]
         return (names.index(self.crop.name) + 1 if self.crop is not None and self.crop.name in names else 0), len(names)
 
     def tell(self, text: str, kind: str = "hint") -> None:

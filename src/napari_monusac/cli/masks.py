@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,7 +17,6 @@ from napari_monusac.cli.shell import (
     stop_on_signal,
     tell,
 )
-from napari_monusac.core.errors import Cancelled, CollectionError, MonusacError
 from napari_monusac.core.recipe import BOUNDARY_WIDTHS
 
 
@@ -36,50 +35,36 @@ def masks(
     crop that cannot be read is reported and the rest go on; the exit code is then 1.
     """
     from napari_monusac.io.collection.collection import open_collection
-    from napari_monusac.io.outputs import NamesApart, refuse_inside
-    from napari_monusac.jobs.maskfiles import write_crop_masks
-    from napari_monusac.masks.left_out import LeftOut
+    from napari_monusac.jobs.maskfiles import write_folder_masks
 
     if boundary_width not in BOUNDARY_WIDTHS:
         raise typer.BadParameter(f"{boundary_width} is none of 1, 3, 5, 7 px", param_hint="--boundary-width")
     collection = open_collection(existing_folder(folder))
-    refuse_inside(out, folder, "masks")
-    todo = collection.labelled
-    if not todo:
-        raise CollectionError(folder, "holds no annotated crop", "put the .xml files beside the images")
-    out.mkdir(parents=True, exist_ok=True)
-    names, written = NamesApart(out), list[dict[str, Any]]()
-    problems: list[dict[str, str]] = []
-    with stop_on_signal("stopping after this crop") as stopping, progress(len(todo), "masks") as step:
-        for i, crop in enumerate(todo):
-            if stopping():
-                raise Cancelled(f"{i} of {len(todo)} crops are written to {out}")
-            step(i, crop.name)
-            try:
-                names.take(crop.name)
-                written.append(
-                    write_crop_masks(
-                        collection, crop, out, boundary_width=boundary_width, within_regions=within_regions
-                    )
-                )
-                for note in written[-1]["notes"]:
-                    tell(f"{crop.name}: {note}")
-            except MonusacError as error:
-                problems.append({"crop": crop.name, "message": str(error)})
-                tell(f"skipped: {one_line(error)}")
-        step(len(todo), "")
-    nuclei, left_out = (
-        sum(sum(w["nuclei"].values()) for w in written),
-        LeftOut.sum(LeftOut(**w["left_out"]) for w in written),
-    )
+    with (
+        stop_on_signal("stopping after this crop") as stopping,
+        progress(len(collection.labelled), "masks") as step,
+    ):
+        masks = write_folder_masks(
+            collection, out, boundary_width=boundary_width, within_regions=within_regions,
+            progress=lambda done, _, name: step(done, name), should_stop=stopping,
+        )  # fmt: skip
+    for crop in masks.crops:
+        for note in crop["notes"]:
+            tell(f"{crop['crop']}: {note}")
+    for _, error in masks.problems:
+        tell(f"skipped: {one_line(error)}")
     if as_json:
         answer_json(
             {
-                "out": out, "boundary_width": boundary_width, "within_regions": within_regions, "nuclei": nuclei,
-                "left_out": left_out.counts(), "crops": written, "problems": problems,
+                "out": out, "boundary_width": boundary_width, "within_regions": within_regions, "nuclei": masks.nuclei,
+                "left_out": masks.left_out.counts(), "crops": masks.crops,
+                "problems": [{"crop": crop, "message": str(error)} for crop, error in masks.problems],
             }
         )  # fmt: skip
     else:
-        answer(f"{len(written)} crops, {nuclei} nuclei, {boundary_width} px boundary: masks are in {out}; {left_out}")
-    if problems:
+        answer(
+            f"{len(masks.crops)} crops, {masks.nuclei} nuclei, {boundary_width} px boundary: masks are in {out}; "
+            f"{masks.left_out}"
+        )
+    if masks.problems:
         raise typer.Exit(1)

@@ -90,11 +90,12 @@ def predict(
 
 
 def _write_counts(results: list[dict[str, Any]], path: Path) -> None:
-    from napari_monusac.scoring.metrics.stored_counts import count_store, write_counts
+    from napari_monusac.scoring.metrics.density import count_store, density_table, write_density_table
 
     done = [r for r in results if r["status"] != "failed"]
     if done:
-        write_counts([count_store(r["out"], name=r["crop"], patient=r["patient"]) for r in done], path)
+        counts = [count_store(r["out"], name=r["crop"], patient=r["patient"]) for r in done]
+        write_density_table(density_table(counts), path)
         tell(f"counts and densities are in {path}")
 
 
@@ -121,17 +122,19 @@ def _tasks(images: list[Path], out: Path) -> list[_Task]:
     """
     from napari_monusac.io.collection.collection import open_collection
     from napari_monusac.io.predictions.store import crop_store
+    from napari_monusac.io.slides.ome_zarr import is_image_store
 
     collections: dict[Path, Collection] = {}
     tasks: dict[Path, _Task] = {}
     for given in images:
         if not given.exists():
             raise FileProblem(given, "does not exist", "check the path")
-        folder = given if given.is_dir() else given.parent
+        is_folder = given.is_dir() and not is_image_store(given)
+        folder = given if is_folder else given.parent
         if folder not in collections:
             collections[folder] = open_collection(folder)
         collection = collections[folder]
-        crops = collection.crops if given.is_dir() else (_crop_of(collection, given),)
+        crops = collection.crops if is_folder else (_crop_of(collection, given),)
         for crop in crops:
             path = crop_store(out, crop.name)
             known = tasks.get(path)
@@ -142,9 +145,11 @@ def _tasks(images: list[Path], out: Path) -> list[_Task]:
 
 
 def _crop_of(collection: Collection, image: Path) -> Crop:
+    from napari_monusac.io.slides.formats import IMAGE_SUFFIXES
+
     crop = collection.find(image)
     if crop is None:
-        raise FileProblem(image, "is no image that can be read", "give an .svs, .tif, .png or .jpg")
+        raise FileProblem(image, "is no image that can be read", f"give one of {', '.join(IMAGE_SUFFIXES)}")
     return collection.with_image(crop, image) if crop.image != image and image in crop.others else crop
 
 
@@ -213,11 +218,9 @@ def _result(task: _Task, result: SlideResult) -> dict[str, Any]:
 def _counts(store: Path) -> dict[str, int]:
     """Nuclei of each class in a finished store; empty where they were not segmented."""
     from napari_monusac.core.classes import CLASSES
-    from napari_monusac.io.predictions.prediction_store import PredictionStore
+    from napari_monusac.io.predictions.lazy import open_lazily
 
-    if not store.exists():
-        return {}
-    rows = PredictionStore.open(store).read_table()
+    rows = open_lazily(store).table if store.exists() else None
     if rows is None:
         return {}
     return {kind.label: int((rows["class_id"] == int(kind)).sum()) for kind in CLASSES}

@@ -6,8 +6,10 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from napari_monusac.core.errors import MonusacError
 
 PREFIX = "MONUSAC_"
 
@@ -17,7 +19,7 @@ class Environment(BaseSettings):
 
     Attributes
     ----------
-    cache, work, classes, settings, runs, predictions, panel
+    cache, work, classes, settings, runs, predictions, panel, tile_cache
         See their descriptions: the table in the guide is made of them.
     """
 
@@ -43,6 +45,9 @@ class Environment(BaseSettings):
     predictions: Path | None = Field(
         None, description="Folder of stored predictions that Review begins with", json_schema_extra={"else": "none"}
     )
+    tile_cache: int = Field(
+        256, ge=16, le=65536, description="MiB of decoded tiles of slides that are kept in memory, for all open slides together", json_schema_extra={"else": "256"}
+    )  # fmt: skip
     panel: str = Field("Slides", description="Panel that the window begins with", json_schema_extra={"else": "Slides"})
 
     def variables(self) -> dict[str, str]:
@@ -56,13 +61,31 @@ def variables_now() -> tuple[tuple[str, str], ...]:
 
 
 def environment() -> Environment:
-    """Return what the environment variables say now."""
+    """Return what the environment variables say now.
+
+    Raises
+    ------
+    MonusacError
+        One of them says what makes no sense.
+    """
     return _read(variables_now())
 
 
 @lru_cache(maxsize=4)
 def _read(_: tuple[tuple[str, str], ...]) -> Environment:
-    return Environment()  # takes a millisecond: kept until a variable changes
+    try:
+        return Environment()  # takes a millisecond: kept until a variable changes
+    except ValidationError as error:
+        raise wrong_variable(error) from None
+
+
+def wrong_variable(error: ValidationError) -> MonusacError:
+    """Make one line of what pydantic says of an environment variable."""
+    first = error.errors()[0]
+    name = f"{PREFIX}{str(first['loc'][0]).upper()}"
+    return MonusacError(
+        f"{name} = {first['input']!r}: {first['msg'].lower()}", "correct the environment variable, or unset it"
+    )
 
 
 def user_folder(kind: str) -> Path:

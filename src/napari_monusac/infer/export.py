@@ -107,15 +107,15 @@ def _metadata(model: ModelLike, source: str) -> dict[str, str]:
         "normalisation": json.dumps({"inside_the_network": True, "mean": mean, "deviation": deviation}),
         "stain_normalisation": model.recipe.stain if model.recipe.stain == "normalise" else "none",
         "recipe": model.recipe.name,
-        "recipe_toml": _without_folders(model).to_toml(),
+        "recipe_toml": without_folders(model).to_toml(),
         "fingerprint": model.recipe.fingerprint(),
         "checkpoint": Path(source).name,
         "use": "Research use, not diagnosis. Weights trained on MoNuSAC are under its licence, CC BY-NC-SA 4.0.",
     }
 
 
-def _without_folders(model: ModelLike) -> TrainingRecipe:
-    """The recipe with the names of its files alone: where they lie on this machine is nobody else's business."""
+def without_folders(model: ModelLike) -> TrainingRecipe:
+    """Return the recipe with the names of its files alone: where they lie on this machine is nobody else's business."""
     recipe: TrainingRecipe = model.recipe
     return recipe.with_values(
         encoder_weights=Path(recipe.encoder_weights).name, start_from=Path(recipe.start_from).name

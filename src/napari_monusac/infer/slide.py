@@ -30,7 +30,7 @@ from napari_monusac.infer.tiling.tiled import run_tiles, skips_glass
 from napari_monusac.io.locks import store_lock
 from napari_monusac.io.predictions.prediction_store import PredictionStore
 from napari_monusac.io.predictions.rescale import ImageFrame
-from napari_monusac.io.predictions.store import move_into_place
+from napari_monusac.io.predictions.store import move_into_place, refuse_image
 from napari_monusac.io.predictions.store_info import PredictionIdentity, StoreInfo
 
 #: Part of the progress that separating the nuclei takes.
@@ -99,6 +99,7 @@ def predict_slide(
         As their names say.
     """
     out, model = Path(out), as_model(checkpoint)
+    refuse_image(out)
     source = as_source(image, um_per_px)
     identity = identity_of(source, model, region=region, flips=flips)
     done = finished(out, identity, overwrite=overwrite)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from napari_monusac.core.errors import ShapeError, SlideError
@@ -148,12 +148,32 @@ def scale_of(text: str, shape: tuple[int, int], resolution: Resolution | None = 
     Scale
         The first that can be a microscope's, in the order of trust; others that contradict it are noted.
     """
-    readings = list(_readings(text, shape, resolution, more))
+    magnification = magnification_of(f"{text}\n{more}")
+    return _chosen(list(_readings(text, shape, resolution, more)), magnification)
+
+
+def scale_of_sides(y_um: float | None, x_um: float | None, how: str, magnification: float | None = None) -> Scale:
+    """Make a scale of the sides of a pixel that a library has read from a file.
+
+    Parameters
+    ----------
+    y_um, x_um : float or None
+        Height and width, um; of one that is missing the other is taken.
+    how : str
+        What states them.
+    magnification : float, optional
+        Of the objective, for a guess where the sides are missing.
+    """
+    y, x = y_um or x_um, x_um or y_um
+    return _chosen([(y, x, how)] if y is not None and x is not None else [], magnification)
+
+
+def _chosen(readings: Sequence[tuple[float, float, str]], magnification: float | None) -> Scale:
+    """Take the first of the readings (um in y, um in x, what says so) that can be a microscope's, else a guess."""
     usable = [(y, x, how) for y, x, how in readings if plausible(y) is not None and plausible(x) is not None]
     odd = [(x, how) for y, x, how in readings if (y, x, how) not in usable and how != "resolution tags"]
     notes = [f"{x:g} um/px ({how}) is no microscope's: left out" for x, how in odd]
     if not usable:
-        magnification = magnification_of(f"{text}\n{more}")
         if magnification is None:
             return Scale(notes=tuple(notes))
         um = _UM_AT_1X / magnification

@@ -84,19 +84,22 @@ def exportables(source: str | Path) -> Iterator[Exportable]:
         A file is damaged.
     """
     from napari_monusac.io.collection.collection import open_collection
+    from napari_monusac.io.slides.ome_zarr import is_image_store
 
     source = Path(source)
     if not source.exists():
         raise FileProblem(source, "does not exist", "check the path")
-    if source.suffix == ".zarr":
+    if source.suffix == ".zarr" and not is_image_store(source):
         yield from_prediction(source)
         return
-    if source.is_file():
+    if source.is_file() or source.suffix == ".zarr":
         collection = open_collection(source.parent)
         crop = collection.find(source)
         yield from_annotation_file(source) if crop is None else from_crop(collection, crop)
         return
-    stored = sorted(p for p in source.rglob("*.zarr") if not p.parent.name.endswith(".partial"))
+    stored = sorted(
+        p for p in source.rglob("*.zarr") if not p.parent.name.endswith(".partial") and not is_image_store(p)
+    )
     if stored:
         yield from map(from_prediction, stored)
         return
@@ -201,7 +204,7 @@ def _crop_of(image: str) -> tuple[Collection, Crop] | None:
     """The crop that a prediction was made of, if its file is where it was then."""
     from napari_monusac.io.collection.collection import open_collection
 
-    if not image or not Path(image).is_file():
+    if not image or not Path(image).exists():
         return None
     collection = open_collection(Path(image).parent)
     crop = collection.find(image)

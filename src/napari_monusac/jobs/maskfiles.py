@@ -1,8 +1,10 @@
-"""Masks of a crop of a collection as files: instances, semantic, ternary (and ambiguous) .tif."""
+"""Masks of the crops of a collection as files: instances, semantic, ternary (and ambiguous) .tif."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +12,88 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import IGNORE_INDEX
-from napari_monusac.core.errors import CollectionError
+from napari_monusac.core.errors import Cancelled, CollectionError, MonusacError
+from napari_monusac.io.outputs import NamesApart, refuse_inside
+from napari_monusac.masks.left_out import LeftOut
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
+
+
+@dataclass(frozen=True, slots=True)
+class FolderMasks:
+    """What was written of a folder.
+
+    Attributes
+    ----------
+    crops : list of dict
+        See `write_crop_masks`.
+    problems : list of (crop, MonusacError)
+        Crops that could not be written, and why.
+    """
+
+    crops: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[tuple[str, MonusacError]] = field(default_factory=list)
+
+    @property
+    def nuclei(self) -> int:
+        """Nuclei in the masks."""
+        return sum(sum(crop["nuclei"].values()) for crop in self.crops)
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What the annotations hold that the masks do not show."""
+        return LeftOut.sum(LeftOut(**crop["left_out"]) for crop in self.crops)
+
+
+def write_folder_masks(
+    collection: Collection,
+    out: str | Path,
+    *,
+    boundary_width: int = 3,
+    within_regions: bool = False,
+    progress: Callable[[int, int, str], object] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> FolderMasks:
+    """Write the masks of every labelled crop; one that fails is told and the rest go on.
+
+    Parameters
+    ----------
+    collection, out, boundary_width, within_regions
+        See `write_crop_masks`.
+    progress : callable, optional
+        Called with (done, total, crop) before each crop, and once at the end.
+    should_stop : callable, optional
+        Asked before each crop.
+
+    Raises
+    ------
+    CollectionError
+        No crop is labelled, or `out` lies among the crops.
+    Cancelled
+        `should_stop` said so; what is written stays.
+    """
+    out, todo = Path(out), collection.labelled
+    refuse_inside(out, collection.root, "masks")
+    if not todo:
+        raise CollectionError(collection.root, "holds no annotated crop", "put the .xml files beside the images")
+    out.mkdir(parents=True, exist_ok=True)
+    names, found = NamesApart(out), FolderMasks()
+    for done, crop in enumerate(todo):
+        if should_stop is not None and should_stop():
+            raise Cancelled(f"{done} of {len(todo)} crops are written to {out}")
+        if progress is not None:
+            progress(done, len(todo), crop.name)
+        try:
+            names.take(crop.name)
+            found.crops.append(
+                write_crop_masks(collection, crop, out, boundary_width=boundary_width, within_regions=within_regions)
+            )
+        except MonusacError as error:
+            found.problems.append((crop.name, error))
+    if progress is not None:
+        progress(len(todo), len(todo), "")
+    return found
 
 
 def write_crop_masks(

@@ -220,7 +220,7 @@ def _step_seconds(t: TrainingParts, stop: Callable[[], bool]) -> float:
         if stop():
             raise Cancelled("dry run stopped")
         start = time.perf_counter()
-        t.stepper.step(batch, t.rate.of(1), k)
+        t.stepper.step(batch, t.rate.of(1), k).read()
         seconds.append(time.perf_counter() - start)
         if k + 1 == _STEPS:
             break

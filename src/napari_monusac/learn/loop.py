@@ -6,8 +6,10 @@ import gc
 import math
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain, islice
 
@@ -30,7 +32,7 @@ from napari_monusac.learn.distributed import Ranks, is_lost_rank
 from napari_monusac.learn.notes import Notes
 from napari_monusac.learn.resume import save_last
 from napari_monusac.learn.setup import Options, TrainingParts, set_up
-from napari_monusac.learn.step import is_out_of_memory
+from napari_monusac.learn.step import PendingLosses, is_out_of_memory
 from napari_monusac.learn.timelapse import save_frame
 from napari_monusac.learn.validate import SCORE_NAMES, Validation, selected_score
 from napari_monusac.network.checkpoint import CheckpointMetadata, save_checkpoint
@@ -86,10 +88,15 @@ def train(
     """
     wanted = should_stop or (lambda: False)
     options = Options(device, threads, loader_threads, memory_budget_bytes)
-    end = yield from _recorded(recipe, run, options, lambda: wanted() or run.should_stop())
-    # The folder is unlocked and the memory free before the last event goes out.
-    gc.collect()
-    free_gpu_memory()
+    try:
+        end = yield from _recorded(recipe, run, options, lambda: wanted() or run.should_stop())
+    except GeneratorExit as abandoned:
+        traceback.clear_frames(abandoned.__traceback__)  # they hold the network
+        raise
+    finally:
+        # The folder is unlocked and the memory free before the last event goes out.
+        gc.collect()
+        free_gpu_memory()
     yield end
 
 
@@ -98,25 +105,9 @@ def _loop(t: TrainingParts, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
     p = t.progress
     yield _started(t)
     while not (over := _over(t)):
-        for batch in islice(t.loader.batches(p.epoch, p.step_in_epoch), t.steps_left()):
-            if (yield from _held(t, stop)):
-                yield _ended(t, "stopped", _STOPPED)
-                return
-            begun = t.clock or time.perf_counter()  # the end of the step before: waiting for the loader shows
-            lr = t.rate.of(p.epoch, p.step_in_epoch)
-            losses = t.stepper.step(batch, lr, p.step)
-            t.clock = time.perf_counter()
-            p.count(losses, t.clock - begun)
-            yield BatchEnded(
-                epoch=p.epoch,
-                step=p.step,
-                step_in_epoch=p.step_in_epoch,
-                loss=losses.total,
-                semantic_loss=losses.semantic,
-                ternary_loss=losses.ternary,
-                lr=lr,
-                seconds=t.clock - begun,
-            )
+        if (yield from _steps(t, stop)):
+            yield _ended(t, "stopped", _STOPPED)
+            return
         if not t.validates():
             p.next_epoch(validated=False)
             yield _save_last(t)
@@ -129,6 +120,60 @@ def _loop(t: TrainingParts, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
             return
         yield from _epoch_ended(t, found)
     yield _ended(t, "completed", over)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A step that is on its way: what its event will tell, and where its losses will be."""
+
+    epoch: int
+    step: int
+    step_in_epoch: int
+    lr: float
+    begun: float
+    losses: PendingLosses
+
+
+def _steps(t: TrainingParts, stop: Callable[[], bool]) -> Generator[TrainEvent, None, bool]:
+    """The steps that are left of an epoch; whether the user stops the run.
+
+    Of a GPU's steps one is always ahead: its losses are read when the next has been handed over, so it never waits.
+    """
+    p, running = t.progress, deque[_Running]()
+    ahead = 1 if t.stepper.runs_ahead else 0
+    for batch in islice(t.loader.batches(p.epoch, p.step_in_epoch), t.steps_left()):
+        wish = _wish(t, stop)
+        if wish is not _Wish.GO:
+            yield from _results(t, running, 0)
+            if (yield from _held(t, wish, stop)):
+                return True
+        begun = t.clock or time.perf_counter()  # the end of the step before: waiting for the loader shows
+        lr = t.rate.of(p.epoch, p.step_in_epoch)
+        losses = t.stepper.step(batch, lr, p.step)
+        p.count_step()
+        running.append(_Running(p.epoch, p.step, p.step_in_epoch, lr, begun, losses))
+        yield from _results(t, running, ahead)
+    yield from _results(t, running, 0)
+    return False
+
+
+def _results(t: TrainingParts, running: deque[_Running], ahead: int) -> Iterator[TrainEvent]:
+    """What the steps have come to, but for the last `ahead` of them."""
+    while len(running) > ahead:
+        step = running.popleft()
+        losses = step.losses.read()
+        begun, t.clock = t.clock or step.begun, time.perf_counter()
+        t.progress.count_losses(losses, t.clock - begun)
+        yield BatchEnded(
+            epoch=step.epoch,
+            step=step.step,
+            step_in_epoch=step.step_in_epoch,
+            loss=losses.total,
+            semantic_loss=losses.semantic,
+            ternary_loss=losses.ternary,
+            lr=step.lr,
+            seconds=t.clock - begun,
+        )
 
 
 def _over(t: TrainingParts) -> str:
@@ -151,15 +196,13 @@ class _Wish(IntEnum):
     STOP = 2
 
 
-def _held(t: TrainingParts, stop: Callable[[], bool]) -> Generator[TrainEvent, None, bool]:
-    """Save where the run is to pause or to stop, wait while it is paused; whether it is to stop."""
-    wish = _wish(t, stop)
-    if wish is not _Wish.GO:
-        yield _save_last(t)
-        while wish is _Wish.PAUSE:
-            time.sleep(_PAUSE_POLL_S)
-            wish = _wish(t, stop)
-        t.clock = 0.0
+def _held(t: TrainingParts, wish: _Wish, stop: Callable[[], bool]) -> Generator[TrainEvent, None, bool]:
+    """Save where the run pauses or stops, wait while it is paused; whether it stops."""
+    yield _save_last(t)
+    while wish is _Wish.PAUSE:
+        time.sleep(_PAUSE_POLL_S)
+        wish = _wish(t, stop)
+    t.clock = 0.0
     return wish is _Wish.STOP
 
 

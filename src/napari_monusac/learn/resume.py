@@ -69,10 +69,13 @@ class TrainingCounters:
     steps_per_epoch: int = 0
     total_steps: int = 0
 
-    def count(self, losses: StepLosses, seconds: float) -> None:
-        """Count one step."""
+    def count_step(self) -> None:
+        """Count a step that is on its way."""
         self.step += 1
         self.step_in_epoch += 1
+
+    def count_losses(self, losses: StepLosses, seconds: float) -> None:
+        """Count what a step has come to."""
         self.steps_since += 1
         self.seconds += seconds
         for k, value in enumerate((losses.total, losses.semantic, losses.ternary)):

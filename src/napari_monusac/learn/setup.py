@@ -212,7 +212,9 @@ def _put_together(
         stepper=stepper,
         rate=rate,
         sampler=sampler,
-        loader=PatchLoader(store, sampler, loader_threads, part=ranks.rank, parts=ranks.count),
+        loader=PatchLoader(
+            store, sampler, loader_threads, part=ranks.rank, parts=ranks.count, pinned=device.startswith("cuda")
+        ),
         validator=Validator(stepper, store, run.split.validation, choose_pinned(run, run.split.validation)),
         store=store,
         progress=progress,

@@ -16,7 +16,7 @@ from napari_monusac.learn.data.augment import sample_seed
 from napari_monusac.learn.data.loader import Batch, share_of
 from napari_monusac.learn.distributed import Ranks
 from napari_monusac.learn.notes import Notes
-from napari_monusac.network.device import autocast, free_gpu_memory
+from napari_monusac.network.device import autocast, cudnn_tries, free_gpu_memory
 from napari_monusac.network.losses import dual_head_loss
 from napari_monusac.network.unet import DualHeadUnet
 
@@ -30,6 +30,46 @@ class StepLosses:
     total: float
     semantic: float
     ternary: float
+
+
+class PendingLosses:
+    """Losses of a step that a GPU may still be at work on.
+
+    Parameters
+    ----------
+    means : float32 (3,)
+        Total, semantic and ternary loss, where they are computed.
+    step : int
+        Number of the step in the run.
+    advice : str
+        What to do where the loss is no number.
+    """
+
+    __slots__ = ("_advice", "_means", "_ready", "_step")
+
+    def __init__(self, means: Tensor, step: int, advice: str) -> None:
+        self._step, self._advice, self._ready = step, advice, None
+        self._means = means
+        if means.is_cuda:  # copied behind the step, so that reading waits for no later one
+            self._means = torch.empty(means.shape, dtype=means.dtype, pin_memory=True)
+            self._means.copy_(means, non_blocking=True)
+            self._ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._ready.record(torch.cuda.current_stream(means.device))
+
+    def read(self) -> StepLosses:
+        """Wait for the step, and return its losses.
+
+        Raises
+        ------
+        TrainingError
+            The loss is no number; the step has changed no weight.
+        """
+        if self._ready is not None:
+            self._ready.synchronize()
+        total, semantic, ternary = self._means.tolist()
+        if not math.isfinite(total):
+            raise TrainingError(f"the loss became {total} in step {self._step}", self._advice)
+        return StepLosses(total, semantic, ternary)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -75,9 +115,11 @@ class Stepper:
         self.ranks = ranks
         self.notes = notes or Notes()
         self._model = ranks.wrapped(network)
-        fused = device.startswith(("cpu", "cuda"))
+        #: Whether a step is still computed when `step` returns: its losses are best read once the next is on its way.
+        self.runs_ahead = device.startswith("cuda")
+        self._fused = device.startswith(("cpu", "cuda"))
         groups = parameter_groups(network, recipe)
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=self._fused)
         self._averaged: AveragedModel | None = None
         if recipe.ema_decay:
             self._averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))  # type: ignore[no-untyped-call]
@@ -103,8 +145,10 @@ class Stepper:
             self._averaged.n_averaged.fill_(state["averaged_steps"])
             self.network.load_state_dict(state["network"])
 
-    def step(self, batch: Batch, lr: float, step: int) -> StepLosses:
+    def step(self, batch: Batch, lr: float, step: int) -> PendingLosses:
         """Train on one batch; out of memory halves the micro-batch and tries again.
+
+        A loss that is no number changes no weight: the optimiser skips the step, and reading the losses raises.
 
         Parameters
         ----------
@@ -117,14 +161,15 @@ class Stepper:
         Raises
         ------
         TrainingError
-            The loss is not finite, or there is no memory for a single patch.
+            There is no memory for a single patch.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
         while True:
             torch.manual_seed(sample_seed(self.recipe.seed, _DROPOUT_STREAM, step) + self.ranks.rank)
             try:
-                return self._try(batch, step)
+                with cudnn_tries(self.runs_ahead and not self.recipe.deterministic):
+                    return self._try(batch, step)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -132,7 +177,7 @@ class Stepper:
             # Outside of `except`: the traceback would hold the tensors that must go.
             self._halve(message, len(batch))
 
-    def _try(self, batch: Batch, step: int) -> StepLosses:
+    def _try(self, batch: Batch, step: int) -> PendingLosses:
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(3, device=self.device)
@@ -142,25 +187,29 @@ class Stepper:
             with self.ranks.synchronised(self._model, last=k == parts - 1):
                 sums += self._micro(batch, micro)
         sums = self.ranks.mean(sums)
-        total, semantic, ternary = sums.tolist()
-        if not math.isfinite(total):
-            raise TrainingError(
-                f"the loss became {total} in step {step}",
-                f'lower lr ({self.recipe.lr:g}) or set precision = "float32" (now {self.precision}), then start again; '
-                "the last checkpoint is sound",
-            )
+        losses = PendingLosses(sums, step, self._advice())
         if self.recipe.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+        if self._fused:  # as torch's GradScaler tells it: the step is skipped where it is computed, nobody waits
+            self.optimizer.found_inf = (~torch.isfinite(sums[0])).float()  # type: ignore[attr-defined]
+        else:
+            losses.read()
         self.optimizer.step()
         if self._averaged is not None:
             self._averaged.update_parameters(self.network)
-        return StepLosses(total, semantic, ternary)
+        return losses
+
+    def _advice(self) -> str:
+        return (
+            f'lower lr ({self.recipe.lr:g}) or set precision = "float32" (now {self.precision}), then start again; '
+            "the last checkpoint is sound"
+        )
 
     def _micro(self, batch: Batch, part: slice) -> Tensor:
         """Forward and backward of one micro-batch, weighted by its share; returns its losses, weighted likewise."""
         images = self.network.prepare(batch.images[part])
-        semantic = torch.from_numpy(batch.semantic[part]).to(self.device, non_blocking=True)
-        ternary = torch.from_numpy(batch.ternary[part]).to(self.device, non_blocking=True)
+        semantic = batch.semantic[part].to(self.device, non_blocking=True)
+        ternary = batch.ternary[part].to(self.device, non_blocking=True)
         with autocast(self.device, self.precision):
             logits: tuple[Tensor, Tensor] = self._model(images)
         loss = dual_head_loss(logits[0], logits[1], semantic, ternary, self.recipe)

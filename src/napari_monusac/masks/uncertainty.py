@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.masks._grow import cut_back
 
+#: What makes a prediction uncertain: either of both, or one of them.
+UncertaintyKind = Literal["uncertainty", "disagreement", "entropy"]
 Probabilities = NDArray[np.floating] | NDArray[np.uint8]
 
 
@@ -47,6 +51,26 @@ def entropy_map(probabilities: Probabilities) -> NDArray[np.float32]:
         p = channel(probabilities, k)
         total -= p * np.log(np.maximum(p, np.float32(1e-7)))
     return np.asarray(np.clip(total / np.float32(np.log(channels)), 0, 1), np.float32)
+
+
+def uncertainty_map(
+    semantic: Probabilities, ternary: Probabilities, boundary_width: int = 3, kind: UncertaintyKind = "uncertainty"
+) -> NDArray[np.float32]:
+    """How uncertain a prediction is at each pixel, float32 (y, x), 0 to 1.
+
+    Parameters
+    ----------
+    semantic, ternary, boundary_width
+        See `disagreement_map`.
+    kind : {"uncertainty", "disagreement", "entropy"}
+        The disagreement of the heads, the entropy of the classes, or the larger of the two.
+    """
+    if kind == "disagreement":
+        return disagreement_map(semantic, ternary, boundary_width)
+    entropy = entropy_map(semantic)
+    if kind == "entropy":
+        return entropy
+    return np.asarray(np.maximum(disagreement_map(semantic, ternary, boundary_width), entropy))
 
 
 def channel(maps: Probabilities, k: int) -> NDArray[np.float32]:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,14 +24,19 @@ from torch import Tensor
 from napari_monusac.core.classes import SEMANTIC_NAMES, TERNARY_NAMES
 from napari_monusac.core.errors import CheckpointError, TrainingError
 from napari_monusac.core.events import Scores
-from napari_monusac.core.files import atomic_write
+from napari_monusac.core.files import atomic_write, sha256_of
 from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.core.settings import user_folder
 from napari_monusac.core.training_crops import TrainingCrops
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.io.training_crops import crops_of_checkpoint
 from napari_monusac.network.unet import DualHeadUnet, memory_format_of
 
 _KEY = "napari-monusac"
+#: Our own checkpoint in a package of the BioImage Model Zoo.
+CHECKPOINT_IN_PACKAGE = "checkpoint.safetensors"
+#: Largest checkpoint that is taken out of a package, bytes.
+_MOST_BYTES = 1 << 33
 _INTACT = "use an intact copy"
 _FOREIGN = "choose the best.safetensors or last.safetensors of a run, or the run folder"
 
@@ -131,6 +139,8 @@ class LoadedModel:
 def resolve_checkpoint(path_or_run: str | Path | RunFolder) -> Path:
     """Return the weights file that is meant: a file itself, or the best (else the last) checkpoint of a run folder.
 
+    Of a package of ours (``export --to bioimageio``, a ``.zip``) it is the checkpoint in it, copied into the cache once.
+
     Raises
     ------
     CheckpointError
@@ -144,7 +154,36 @@ def resolve_checkpoint(path_or_run: str | Path | RunFolder) -> Path:
         raise CheckpointError(path, "this folder holds no checkpoint", "choose a run that has finished an epoch")
     if not path.is_file():
         raise CheckpointError(path, "there is no such file", _FOREIGN)
-    return path
+    return _of_package(path) if path.suffix.lower() == ".zip" else path
+
+
+def _of_package(path: Path) -> Path:
+    try:
+        with zipfile.ZipFile(path) as package:
+            if CHECKPOINT_IN_PACKAGE not in package.namelist():
+                raise CheckpointError(
+                    path, f"holds no {CHECKPOINT_IN_PACKAGE}", "choose a package that `export` has written"
+                )
+            size = package.getinfo(CHECKPOINT_IN_PACKAGE).file_size
+            if size > _MOST_BYTES:
+                raise CheckpointError(path, f"states a checkpoint of {size >> 30} GiB", "use an intact package")
+            kept = user_folder("cache") / "models" / sha256_of(path) / CHECKPOINT_IN_PACKAGE
+            if not (kept.is_file() and kept.stat().st_size == size):
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                with package.open(CHECKPOINT_IN_PACKAGE) as packed, atomic_write(kept) as temporary:
+                    _copy_exactly(packed, temporary, size)
+            return kept
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, zlib.error, EOFError) as error:
+        raise CheckpointError(path, f"cannot be read as a package ({error})", "use an intact copy") from error
+
+
+def _copy_exactly(packed: IO[bytes], target: Path, size: int) -> None:
+    """Copy as many bytes as were stated: a packed file may hold far more."""
+    with target.open("wb") as file:
+        while size > 0 and (block := packed.read(min(size, 1 << 20))):
+            size -= file.write(block)
+        if size or packed.read(1):
+            raise ValueError("its checkpoint has another size than stated")
 
 
 def read_metadata(path_or_run: str | Path | RunFolder) -> CheckpointMetadata:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import psutil
@@ -20,7 +19,6 @@ from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 from napari_monusac.network.losses import dual_head_loss
 from napari_monusac.network.unet import DualHeadUnet, memory_format_of
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
 _MIN_GAIN = 1.05
 _PROBE_PATCHES = 2
 #: Gradients of one step may differ by this share of their norm. Measured on a CPU: another memory layout 0.01, weights
@@ -56,8 +54,7 @@ def choose_device(wanted: str = "auto", recipe: TrainingRecipe | None = None) ->
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if wanted == "auto":
         if cuda:
-            free, total = torch.cuda.mem_get_info()
-            return "cuda", f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+            return "cuda", card_sentence("cuda")
         fault = wrong_gradients("mps", recipe) if mps else f"no GPU found ({_why_no_cuda()})"
         if not fault:
             return "mps", "Apple GPU found, its gradients are those of the CPU"
@@ -65,11 +62,29 @@ def choose_device(wanted: str = "auto", recipe: TrainingRecipe | None = None) ->
     kind = wanted.split(":")[0]
     if kind == "cuda" and not cuda:
         raise TrainingError(f"device {wanted!r} is not there ({_why_no_cuda()})", "use auto or cpu")
+    if kind == "cuda":
+        count, number = torch.cuda.device_count(), wanted.partition(":")[2] or "0"
+        if not number.isdecimal() or int(number) >= count:
+            raise TrainingError(f"device {wanted!r} is not there", f"use cuda:0 to cuda:{count - 1}, auto or cpu")
     if kind == "mps" and not mps:
         raise TrainingError("device 'mps' is not there", "use auto or cpu")
     if kind not in {"cpu", "cuda", "mps"}:
         raise TrainingError(f"unknown device {wanted!r}", "use auto, cpu, cuda or mps")
     return wanted, "asked for"
+
+
+def card_sentence(device: str) -> str:
+    """Name of a GPU, and how much of its memory is free, for people."""
+    free, total = torch.cuda.mem_get_info(device)
+    return f"{torch.cuda.get_device_name(device)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether a device computes in bfloat16 by itself; torch also imitates it where it would be slow."""
+    if device.startswith("cuda"):
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return not device.startswith("mps")
 
 
 def _why_no_cuda() -> str:
@@ -135,25 +150,36 @@ def autocast(device: str, precision: str) -> AbstractContextManager[object]:
 
 
 def choose_precision(recipe: TrainingRecipe, network: DualHeadUnet, device: str) -> tuple[str, str]:
-    """Choose bfloat16 or float32: what the recipe says, or the faster of the two by timing a training step of each.
+    """Choose bfloat16 or float32: what the recipe says; bfloat16 on a GPU that has it; on a CPU the faster, timed.
+
+    A GPU is not timed: two patches keep it too little at work to tell, and its bfloat16 is the faster one.
 
     Returns
     -------
     precision, reason : str
     """
     if recipe.precision != "auto":
-        return recipe.precision, "the recipe says so"
+        return recipe.precision, f"the recipe says so{_tf32_note(recipe.precision, device)}"
     if device.startswith("mps"):
         return "float32", "Apple GPU"
-    if device.startswith("cuda") and not torch.cuda.is_bf16_supported():
-        return "float32", "this GPU has no bfloat16"
+    if device.startswith("cuda"):
+        if has_bfloat16(device):
+            return "bfloat16", "this GPU computes in it"
+        return "float32", f"this GPU has no bfloat16{_tf32_note('float32', device)}"
     if recipe.deterministic:  # what a clock decides is not the same each time
-        return ("bfloat16" if device.startswith("cuda") else "float32"), "not timed, as the recipe is deterministic"
+        return "float32", "not timed, as the recipe is deterministic"
     probe = copy.deepcopy(network).train()  # a step changes running statistics: never those of the real network
     seconds = {p: _step_seconds(probe, recipe, device, p) for p in ("float32", "bfloat16")}
     gain = seconds["float32"] / seconds["bfloat16"]
     chosen = "bfloat16" if gain > _MIN_GAIN else "float32"
     return chosen, f"bfloat16 is {gain:.1f} x as fast as float32 here"
+
+
+def _tf32_note(precision: str, device: str) -> str:
+    """What torch makes of float32 on a GPU, where that is less than it says."""
+    if precision != "float32" or not device.startswith("cuda") or torch.cuda.get_device_capability(device)[0] < 8:
+        return ""
+    return ", its convolutions in TF32 (10 bits)" if torch.backends.cudnn.allow_tf32 else ""
 
 
 def _step_seconds(network: DualHeadUnet, recipe: TrainingRecipe, device: str, precision: str) -> float:
@@ -168,8 +194,6 @@ def _step_seconds(network: DualHeadUnet, recipe: TrainingRecipe, device: str, pr
             semantic, ternary = network(network.prepare(images))
         torch.autograd.backward(dual_head_loss(semantic, ternary, target, target, recipe).total)
         network.zero_grad(set_to_none=True)
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return min(times[1:])
 
@@ -213,15 +237,30 @@ def torch_kept() -> Iterator[None]:
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
 
 
+@contextmanager
+def cudnn_tries(wanted: bool) -> Iterator[None]:
+    """Let cuDNN try its ways to compute a convolution and keep the fastest, in the block, where `wanted`.
+
+    It pays where shapes stay the same, as in training: for each new shape it costs as much as some hundred passes.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = wanted or before
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def memory_in_use(device: str = "cpu") -> tuple[float, float | None]:
-    """Memory of this process and of the GPU (None without one), in MiB."""
-    gpu = torch.cuda.memory_reserved() / 2**20 if device.startswith("cuda") else None
+    """Memory of this process, and what torch holds of the GPU (None without one), in MiB."""
+    gpu = torch.cuda.memory_reserved(device) / 2**20 if device.startswith("cuda") else None
     return psutil.Process().memory_info().rss / 2**20, gpu
 
 
 def free_gpu_memory() -> None:
-    """Give the GPU's cached memory back to other programs."""
-    if torch.cuda.is_available():
+    """Give the GPU's cached memory back to other programs, cuBLAS's work space with it."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch._C._cuda_clearCublasWorkspaces()  # so documented in torch's notes on CUDA
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()

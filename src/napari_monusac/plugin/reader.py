@@ -13,7 +13,9 @@ import numpy as np
 from napari_monusac.core.files import whole_suffix
 from napari_monusac.io.collection.folders import is_collection, partners
 from napari_monusac.io.collection.pairing import is_annotation_name
-from napari_monusac.io.slides.slide import IMAGE_SUFFIXES
+from napari_monusac.io.slides.dicom import dicom_header
+from napari_monusac.io.slides.formats import is_image_name, is_slide_name
+from napari_monusac.io.slides.ome_zarr import is_image_store
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
@@ -25,8 +27,9 @@ PathOrPaths = str | Sequence[str]
 def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | None:
     """Return `read` for what is ours, None for all else (napari's own reader also claims .tif).
 
-    Ours are: an .svs; an ImageScope XML or a GeoJSON with its image; a .tif, .png or .jpg with such an annotation; a
-    folder that holds crops with annotations, or .svs files; a stored prediction (``.zarr``). Image and annotation lie
+    Ours are: a slide (of any scanner; a DICOM file of one; an OME-Zarr image that is red, green and blue); an ImageScope
+    XML or a GeoJSON with its image; a .tif, .png or .jpg with such an annotation; a folder that holds slides, or crops
+    with annotations; a stored prediction (``.zarr``). Image and annotation lie
     side by side, or in ``Tissue Images/`` and ``Annotations/``.
 
     Parameters
@@ -53,7 +56,7 @@ def read(path: PathOrPaths) -> list[LayerData]:
         from napari_monusac.core.errors import CollectionError
 
         raise CollectionError(str(path), "is more than one file", "open them one by one, or open their folder")
-    if one.suffix == ".zarr":
+    if one.suffix == ".zarr" and not is_image_store(one):
         from napari_monusac.plugin.stored import stored_layers
 
         return stored_layers(one)
@@ -75,12 +78,15 @@ def _one_path(path: PathOrPaths) -> Path | None:
 def _is_ours(path: Path) -> bool:
     suffix = path.suffix.lower()
     if path.is_dir():
-        from napari_monusac.plugin.stored import is_stored_prediction
+        from napari_monusac.io.predictions.prediction_store import is_store
 
-        return is_stored_prediction(path) if suffix == ".zarr" else is_collection(path)
-    if suffix == ".svs":
+        return is_store(path) or is_image_store(path) if suffix == ".zarr" else is_collection(path)
+    if suffix == ".dcm":
+        header = dicom_header(path)
+        return header is not None and header.is_whole_slide
+    if is_slide_name(path):
         return True
-    if not (is_annotation_name(path) or suffix in IMAGE_SUFFIXES) or not path.is_file():
+    if not (is_annotation_name(path) or is_image_name(path)) or not path.is_file():
         return False
     pair = partners(path)
     return pair is not None and any(_is_annotation(p) for p in pair.annotations)
@@ -102,13 +108,13 @@ def _collection_and_crop(path: Path) -> tuple[Collection, Crop]:
     from napari_monusac.core.errors import CollectionError
     from napari_monusac.io.collection.collection import open_collection
 
-    if path.is_dir():
+    if path.is_dir() and path.suffix.lower() != ".zarr":
         collection = open_collection(path)
         first = next(iter(collection.labelled or collection.crops), None)
         if first is None:
             raise CollectionError(path, "holds annotations but no image", "put the images beside the .xml files")
         return collection, first
-    if not path.is_file():
+    if not path.exists():
         raise CollectionError(path, "does not exist", "check the path")
     pair = partners(path)
     apart = pair is not None and any(p.parent != path.parent for p in (*pair.images, *pair.annotations))
@@ -119,6 +125,6 @@ def _collection_and_crop(path: Path) -> tuple[Collection, Crop]:
         raise CollectionError(
             path, f"has no {have} beside it", "put image and annotation of the same name side by side"
         )
-    if path.suffix.lower() in IMAGE_SUFFIXES and path != crop.image:
+    if path in crop.others:
         crop = collection.with_image(crop, path)
     return collection, crop

@@ -20,24 +20,6 @@ from napari_monusac.review.judgements import now
 from napari_monusac.review.truth import CorrectedTruth
 
 
-def corrected_annotation(annotation: Annotation, truth: CorrectedTruth) -> Annotation:
-    """The annotation with the corrections: regions that nobody judged keep their very vertices and attributes.
-
-    Parameters
-    ----------
-    annotation : Annotation
-        The original; nucleus k is ``annotation.nuclei[k - 1]``.
-    truth : CorrectedTruth
-        Made from the maps of that annotation.
-
-    Raises
-    ------
-    ShapeError
-        The truth has nuclei that the annotation does not have.
-    """
-    return Annotation(**_fields(annotation), regions=tuple(region for region, _ in _regions(annotation, truth)))
-
-
 def _fields(annotation: Annotation) -> dict[str, Any]:
     return {name: getattr(annotation, name) for name in ("layers", "um_per_px", "attributes", "markup", "source")}
 
@@ -130,8 +112,9 @@ def write_corrected(annotation: Annotation, truth: CorrectedTruth, path: str | P
         `path` is the original.
     AnnotationError
         It cannot be written.
+    ShapeError
+        The truth has nuclei that the annotation does not have.
     """
-
     path = Path(path)
     if annotation.source is not None and path.resolve() == annotation.source.resolve():
         raise SessionError(f"{path}: is the original", "give the corrected truth a file of its own")

@@ -201,7 +201,7 @@ def build_queue(
     if progress is not None:
         progress(len(found), len(found), "")
     queue = ReviewQueue(items, folder, reader)
-    queue.notes = left_open(pairs)
+    queue.notes = (*queue.notes, *left_open(pairs))
     if folder is not None:
         queue.save_items()
     return queue

@@ -216,12 +216,11 @@ def uncertainty_of(comparison: Comparison, prediction: Prediction | None) -> NDA
     That of its two heads where their probabilities are at hand; else of each predicted nucleus as a whole
     (1 - confidence).
     """
-    from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
+    from napari_monusac.masks.uncertainty import uncertainty_map
 
     pair, p = comparison.pair, prediction
     if p is not None and tuple(p.offset_px) == pair.offset_px and p.shape == pair.truth.shape:
-        both = np.maximum(disagreement_map(p.semantic, p.ternary, p.boundary_width), entropy_map(p.semantic))
-        return np.asarray(both, np.float32)
+        return uncertainty_map(p.semantic, p.ternary, p.boundary_width)
     ids = np.array(sorted(pair.confidence), np.int64)
     values = np.array([1 - pair.confidence[int(k)] for k in ids], np.float32)
     return np.asarray(paint(pair.prediction, ids, values), np.float32)

@@ -7,7 +7,7 @@ theirs never sees the first one's answers. A line is a record; undo appends one 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -37,6 +37,7 @@ __all__ = [
     "readers_of",
     "standing",
     "take_over",
+    "words_on",
 ]
 
 _PREFIX, _SUFFIX = "judgements-", ".jsonl"
@@ -172,9 +173,30 @@ def standing(records: Iterable[Judgement | Withdrawn]) -> list[Judgement]:
     return [j for i, j in judged.items() if i not in gone]
 
 
-def latest(judgements: Iterable[Judgement]) -> dict[str, Judgement]:
-    """The last word on each finding, by its key."""
-    return {j.key: j for j in judgements}
+def latest(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """The last word on each finding; the same numbers in another prediction are another finding (`Finding.same_as`)."""
+    words: dict[str, list[Judgement]] = {}
+    for judgement in judgements:
+        said = words.setdefault(judgement.key, [])
+        said[:] = [*(j for j in said if not j.finding.same_as(judgement.finding)), judgement]
+    return [j for said in words.values() for j in said]
+
+
+def words_on(judgements: Iterable[Judgement], crop: str, counted_in: str = "") -> list[Judgement]:
+    """The last words on the findings of a crop: of each those said in one prediction, else those said in another.
+
+    Parameters
+    ----------
+    judgements : iterable of Judgement
+        See `latest`.
+    crop : str
+        Its name.
+    counted_in : str
+        Hash of the prediction's instance map (`nuclei_digest`); all words, where it is empty.
+    """
+    said = [j for j in judgements if j.finding.crop == crop]
+    here = {j.key for j in said if j.finding.counts_in(counted_in)}
+    return [j for j in said if j.finding.counts_in(counted_in) or j.key not in here]
 
 
 class JudgementLog:
@@ -195,7 +217,6 @@ class JudgementLog:
         self.notes: tuple[str, ...] = ()
         self._records: list[Judgement | Withdrawn] = []
         self._undone: list[str] = []
-        self._listeners: list[Callable[[str], None]] = []
 
     @classmethod
     def open(cls, folder: str | Path, reader: str) -> JudgementLog:
@@ -224,8 +245,8 @@ class JudgementLog:
         return log
 
     @property
-    def judgements(self) -> Mapping[str, Judgement]:
-        """The last word on each finding, by its key."""
+    def judgements(self) -> list[Judgement]:
+        """The last word on each finding (`latest`)."""
         return latest(standing(self._records))
 
     @property
@@ -233,9 +254,9 @@ class JudgementLog:
         """Everything that was ever written, oldest first: the review log of a report."""
         return tuple(self._records)
 
-    def of_crop(self, crop: str) -> list[Judgement]:
-        """The last words on the findings of one crop, oldest first."""
-        return [j for j in self.judgements.values() if j.finding.crop == crop]
+    def of_crop(self, crop: str, counted_in: str = "") -> list[Judgement]:
+        """The last words on the findings of one crop (`words_on`)."""
+        return words_on(self.judgements, crop, counted_in)
 
     def judge(
         self,
@@ -270,7 +291,6 @@ class JudgementLog:
         )
         self._append(judgement)
         self._undone.clear()
-        self._tell(judgement.key)
         return judgement
 
     def undo(self) -> Judgement | None:
@@ -280,7 +300,6 @@ class JudgementLog:
             return None
         self._append(Withdrawn(kind="withdrawn", id=stands[-1].id, time=now()))
         self._undone.append(stands[-1].id)
-        self._tell(stands[-1].key)
         return stands[-1]
 
     def redo(self) -> Judgement | None:
@@ -290,17 +309,7 @@ class JudgementLog:
         name = self._undone.pop()
         self._append(Withdrawn(kind="restored", id=name, time=now()))
         judgement = next(r for r in self._records if isinstance(r, Judgement) and r.id == name)
-        self._tell(judgement.key)
         return judgement
-
-    def listen(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """Call `callback` with the key of a finding whenever its judgement changes; returns what ends it."""
-        self._listeners.append(callback)
-        return lambda: self._listeners.remove(callback) if callback in self._listeners else None
-
-    def _tell(self, key: str) -> None:
-        for callback in tuple(self._listeners):
-            callback(key)
 
     def _append(self, record: Judgement | Withdrawn) -> None:
         try:

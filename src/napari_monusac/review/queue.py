@@ -171,6 +171,10 @@ class ReviewQueue:
         """Whether it was made before queues said in which predictions their nuclei are counted."""
         return any(i.finding.prediction_ids and not i.finding.counted_in for i in self.items.values())
 
+    def holds(self, finding: Finding) -> bool:
+        """Whether a finding is one of its items: the same nuclei, counted in the same prediction."""
+        return finding.key in self.items and self.items[finding.key].finding.same_as(finding)
+
     def is_done(self, key: str) -> bool:
         """Whether this reader is done with an item."""
         return key in self.state.done
@@ -215,6 +219,11 @@ class ReviewQueue:
             raise SessionError(f"{key!r} is not in the queue as it is filtered", "widen the filter")
         self._set(current=key)
         return self.items[key]
+
+    def turn_to(self, finding: Finding) -> None:
+        """Make a finding the current item, where it is one of those that are shown."""
+        if finding.key in self._places and self.holds(finding):
+            self.go_to(finding.key)
 
     def mark(self, key: str, done: bool = True) -> None:
         """Mark an item as done, or as open again. Where the filter then drops it, the next one becomes current."""
@@ -305,6 +314,9 @@ class ReviewQueue:
             for key in state.done & self.items.keys()
             if not self.items[key].finding.counts_in(state.done_in.get(key, ""))
         }
+        if lost:
+            were = "1 item was" if len(lost) == 1 else f"{len(lost)} items were"
+            self.notes = (f"{were} looked at in another prediction: open again.",)
         kept = {k: v for k, v in state.done_in.items() if k not in lost}
         return state.model_copy(update={"done": state.done - lost, "done_in": kept})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.training_crops import SeenAs
-from napari_monusac.review.judgements import Judgement, Verdict
+from napari_monusac.review.judgements import Judgement, Verdict, words_on
 from napari_monusac.review.truth import CorrectedTruth, correct_truth
 from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.metrics.evaluation import Evaluation
@@ -90,27 +90,25 @@ def _crossed(first: Sequence[Hashable], second: Sequence[Hashable]) -> tuple[NDA
 
 
 def compare_readers(
-    first: Mapping[str, Judgement], second: Mapping[str, Judgement], *, names: tuple[str, str] = ("", "")
+    first: Iterable[Judgement], second: Iterable[Judgement], *, names: tuple[str, str] = ("", "")
 ) -> ReaderAgreement:
     """Compare the last words of two readers.
 
     Parameters
     ----------
-    first, second : mapping
-        Judgements by the key of the finding (`JudgementLog.judgements`).
+    first, second : iterable of Judgement
+        Their last words (`JudgementLog.judgements`).
     names : (str, str)
         The readers; taken from the judgements where not given.
     """
-    first = {k: j for k, j in first.items() if j.verdict is not Verdict.SKIP}
-    second = {k: j for k, j in second.items() if j.verdict is not Verdict.SKIP}
+    first, second = ([j for j in side if j.verdict is not Verdict.SKIP] for side in (first, second))
+    keys = {j.key for j in first}, {j.key for j in second}
     # the same numbers in another prediction are other nuclei
-    both = [k for k in first if k in second]
-    shared = [k for k in both if first[k].finding.counts_in(second[k].finding.counted_in)]
-    one, other = [first[k].verdict.value for k in shared], [second[k].verdict.value for k in shared]
+    shared = [(a, b) for b in second for a in first if a.finding.same_as(b.finding)]
+    one, other = [a.verdict.value for a, _ in shared], [b.verdict.value for _, b in shared]
     table, verdicts = _crossed(one, other)
     kappa = cohen_kappa(one, other)
-    differing = [k for k in shared if _answer(first[k]) != _answer(second[k])]
-    found = [next((j.reader for j in side.values()), "") for side in (first, second)]
+    found = [next((j.reader for j in side), "") for side in (first, second)]
     return ReaderAgreement(
         first=names[0] or found[0],
         second=names[1] or found[1],
@@ -119,10 +117,12 @@ def compare_readers(
         kappa=None if np.isnan(kappa) else kappa,
         verdicts=tuple(str(v) for v in verdicts),
         table=tuple(tuple(row) for row in table.tolist()),
-        differences=tuple(ReaderDifference(key=k, first=first[k], second=second[k]) for k in differing),
-        elsewhere=len(both) - len(shared),
-        only_first=tuple(k for k in first if k not in second),
-        only_second=tuple(k for k in second if k not in first),
+        differences=tuple(
+            ReaderDifference(key=a.key, first=a, second=b) for a, b in shared if _answer(a) != _answer(b)
+        ),
+        elsewhere=len(keys[0] & keys[1] - {a.key for a, _ in shared}),
+        only_first=tuple(j.key for j in first if j.key not in keys[1]),
+        only_second=tuple(j.key for j in second if j.key not in keys[0]),
     )
 
 
@@ -149,8 +149,8 @@ def reader_pair(pair: CropPair, first: CorrectedTruth, second: CorrectedTruth) -
 
 def inter_reader_evaluation(
     pairs: Iterable[CropPair],
-    first: Mapping[str, Judgement],
-    second: Mapping[str, Judgement],
+    first: Sequence[Judgement],
+    second: Sequence[Judgement],
     *,
     bootstrap: int = BOOTSTRAP,
     seed: int = 0,
@@ -161,8 +161,8 @@ def inter_reader_evaluation(
     ----------
     pairs : iterable of CropPair
         The crops that were judged, with the original truth and the judged prediction.
-    first, second : mapping
-        Judgements by key.
+    first, second : sequence of Judgement
+        Their last words.
     bootstrap, seed : int
         See `napari_monusac.scoring.report.evaluate.evaluate`.
 
@@ -174,10 +174,7 @@ def inter_reader_evaluation(
     crops = (
         reader_pair(
             pair,
-            *(
-                correct_truth(pair, [j for j in side.values() if j.finding.crop == pair.crop])
-                for side in (first, second)
-            ),
+            *(correct_truth(pair, words_on(side, pair.crop, pair.nuclei)) for side in (first, second)),
         )
         for pair in pairs
     )

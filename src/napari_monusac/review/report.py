@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from napari_monusac.review.comparison import Comparison
 
 
-def judgements_of(folder: str | Path, reader: str) -> dict[str, Judgement]:
-    """The last words of a reader, by the key of the finding, without opening the log for writing.
+def judgements_of(folder: str | Path, reader: str) -> list[Judgement]:
+    """The last words of a reader, without opening the log for writing.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def review_lines(folder: str | Path) -> list[ReviewLine]:
     SessionError
         A log is damaged.
     """
-    judgements = [j for reader in readers_of(folder) for j in judgements_of(folder, reader).values()]
+    judgements = [j for reader in readers_of(folder) for j in judgements_of(folder, reader)]
     return [review_line(j) for j in sorted(judgements, key=lambda j: (j.time, j.reader))]
 
 
@@ -106,7 +106,7 @@ def inter_reader_pq(
     if collection is None or predictions is None:
         return None
     first, second = (judgements_of(folder, name) for name in readers)
-    both = {j.finding.crop for j in first.values()} & {j.finding.crop for j in second.values()}
+    both = {j.finding.crop for j in first} & {j.finding.crop for j in second}
     pairs = FolderPairs(collection, PredictionFolder(predictions), both)
     try:
         return inter_reader_evaluation(pairs, first, second, bootstrap=0).pq if len(pairs) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from napari_monusac.review.annotation import write_corrected
 from napari_monusac.review.build import build_queue
 from napari_monusac.review.comparison import applicable
 from napari_monusac.review.judgements import Judgement, JudgementLog, Verdict
-from napari_monusac.review.queue import QUEUE_FILE, ReviewItem, ReviewQueue
+from napari_monusac.review.queue import QUEUE_FILE, ReviewQueue
 from napari_monusac.review.truth import CorrectedTruth, correct_truth
 from napari_monusac.scoring.errors.finding import Finding
 from napari_monusac.scoring.matching.pairs import CropPair
@@ -182,49 +182,36 @@ class ReviewSession:
             truth_sha256=sha256(content_of(truth)) if truth is not None and truth.exists() else "",
             fingerprint=finding.fingerprint,
         )
-        self._looked_at(finding.key)
+        self._looked_at(finding)
         return judgement
 
-    def _looked_at(self, key: str) -> None:
+    def _looked_at(self, finding: Finding) -> None:
         """Mark an item of the queue; the next one that is open becomes the current one, if it was not looked at before."""
         queue = self.queue
-        if key not in queue.items:
+        if not queue.holds(finding):
             return
-        before = queue.is_done(key)
-        queue.mark(key)
+        before = queue.is_done(finding.key)
+        queue.mark(finding.key)
         if not before and queue.current is not None and queue.is_done(queue.current.key):
             queue.next_open()
 
     def undo(self) -> Judgement | None:
         """Take the last judgement back and return to its item; None where there is none."""
         judgement = self.log.undo()
-        if judgement is not None and judgement.key in self.queue.items:
-            self.queue.mark(judgement.key, done=judgement.key in self.log.judgements)
-            self._return_to(judgement.key)
+        if judgement is not None and self.queue.holds(judgement.finding):
+            stands = any(j.finding.same_as(judgement.finding) for j in self.log.judgements)
+            self.queue.mark(judgement.key, done=stands)
+            self.queue.turn_to(judgement.finding)
         return judgement
 
     def redo(self) -> Judgement | None:
         """Put the judgement back that was taken back last; None where there is none."""
         judgement = self.log.redo()
-        if judgement is not None and judgement.key in self.queue.items:
+        if judgement is not None and self.queue.holds(judgement.finding):
             self.queue.mark(judgement.key)
         return judgement
 
-    def _return_to(self, key: str) -> None:
-        if any(item.key == key for item in self.queue.shown):
-            self.queue.go_to(key)
-
     # ------------------------------------------------------------------ scores and truth
-
-    def crop_of(self, item: ReviewItem) -> Crop:
-        """The crop that an item lies in.
-
-        Raises
-        ------
-        CollectionError
-            The collection has it no more.
-        """
-        return self._crops().crop(item.finding.crop)
 
     def _crops(self) -> Collection:
         if self.collection is None:
@@ -255,7 +242,8 @@ class ReviewSession:
         SessionError
             Truth or prediction changed since they were judged.
         """
-        return correct_truth(self.pair_of(crop), self.log.of_crop(crop))
+        pair = self.pair_of(crop)
+        return correct_truth(pair, self.log.of_crop(crop, pair.nuclei))
 
     def scores(self, crop: str) -> tuple[Evaluation, Evaluation]:
         """Scores of a crop before any judgement, and as the reader's judgements stand; no intervals, no tolerances."""
@@ -266,9 +254,7 @@ class ReviewSession:
             return before, before
         return before, evaluate(now.as_truth_of(pair), bootstrap=0, tolerances_px=(), include_training=True)
 
-    def write_corrected(
-        self, crop: str, pair: CropPair | None = None, judgements: Iterable[Judgement] | None = None
-    ) -> Path:
+    def write_corrected(self, crop: str, pair: CropPair | None = None) -> Path:
         """Write the corrected truth of a crop into ``corrected/<patient>/`` of the review folder; returns the file.
 
         Parameters
@@ -278,8 +264,6 @@ class ReviewSession:
         pair : CropPair, optional
             Truth and prediction as they stand in the window; by default those of the folders. Judgements that do not
             fit it are left aside.
-        judgements : iterable of Judgement, optional
-            Those to be carried out; by default all that stand.
 
         Raises
         ------
@@ -290,14 +274,13 @@ class ReviewSession:
         """
         found = self._crops().crop(crop)
         annotation = self._crops().annotation(found)
-        said = list(self.log.of_crop(crop) if judgements is None else judgements)
         if pair is None:
-            truth = correct_truth(self.pair_of(crop), said)
+            truth = self.corrected(crop)
             if found.annotation is None:
                 annotation = replace(Annotation(), um_per_px=self.pair_of(crop).um_per_px)
         else:
             self._see_that_it_is_saved(found, annotation, pair)
-            truth = correct_truth(pair, applicable(pair, said))
+            truth = correct_truth(pair, applicable(pair, self.log.of_crop(crop, pair.nuclei)))
         path = self.folder / "corrected" / found.patient / f"{crop.replace('/', '_')}.xml"
         write_corrected(annotation, truth, path, self.log.reader)
         return path

@@ -54,7 +54,7 @@ def test_a_new_folder_holds_what_was_asked_for(run, tmp_path):
     assert again.data == tmp_path
     assert again.name == "one"
     assert again.status == "new"
-    assert not again.can_resume
+    assert not again.last.exists()
     environment = again.environment
     assert environment["versions"]["numpy"] == np.__version__
     assert environment["cores"] >= 1
@@ -95,8 +95,6 @@ def test_status_follows_from_the_folder(run):
     for reason in ("stopped", "failed", "completed"):
         _record(run, RunEnded(reason=reason))
         assert run.status == reason
-        run.last.touch()
-        assert run.can_resume == (reason != "completed")
 
 
 def test_a_child_that_has_said_its_end_is_not_starting(run):

@@ -11,7 +11,31 @@ from scipy import ndimage
 
 from napari_monusac import find_errors
 from napari_monusac.core.classes import NucleusClass
-from napari_monusac.scoring.errors.findings import FindingType
+from napari_monusac.scoring.errors.finding import Finding, FindingType
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({}, True),
+        ({"counted_in": ""}, True),  # of an earlier version: it does not say where
+        ({"counted_in": "b"}, False),
+        ({"prediction_ids": (8,)}, False),
+        ({"crop": "other"}, False),
+        ({"box": (0, 0, 9, 9)}, True),  # an edge was mended
+        ({"box": (40, 40, 50, 50)}, False),  # the labels were numbered anew
+    ],
+)
+def test_the_same_nuclei_are_the_same_ids_of_the_same_prediction_in_the_same_place(changed, same):
+    wrong = Finding(
+        type="wrong class", truth_id=1, truth_ids=(1,), prediction_id=7, prediction_ids=(7,), size_px=9, centre=(5, 5),
+        box=(0, 0, 10, 10), crop="c", counted_in="a",
+    )  # fmt: skip
+    other = wrong.model_copy(update=changed)
+    assert wrong.same_as(other) is other.same_as(wrong) is same
+    missed = {"type": FindingType.MISSED, "prediction_id": None, "prediction_ids": ()}
+    missed_in_b = wrong.model_copy(update={**missed, "counted_in": "b"})
+    assert wrong.model_copy(update=missed).same_as(missed_in_b), "a nucleus of the truth, whatever the prediction"
 
 
 def spoiled(truth, classes):

@@ -13,7 +13,7 @@ from napari_monusac.io.predictions.prediction_store import PredictionStore
 @pytest.fixture
 def panel(opened, tiny_run):
     predict = opened.panels["Predict"]
-    predict.add_checkpoint(tiny_run)
+    predict.predicting.offer(tiny_run)
     return predict.folder
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
 
+from napari_monusac.app import prediction as app_prediction
+from napari_monusac.app import prediction_jobs
+from napari_monusac.app.prediction_jobs import PredictedImage
 from napari_monusac.core.prediction import Prediction
+from napari_monusac.io.predictions.lazy import PredictedSlide
 from napari_monusac.io.predictions.rescale import ImageFrame
 from napari_monusac.io.predictions.store_info import StoreInfo
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.canvas import placing
 from napari_monusac.ui.canvas.marks import Marks
-from napari_monusac.ui.canvas.predicted_layers import LivePrediction, Stored
+from napari_monusac.ui.canvas.predicted_layers import LivePrediction, stored_placing
 from napari_monusac.ui.canvas.regions import chosen_region
-from napari_monusac.ui.predict import panel as predict_panel
 
 SHAPE = (120, 160)
 TURNED = {"rotate": 30, "scale": (0.5, 0.5), "translate": (7, -3)}
@@ -44,16 +49,16 @@ def prediction_of(shape, um_per_px, offset_px=(0, 0)):
 def panel(studio, tmp_path, monkeypatch):
     """The Predict panel with a network that finds one nucleus near the first corner."""
 
-    def predict(report, image, loaded, live, options, thresholds):
-        y, x, height, width = options["region"]
-        found = prediction_of((height, width), options["um_per_px"], (y, x))
+    def predict(report, asked, loaded):
+        y, x, height, width = asked.region
+        found = prediction_of((height, width), asked.image.um_per_px, (y, x))
         maps = (found.semantic, found.ternary)
-        return found, instances_from_maps(*maps, um_per_px=found.um_per_px, offset_px=(y, x))
+        return PredictedImage(found, instances_from_maps(*maps, um_per_px=found.um_per_px, offset_px=(y, x)))
 
     panel = studio.panels["Predict"]
     monkeypatch.setattr(panel.predicting, "load", lambda _: None)
-    monkeypatch.setattr(predict_panel, "predict_in_memory", predict)
-    panel.add_checkpoint(tmp_path / "model")
+    monkeypatch.setattr(app_prediction, "predict_image", predict)
+    panel.predicting.offer(tmp_path / "model")
     return panel
 
 
@@ -88,7 +93,7 @@ def test_a_foreign_layer_is_predicted_and_counted_at_its_scale(panel, viewer, qt
     viewer.add_image(pixels(), rgb=True, scale=(0.5, 0.5), units=("um", "um"), name="of another reader")
     panel.predict()
     settle()
-    assert panel.prediction.um_per_px == pytest.approx(0.5)
+    assert panel.predicting.prediction.um_per_px == pytest.approx(0.5)
     area_mm2 = SHAPE[0] * SHAPE[1] * 0.5**2 * 1e-6
     assert panel.counts.table.item(4, 2).text() == f"{1 / area_mm2:.0f}"
     assert panel.thresholds.smallest.isEnabled()
@@ -101,7 +106,7 @@ def test_no_smallest_area_without_a_scale(panel, viewer, settle):
     panel.thresholds.smallest.setValue(100)
     panel.predict()
     settle()
-    assert panel.prediction.um_per_px is None
+    assert panel.predicting.prediction.um_per_px is None
     assert not panel.thresholds.smallest.isEnabled()
     assert "1 nucleus:" in panel.count.text()
 
@@ -121,7 +126,7 @@ def test_the_selected_image_is_predicted_and_said(panel, viewer, settle):
     assert panel.image.images.currentText() == "A"
     panel.predict()
     settle()
-    assert panel.prediction.shape == SHAPE
+    assert panel.predicting.prediction.shape == SHAPE
     assert viewer.layers.selection.active is not a
     b.name = "the other"
     assert "the other" in [panel.image.images.itemText(i) for i in range(2)]
@@ -129,7 +134,7 @@ def test_the_selected_image_is_predicted_and_said(panel, viewer, settle):
     panel.image.images.activated.emit(0)
     panel.predict()
     settle()
-    assert panel.prediction.shape == (64, 64)
+    assert panel.predicting.prediction.shape == (64, 64)
     viewer.layers.remove(b)
     assert panel.image.image == a
     assert not panel.image.several
@@ -168,7 +173,7 @@ def test_a_pyramid_can_be_chosen(panel, viewer, settle):
     viewer.layers.selection.active = layer
     panel.predict()
     settle()
-    assert panel.prediction.shape == SHAPE
+    assert panel.predicting.prediction.shape == SHAPE
 
 
 def test_a_stack_is_refused_in_words(panel, viewer):
@@ -182,16 +187,15 @@ def test_another_image_beside_the_crop_does_not_become_the_crops_prediction(open
     panel = opened.panels["Predict"]
     monkeypatch.setattr(panel.predicting, "load", lambda _: None)
     found = prediction_of((64, 64), None)
-    monkeypatch.setattr(
-        predict_panel, "predict_in_memory", lambda *_: (found, instances_from_maps(found.semantic, found.ternary))
-    )
-    panel.add_checkpoint("model")
+    nuclei = instances_from_maps(found.semantic, found.ternary)
+    monkeypatch.setattr(app_prediction, "predict_image", lambda *_: PredictedImage(found, nuclei))
+    panel.predicting.offer("model")
     told: list[object] = []
     opened.model.predicted.connect(told.append)
     viewer.add_image(pixels((64, 64)), rgb=True, name="B")
     panel.predict()
     settle()
-    assert panel.prediction is found
+    assert panel.predicting.prediction is found
     assert not told
     assert opened.model.last_prediction is None
     assert panel.counts._table.loc[0, "name"] == "B"
@@ -217,7 +221,7 @@ def test_layers_lie_on_a_turned_image(panel, viewer, settle, placed):
     panel.uncertainty.box.setChecked(True)
     panel.predict()
     settle()
-    found = panel.prediction
+    found = panel.predicting.prediction
     assert abs(np.subtract(found.offset_px, (20, 30))).max() <= 1
     for role in ("predicted semantic", "predicted ternary", "predicted nuclei", "predicted uncertainty"):
         layer = canvas.find_layer(viewer, role)
@@ -233,9 +237,7 @@ def test_layers_lie_on_a_turned_image(panel, viewer, settle, placed):
 
 @pytest.mark.parametrize("placed", [TURNED, ANYHOW, FLIPPED])
 def test_the_layer_that_fills_lies_on_a_turned_image(viewer, placed, monkeypatch):
-    from napari_monusac.ui.canvas import predicted_layers
-
-    monkeypatch.setattr(predicted_layers, "_LIVE_PX", 50)
+    monkeypatch.setattr(prediction_jobs, "LIVE_PX", 50)
     image = viewer.add_image(pixels(), rgb=True, units=("um", "um"), **placed)
     live = LivePrediction(viewer, image, (90, 120), (10, 20))
     lies_on(image, live.layer, (10, 20), 3)
@@ -247,7 +249,7 @@ def test_stored_maps_lie_on_a_turned_image(placed):
     image = Image(pixels(), rgb=True, **placed)
     frame = ImageFrame(shape=(60, 80), um_per_px=0.5, offset_px=(10, 20), factor=2.0, origin=(0.5, 0.5))
     for info, step in ((StoreInfo(offset_px=(10, 20)), 1.0), (StoreInfo(frame=frame), 0.5)):
-        placed_maps = Stored(None, info, None, (30, 40), {}).placing(image)
+        placed_maps = stored_placing(image, PredictedSlide(Path("a.zarr"), info, (30, 40), None, None, None))
         layer = Labels(np.zeros((60, 80), np.uint8), **placed_maps)
         first = [n * step for n in info.first_px]
         for p in ((0, 0), (7, 30)):

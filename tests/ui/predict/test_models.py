@@ -21,7 +21,7 @@ def panel(opened, tiny_run, settle):
         shutil.copytree(tiny_run, folder / name)
         time.sleep(0.02)
     panel = opened.panels["Predict"]
-    panel.list_models()
+    panel.predicting.list_models()
     settle()
     return panel
 
@@ -49,15 +49,15 @@ def test_a_new_run_does_not_take_the_choice_away(panel, tiny_run, settle):
     assert "five" in names(panel)
     assert chosen(panel) == mine
     shutil.rmtree(panel.model.training.runs_folder / mine)
-    panel.list_models()
+    panel.predicting.list_models()
     settle()
     assert chosen(panel) == names(panel)[0]  # what is gone is no choice
 
 
 def test_a_file_stays_chosen_and_is_offered_once(panel, tiny_run, settle):
     for _ in range(2):
-        panel.add_checkpoint(tiny_run / "best.safetensors")
-    panel.list_models()
+        panel.predicting.offer(tiny_run / "best.safetensors")
+    panel.predicting.list_models()
     settle()
     assert panel.models.currentText() == "File: best.safetensors"
     assert panel.models.count() == 4
@@ -73,7 +73,7 @@ def test_a_model_that_cannot_be_read_is_one_line(panel, tiny_run, tmp_path, qtbo
     else:
         path = tmp_path / "model.safetensors"
         path.write_text("" if fault == "empty" else "these are the notes of a pathologist\n" * 20)
-        panel.add_checkpoint(path)
+        panel.predicting.offer(path)
         if fault == "file gone":
             path.unlink()
     with qtbot.captureExceptions() as raised:
@@ -95,7 +95,7 @@ def test_a_run_that_was_stopped_before_its_first_score_can_predict(panel, tiny_r
     (run / "best.safetensors").unlink()
     for record in ("metrics.csv", "events.jsonl"):
         (run / record).unlink()
-    panel.list_models()
+    panel.predicting.list_models()
     settle()
     assert names(panel)[-1] == "a stopped one"
     assert chosen(panel) != "a stopped one"  # offered, but what was scored comes first, and is taken
@@ -107,7 +107,7 @@ def test_a_long_name_makes_no_panel_wider_than_its_dock(opened, panel, tiny_run,
     shutil.copytree(
         tiny_run, panel.model.training.runs_folder / ("a run with a name that somebody was generous with " * 2)
     )
-    panel.list_models()
+    panel.predicting.list_models()
     settle()
     area = panel
     while not isinstance(area, QScrollArea):

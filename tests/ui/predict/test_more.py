@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_monusac.app.prediction_jobs import PredictedImage
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.predicted_layers import LivePrediction
 
 
 @pytest.fixture
@@ -25,8 +25,7 @@ def predicted(opened, viewer):
         ternary[(0, *part)], ternary[(1, *part)] = 1 - by_ternary, by_ternary
     panel = opened.panels["Predict"]
     nuclei = instances_from_maps(semantic, ternary, um_per_px=0.25)
-    live = LivePrediction(viewer, image, shape, (0, 0))
-    panel._predicted(image, live, Prediction(semantic, ternary, um_per_px=0.25), nuclei)
+    panel.show(image, PredictedImage(Prediction(semantic, ternary, um_per_px=0.25), nuclei))
     return panel
 
 
@@ -37,7 +36,7 @@ def cells(table):
 
 
 def test_counts_and_densities_of_the_crop(predicted):
-    height, width = predicted.prediction.shape
+    height, width = predicted.predicting.prediction.shape
     area_mm2 = height * width * 0.25**2 / 1e6
     found = cells(predicted.counts.table)
     assert found["Lymphocyte"] == ("2", f"{2 / area_mm2:.0f}")
@@ -55,7 +54,7 @@ def test_counts_inside_a_drawn_region(predicted, viewer):
 @pytest.mark.torch
 def test_the_whole_folder_is_predicted_and_counted(opened, qtbot, tiny_run, tmp_path, settle):
     panel = opened.panels["Predict"]
-    panel.add_checkpoint(tiny_run)
+    panel.predicting.offer(tiny_run)
     panel.folder.predict_folder()
     assert "Choose where" in panel.folder.progress.label.text()
     panel.folder.out.set_path(tmp_path / "predictions")

@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_monusac.app import prediction_jobs
+from napari_monusac.app.prediction_jobs import small_tile
 from napari_monusac.core.errors import StoreError
+from napari_monusac.io.predictions.lazy import open_lazily
 from napari_monusac.io.predictions.prediction_store import PredictionStore
 from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import LivePrediction
-from napari_monusac.ui.predict import work as predict_work
 from napari_monusac.ui.predict.counts import Counted
-from napari_monusac.ui.predict.slide import read_stored
 
 pytestmark = [pytest.mark.gui, pytest.mark.torch]
 
@@ -25,9 +26,9 @@ pytestmark = [pytest.mark.gui, pytest.mark.torch]
 @pytest.fixture
 def panel(opened, tiny_run, tmp_path, monkeypatch):
     """The Predict panel, to which every image is too large."""
-    monkeypatch.setattr(predict_work, "WHOLE_PX", 100 * 100)
+    monkeypatch.setattr(prediction_jobs, "WHOLE_PX", 100 * 100)
     panel = opened.panels["Predict"]
-    panel.add_checkpoint(tiny_run)
+    panel.predicting.offer(tiny_run)
     return panel
 
 
@@ -97,9 +98,7 @@ def test_a_stopped_one_goes_on(panel, viewer, settle, tmp_path, monkeypatch):
 
 
 def test_the_live_layer_of_a_large_image_is_coarse_and_in_its_place(opened, viewer, monkeypatch):
-    from napari_monusac.ui.canvas import predicted_layers
-
-    monkeypatch.setattr(predicted_layers, "_LIVE_PX", 50)
+    monkeypatch.setattr(prediction_jobs, "LIVE_PX", 50)
     image = canvas.find_layer(viewer, "image")
     live = LivePrediction(viewer, image, (130, 170), (10, 20))
     assert live.layer.data.shape == (33, 43)
@@ -107,7 +106,7 @@ def test_the_live_layer_of_a_large_image_is_coarse_and_in_its_place(opened, view
     for y in range(0, 130, 37):
         for x in range(0, 170, 51):
             part = truth[y : y + 37, x : x + 51]
-            live.show(*live.small((y, x, *part.shape), np.eye(3)[part].transpose(2, 0, 1)))
+            live.show(*small_tile((y, x, *part.shape), np.eye(3)[part].transpose(2, 0, 1), 4))
     np.testing.assert_array_equal(live.layer.data, truth[::4, ::4])
     low, high = live.layer.extent.world  # of the centres of the outermost px: each is four px of the image wide
     np.testing.assert_allclose(low, (np.array([10, 20]) + 1.5) * image.scale[:2])
@@ -224,13 +223,13 @@ def test_one_task_at_a_time_writes_a_store(panel, settle, separating):
 
 def test_a_stopped_separation_keeps_the_nuclei_and_the_panel(panel, viewer, qtbot, settle, separating):
     gate, _ = separating
-    before = len(PredictionStore.open(panel.slide.store).read_table())
+    before = len(PredictionStore.open(panel.predicting.shown.found.path).read_table())
     panel.thresholds.confidence.setValue(0.95)
     panel.slide.segment().stop()
     gate.set()
     settle()
     assert "topped" in panel.slide.progress.label.text()
-    assert len(PredictionStore.open(panel.slide.store).read_table()) == before
+    assert len(PredictionStore.open(panel.predicting.shown.found.path).read_table()) == before
     with qtbot.captureExceptions() as raised:
         panel.predict()
         settle()
@@ -242,11 +241,11 @@ def test_a_store_without_nuclei_is_one_line_and_they_can_be_had(panel, viewer, q
     panel.slide.folder.set_path(tmp_path / "out")
     panel.predict()
     settle()
-    store = panel.slide.store
+    store = panel.predicting.shown.found.path
     for part in ("labels", "table"):
         shutil.rmtree(store / part)
     with pytest.raises(StoreError, match="nuclei are not segmented"):
-        read_stored(store)
+        open_lazily(store).nuclei  # noqa: B018
     with qtbot.captureExceptions() as raised:
         with monkeypatch.context() as patch:
             patch.setattr("napari_monusac.infer.blocks.segment_store", lambda *_, **__: None)
@@ -263,12 +262,12 @@ def test_a_damaged_store_is_one_line(panel, qtbot, settle, tmp_path):
     panel.slide.folder.set_path(tmp_path / "out")
     panel.predict()
     settle()
-    shutil.rmtree(panel.slide.store / "table" / "class_id")
+    shutil.rmtree(panel.predicting.shown.found.path / "table" / "class_id")
     with qtbot.captureExceptions() as raised:
         panel.predict()
         settle()
     assert not raised
-    assert str(panel.slide.store) in panel.progress.label.text()
+    assert str(panel.predicting.shown.found.path) in panel.progress.label.text()
     assert "fault in napari-monusac" not in panel.progress.label.text()
 
 

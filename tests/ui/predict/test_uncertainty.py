@@ -7,15 +7,15 @@ import threading
 import numpy as np
 import pytest
 
+from napari_monusac.app.prediction_jobs import PredictedImage
 from napari_monusac.core.prediction import Prediction
+from napari_monusac.io.predictions.lazy import open_lazily
 from napari_monusac.io.predictions.store import write_prediction
+from napari_monusac.masks import uncertainty
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.predicted_layers import LivePrediction
-from napari_monusac.ui.predict import uncertainty as predict_uncertainty
-from napari_monusac.ui.predict.slide import read_stored
-from napari_monusac.ui.predict.uncertainty import STORED, UNCERTAINTY, uncertainty_of
+from napari_monusac.ui.predict.uncertainty import STORED, UNCERTAINTY
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def show(panel, viewer, maps):
     image = canvas.find_layer(viewer, "image")
     prediction = Prediction(*maps, um_per_px=0.25)
     nuclei = instances_from_maps(*maps, um_per_px=0.25)
-    panel._predicted(image, LivePrediction(viewer, image, maps[0].shape[1:], (0, 0)), prediction, nuclei)
+    panel.show(image, PredictedImage(prediction, nuclei))
 
 
 def expected(maps):
@@ -86,12 +86,14 @@ def test_every_kind_is_explained(panel):
 def test_it_is_found_in_the_background_and_the_last_wish_wins(panel, viewer, maps, settle, monkeypatch):
     gate, threads = threading.Event(), []
 
-    def slow(prediction, kind):
+    true = uncertainty.uncertainty_map
+
+    def slow(*asked):
         threads.append(threading.current_thread())
         assert gate.wait(20)
-        return uncertainty_of(prediction, kind)
+        return true(*asked)
 
-    monkeypatch.setattr(predict_uncertainty, "uncertainty_of", slow)
+    monkeypatch.setattr(uncertainty, "uncertainty_map", slow)
     show(panel, viewer, maps)
     panel.uncertainty.box.setChecked(True)
     panel.uncertainty.kind.setCurrentText("Class undecided")
@@ -145,7 +147,7 @@ def test_stored_uncertainty_has_its_kinds_too(panel, viewer, maps, tmp_path, set
     nuclei = instances_from_maps(*maps, um_per_px=0.25)
     prediction = Prediction(*maps, um_per_px=0.25)
     path = write_prediction(prediction, tmp_path / "a.zarr", instances=nuclei.instances, table=nuclei.table)
-    panel._show_store(canvas.find_layer(viewer, "image"), read_stored(path))
+    panel.show(canvas.find_layer(viewer, "image"), open_lazily(path))
     assert not canvas.find_layer(viewer, STORED).visible
     panel.uncertainty.box.setChecked(True)
     layer = canvas.find_layer(viewer, STORED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from napari_monusac.io.collection.patients import Grouping, grouping_of
 from napari_monusac.io.outputs import MENDING
 from napari_monusac.io.scale import plausible
 from napari_monusac.io.slides.channels import ChannelOrder, ChannelVerdict, channel_verdict, decide_swapped
-from napari_monusac.io.slides.slide import IMAGE_SUFFIXES, Slide, channel_sample, open_slide
+from napari_monusac.io.slides.dicom import slide_of
+from napari_monusac.io.slides.formats import IMAGE_SUFFIXES, colours_sure
+from napari_monusac.io.slides.slide import Slide, channel_sample, open_slide
 
 __all__ = ["Collection", "Crop", "OfficialPart", "Problem", "open_collection"]
 
@@ -109,8 +112,11 @@ class Collection:
             raise CollectionError(self.root, f"has no crop {name!r}", f"its crops are {known} ...") from None
 
     def find(self, path: str | Path) -> Crop | None:
-        """Find the crop that an image or annotation file belongs to, or None."""
-        wanted = Path(path).resolve()
+        """Find the crop that an image or annotation file belongs to, or None; of DICOM any file of the series will do."""
+        path = Path(path)
+        with suppress(SlideError):
+            path = slide_of(path) if path.suffix.lower() == ".dcm" and path.is_file() else path
+        wanted = path.resolve()
         for crop in self.crops:
             if wanted in {p.resolve() for p in (crop.image, crop.annotation, *crop.others) if p is not None}:
                 return crop
@@ -203,7 +209,7 @@ class Collection:
     def channels_swapped(self, crop: Crop) -> bool:
         """Decide whether red and blue are swapped.
 
-        The user's word comes first; an .svs is never swapped, and has no vote; else the image's own pixels decide where
+        The user's word comes first; a scanner's own file is never swapped, and has no vote; else the image's own pixels decide where
         they are sure, and the majority of the patient's crops where they are not.
 
         Raises
@@ -214,13 +220,13 @@ class Collection:
         order = self._orders.get(crop.patient, self._order)
         if order != "auto":
             return order == "bgr"
-        if crop.image.suffix.lower() == ".svs":
+        if colours_sure(crop.image):
             return False
         return decide_swapped(self.verdict(crop), self._verdicts_beside(crop))
 
     def _verdicts_beside(self, crop: Crop) -> Iterator[ChannelVerdict]:
         for other in self.of_patient(crop.patient):
-            if other != crop and other.image.suffix.lower() != ".svs" and other.part == crop.part:
+            if other != crop and not colours_sure(other.image) and other.part == crop.part:
                 try:
                     yield self.verdict(other)
                 except SlideError:

@@ -14,6 +14,9 @@ from napari_monusac.io.collection.pairing import Pair, image_key, pair_files
 from napari_monusac.io.collection.patients import find_patients
 from napari_monusac.io.outputs import is_output_folder, is_output_image
 from napari_monusac.io.slides.annotation_scale import is_shelf
+from napari_monusac.io.slides.formats import is_slide_name
+from napari_monusac.io.slides.ome_zarr import is_image_store
+from napari_monusac.io.slides.parts import without_parts
 
 #: Folders below this depth are not looked into, and said to be left out.
 DEEPEST = 10
@@ -94,7 +97,10 @@ def walk(root: Path, deepest: int, problems: list[Problem]) -> Iterator[tuple[Pa
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """Folders, linked folders and files of a folder, in order of name; hidden ones and stores are left out."""
+    """Folders, linked folders and files of a folder, in order of name; hidden ones and stores are left out.
+
+    An OME-Zarr image counts as a file; of DICOM one file stands for its series; what belongs to another slide is none.
+    """
     folders, links, files = list[Path](), list[Path](), list[Path]()
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda e: e.name):
@@ -103,9 +109,11 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
             path = folder / entry.name
             if not entry.is_dir():
                 files.append(path)
-            elif not entry.name.endswith(".zarr"):
+            elif entry.name.endswith(".zarr"):
+                files += [path] if is_image_store(path) else []
+            else:
                 (links if entry.is_symlink() else folders).append(path)
-    return folders, links, files
+    return folders, links, without_parts(files)
 
 
 def _without_outputs(pairs: list[Pair], problems: list[Problem]) -> list[Pair]:
@@ -125,11 +133,11 @@ def _without_outputs(pairs: list[Pair], problems: list[Problem]) -> list[Pair]:
 
 
 def is_collection(root: Path, most_files: int = 5000) -> bool:
-    """Tell quickly whether a folder holds an .svs, or an image with its annotation, in its first `most_files`."""
+    """Tell quickly whether a folder holds a slide, or an image with its annotation, in its first `most_files`."""
     seen: list[tuple[Path, list[Path]]] = []
     number = 0
     for folder, files in walk(root, DEEPEST, []):
-        if any(f.suffix.lower() == ".svs" for f in files):
+        if any(is_slide_name(f) for f in files):
             return True
         pairs, _ = pair_files(folder, [(folder, files)])
         if any(p.annotations for p in pairs):

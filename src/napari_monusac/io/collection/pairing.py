@@ -15,7 +15,7 @@ from pathlib import Path
 
 from napari_monusac.core.files import whole_stem, whole_suffix
 from napari_monusac.io.slides.annotation_scale import is_shelf
-from napari_monusac.io.slides.slide import IMAGE_SUFFIXES
+from napari_monusac.io.slides.formats import IMAGE_SUFFIXES, is_image_name
 
 #: Suffixes of annotations, the preferred one first.
 ANNOTATION_SUFFIXES = (".xml", ".geojson", ".geojson.gz", ".annotations")
@@ -74,7 +74,7 @@ def pair_files(root: Path, folders: Iterable[tuple[Path, Sequence[Path]]]) -> tu
     pairs: list[Pair] = []
     alone: list[Unpaired] = []
     for folder, files in folders:
-        here = _of_one_name(folder, [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES])
+        here = _of_one_name(folder, [f for f in files if is_image_name(f)])
         names = _Names.of(here)
         for file in files:
             if is_annotation_name(file):
@@ -95,7 +95,7 @@ def _annotation_keys(path: Path) -> list[str]:
     stem = unicodedata.normalize("NFC", whole_stem(path))
     found = [stem]
     inner = Path(stem)
-    if inner.suffix.lower() in IMAGE_SUFFIXES:
+    if is_image_name(inner):
         found.append(inner.stem)
     found += [_without_ome(key) for key in found]
     return list(dict.fromkeys(found))

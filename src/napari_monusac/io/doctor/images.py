@@ -15,6 +15,7 @@ from napari_monusac.io.collection.crop import Crop
 from napari_monusac.io.doctor.report import DoctorFinding, finding
 from napari_monusac.io.slides.annotation_scale import annotation_um_per_px
 from napari_monusac.io.slides.channels import channel_verdict
+from napari_monusac.io.slides.formats import colours_sure
 from napari_monusac.io.slides.slide import Slide, channel_sample, middle, open_slide
 
 #: Images up to this size are decoded whole, to be sure that they can be.
@@ -58,7 +59,7 @@ def examine_image(collection: Collection, crop: Crop) -> tuple[list[DoctorFindin
     try:
         with open_slide(crop.image, channel_order="rgb", annotation=crop.annotation) as slide:
             pixels = _pixels(slide)
-            if not slide.tags.is_aperio:
+            if not slide.colours_sure:
                 collection.keep_verdict(crop, channel_verdict(middle(pixels)))
             found = _scale(crop, slide)
             shape, um_per_px = slide.shape, slide.um_per_px
@@ -81,11 +82,11 @@ def _pixels(slide: Slide) -> NDArray[np.uint8]:
 
 
 def _channels(collection: Collection, crop: Crop, swapped: bool) -> list[DoctorFinding]:
-    if crop.image.suffix.lower() == ".svs":
+    if colours_sure(crop.image):
         return []
     verdict = collection.verdict(crop)
     score = verdict.score
-    group = [c for c in collection.of_patient(crop.patient) if c.image.suffix.lower() != ".svs"]
+    group = [c for c in collection.of_patient(crop.patient) if not colours_sure(c.image)]
     sure = "its own stain says so" if verdict.sure else f"most of the patient's {len(group)} crops say so"
     found = []
     if swapped:
@@ -113,7 +114,7 @@ def _siblings(crop: Crop, shape: tuple[int, int]) -> list[DoctorFinding]:
                     found.append(
                         finding("size-mismatch", f"{path.name} has {sizes}", crop, path=path, severity="warning")
                     )
-                if not slide.tags.is_aperio and channel_verdict(channel_sample(slide)).swapped:
+                if not slide.colours_sure and channel_verdict(channel_sample(slide)).swapped:
                     message = f"{path.name} has red and blue swapped; {crop.image.name} is used"
                     found.append(finding("swapped-sibling", message, crop, path=path))
         except SlideError as error:
@@ -123,7 +124,7 @@ def _siblings(crop: Crop, shape: tuple[int, int]) -> list[DoctorFinding]:
 
 
 def _scale(crop: Crop, slide: Slide) -> list[DoctorFinding]:
-    stored = slide.um_per_px if slide.um_per_px_source in ("tiff", "png") else None
+    stored = slide.um_per_px if slide.scale_stated else None
     noted = annotation_um_per_px(crop.annotation) if crop.annotation is not None else None
     if slide.scale.guessed:
         return [finding("guessed-um-per-px", slide.scale.notes[-1], crop)]

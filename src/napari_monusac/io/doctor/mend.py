@@ -234,12 +234,13 @@ def _mend_crop(collection: Collection, crop: Crop, faults: dict[str, set[int]], 
 
 def _copy_image(slide: Slide, source: Path, target: Path) -> Mended:
     suffix = source.suffix.lower()
-    if suffix != ".svs" and not may_name_people(source):
+    ours = slide.reader in ("tiff", "whole image")
+    if ours and suffix != ".svs" and not may_name_people(source):
         _copy(source, target)
         return Mended(source, target)
-    if suffix in {".svs", ".tif", ".tiff"}:
+    if ours and suffix in {".svs", ".tif", ".tiff"}:
         copy_without_label(source, target)
-    else:  # other makers' files are more than their tags
+    else:  # other makers' files are more than their tags, and DICOM names its patient
         target = target.with_suffix(".tif")
         write_plain_tif(slide, target)
     return Mended(source, target, ("label and macro pages left out",))

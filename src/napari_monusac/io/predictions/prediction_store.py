@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 import zlib
@@ -48,6 +49,14 @@ _DAMAGE = (
     OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError, EOFError,
     struct.error, zlib.error,
 )  # fmt: skip
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is a prediction of ours; nothing but its attributes is read."""
+    try:
+        return _KEY in json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 class PredictionStore:
@@ -165,7 +174,7 @@ class PredictionStore:
     def read_maps(self, place: Sequence[int] | None = None) -> NDArray[Any]:
         """Read probabilities (8, y, x) as they are stored (uint8 in 255ths, or float16), whole or at `place`."""
         y, x, height, width = place or (0, 0, *self.shape)
-        with self._damage_told("maps"):
+        with self.damage_told("maps are"):
             return np.asarray(self.maps[:, y : y + height, x : x + width])
 
     def read_instances(self, place: Sequence[int] | None = None) -> NDArray[np.int32] | None:
@@ -180,28 +189,39 @@ class PredictionStore:
         labels = self.labels("instances")
         if labels is None:
             return None
-        with self._damage_told("nuclei"):
+        with self.damage_told("nuclei are"):
             values = np.asarray(labels[y : y + height, x : x + width], np.int32)
             if values.min(initial=0) < 0:
                 raise ValueError(f"the number {values.min()}")
             return values
 
     @contextmanager
-    def _damage_told(self, what: str) -> Iterator[None]:
+    def damage_told(self, what: str) -> Iterator[None]:
+        """Tell as ours what goes wrong while a part of it is read: "maps are", "table of nuclei is"."""
         try:
             yield
         except _DAMAGE as error:
             reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-            raise StoreError(self.path, f"its {what} are damaged ({reason})", _AGAIN) from error
+            raise StoreError(self.path, f"its {what} damaged ({reason})", _AGAIN) from error
 
     def labels(self, name: str) -> Any:
         """The zarr array of ``"instances"`` or ``"classes"``; None where the nuclei are not segmented yet."""
         return self._group.get(f"labels/{name}/0")
 
     def levels(self, name: str) -> list[Any]:
-        """The zarr arrays of ``"data"``, ``"labels/instances"`` or ``"labels/classes"``, largest first."""
+        """The zarr arrays of ``"data"``, ``"labels/instances"`` or ``"labels/classes"``, largest first.
+
+        Raises
+        ------
+        StoreError
+            One has another number of axes than the first, or is damaged.
+        """
         group = self._group.get(name)
-        return [] if group is None else [group[key] for key in sorted(group.array_keys(), key=int)]
+        with self.damage_told("smaller levels are"):
+            arrays = [] if group is None else [group[key] for key in sorted(group.array_keys(), key=int)]
+            if any(a.shape[:-2] != arrays[0].shape[:-2] or a.dtype != arrays[0].dtype for a in arrays):
+                raise ValueError("one has other axes or numbers than the first")
+        return arrays
 
     def create_labels(self) -> tuple[Any, Any]:
         """Make empty arrays for instances (int32) and classes (uint8).
@@ -269,16 +289,13 @@ class PredictionStore:
         if group is None:
             return None
         names = {int(c): c.label for c in (*CLASSES, NucleusClass.UNCLASSIFIED)}
-        try:
+        with self.damage_told("table of nuclei is"):
             most = self.shape[0] * self.shape[1]
             arrays = {str(c): group[c] for c in group.attrs["columns"]}
             if any(a.ndim != 1 or a.shape[0] > most for a in arrays.values()):
                 raise ValueError("more rows than pixels")
             table = pd.DataFrame({c: np.asarray(a[:]) for c, a in arrays.items()})
             table.insert(1, "class", pd.Series([names[int(k)] for k in table["class_id"]], dtype=str))
-        except _DAMAGE as error:
-            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-            raise StoreError(self.path, f"its table of nuclei is damaged ({reason})", _AGAIN) from error
         return table
 
     def add_pyramid(self) -> None:

@@ -14,6 +14,7 @@ from napari_monusac.core.files import draft_beside, replace_file
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.predictions.prediction_store import PredictionStore
 from napari_monusac.io.predictions.store_info import PredictionIdentity, StoreInfo
+from napari_monusac.io.slides.ome_zarr import is_image_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +65,7 @@ def write_prediction(
         Nuclei and maps do not fit.
     """
     path = Path(path)
+    refuse_image(path)
     if instances is not None and instances.shape != prediction.shape:
         raise ShapeError(f"instances {instances.shape}, maps {prediction.shape}", "pass nuclei of this prediction")
     info = StoreInfo(
@@ -92,6 +94,18 @@ def write_prediction(
     return path
 
 
+def refuse_image(path: Path) -> None:
+    """Refuse to write a prediction where an image lies, which has the same suffix.
+
+    Raises
+    ------
+    StoreError
+        `path` is an OME-Zarr image.
+    """
+    if is_image_store(path):
+        raise StoreError(path, "is an image, and no prediction", "choose another folder for the predictions")
+
+
 def crop_store(folder: str | Path, name: str) -> Path:
     """Where the prediction of a crop lies in a folder of predictions."""
     return Path(folder) / f"{name.replace('/', '_')}.zarr"
@@ -99,6 +113,7 @@ def crop_store(folder: str | Path, name: str) -> Path:
 
 def move_into_place(temporary: Path, path: Path) -> None:
     """Give a finished folder its name; one that stands there already goes once the new one has its place."""
+    refuse_image(path)
     old = draft_beside(path, kind="old")
     if path.exists():
         replace_file(path, old)

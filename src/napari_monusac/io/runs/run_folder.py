@@ -292,11 +292,6 @@ class RunFolder:
         """Whether a live process holds the lock."""
         return _is_held(self.path / "lock")
 
-    @property
-    def can_resume(self) -> bool:
-        """Whether there is something to go on from and nobody is at it."""
-        return self.last.is_file() and self.status in {"stopped", "failed", "interrupted"}
-
     def lock(self) -> ProcessLock:
         """Return a context manager that holds the lock; entering it raises `RunLockedError` if another process does."""
         return ProcessLock(self.path / "lock")

@@ -1,20 +1,14 @@
-"""Bytes of a file for many threads, a cache of what was decoded from them, and a budget of memory."""
+"""Bytes of a file for many threads, and a budget of memory."""
 
 from __future__ import annotations
 
 import os
 import threading
 import weakref
-from collections import OrderedDict
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_monusac.core.errors import SlideError
-
-#: Decoded segments kept per file.
-_CACHE_BYTES = 64 * 2**20
+from napari_monusac.io.slides.tiles import TILES, new_owner
 
 
 def budget_bytes() -> int:
@@ -39,12 +33,17 @@ def check_budget(path: Path, height: int, width: int, what: str, budget: int | N
 
 
 class SegmentFile:
-    """A file read at positions from any thread, with a cache of decoded segments.
+    """A file read at positions from any thread.
 
     Parameters
     ----------
     path : Path
         The file.
+
+    Attributes
+    ----------
+    owner : int
+        Under which decoded tiles are kept, until the file is closed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,8 +52,8 @@ class SegmentFile:
         weakref.finalize(self, self._file.close)
         self.size = os.fstat(self._file.fileno()).st_size
         self._lock = threading.Lock()
-        self._cache: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
-        self._cached_bytes = 0
+        self.owner = new_owner()
+        weakref.finalize(self, TILES.forget, self.owner)
 
     def bytes_at(self, offset: int, count: int) -> bytes:
         """Read `count` bytes at `offset`; fewer where the file ends."""
@@ -64,28 +63,8 @@ class SegmentFile:
             self._file.seek(offset)
             return self._file.read(count)
 
-    def cached(self, key: tuple[int, int]) -> NDArray[np.uint8] | None:
-        """Return a decoded segment that is still at hand."""
-        with self._lock:
-            segment = self._cache.get(key)
-            if segment is not None:
-                self._cache.move_to_end(key)
-            return segment
-
-    def keep(self, key: tuple[int, int], segment: NDArray[np.uint8]) -> None:
-        """Keep a decoded segment, and drop the ones that were not used for longest."""
-        if segment.nbytes > _CACHE_BYTES // 2:
-            return
-        with self._lock:
-            if key not in self._cache:
-                self._cache[key] = segment
-                self._cached_bytes += segment.nbytes
-            while self._cached_bytes > _CACHE_BYTES:
-                self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
-
     def close(self) -> None:
         """Close the file and forget what was decoded."""
         with self._lock:
             self._file.close()
-            self._cache.clear()
-            self._cached_bytes = 0
+        TILES.forget(self.owner)

@@ -1,4 +1,4 @@
-"""Slides and crops: any .svs, TIFF, PNG or JPEG as a lazy RGB pyramid with its scale, origin and channels put right."""
+"""Slides and crops of any format as a lazy RGB pyramid with its scale, origin and channels put right: the one door."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,19 @@ from napari_monusac.core.errors import SlideError
 from napari_monusac.io.scale import PLAUSIBLE_UM_PER_PX, Scale, plausible, same_scale, scale_of
 from napari_monusac.io.slides.annotation_scale import scale_beside
 from napari_monusac.io.slides.channels import ChannelOrder, channel_verdict
-from napari_monusac.io.slides.segments import SegmentFile, check_budget
+from napari_monusac.io.slides.content import SlideContent, SlideReader
+from napari_monusac.io.slides.dicom import open_dicom, slide_of
+from napari_monusac.io.slides.formats import IMAGE_SUFFIXES
+from napari_monusac.io.slides.ome_zarr import open_ome_zarr
+from napari_monusac.io.slides.openslide_file import open_with_openslide, openslide_vendor
+from napari_monusac.io.slides.segments import check_budget
 from napari_monusac.io.slides.tags import SlideTags, aperio_tags
-from napari_monusac.io.slides.tiff import TiffContent, open_tiff
+from napari_monusac.io.slides.tiff import open_tiff
 from napari_monusac.io.slides.whole_image import WholeImage
 
 if TYPE_CHECKING:
     import dask.array as da
 
-#: Suffixes of images, the preferred one first.
-IMAGE_SUFFIXES = (".svs", ".tif", ".tiff", ".png", ".jpg", ".jpeg")
 _AS_TIFF = "save it as .tif or .png"
 #: Files that people take for slides, by their first bytes: what they are, and the mend.
 _OTHER_KINDS = {
@@ -36,7 +39,6 @@ _OTHER_KINDS = {
         rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": ("a JPEG 2000 image", _AS_TIFF),
         rb"\xff\x0a|\0\0\0\x0cJXL ": ("a JPEG XL image", _AS_TIFF),
         rb"....ftyp(?:hei|mif|avi)": ("a HEIC or AVIF photograph", _AS_TIFF),
-        rb".{128}DICM": ("a DICOM image", "convert it to a tiled TIFF"),
         rb"\xd0\xcf\x11\xe0": ("an OLE file (Zeiss ZVI, VSI or Office)", "export it as a tiled TIFF"),
         rb"ZISRAW": ("a Zeiss CZI slide", "export it as a tiled TIFF"),
         rb"%PDF": ("a PDF", "export the image as .tif or .png"),
@@ -46,15 +48,13 @@ _OTHER_KINDS = {
         rb"version https://git-lfs": ("a Git LFS pointer, and the image was not downloaded", "run git lfs pull"),
     }.items()
 }
+#: Suffixes that are always OpenSlide's, and those whose files are no TIFF: a .mrxs begins as a JPEG, with the label.
+_BY_OPENSLIDE = frozenset((".ndpi", ".vms", ".vmu", ".mrxs", ".scn", ".bif", ".svslide"))
+_NOT_TIFF = frozenset((".vms", ".vmu", ".mrxs", ".svslide"))
+#: Words of `Slide.um_per_px_source` where the image itself states its scale.
+_STATED = ("tiff", "png", "slide")
 _CHUNK_PX = 1024
 _SAMPLE_PX = 1024
-
-
-class _Level(Protocol):
-    shape: tuple[int, int]
-    segment_shape: tuple[int, int]
-
-    def read(self, y: int, x: int, height: int, width: int) -> NDArray[np.uint8]: ...
 
 
 class _ArrayLike:
@@ -83,8 +83,8 @@ class Slide:
     um_per_px : float or None
         Micrometres per level-0 pixel.
     um_per_px_source : str
-        ``"given"``, ``"tiff"`` or ``"png"`` (the image states it), ``"xml"`` or ``"geojson"`` (its annotation does),
-        ``"magnification"`` (about right), or ``""`` when it is unknown.
+        ``"given"``; ``"tiff"``, ``"png"`` or ``"slide"`` (the image states it); ``"xml"`` or ``"geojson"`` (its annotation
+        does); ``"magnification"`` (about right), or ``""`` when it is unknown.
     scale : Scale
         Both axes, and how they were found.
     channel_order : {"rgb", "bgr"}
@@ -93,23 +93,40 @@ class Slide:
         What the user should be told.
     """
 
-    def __init__(
-        self, path: Path, levels: tuple[_Level, ...], file: SegmentFile | None = None, tags: SlideTags | None = None
-    ) -> None:
+    def __init__(self, path: Path, content: SlideContent) -> None:
         self.path = path
-        self._levels = levels
-        self._file = file
-        self.tags = tags or SlideTags()
+        self._content = content
+        self._levels = content.levels
         self.scale = Scale()
         self.um_per_px: float | None = None
         self.um_per_px_source = ""
         self.channel_order: ChannelOrder = "rgb"
-        self.notes: tuple[str, ...] = ()
+        self.notes = content.notes
 
     @property
     def name(self) -> str:
         """The file's name without its suffix."""
         return self.path.stem
+
+    @property
+    def reader(self) -> SlideReader:
+        """Who reads the file."""
+        return self._content.reader
+
+    @property
+    def tags(self) -> SlideTags:
+        """What the file says of objective and place."""
+        return self._content.tags
+
+    @property
+    def colours_sure(self) -> bool:
+        """Whether a scanner's software wrote the file, so that red and blue stand in their order."""
+        return self._content.colours_sure
+
+    @property
+    def scale_stated(self) -> bool:
+        """Whether the image itself states its scale."""
+        return self.um_per_px_source in _STATED
 
     @property
     def magnification(self) -> float | None:
@@ -118,7 +135,7 @@ class Slide:
 
     @property
     def origin_px(self) -> tuple[int, int] | None:
-        """(y, x) of the first pixel in the slide that this crop was cut from."""
+        """(y, x) of the first pixel in the slide that this crop, or the scanned area, was cut from."""
         return self.tags.origin_px
 
     @property
@@ -203,8 +220,7 @@ class Slide:
 
     def close(self) -> None:
         """Close the file; arrays in `levels` cannot be read any more."""
-        if self._file is not None:
-            self._file.close()
+        self._content.close()
 
     def __enter__(self) -> Slide:
         return self
@@ -225,7 +241,7 @@ def open_slide(
     um_per_px: float | None = None,
     annotation: Path | None = None,
 ) -> Slide:
-    """Open an image: .svs (one level or a pyramid), TIFF (tiled, striped, RGB, RGBA), PNG or JPEG.
+    """Open an image: an Aperio .svs, a slide of another scanner, DICOM, OME-Zarr, TIFF, PNG or JPEG.
 
     Only the tags are read, and for ``channel_order="auto"`` of a file that Aperio did not write a sample of at most
     1024 x 1024 px; where the tags do not tell levels, bits or transparency, some tiles. Label, macro and thumbnail pages
@@ -234,7 +250,7 @@ def open_slide(
     Parameters
     ----------
     path : str or Path
-        The file.
+        The file; of DICOM any file of the series, or the folder of one series; of OME-Zarr the folder.
     channel_order : {"auto", "rgb", "bgr"}
         Order of the channels in the file; ``"auto"`` looks at the stain (see `io.channels`).
     um_per_px : float, optional
@@ -255,16 +271,11 @@ def open_slide(
     path = Path(path)
     if channel_order not in ("auto", "rgb", "bgr"):
         raise SlideError(path, f"channel order {channel_order!r}", "use auto, rgb or bgr")
-    if _kind(path) == "tiff":
-        content = open_tiff(path)
-        slide = Slide(path, content.levels, content.file, _tags(content))
-        scale, source, slide.notes = content.scale, "tiff", content.notes
-    else:
-        whole = WholeImage(path)
-        slide = Slide(path, (whole,))
-        scale, source, slide.notes = scale_of("", whole.shape, whole.resolution), "png", whole.notes
+    content = _open(path)
+    slide = Slide(path, content)
+    source = {"tiff": "tiff", "whole image": "png"}.get(content.reader, "slide")
     try:
-        _set_scale(slide, um_per_px, scale, source, annotation)
+        _set_scale(slide, um_per_px, content.scale, source, annotation)
         _set_channels(slide, channel_order)
     except SlideError:
         slide.close()
@@ -272,19 +283,49 @@ def open_slide(
     return slide
 
 
-def _kind(path: Path) -> str:
+def _open(path: Path) -> SlideContent:
+    """Open a file by what it is: its first bytes tell, for a suffix may lie."""
+    if path.is_dir():
+        return open_ome_zarr(path) if path.suffix.lower() == ".zarr" else open_dicom(slide_of(path))
     try:
-        if path.is_dir():
-            raise SlideError(path, "is a folder", "use open_collection for folders")
         with path.open("rb") as file:
             head = file.read(132)
     except OSError as error:
         raise SlideError(path, f"cannot be opened ({error.strerror})", "check the path") from error
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "tiff"
+    if head[128:] == b"DICM":
+        return open_dicom(path)
+    is_tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    if path.suffix.lower() in _BY_OPENSLIDE or (is_tiff and path.suffix.lower() != ".svs"):
+        if openslide_vendor(path) is not None:
+            return open_with_openslide(path)
+        if path.suffix.lower() in _NOT_TIFF:
+            raise _not_its_format(path, head)
+    if is_tiff:
+        return _tiff(path)
     if head[:8] == b"\x89PNG\r\n\x1a\n" or head[:3] == b"\xff\xd8\xff":
-        return "image"
+        whole = WholeImage(path)
+        scale = scale_of("", whole.shape, whole.resolution)
+        return SlideContent("whole image", (whole,), SlideTags(), scale, notes=whole.notes)
     raise _other_kind(path, head)
+
+
+def _tiff(path: Path) -> SlideContent:
+    content = open_tiff(path)
+    tags = aperio_tags(content.description, content.levels[0].shape)
+    if tags.magnification is None:
+        tags = replace(tags, magnification=content.magnification)
+    return SlideContent(
+        "tiff", content.levels, tags, content.scale, colours_sure=tags.is_aperio, notes=content.notes,
+        close=content.file.close,
+    )  # fmt: skip
+
+
+def _not_its_format(path: Path, head: bytes) -> SlideError:
+    """Why a file with the suffix of a scanner's slide is none: of these the first bytes may be a label's picture."""
+    if not head or not head.strip(b"\0"):
+        return _other_kind(path, head)
+    what = f"is no {path.suffix.lower()} slide that OpenSlide knows"
+    return SlideError(path, what, "copy it again, with the folder or the files that belong to it")
 
 
 def _other_kind(path: Path, head: bytes) -> SlideError:
@@ -297,13 +338,8 @@ def _other_kind(path: Path, head: bytes) -> SlideError:
         if start.match(head):
             return SlideError(path, f"is {what}", mend)
     return SlideError(
-        path, f"starts with {head[:8]!r}: no TIFF, PNG or JPEG", f"use one of {', '.join(IMAGE_SUFFIXES)}"
+        path, f"starts with {head[:8]!r}: no slide, TIFF, PNG or JPEG", f"use one of {', '.join(IMAGE_SUFFIXES)}"
     )
-
-
-def _tags(content: TiffContent) -> SlideTags:
-    tags = aperio_tags(content.description, content.levels[0].shape)
-    return tags if tags.magnification is not None else replace(tags, magnification=content.magnification)
 
 
 def _set_scale(slide: Slide, given: float | None, scale: Scale, source: str, annotation: Path | None) -> None:
@@ -322,7 +358,7 @@ def _set_scale(slide: Slide, given: float | None, scale: Scale, source: str, ann
             slide.scale, slide.um_per_px_source = Scale(um_per_px, um_per_px, kind), kind
         else:
             slide.scale, slide.um_per_px_source = scale, "magnification" if scale.guessed else ""
-    if slide.um_per_px_source in ("tiff", "png"):
+    if slide.scale_stated:
         _note_contradiction(slide, scale_beside(slide.path, annotation))
     slide.um_per_px = slide.scale.um_per_px
     slide.notes = (*slide.notes, *slide.scale.notes)
@@ -338,12 +374,12 @@ def _note_contradiction(slide: Slide, beside: tuple[float, str] | None) -> None:
 
 
 def _set_channels(slide: Slide, order: ChannelOrder) -> None:
-    """Take the order that the user gives; else an Aperio file is right, and the pixels of other files are asked."""
+    """Take the order that the user gives; else a scanner's file is right, and the pixels of other files are asked."""
     if order != "auto":
         slide.channel_order = order
         return
     slide.channel_order = "rgb"
-    if slide.tags.is_aperio:
+    if slide.colours_sure:
         return
     verdict = channel_verdict(channel_sample(slide))
     if verdict.swapped:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +12,7 @@ from napari_monusac.core.errors import SlideError
 from napari_monusac.io.slides.codestreams import jpeg2000_size, jpeg_size, ycbcr_to_rgb
 from napari_monusac.io.slides.depth import on_glass, to_8_bits
 from napari_monusac.io.slides.segments import SegmentFile, budget_bytes
+from napari_monusac.io.slides.tiles import TileGrid
 
 _COMPRESSIONS = {
     1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits", 33003: "Aperio JPEG 2000 YCbCr",
@@ -26,11 +24,6 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _MULTIPLIED, _ALPHA = 1, 2
 #: Tiles or strips that are looked at where tags leave the range of the pixels open.
 _SAMPLED = 24
-
-
-@cache
-def _decoders() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="monusac-tiles")
 
 
 class TiffLevel:
@@ -74,6 +67,7 @@ class TiffLevel:
         self._offsets = np.asarray(page.dataoffsets, np.int64)
         self._counts = np.asarray(page.databytecounts, np.int64)
         self._check_segments()
+        self.tiles = TileGrid(self.shape, self.segment_shape, self._segment, file.owner, int(page.offset))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -187,30 +181,7 @@ class TiffLevel:
         SlideError
             A tile or strip is damaged.
         """
-        out = np.empty((height, width, 3), np.uint8)
-        (sh, sw), columns = self.segment_shape, self._grid[1]
-        rows = range(y // sh, -(-(y + height) // sh))
-        cols = range(x // sw, -(-(x + width) // sw))
-
-        def place(index: int) -> None:
-            segment = self._segment(index)
-            top, left = index // columns * sh, index % columns * sw
-            y0, x0 = max(y, top), max(x, left)
-            y1, x1 = min(y + height, top + segment.shape[0]), min(x + width, left + segment.shape[1])
-            out[y0 - y : y1 - y, x0 - x : x1 - x] = segment[y0 - top : y1 - top, x0 - left : x1 - left]
-
-        def place_all(some: list[int]) -> None:
-            for index in some:
-                place(index)
-
-        indices = [r * columns + c for r in rows for c in cols]
-        if len(indices) < 4:
-            place_all(indices)
-        else:
-            each = max(1, len(indices) // 32)  # thin strips are not worth a task each
-            for _ in _decoders().map(place_all, [indices[i : i + each] for i in range(0, len(indices), each)]):
-                pass
-        return out
+        return self.tiles.read(y, x, height, width)
 
     def raw_segments(self) -> Iterator[bytes]:
         """Give the compressed tiles or strips as they stand in the file."""
@@ -231,12 +202,7 @@ class TiffLevel:
         return options | {"rowsperstrip": self.segment_shape[0]}
 
     def _segment(self, index: int) -> NDArray[np.uint8]:
-        key = (int(self._page.offset), index)
-        segment = self._file.cached(key)
-        if segment is None:
-            segment = self._as_rgb(self._raw_segment(index))
-            self._file.keep(key, segment)
-        return segment
+        return self._as_rgb(self._raw_segment(index))
 
     def _raw_segment(self, index: int) -> NDArray[Any]:
         n = self._grid[0] * self._grid[1]

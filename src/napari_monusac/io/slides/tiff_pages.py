@@ -344,9 +344,14 @@ def _labels(tiff: Any, text: str) -> list[str]:
     return [str(n) for n in names] if isinstance(names, list | tuple) else []
 
 
+def names_dyes(names: Sequence[str]) -> bool:
+    """Whether names of channels are those of fluorescent dyes."""
+    return any(_DYES.search(name) for name in names)
+
+
 def _dyes(ome: OmePixels | None, names: list[str]) -> bool:
     """Whether channels are of fluorescence: by their names, or by what OME says of their light."""
-    if any(_DYES.search(name) for name in names):
+    if names_dyes(names):
         return True
     return ome is not None and any(
         c.get("ContrastMethod", "") == "Fluorescence" or "Fluor" in c or "EmissionWavelength" in c for c in ome.channels

@@ -8,7 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_monusac.core.errors import MonusacError, TrainingError
 from napari_monusac.learn.data.augment import Augmenter
@@ -20,11 +22,11 @@ _BATCHES_AHEAD = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Images uint8 (b, y, x, 3), semantic and ternary uint8 (b, y, x)."""
+    """Images uint8 (b, y, x, 3), semantic and ternary uint8 (b, y, x); in memory, pinned memory, or on a device."""
 
-    images: NDArray[np.uint8]
-    semantic: NDArray[np.uint8]
-    ternary: NDArray[np.uint8]
+    images: Tensor
+    semantic: Tensor
+    ternary: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -41,14 +43,23 @@ class PatchLoader:
         Threads that cut and augment.
     part, parts : int
         This process takes the `part`-th of `parts` equal shares of each batch (more than one with several processes).
+    pinned : bool
+        Lay batches into pinned memory, from where a GPU fetches them while it computes.
     """
 
     def __init__(
-        self, store: CropStore, sampler: PatchSampler, threads: int = 2, *, part: int = 0, parts: int = 1
+        self,
+        store: CropStore,
+        sampler: PatchSampler,
+        threads: int = 2,
+        *,
+        part: int = 0,
+        parts: int = 1,
+        pinned: bool = False,
     ) -> None:
         self.store = store
         self.sampler = sampler
-        self.part, self.parts = part, parts
+        self.part, self.parts, self.pinned = part, parts, pinned
         self._augment = Augmenter(sampler.recipe)
         self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="monusac-loader")
 
@@ -71,7 +82,7 @@ class PatchLoader:
                     waiting.append([self._pool.submit(self._make, ref, epoch) for ref in mine])
                 if not waiting:
                     return
-                yield _stacked([future.result() for future in waiting.popleft()])
+                yield _stacked([future.result() for future in waiting.popleft()], self.pinned)
         finally:
             for futures in waiting:
                 for future in futures:
@@ -113,9 +124,14 @@ def share_of(size: int, part: int, parts: int) -> slice:
     return slice(size * part // parts, size * (part + 1) // parts)
 
 
-def _stacked(patches: list[TrainingPatch]) -> Batch:
+def _stacked(patches: list[TrainingPatch], pinned: bool) -> Batch:
+    def stacked(parts: list[NDArray[np.uint8]]) -> Tensor:
+        out = torch.empty((len(parts), *parts[0].shape), dtype=torch.uint8, pin_memory=pinned)
+        np.stack(parts, out=out.numpy())
+        return out
+
     return Batch(
-        np.stack([p.image for p in patches]),
-        np.stack([p.semantic for p in patches]),
-        np.stack([p.ternary for p in patches]),
+        stacked([p.image for p in patches]),
+        stacked([p.semantic for p in patches]),
+        stacked([p.ternary for p in patches]),
     )

@@ -69,6 +69,15 @@ class Finding(BaseModel):
         """
         return not nuclei or self.counted_in in ("", nuclei)
 
+    def same_as(self, other: Finding) -> bool:
+        """Whether another finding is about the same nuclei: the same ids, of the same prediction, in the same place.
+
+        The ids of a nucleus that was missed count in the truth alone, whatever the prediction.
+        """
+        (top, left, bottom, right), (y0, x0, y1, x1) = self.box, other.box
+        meet = top < y1 and y0 < bottom and left < x1 and x0 < right
+        return self.key == other.key and meet and (not self.prediction_ids or self.counts_in(other.counted_in))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings(Sequence[Finding]):

@@ -123,6 +123,27 @@ def count_nuclei(
     return Counts(name, patient, numbers, pixels * um_per_px**2 * 1e-6 if um_per_px else None)
 
 
+def count_store(store: str | Path, *, name: str = "", patient: str = "") -> Counts:
+    """Count the nuclei of a stored prediction.
+
+    Parameters
+    ----------
+    store : str or Path
+        The ``.zarr`` folder.
+    name, patient : str
+        Handed on.
+
+    Raises
+    ------
+    StoreError
+        It cannot be read, or its nuclei are not segmented yet.
+    """
+    from napari_monusac.io.predictions.lazy import open_lazily
+
+    opened = open_lazily(store)
+    return count_nuclei(opened.nuclei, opened.shape, opened.info.um_per_px, name=name, patient=patient)
+
+
 def region_mask(vertices: ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """A free-hand outline as a mask.
 

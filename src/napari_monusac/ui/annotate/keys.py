@@ -8,6 +8,8 @@ from napari_monusac.app.actions import ANNOTATE, REDO, UNDO, Panel
 from napari_monusac.ui.canvas.keys import LayerKeys, keys_of
 
 if TYPE_CHECKING:
+    from napari_monusac.ui.annotate.listing import NucleusTable
+    from napari_monusac.ui.annotate.noting import Noting
     from napari_monusac.ui.annotate.saving import Saving
     from napari_monusac.ui.annotate.seeing import Seeing
     from napari_monusac.ui.annotate.stepping import Stepping
@@ -20,19 +22,21 @@ class AnnotateActions:
 
     Parameters
     ----------
-    commands, toolbox, stepping, seeing, saving : Commands, Toolbox, Stepping, Seeing, Saving
+    commands, toolbox, stepping, seeing, saving, listing, noting
         The parts.
     """
 
     def __init__(
-        self, commands: Commands, toolbox: Toolbox, stepping: Stepping, seeing: Seeing, saving: Saving
-    ) -> None:
+        self, commands: Commands, toolbox: Toolbox, stepping: Stepping, seeing: Seeing, saving: Saving,
+        listing: NucleusTable, noting: Noting,
+    ) -> None:  # fmt: skip
         self.commands, self.toolbox, self.seeing = commands, toolbox, seeing
         self.set_class, self.split, self.merge = commands.set_class, commands.split, commands.merge
         self.delete, self.shape, self.undo, self.redo = commands.delete, commands.shape, commands.undo, commands.redo
         self.choose_tool, self.give_up, self.end_polygon = toolbox.set_tool, toolbox.give_up, toolbox.end_polygon
         self.step, self.mend, self.toggle_fill = stepping.step, stepping.mend, seeing.toggle_fill
         self.done, self.save_now = saving.done, saving.save_now
+        self.select_all, self.note, self.menu = listing.select_all, noting.note, noting.open_menu
 
     def accept(self, *, replace: bool) -> None:
         """Accept the nucleus under the pointer as the model outlines it."""

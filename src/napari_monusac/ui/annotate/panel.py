@@ -13,6 +13,8 @@ from napari_monusac.app.editing import AstrayLayer
 from napari_monusac.ui.annotate.accepting import Accepting
 from napari_monusac.ui.annotate.keymap import KeyMap
 from napari_monusac.ui.annotate.keys import AnnotateActions, Keys
+from napari_monusac.ui.annotate.listing import NucleusTable
+from napari_monusac.ui.annotate.noting import Noting
 from napari_monusac.ui.annotate.parts import ClassButtons, QuestionBar, ToolButtons
 from napari_monusac.ui.annotate.region import EditedRegion
 from napari_monusac.ui.annotate.saving import Saving, WindowWatch
@@ -54,7 +56,9 @@ class AnnotatePanel(QWidget):
         self.watch = WindowWatch(self, self.saving)
         self._has_key = False
         self._build()
-        self.actions = AnnotateActions(self.commands, self.toolbox, self.stepping, self.seeing, self.saving)
+        self.actions = AnnotateActions(
+            self.commands, self.toolbox, self.stepping, self.seeing, self.saving, self.listing, self.noting
+        )
         self.keys = Keys(napari_viewer, self.actions)
         self._connect()
         self._session_changed()
@@ -86,6 +90,8 @@ class AnnotatePanel(QWidget):
         self.accepting = Accepting(self.controller, self.commands)
         self.seeing = Seeing(self.controller)
         self.stepping = Stepping(self.controller, self.commands)
+        self.listing = NucleusTable(self.controller, self.commands)
+        self.noting = Noting(self.controller, self.commands, self.listing, self)
         self.region = EditedRegion(self.controller, self.saving)
         self.form = column(
             self.pointer, self.classes, self.tools,
@@ -93,14 +99,15 @@ class AnnotatePanel(QWidget):
         )  # fmt: skip
         self.more = column(
             Section("From the prediction", self.accepting),
-            Section("Step through", self.stepping), Section("Seeing", self.seeing),
+            Section("Nuclei", self.listing, opened=False), Section("Step through", self.stepping), Section("Seeing", self.seeing),
             row(self.train, self.help), self.progress, spacing=5,
         )  # fmt: skip
         box = QVBoxLayout(self)
         box.setContentsMargins(4, 4, 4, 4)
         # messages stand below the buttons: what is being clicked must not move
         for widget in (
-            self.reader, self.hint, self.begin, self.region, self.astray, self.show_again, self.question, self.form, self.message, self.more,
+            self.reader, self.hint, self.begin, self.region, self.astray, self.show_again, self.question, self.form, self.message,
+            self.noting.line, self.more,
         ):  # fmt: skip
             box.addWidget(widget)
         box.addStretch(1)
@@ -126,6 +133,8 @@ class AnnotatePanel(QWidget):
         self.train.clicked.connect(self.saving.train)
         self.help.clicked.connect(self.show_keymap)
         self.stepping.stepped.connect(self._describe)
+        self.listing.gone_to.connect(self._gone_to)
+        self.toolbox.menu_asked.connect(self.noting.right_clicked)
         self.saving.progressed.connect(self.progress.say)
         self.saving.shown = self.isVisible
         self.classes.fill_asked.connect(self.seeing.toggle_fill_of)
@@ -274,6 +283,13 @@ class AnnotatePanel(QWidget):
         session = self.controller.session
         if session is not None:
             self.commands.set_class(key, self.commands.selected_in_view())
+
+    def _gone_to(self, label: int) -> None:
+        """The reader went to a nucleus of the table: it is shown; the pointer means nothing until it moves."""
+        session = self.controller.session
+        if session is not None and label in session.maps.boxes:
+            self.commands.stepped()
+            self.stepping.show_box(session.maps.boxes[label])
 
     def _describe(self, words: str) -> None:
         self.pointer.say(words or _POINT)

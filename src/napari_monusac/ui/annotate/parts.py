@@ -36,6 +36,11 @@ DRAWING = ("brush", "lasso", "polygon", "wand", "rectangle", "ellipse")
 _NAMES = {**{int(c): c.label for c in (*CLASSES, NucleusClass.UNCLASSIFIED)}, AMBIGUOUS_ID: AMBIGUOUS}
 
 
+def rgb_of(number: int, palette: PaletteName) -> Rgb:
+    """Return the colour of a class by its number in a row (5 is an Ambiguous region)."""
+    return AMBIGUOUS_COLOR if number == AMBIGUOUS_ID else PALETTES[palette][NucleusClass(number)]
+
+
 def color_icon(rgb: Rgb, *, filled: bool = True, size: int = 16) -> QIcon:
     """A square in a class's colour, filled or as an outline, with an edge that shows on light and on dark."""
     picture = QPixmap(size, size)
@@ -101,9 +106,8 @@ class ClassButtons(QWidget):
 
     def _show_chips(self) -> None:
         for number, chip in self.chips.items():
-            rgb = AMBIGUOUS_COLOR if number == AMBIGUOUS_ID else PALETTES[self._palette][NucleusClass(number)]
             filled = number in self._filled
-            chip.setIcon(color_icon(rgb, filled=filled))
+            chip.setIcon(color_icon(rgb_of(number, self._palette), filled=filled))
             now, other = ("filled", "outlines only") if filled else ("outlines", "filled, too")
             chip.setToolTip(f"{_NAMES[number]}: {now}. Click: {other} ({FILL_OF.key}; {FILL.key} for all classes)")
 

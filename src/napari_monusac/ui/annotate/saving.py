@@ -232,7 +232,7 @@ class Saving(QObject):
         if crop is None or collection is None:
             return None
         author = self.controller.session.author if self.controller.session is not None else ""
-        names = [c.name for c in collection.crops if c.image is not None]
+        names = [c.name for c in collection.crops]
 
         def work(_: Report) -> tuple[Any, str | None, str]:
             marks = self._marks()
@@ -262,7 +262,7 @@ class Saving(QObject):
         collection = self.model.collection
         if collection is None or self.controller.session is None:
             return
-        names = [c.name for c in collection.crops if c.image is not None]
+        names = [c.name for c in collection.crops]
         task = self.model.work.task(lambda _: _share_done(self._marks(), names), self)
         task.done.connect(self._tell)
         task.start()

@@ -145,10 +145,12 @@ class Toolbox(QObject):
     -------
     tool_changed(str) : another tool is in hand; empty while one of napari's own is that we have no name for.
     described(str) : what is under the pointer.
+    menu_asked() : a right click; a drag of that button is napari's.
     """
 
     tool_changed = Signal(str)
     described = Signal(str)
+    menu_asked = Signal()
 
     def __init__(self, controller: EditingController, commands: Commands, parent: QObject) -> None:
         super().__init__(parent)
@@ -484,8 +486,10 @@ class Toolbox(QObject):
             self.strokes.clicked(self.tool, self.point_of(event), frozenset(event.modifiers))
 
     def _drag(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
-        if self.tool == "polygon" and event.button == 2:
+        if self.tool == "polygon" and event.button == 2 and self.corners.points:
             self.corners.take_last_back()
+        elif self._ours() and event.button == 2 and self.tool not in NATIVE:  # those use it themselves
+            yield from self._right_click(event)
         if not self._ours() or event.button != 1 or not self.tool:
             return
         self.controller.model.hidden = False  # what is drawn is seen
@@ -501,6 +505,16 @@ class Toolbox(QObject):
             given_up, self._stroking, self._given_up = self._given_up, False, False
         if given_up:
             self._apply()
+
+    def _right_click(self, event: Any) -> Generator[None, None, None]:
+        """Ask for the menu where the right button is let go in the place it was pressed in."""
+        pressed = np.asarray(event.pos, float)
+        self.commands.moved(self.point_of(event))
+        yield
+        while event.type == "mouse_move":
+            yield
+        if np.abs(np.asarray(event.pos, float) - pressed).max() <= annotate_settings.tolerance_px():
+            self.menu_asked.emit()
 
     def _native(self, event: Any) -> Generator[None, None, None]:
         """Follow a stroke of napari's own tools."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
 from superqt.utils import qthrottled
 
+from napari_monusac.app.prediction_jobs import live_step
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colormaps import ternary_colormap
 from napari_monusac.ui.canvas.colors import semantic_colormap
@@ -17,18 +16,13 @@ from napari_monusac.ui.canvas.predicted import dress_predicted
 from napari_monusac.ui.model import studio_model
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from napari_monusac.core.classes import PaletteName
     from napari_monusac.core.prediction import Nuclei, Prediction
-    from napari_monusac.io.predictions.store_info import StoreInfo
+    from napari_monusac.io.predictions.lazy import PredictedSlide
 
 
-#: Longest side of the layer that fills while tiles finish, px.
-_LIVE_PX = 4096
 #: napari's table of a layer is slow beyond this; the classes are a layer of their own.
 _MOST_ROWS = 20_000
-PREDICTED_ROLES = ("predicted semantic", "predicted ternary", "predicted nuclei")
 
 
 def _metadata(image: Image, role: str, **more: Any) -> dict[str, Any]:
@@ -103,7 +97,12 @@ def update_nuclei_layer(viewer: Any, nuclei: Nuclei) -> None:
     layer.refresh()
 
 
-def add_stored_layers(viewer: Any, image: Image, stored: Stored) -> None:
+def stored_placing(image: Image, stored: PredictedSlide) -> dict[str, Any]:
+    """How the maps of a stored prediction, which may be coarser or finer than the image, lie on it."""
+    return canvas.placing(image, stored.first_px, stored.step)
+
+
+def add_stored_layers(viewer: Any, image: Image, stored: PredictedSlide) -> None:
     """Show a stored prediction of any size over its image, as pyramids that are read as they are looked at.
 
     The layers are *stored classes* (the class of the nucleus under each pixel), *stored nuclei*, *stored ternary* and
@@ -111,7 +110,7 @@ def add_stored_layers(viewer: Any, image: Image, stored: Stored) -> None:
     """
     from napari_monusac.ui.canvas.comparing import uncertainty_colormap
 
-    info, table = stored.info, stored.table
+    info, table = stored.info, stored.nuclei
     active = viewer.layers.selection.active
     about = {
         "store": str(stored.path),
@@ -140,7 +139,7 @@ def add_stored_layers(viewer: Any, image: Image, stored: Stored) -> None:
         add = viewer.add_image if name == "uncertainty" else viewer.add_labels
         add(
             levels if several else levels[0], multiscale=several, name=role,
-            metadata=_metadata(image, role, **about), **stored.placing(image), **look,
+            metadata=_metadata(image, role, **about), **stored_placing(image, stored), **look,
         )  # fmt: skip
     if active in viewer.layers:
         viewer.layers.selection.active = active
@@ -163,7 +162,7 @@ class LivePrediction:
     def __init__(self, viewer: Any, image: Image, shape: tuple[int, int], offset_px: tuple[int, int]) -> None:
         self._viewer = viewer
         active = viewer.layers.selection.active
-        self._step = step = -(-max(shape) // _LIVE_PX)
+        step = live_step(shape)
         placed = canvas.placing(image, [first + (step - 1) / 2 for first in offset_px], step)
         self._ternary = np.zeros([-(-n // step) for n in shape], np.uint8)
         self.layer: Labels = viewer.add_labels(
@@ -177,16 +176,8 @@ class LivePrediction:
         if active in viewer.layers:
             viewer.layers.selection.active = active
 
-    def small(self, box: tuple[int, int, int, int], ternary: Any) -> tuple[int, int, Any]:
-        """What of a finished tile is shown, with its place in the layer. Box is (y, x, height, width) in the region.
-
-        Called in the worker, so that little travels to the window.
-        """
-        (y, from_y), (x, from_x) = ((-(-n // self._step), -n % self._step) for n in box[:2])
-        return y, x, ternary[:, from_y :: self._step, from_x :: self._step].argmax(0).astype(np.uint8)
-
     def show(self, y: int, x: int, values: Any) -> None:
-        """Put what `small` gave on the canvas."""
+        """Put what `small_tile` gave on the canvas."""
         self._ternary[y : y + values.shape[0], x : x + values.shape[1]] = values
         self._refresh()
 
@@ -196,8 +187,8 @@ class LivePrediction:
             self.layer.refresh()
 
     def remove(self) -> None:
-        """Take the layer away (the real ones take its place, or the user has cancelled)."""
-        if self.layer in self._viewer.layers:
+        """Take the layer away, unless it was handed over (the real ones take its place, or the user has cancelled)."""
+        if self.layer in self._viewer.layers and canvas.role(self.layer) == "predicting":
             self._viewer.layers.remove(self.layer)
 
     def hand_over(self) -> None:
@@ -208,33 +199,3 @@ class LivePrediction:
         self.layer.visible = False
         self.layer.name = "predicted ternary"
         self.layer.metadata["monusac"]["role"] = "predicted ternary"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stored:
-    """What is shown of a prediction on disk.
-
-    Attributes
-    ----------
-    path : Path
-        The store.
-    info : StoreInfo
-        What it says about itself.
-    table : pandas.DataFrame
-        One row a nucleus.
-    shape : (y, x)
-        Of the maps, px.
-    levels : dict
-        See `plugin.stored.stored_levels`: nothing of it is read yet.
-    """
-
-    path: Path
-    info: StoreInfo
-    table: pd.DataFrame
-    shape: tuple[int, int]
-    levels: dict[str, list[Any]]
-
-    def placing(self, image: Image) -> dict[str, Any]:
-        """How its maps, which may be coarser or finer than the image, lie on it."""
-        step = 1.0 if self.info.frame is None else 1 / self.info.frame.factor
-        return canvas.placing(image, [first * step for first in self.info.first_px], step)

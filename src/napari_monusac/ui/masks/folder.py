@@ -11,12 +11,10 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_monusac.app.actions import SHOW_MASKS, WRITE_MASKS, MaskWriting
 from napari_monusac.app.work import Report, Task
-from napari_monusac.core.errors import CollectionError
-from napari_monusac.io.outputs import refuse_inside
-from napari_monusac.masks.left_out import LeftOut
+from napari_monusac.jobs.maskfiles import FolderMasks, write_folder_masks
 from napari_monusac.ui.model import StudioModel, hear
 from napari_monusac.ui.widgets.basic import form_button, offer
-from napari_monusac.ui.widgets.note import say_error, short_path
+from napari_monusac.ui.widgets.note import short_path
 from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.task_row import TaskRow
 
@@ -67,33 +65,26 @@ class MaskFolder(QWidget):
         if out is None:
             self.progress.label.say("Choose where the masks go first.", "warning")
             return None
-        try:
-            refuse_inside(out, collection.root, "masks")
-        except CollectionError as error:
-            say_error(self.progress.label, error, "warning")
-            return None
 
-        def work(report: Report) -> tuple[int, LeftOut]:
-            from napari_monusac.jobs.maskfiles import write_crop_masks
-
-            todo = [c for c in collection.crops if c.image is not None and c.annotation is not None]
-            left_out = []
-            for i, crop in enumerate(todo):
-                report(i / max(1, len(todo)), f"{crop.name} ({i + 1} of {len(todo)})")
-                written = write_crop_masks(collection, crop, Path(out), boundary_width=width)
-                left_out.append(LeftOut(**written["left_out"]))
-            return len(todo), LeftOut.sum(left_out)
+        def work(report: Report) -> FolderMasks:
+            return write_folder_masks(
+                collection, out, boundary_width=width, should_stop=lambda: report.stopping,
+                progress=lambda done, total, name: report(done / max(1, total), f"{name} ({done + 1} of {total})"),
+            )  # fmt: skip
 
         task = self.model.work.task(work, self)
-        task.done.connect(lambda told: self._all_written(told[0], told[1], width, Path(out)))
+        task.done.connect(lambda masks: self._all_written(masks, width, Path(out)))
         return self.progress.follow(task, "Writing masks…")
 
-    def _all_written(self, number: int, left_out: LeftOut, width: int, out: Path) -> None:
+    def _all_written(self, masks: FolderMasks, width: int, out: Path) -> None:
+        number, left_out = len(masks.crops), masks.left_out
         crops = "1 crop is" if number == 1 else f"{number} crops are"
         said = f"Masks ({width} px boundary) of {crops} in {short_path(out)}."
         if left_out.total:
             said += f" {str(left_out).capitalize()}."
-        self.progress.label.say(said, "good", str(out))
+        if masks.problems:
+            said += f" {len(masks.problems)} not written: {masks.problems[0][1]}"
+        self.progress.label.say(said, "warning" if masks.problems else "good", str(out))
         self._written = out
         self.show_folder.show()
 

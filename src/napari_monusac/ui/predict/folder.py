@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_monusac.app.actions import PREDICT_FOLDER
-from napari_monusac.app.prediction import FolderOutcome
+from napari_monusac.app.prediction_jobs import FolderOutcome
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.work import Task
 from napari_monusac.ui.model import hear

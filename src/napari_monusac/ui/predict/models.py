@@ -58,7 +58,7 @@ class ModelChoice(QWidget):
     def browse_models(self) -> None:
         """Ask for a checkpoint file, and offer it."""
         chosen = QFileDialog.getOpenFileName(
-            self, "Choose a checkpoint", str(self.prediction.training.runs_folder), "Checkpoints (*.safetensors)"
+            self, "Choose a checkpoint", str(self.prediction.training.runs_folder), "Models (*.safetensors *.zip)"
         )[0]
         if chosen:
             self.prediction.offer(chosen)

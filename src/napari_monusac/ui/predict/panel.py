@@ -10,14 +10,14 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QVBoxLayout, 
 from superqt import QLabeledDoubleSlider
 
 from napari_monusac.app.actions import PREDICT
-from napari_monusac.app.prediction import PredictionModel, Thresholds
-from napari_monusac.app.work import Progress, Report, Task, error_line
+from napari_monusac.app.prediction import PredictionModel, Shown, Thresholds
+from napari_monusac.app.prediction_jobs import OpenImage, PredictedImage, needs_store
+from napari_monusac.app.work import Task, error_line
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.io.predictions.store_info import model_name
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.predicted_layers import (
     LivePrediction,
-    Stored,
     add_prediction_layers,
     add_stored_layers,
     update_nuclei_layer,
@@ -30,13 +30,14 @@ from napari_monusac.ui.predict.image import ImageChoice, RegionChoice
 from napari_monusac.ui.predict.models import ModelChoice
 from napari_monusac.ui.predict.slide import SlideStore
 from napari_monusac.ui.predict.uncertainty import UncertaintyLayer
-from napari_monusac.ui.predict.work import image_file, needs_store, predict_in_memory, predict_to_store
 from napari_monusac.ui.widgets.basic import Heading, Section, column, form_button
 from napari_monusac.ui.widgets.note import Note
 from napari_monusac.ui.widgets.task_row import TaskRow
 
 if TYPE_CHECKING:
-    from napari_monusac.core.prediction import Nuclei, Prediction
+    from napari.layers import Image
+
+    from napari_monusac.io.predictions.lazy import PredictedSlide
 
 
 _SMALLEST = "Smaller nuclei are left out; 0 keeps all"
@@ -124,10 +125,14 @@ class PredictPanel(QWidget):
         self.model = studio_model(napari_viewer)
         Placed(self, self.model)
         self.predicting = self.model.prediction
+        #: what is predicted, and the layer that shows it; what is drawn, and on which layer
+        self._asked: tuple[OpenImage, Image] | None = None
+        self._drawn: Shown | None = None
         self._image: Any = None
+        self._live: LivePrediction | None = None
         self._build()
         hear(self, self.model.crop_changed, self._crop_changed)
-        self.list_models()
+        self.predicting.list_models()
         self._say_what_next()
 
     def _build(self) -> None:
@@ -144,7 +149,7 @@ class PredictPanel(QWidget):
         self.engine.setToolTip("What ran the network, where and how precisely: the faster one on this computer")
         self.notes = Note(kind="warning")
         self.thresholds = ThresholdsView(self.predicting)
-        self.slide = SlideStore(self.model.work, lambda um: self.thresholds.shown().values(um), self._show_store)
+        self.slide = SlideStore(self.predicting, self.thresholds.shown)
         self.count = Note()
         self.uncertainty = UncertaintyLayer(self.viewer, self.model)
         self.counts = CountsTable(self.viewer, self.model)
@@ -187,46 +192,27 @@ class PredictPanel(QWidget):
         self.flips.toggled.connect(lambda on: setattr(predicting, "flips", on))
         self.region.setCurrentText(predicting.region)
         self.region.currentTextChanged.connect(lambda text: setattr(predicting, "region", text))
-        hear(self, predicting.segmented, self._segmented)
+        hear(self, predicting.shown_changed, self._shown)
+        hear(self, predicting.task_changed, lambda _: self._say_what_next())
         hear(self, predicting.failed, lambda error: self.notes.say(error_line(error), "error"))
         hear(self, predicting.models_changed, lambda _: self._say_what_next())
         hear(self, predicting.checkpoint_changed, lambda _: self._say_what_next())
         self.image.changed.connect(self._say_what_next)
-        self.slide.busy_changed.connect(self._say_what_next)
-
-    @property
-    def prediction(self) -> Prediction | None:
-        """The prediction that is shown, where it is in memory."""
-        return self.predicting.prediction
-
-    def list_models(self) -> None:
-        """Look for trained models in the background; the best is chosen, unless the user has chosen."""
-        self.predicting.list_models()
-
-    def add_checkpoint(self, path: str | Path) -> None:
-        """Offer a checkpoint file or a run folder and choose it."""
-        self.predicting.offer(path)
-
-    @property
-    def _busy(self) -> bool:
-        """Whether something is predicted or segmented: two at a time could write the same store."""
-        return self.progress.task is not None or self.slide.busy
 
     def _say_what_next(self) -> None:
         running = self.model.training.running
         self.hint.say(self.image.trouble if self.models.count() else _FIRST_MODEL if running else _NO_MODEL)
         self._fields.labelForField(self.image).setVisible(self.image.several)
         self.image.setVisible(self.image.several)
-        self.start.setEnabled(self.hint.text() == "" and not self._busy)
-        self.choice.setEnabled(not self._busy)  # the model that is named is the one at work
-        self.slide.again.setEnabled(not self._busy)
+        free = self.predicting.task is None
+        self.start.setEnabled(self.hint.text() == "" and free)
+        self.choice.setEnabled(free)  # the model that is named is the one at work
+        self.slide.again.setEnabled(free)
 
     def _crop_changed(self, _: object) -> None:
-        if self.progress.task is not None:
-            self.progress.task.stop()
-        self.predicting.prediction = self._image = None
+        self._image = self._drawn = None
         self.after.hide()
-        self.slide.forget()
+        self.slide.hide()
         self.counts.forget()
         self.uncertainty.forget()
         self.image.forget()
@@ -237,9 +223,9 @@ class PredictPanel(QWidget):
 
     def predict(self) -> Task | None:
         """Predict the chosen region in the background; layers fill as tiles finish."""
-        layer, checkpoint = self.image.image, self.predicting.checkpoint
-        if layer is None or not checkpoint or self._busy or self.image.trouble:
-            self._say_what_next()
+        self._say_what_next()
+        layer = self.image.image
+        if layer is None or not self.start.isEnabled():
             return None
         try:
             region = chosen_region(self.viewer, layer, self.predicting.region)
@@ -247,102 +233,86 @@ class PredictPanel(QWidget):
             self.hint.say(error_line(error), "error")
             return None
         self.part.drawn()
-        shown = layer.data
-        base = shown[0] if layer.multiscale else shown
-        (y, x, height, width), um_per_px = region, canvas.um_per_px(layer)
-        options = {"um_per_px": um_per_px, "region": region, "flips": self.predicting.flips}
-        out = None
-        if needs_store(region):
-            out = self.slide.target(layer, region, checkpoint, flips=self.predicting.flips)
-            if out is None:
-                return None
-        else:
-            self.slide.hide()
-        live = LivePrediction(self.viewer, layer, (height, width), (y, x))
-        file, thresholds = image_file(layer), self.thresholds.shown().values(um_per_px)
-
-        def work(report: Report) -> Any:
-            report(None, "Loading the model")
-            loaded = self.predicting.load(checkpoint)
-            report(None, "Preparing the model for this computer")
-            if out is not None:
-                return predict_to_store(report, base, file, loaded, out, live, options, thresholds)
-            return predict_in_memory(report, base, loaded, live, options, thresholds)
-
-        task = self.model.work.task(work, self)
-        task.progressed.connect(lambda p: self._tile(live, p))
-        task.done.connect(lambda result: self._done(layer, shown, live, result))
-        task.cancelled.connect(live.remove)
-        task.failed.connect(lambda _: live.remove())
+        self.slide.ask(region)
+        self.predicting.thresholds = self.thresholds.shown()
+        image = self.open_image(layer)
+        task = self.predicting.predict(image, region, self.slide.folder.path)
+        if not isinstance(task, Task):
+            (self.slide.words if needs_store(region) else self.hint).say(task.why, "warning")
+            return None
+        live = self._live = LivePrediction(self.viewer, layer, region[2:], region[:2])
+        task.progressed.connect(lambda p: live.show(*p.payload) if p.payload is not None else None)
+        task.finished.connect(live.remove)
+        self._asked = image, layer
         self.notes.say("")
         self.engine.say("")
-        self.progress.follow(task, "Starting…")
-        task.finished.connect(self._say_what_next)  # after the row has let go of the task
-        self._say_what_next()
-        return task
+        return self.progress.follow(task, "Starting…")
 
-    def _tile(self, live: LivePrediction, progress: Progress) -> None:
-        if progress.payload is not None:
-            live.show(*progress.payload)
-
-    def _done(self, image: Any, shown: Any, live: LivePrediction, result: Any) -> None:
-        if not canvas.still_shows(self.viewer, image, shown):
-            live.remove()  # another crop is open: what was found is not in it
-            return
-        if not isinstance(result, Stored):
-            self._predicted(image, live, *result)
-            return
-        live.remove()
-        self._show_store(image, result)
-        self.slide.words.say(f"The prediction is in {result.path}.", "good")
-
-    def _predicted(self, image: Any, live: LivePrediction, prediction: Prediction, nuclei: Nuclei) -> None:
-        if image not in self.viewer.layers:
-            live.remove()
-            return
-        live.hand_over()
-        self.predicting.prediction, self._image = prediction, image
-        self.slide.forget()
-        self.slide.again.hide()
-        add_prediction_layers(self.viewer, image, prediction, nuclei)
-        part = _part(image, prediction.offset_px, prediction.shape)
-        self._say_how(prediction.checkpoint, part, prediction.engine, prediction.notes, prediction.um_per_px)
-        self.uncertainty.take(prediction, image)
-        self._found(prediction, nuclei)
-
-    def _found(self, prediction: Prediction, nuclei: Nuclei) -> None:
-        """Say what was found in the image, and tell the other panels where it is the open crop's."""
-        self.count.say(count_words(nuclei.table))
-        part = _part(self._image, prediction.offset_px, prediction.shape)
-        self.counts.take(
-            Counted(
-                nuclei.table, prediction.shape, prediction.um_per_px, "predicted nuclei", self._name(self._image), part
-            )
+    def open_image(self, layer: Image) -> OpenImage:
+        """What is predicted of a layer."""
+        about, shown = layer.metadata.get("monusac", {}), layer.data
+        file = about.get("image")
+        return OpenImage(
+            name=str(file or about.get("crop") or layer.name),
+            pixels=shown[0] if layer.multiscale else shown,
+            um_per_px=canvas.um_per_px(layer),
+            file=Path(file) if file and Path(file).exists() else None,
+            of_crop=canvas.find_layer(self.viewer, "image") in (None, layer),
+            is_there=lambda: canvas.still_shows(self.viewer, layer, shown),
         )
-        if canvas.find_layer(self.viewer, "image") in (None, self._image):
-            self.model.last_prediction = (prediction, nuclei)
-        else:
-            self.model.last_prediction = None
 
-    def _show_store(self, image: Any, stored: Stored) -> None:
-        """Show what was predicted to disk, unless its image is no longer open."""
-        if image not in self.viewer.layers:
+    def show(self, layer: Image, found: PredictedImage | PredictedSlide) -> None:
+        """Show a prediction that was made of a layer."""
+        image = self.open_image(layer)
+        self._asked = image, layer
+        self.predicting.show(image, found)
+
+    # -- what was predicted
+
+    def _shown(self, shown: Shown | None) -> None:
+        if shown is None or self._asked is None or shown.image is not self._asked[0]:
             return
-        self.predicting.prediction, self._image = None, image
-        add_stored_layers(self.viewer, image, stored)
-        self.slide.took(image, stored)
-        self.uncertainty.take_stored(stored, image)
-        self.count.say(count_words(stored.table))
-        factor = 1.0 if stored.info.frame is None else stored.info.frame.factor
-        first, size = ([round(n / factor) for n in pair] for pair in (stored.info.first_px, stored.shape))
-        part, info = _part(image, (first[0], first[1]), (size[0], size[1])), stored.info
-        self._say_how(info.checkpoint, part, info.engine, info.notes, info.um_per_px)
-        name = self._name(image)
-        self.counts.take(Counted(stored.table, stored.shape, stored.info.um_per_px, "stored classes", name, part))
+        before, self._drawn, self._image = self._drawn, shown, self._asked[1]
+        if isinstance(shown.found, PredictedImage):
+            if (
+                before is not None
+                and isinstance(before.found, PredictedImage)
+                and shown.found.prediction is before.found.prediction
+            ):
+                update_nuclei_layer(self.viewer, shown.found.nuclei)
+            else:
+                self._show_in_memory(shown.image, shown.found)
+            table, role = shown.found.nuclei.table, "predicted nuclei"
+            shape, um_per_px = shown.found.prediction.shape, shown.found.prediction.um_per_px
+        else:
+            self._show_store(shown.image, shown.found)
+            table, role = shown.found.nuclei, "stored classes"
+            shape, um_per_px = shown.found.shape, shown.found.info.um_per_px
+        self.count.say(count_words(table))
+        # the crop's name, or that of an image that is not the crop's
+        name = "" if self.model.crop is not None and canvas.role(self._image) == "image" else str(self._image.name)
+        self.counts.take(Counted(table, shape, um_per_px, role, name, shown.image.words(shown.found.region)))
 
-    def _name(self, image: Any) -> str:
-        """What is counted under: the crop's name, or that of an image that is not the crop's."""
-        return "" if self.model.crop is not None and canvas.role(image) == "image" else str(image.name)
+    def _show_in_memory(self, image: OpenImage, found: PredictedImage) -> None:
+        prediction = found.prediction
+        if self._live is not None:
+            self._live.hand_over()
+        self.slide.hide()
+        self.slide.again.hide()
+        add_prediction_layers(self.viewer, self._image, prediction, found.nuclei)
+        part = image.words(found.region)
+        self._say_how(prediction.checkpoint, part, prediction.engine, prediction.notes, prediction.um_per_px)
+        self.uncertainty.take(prediction, self._image)
+
+    def _show_store(self, image: OpenImage, stored: PredictedSlide) -> None:
+        info = stored.info
+        if self._live is not None:
+            self._live.remove()
+        add_stored_layers(self.viewer, self._image, stored)
+        self.slide.words.say(f"The prediction is in {stored.path}.", "good")
+        self.slide.again.show()
+        self.uncertainty.take_stored(stored, self._image)
+        self._say_how(info.checkpoint, image.words(stored.region), info.engine, info.notes, info.um_per_px)
 
     def _say_how(
         self, checkpoint: str, part: str, engine: str, notes: tuple[str, ...], um_per_px: float | None
@@ -353,16 +323,3 @@ class PredictPanel(QWidget):
         self.notes.say("\n".join(notes), "warning")
         self.thresholds.know_scale(um_per_px)
         self.after.show()
-
-    def _segmented(self, prediction: Prediction, nuclei: Nuclei) -> None:
-        update_nuclei_layer(self.viewer, nuclei)
-        self._found(prediction, nuclei)
-
-
-def _part(image: Any, first: tuple[int, int], shape: tuple[int, int]) -> str:
-    """What of an image was predicted, for people and tables. Px of the image."""
-    base = image.data[0] if image.multiscale else image.data
-    if shape == tuple(base.shape[:2]):
-        return "whole image"
-    (y, x), (height, width) = first, shape
-    return f"y {y} to {y + height}, x {x} to {x + width} px"

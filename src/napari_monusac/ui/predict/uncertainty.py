@@ -11,14 +11,13 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QWidget
 from napari_monusac.app.work import Latest, error_line
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.comparing import uncertainty_colormap
+from napari_monusac.ui.canvas.predicted_layers import stored_placing
 from napari_monusac.ui.model import StudioModel
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_monusac.core.prediction import Prediction
-    from napari_monusac.ui.canvas.predicted_layers import Stored
+    from napari_monusac.io.predictions.lazy import PredictedSlide
+    from napari_monusac.masks.uncertainty import UncertaintyKind
 
 #: Role and name of the layer of a prediction in memory; Review has one of its own.
 UNCERTAINTY = "predicted uncertainty"
@@ -39,21 +38,6 @@ UNCERTAINTY_KINDS = (
 )
 
 
-def uncertainty_of(prediction: Prediction, kind: str) -> NDArray[np.float32]:
-    """The uncertainty of a kind in `UNCERTAINTY_KINDS`, float32 (y, x), 0 to 1."""
-    import numpy as np
-
-    from napari_monusac.masks.uncertainty import disagreement_map, entropy_map
-
-    def disagreement() -> NDArray[np.float32]:
-        return disagreement_map(prediction.semantic, prediction.ternary, prediction.boundary_width)
-
-    if kind == "disagreement":
-        return disagreement()
-    entropy = entropy_map(prediction.semantic)
-    return entropy if kind == "entropy" else np.maximum(disagreement(), entropy)
-
-
 class UncertaintyLayer(QWidget):
     """A box that shows the layer, and which kind of uncertainty it shows.
 
@@ -67,7 +51,7 @@ class UncertaintyLayer(QWidget):
         super().__init__()
         self.viewer, self.model = viewer, model
         self._prediction: Prediction | None = None
-        self._stored: Stored | None = None
+        self._stored: PredictedSlide | None = None
         self._image: Any = None
         self._removing = False
         self.box = QCheckBox("Where the model is uncertain")
@@ -97,7 +81,7 @@ class UncertaintyLayer(QWidget):
         self._prediction, self._stored, self._image = prediction, None, image
         self._update()
 
-    def take_stored(self, stored: Stored, image: Image) -> None:
+    def take_stored(self, stored: PredictedSlide, image: Image) -> None:
         """Show the uncertainty of a prediction on disk from now on."""
         self._prediction, self._stored, self._image = None, stored, image
         self._update()
@@ -118,7 +102,7 @@ class UncertaintyLayer(QWidget):
         if self._stored is not None:
             self._update_stored(self._stored.levels[kind], wanted=wanted)
         elif prediction is not None and wanted:
-            self._latest.ask(lambda: (prediction, kind, uncertainty_of(prediction, kind)))
+            self._latest.ask(lambda: (prediction, kind, _map(prediction, kind)))
 
     def _found(self, found: tuple[Prediction, str, Any]) -> None:
         prediction, kind, values = found
@@ -134,7 +118,7 @@ class UncertaintyLayer(QWidget):
     def _update_stored(self, levels: list[Any], *, wanted: bool) -> None:
         layer = canvas.find_layer(self.viewer, STORED)
         if layer is None and wanted and self._stored is not None:
-            placed = self._stored.placing(self._image)
+            placed = stored_placing(self._image, self._stored)
             layer = self._add(levels if len(levels) > 1 else levels[0], STORED, placed, None)
         elif layer is not None:
             layer.data = levels if layer.multiscale else levels[0]
@@ -172,3 +156,9 @@ class UncertaintyLayer(QWidget):
             and self._image in self.viewer.layers
         ):
             self.box.setChecked(False)
+
+
+def _map(prediction: Prediction, kind: UncertaintyKind) -> Any:
+    from napari_monusac.masks.uncertainty import uncertainty_map
+
+    return uncertainty_map(prediction.semantic, prediction.ternary, prediction.boundary_width, kind)

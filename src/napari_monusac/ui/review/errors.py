@@ -88,11 +88,11 @@ class ErrorsView(QWidget):
             Column("µm²", _size, "Area at fault, µm² (px where the image has no scale)", 44, right=True),
             Column("IoU", lambda f: number(f.iou), "Overlap of the true and the predicted nucleus", 36, right=True),
             Column("Sure", lambda f: number(f.confidence), "How sure the model is of its nucleus", 40, right=True),
-            Column("Judged", lambda f: judged_words(self.model.verdicts.get(f.key)), "Your answer: who is right", 68),
+            Column("Judged", lambda f: judged_words(self.model.verdict_of(f)), "Your answer: who is right", 68),
         )
 
     def _tip(self, f: Finding) -> str:
-        said = self.model.verdicts.get(f.key)
+        said = self.model.verdict_of(f)
         return class_words(f.truth_class, f.predicted_class) + (f"; you said: {said}" if said else "")
 
     def _compared(self, _: object = None) -> None:
@@ -116,13 +116,15 @@ class ErrorsView(QWidget):
         comparison = self.model.comparison
         if comparison is None:
             return
-        verdicts, found = self.model.verdicts, comparison.findings
-        judged = sum(f.key in verdicts for f in found)
+        found = comparison.findings
+        judged, elsewhere = self.model.count_judged(found)
         self.table.setColumnHidden(JUDGED, not judged)
         self.table.look_again()
         words = ", ".join(f"{n} {kind.value}" for kind, n in found.counts().items() if n)
         if words and judged:
             words += f" – {judged} of {len(found)} judged"
+        if words and elsewhere:
+            words += f", {elsewhere} only in another prediction"
         self.counts.say(words or "No errors: every nucleus is right.", "hint" if words else "good")
         self.counts.setToolTip(COUNTING)  # a note's own tooltip is what it has to shorten
 

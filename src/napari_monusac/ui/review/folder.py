@@ -21,7 +21,6 @@ from napari_monusac.ui.widgets.task_row import TaskRow
 if TYPE_CHECKING:
     from napari_monusac.app.review import ReviewModel
     from napari_monusac.app.review_jobs import ScoredFolder
-    from napari_monusac.io.collection.collection import Crop
     from napari_monusac.io.predictions.open import PredictedCrop
 
 _HOW = (
@@ -138,11 +137,12 @@ class StoredPrediction(QObject):
             self._task = None
         if image is None or crop is None or folder is None:
             return None
-        pixels, um_per_px = image.data, canvas.um_per_px(image)
-        data = pixels[0] if image.multiscale else pixels
+        pixels = image.data
         y, x = image.metadata.get("monusac", {}).get("offset_px", (0, 0))
-        task = self.model.studio.work.task(lambda _: predicted_of(crop, folder, data, (y, x), um_per_px), self)
-        self._task = task
+        job = self.model.finding_prediction(pixels[0] if image.multiscale else pixels, (y, x), canvas.um_per_px(image))
+        if job is None:
+            return None
+        task = self._task = self.model.studio.work.task(job, self)
         task.done.connect(lambda found: self._show(task, image, pixels, folder, found))
         task.failed.connect(lambda _: self._failed(task))
         return self.progress.follow(task, f"Reading the prediction of {crop.name}…")
@@ -163,49 +163,6 @@ class StoredPrediction(QObject):
         if self._task is task:
             self._task = None
             self.model.arrive()
-
-
-def predicted_of(
-    crop: Crop, folder: Path, data: Any, first_px: tuple[int, int], um_per_px: float | None
-) -> PredictedCrop | None:
-    """Open the prediction of a crop on the pixels that the window shows of it (in a worker); None where there is none.
-
-    Parameters
-    ----------
-    crop : Crop
-        Whose prediction is looked for.
-    folder : Path
-        Where.
-    data : uint8 (y, x, 3)
-        What the window shows of its image, from `first_px` (y, x) on.
-    um_per_px : float or None
-        Its scale.
-
-    Raises
-    ------
-    MonusacError
-        A file is damaged, or the prediction is of another image.
-    """
-    from napari_monusac.io.predictions.find import PredictionFolder
-    from napari_monusac.io.predictions.identity import ArrayPixels
-    from napari_monusac.io.predictions.open import open_prediction
-    from napari_monusac.io.slides.slide import open_slide
-
-    path = PredictionFolder(folder).find(crop)
-    if path is None:
-        return None
-    shown = ArrayPixels(data, crop.image)
-    if first_px == (0, 0):
-        found = open_prediction(path, shown, um_per_px=um_per_px)
-    else:
-        part = (*first_px, *shown.shape)
-        with open_slide(crop.image) as slide:
-            found = open_prediction(path, shown, slide, shape=slide.shape, um_per_px=um_per_px, part=part)
-        found = found.moved(-first_px[0], -first_px[1])  # layers count from the image layer's first pixel
-    found.check_numbers()
-    prediction = found.prediction()
-    prediction.semantic_map, prediction.ternary_map  # noqa: B018 - found here, not while the window waits
-    return found
 
 
 class UnknownImage(QWidget):

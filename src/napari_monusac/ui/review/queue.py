@@ -99,10 +99,10 @@ class QueueView(QWidget):
     def _looked_at(self, item: ReviewItem) -> str:
         queue = self.model.queue
         looked = "✓" if queue is not None and queue.is_done(item.key) else ""
-        return judged_words(self.model.verdicts.get(item.key)) or looked
+        return judged_words(self.model.verdict_of(item.finding)) or looked
 
     def _tip(self, item: ReviewItem) -> str:
-        f, said = item.finding, self.model.verdicts.get(item.key)
+        f, said = item.finding, self.model.verdict_of(item.finding)
         second = f"; second choice {item.second_class.label}" if item.second_class is not None else ""
         words = f"{class_words(f.truth_class, f.predicted_class)}{second}; {f.crop}"
         return f"{words}; you said: {said}" if said else words
@@ -203,13 +203,14 @@ class QueueView(QWidget):
             done, total = queue.progress
             self.bar.setRange(0, max(1, total))
             self.bar.setValue(done)
-            judged = sum(key in queue.items for key in self.model.verdicts)
-            self.bar.setFormat(f"%v of %m looked at, {judged} judged")
+            judged, elsewhere = self.model.count_judged(item.finding for item in queue.items.values())
+            more = f" ({elsewhere} only in another prediction)" if elsewhere else ""
+            self.bar.setFormat(f"%v of %m looked at, {judged} judged{more}")
 
     def _choose(self, finding: Any) -> None:
         queue = self.model.queue
         current = queue.current if queue is not None else None
-        there = current is not None and finding is not None and current.key == finding.key
+        there = current is not None and finding is not None and current.finding.same_as(finding)
         self.table.choose(queue.index if queue is not None and there else None)
 
 

@@ -255,7 +255,7 @@ class SlidesPanel(QWidget):
 
         def take(collection: Collection) -> None:
             self.model.collection = collection
-            first = next((c for c in collection.crops if c.image is not None), None)
+            first = next(iter(collection.crops), None)
             if first is not None:
                 self.model.open_crop(first)
 
@@ -345,7 +345,7 @@ class SlidesPanel(QWidget):
         def work(report: Report) -> int:
             from napari_monusac.io.slides.thumbnails import thumbnail
 
-            todo, unread = [c for c in collection.crops if c.image is not None], 0
+            todo, unread = list(collection.crops), 0
             for i, crop in enumerate(todo):
                 words = f"Counting nuclei: {i + 1} of {len(todo)}"
                 try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, Qt, Signal
+from qtpy.QtCore import QAbstractTableModel, QItemSelection, QItemSelectionModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -214,11 +214,15 @@ class RowTable(CalmTable, Generic[T]):
     Signals
     -------
     chosen(object) : the user went to a row; its value.
+    several(object) : the user selected these rows; their values. Only of a table made with `many`.
     """
 
     chosen = Signal(object)
+    several = Signal(object)
 
-    def __init__(self, columns: Sequence[Column[T]], tip: Callable[[T], str], rows_high: int) -> None:
+    def __init__(
+        self, columns: Sequence[Column[T]], tip: Callable[[T], str], rows_high: int, *, many: bool = False
+    ) -> None:
         super().__init__()
         self._rows = _Rows(columns, tip)
         self.setModel(self._rows)
@@ -232,7 +236,11 @@ class RowTable(CalmTable, Generic[T]):
             if column.width:
                 header.resizeSection(i, column.width)
         self.show_rows(rows_high)
-        self.selectionModel().currentRowChanged.connect(self._row_changed)
+        if many:
+            self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+            self.selectionModel().selectionChanged.connect(self._selection_changed)
+        else:
+            self.selectionModel().currentRowChanged.connect(self._row_changed)
 
     def sort_with(self, sort_by: Callable[[int, bool], object]) -> None:
         """Let a click on a title ask for an order: its column, backwards or not. Until then rows stand as they come."""
@@ -268,6 +276,25 @@ class RowTable(CalmTable, Generic[T]):
             self.scrollTo(index)
         selection.blockSignals(False)
         self.viewport().update()
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Show these rows (rising) as selected, the first of them in view. Nobody is told."""
+        chosen, last = QItemSelection(), len(self._rows.columns) - 1
+        for run in np.split(np.asarray(rows, int), np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else ():
+            chosen.select(self._rows.index(int(run[0]), 0), self._rows.index(int(run[-1]), last))
+        selection, flags = self.selectionModel(), QItemSelectionModel.SelectionFlag
+        selection.blockSignals(True)
+        selection.select(chosen, flags.ClearAndSelect)
+        if len(rows):
+            selection.setCurrentIndex(self._rows.index(int(rows[0]), 0), flags.NoUpdate)
+            self.scrollTo(self._rows.index(int(rows[0]), 0))
+        selection.blockSignals(False)
+        self.viewport().update()
+
+    def _selection_changed(self, *_: object) -> None:
+        ranges = self.selectionModel().selection()
+        rows = sorted({k for part in ranges for k in range(part.top(), part.bottom() + 1)})
+        self.several.emit([self._rows.rows[k] for k in rows])
 
     def text(self, row: int, column: int) -> str:
         """What a cell says."""
