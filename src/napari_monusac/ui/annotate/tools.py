@@ -532,15 +532,13 @@ class Toolbox(QObject):
         start, tool = self.point_of(event), self.tool
         self.commands.moved(start)
         modifiers = frozenset(event.modifiers)
-        pressed = np.asarray(event.pos, float)
-        path, slipped, drawn = [start], 0.0, 0.0
+        path, drawn = [start], 0.0
         moves = EveryMove(event, self.viewer.scene.camera)
         try:
             yield
             while event.type == "mouse_move":
                 path += [] if self._given_up else self._points_of(event, moves)
-                slipped = max(slipped, float(np.abs(np.asarray(event.pos, float) - pressed).max()))
-                far = slipped > annotate_settings.tolerance_px() and not self._given_up
+                far = moves.slipped > annotate_settings.tolerance_px() and not self._given_up
                 if far and time.monotonic() - drawn > _REDRAW_S:
                     self.strokes.show(tool, path, modifiers)
                     drawn = time.monotonic()  # from when it is drawn: a slow window still hears the moves
@@ -551,7 +549,7 @@ class Toolbox(QObject):
         self.controller.marking.show("stroke", [])
         if self._given_up:
             return
-        if slipped <= annotate_settings.tolerance_px():
+        if moves.slipped <= annotate_settings.tolerance_px():
             self.strokes.clicked(tool, start, modifiers)
         else:
             self.strokes.stroked(tool, path, modifiers, over=self.over)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, Qt
+from qtpy.QtWidgets import QApplication
 
 #: Qt puts moves together that wait, as this says; it is asked at each event.
 _TOGETHER = Qt.ApplicationAttribute.AA_CompressHighFrequencyEvents
@@ -31,8 +32,11 @@ class EveryMove(QObject):
         super().__init__()
         self._camera = camera
         self._points: list[tuple[float, float]] = []
-        native = getattr(event.source, "native", None)  # the widget that sends the moves
-        self._canvas: QObject | None = native if isinstance(native, QObject) else None
+        self._pressed = np.asarray(event.pos, float)
+        #: how far from the press the pointer has been, px of the screen
+        self.slipped = 0.0
+        # the canvas is what lies there: napari's event knows Qt's, but not whose it was
+        self._canvas = QApplication.widgetAt(event.native.globalPosition().toPoint())
         self._together = QCoreApplication.testAttribute(_TOGETHER)
         if self._canvas is not None:
             QCoreApplication.setAttribute(_TOGETHER, False)
@@ -43,6 +47,7 @@ class EveryMove(QObject):
         if event.type() == QEvent.Type.MouseMove:
             where = event.position()  # type: ignore[attr-defined]
             self._points.append((where.y(), where.x()))
+            self._slip(where.x(), where.y())
         return False
 
     def take(self, event: Any) -> NDArray[np.float64]:
@@ -54,6 +59,7 @@ class EveryMove(QObject):
             Says where its place on the canvas lies in the world.
         """
         points, self._points = self._points, []
+        self._slip(*event.pos)
         here = np.asarray(event.position, float)[-2:]
         if not points:
             return here[None]
@@ -61,6 +67,9 @@ class EveryMove(QObject):
         down, right = (str(way) for way in self._camera.orientation2d)
         signs = np.array([1 if down == "down" else -1, 1 if right == "right" else -1])
         return here + pixels * signs / float(event.camera_zoom)
+
+    def _slip(self, x: float, y: float) -> None:
+        self.slipped = max(self.slipped, abs(x - self._pressed[0]), abs(y - self._pressed[1]))
 
     def end(self) -> None:
         """Hear nothing any more."""
