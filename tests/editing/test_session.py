@@ -24,6 +24,7 @@ from napari_monusac.editing.commands import (
     ErasePolygon,
     Fill,
     Merge,
+    Move,
     Redo,
     Reshape,
     Select,
@@ -255,6 +256,41 @@ def test_shape_tools_and_selection(session):
     assert len(heard) == count
 
 
+def test_nuclei_are_moved_and_cut_by_what_is_there(session):
+    before = session.maps.instances == 3
+    session.do(Move(0, 20, ids=[3]))  # away from the corner of 4, which lay over it
+    rows, columns = np.nonzero(before)
+    expected = np.zeros(SHAPE, bool)
+    expected[rows, columns + 20] = True
+    expected[session.maps.instances == 4] = False
+    moved = session.maps.instances == 3
+    assert not (moved & ~expected).any()
+    assert moved.sum() > 0.9 * expected.sum()
+    assert not session.rows[3].intact
+    assert session.rows[3].provenance == "human"
+    consistent(session)
+    session.undo()
+    assert np.array_equal(session.maps.instances == 3, before)
+    consistent(session)
+    session.do(Move(4, 3, ids=[1, 2]))  # two at a time keep their place to each other
+    assert session.nuclei.facts(2).area_px == 400
+    consistent(session)
+    with pytest.raises(SessionError, match="outside"):
+        session.do(Move(500, 0, ids=[2]))
+    edge = session.do(Move(-38, 0, ids=[4]))
+    assert edge.name == "move"
+    consistent(session)
+
+
+def test_a_nucleus_is_not_moved_onto_another(session):
+    session.do(Delete([1]))
+    session.do(DrawPolygon([(12, 12), (12, 16), (16, 16), (16, 12)]))
+    new = max(session.rows)
+    with pytest.raises(SessionError, match="nothing is free"):
+        session.do(Move(14, 0, ids=[new]))
+    consistent(session)
+
+
 def test_pick_by_click_with_tolerance(session):
     assert session.nuclei.pick((15, 15)) == 1
     assert session.nuclei.pick((15, 31)) == 1
@@ -394,7 +430,7 @@ def test_every_command_of_the_union_plans_and_everything_else_is_known():
     planning = set(get_args(commands.EditCommand))
     assert planning == {one for one in defined if hasattr(one, "plan")}
     assert set(get_args(commands.Command)) == defined
-    assert len(planning) == 20
+    assert len(planning) == 21
 
 
 def test_a_nucleus_is_accepted_in_place_and_given_a_class_as_one_edit(session):

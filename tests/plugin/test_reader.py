@@ -168,11 +168,13 @@ def test_swapped_channels_are_put_right_and_said(tmp_path: Path) -> None:
     assert any("put right" in note for note in attributes["metadata"]["monusac"]["notes"])
 
 
-def test_a_pyramid_stays_lazy_and_a_huge_single_level_shows_its_middle(
+def test_a_pyramid_stays_lazy_and_of_a_large_single_level_all_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_monusac.plugin.layers.EDITABLE_PX", 5000)
-    monkeypatch.setattr("napari_monusac.plugin.layers._PART_PX", 40)
+    monkeypatch.setattr("napari_monusac.io.slides.slide.LARGE_PX", 5000)
+    monkeypatch.setattr("napari_monusac.io.slides.growing._SMALLEST_PX", 40)
+    monkeypatch.setenv("MONUSAC_CACHE", str(tmp_path / "cache"))
     image = np.random.default_rng(0).integers(0, 255, (100, 120, 3), np.uint8)
     with tifffile.TiffWriter(tmp_path / "a.svs") as writer:
         for k, pixels in enumerate((image, image[::4, ::4])):
@@ -189,9 +191,14 @@ def test_a_pyramid_stays_lazy_and_a_huge_single_level_shows_its_middle(
     with open_slide(tmp_path / "b.svs") as slide:
         layers = crop_layers(slide, read_annotation(tmp_path / "b.xml"))
         data, attributes, _ = layers[0]
-        assert data.shape == (40, 40, 3)
-        assert attributes["translate"] == (15, 20)  # (100 - 40) / 2 and (120 - 40) / 2 px of 0.5 um
-        assert np.array_equal(np.asarray(data), image[30:70, 40:80])
+        assert attributes["multiscale"]
+        assert not attributes["cache"]
+        assert attributes["translate"] == (0, 0)
+        assert [d.shape for d in data] == [(100, 120, 3), (25, 30, 3)]
+        assert np.array_equal(np.asarray(data[0]), image)
+        assert slide.growing.wait(60)
+        means = image.reshape(25, 4, 30, 4, 3).mean((1, 3))
+        assert np.abs(np.asarray(data[1]) - means).max() <= 0.5
         nuclei, placed, _ = layers[-1]
         top, left = placed["metadata"]["monusac"]["offset_px"]
         whole = label_maps(read_annotation(tmp_path / "b.xml"), (100, 120)).instances

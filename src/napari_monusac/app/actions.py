@@ -55,6 +55,9 @@ class StudioWindow(Protocol):
     def toggle_hidden(self) -> object:
         """Hide all but the tissue, or show it again."""
 
+    def snapshot(self) -> object:
+        """Write what is seen as a picture."""
+
 
 class Edits(Protocol):
     """What the keys act on that hold wherever a crop is edited."""
@@ -434,6 +437,10 @@ HIDE: Action[StudioWindow] = Action(
     "window.hide", "Hide", "Hide all but the tissue; once more: show it again", lambda on: on.toggle_hidden(),
     ("H",), EVERYWHERE, KeyGroup.SEEING, brief="hide",
 )  # fmt: skip
+SNAPSHOT: Action[StudioWindow] = Action(
+    "window.snapshot", "Picture\u2026", "Write what the window shows as a picture (PNG or SVG), with scale bar and legend",
+    lambda on: on.snapshot(), ("F9",), EVERYWHERE, KeyGroup.SEEING,
+)  # fmt: skip
 KEYS: Action[StudioWindow] = Action(
     "window.keys",
     "Keys",
@@ -444,7 +451,7 @@ KEYS: Action[StudioWindow] = Action(
     KeyGroup.SEEING,
     brief="all keys",
 )
-WINDOW: tuple[Action[StudioWindow], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, KEYS)
+WINDOW: tuple[Action[StudioWindow], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, SNAPSHOT, KEYS)
 
 # -- wherever a crop is edited
 
@@ -520,6 +527,9 @@ TOOL: dict[str, Action[Annotating]] = {
     "split": _tool("split", "Shift+S", "Draw a stroke across", "Or click a clump: it is split along the dashed line."),
     "merge": _tool("merge", "", "Draw a stroke through nuclei that are one", "Or click one, then the other."),
     "erase": _tool("erase", "E", "Rub out", "What lies below an erased nucleus of the file comes back."),
+    "ruler": _tool(
+        "ruler", "U", "Drag from one point to another: how far it is, in µm", "The line stays until the next."
+    ),
     "accept": _tool(
         "accept",
         "",
@@ -855,7 +865,7 @@ GESTURES: tuple[tuple[str, str], ...] = (
     ("Click", "Pick: select; with Shift or Ctrl one more"),
     (DRAG_LASSO, "Pick: select with a lasso"),
     (DRAG_BOX, "Pick: select with a box"),
-    ("Drag", "Pick: move the slide"),
+    ("Drag", "Pick: move the slide; begun on a selected nucleus: move that nucleus (all selected ones with it)"),
     ("Right click", "The menu of the nucleus there, or of the selected ones; Polygon: take the last corner back"),
     ("[   ]", "Brush: smaller, larger (napari's own)"),
 )

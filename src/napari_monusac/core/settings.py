@@ -19,7 +19,7 @@ class Environment(BaseSettings):
 
     Attributes
     ----------
-    cache, work, classes, settings, runs, predictions, panel, tile_cache
+    cache, work, classes, settings, runs, predictions, panel, tile_cache, pyramid_cache
         See their descriptions: the table in the guide is made of them.
     """
 
@@ -47,6 +47,9 @@ class Environment(BaseSettings):
     )
     tile_cache: int = Field(
         256, ge=16, le=65536, description="MiB of decoded tiles of slides that are kept in memory, for all open slides together", json_schema_extra={"else": "256"}
+    )  # fmt: skip
+    pyramid_cache: int = Field(
+        20, ge=1, le=65536, description="GiB on disk for the smaller levels of large images that have none", json_schema_extra={"else": "20"}
     )  # fmt: skip
     panel: str = Field("Slides", description="Panel that the window begins with", json_schema_extra={"else": "Slides"})
 

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_monusac.core.boxes import Box, union, window
+from napari_monusac.core.boxes import Box, overlap, union, window
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.core.errors import SessionError
 from napari_monusac.editing.nuclei.crop import CropNuclei
@@ -323,6 +323,47 @@ class Reshape:
         return EditPlan(self.how, changes)
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Move nuclei by whole px; where others lie, or the image ends, they are cut.
+
+    Refused where one of them would have no free pixel.
+    """
+
+    down_px: int
+    right_px: int
+    ids: Collection[int] | None = None
+
+    def plan(self, desk: Desk) -> EditPlan:
+        """Plan it."""
+        groups = desk.selection.by_plane(desk.selection.meant(self.ids))
+        return EditPlan("move", [(plane, self._change(desk.nuclei, plane, ids)) for plane, ids in groups])
+
+    def _change(self, nuclei: CropNuclei, plane: Plane, ids: list[int]) -> Change:
+        frame, box, (height, width) = nuclei.maps.plane(plane), nuclei.window_of(ids), nuclei.shape
+        there = box[0] + self.down_px, box[1] + self.right_px, box[2] + self.down_px, box[3] + self.right_px
+        shared = overlap(there, (0, 0, height, width))
+        if shared is None:
+            raise SessionError("it would lie outside of the image", "move it less far")
+        rows, columns = shared[1]
+        whole = union(box, (rows.start, columns.start, rows.stop, columns.stop))
+        after = np.array(frame[window(whole)])
+        after[np.isin(after, ids)] = 0
+        for k in ids:
+            self._put(after, whole, nuclei.maps.stamp(plane, k), k)
+        return edits.changed(frame, whole, after)
+
+    def _put(self, after: NDArray[np.int32], whole: Box, stamp: Stamp, label: int) -> None:
+        """Put a nucleus into its new place, on what is free there."""
+        top, left, bottom, right = stamp.box
+        there = top + self.down_px, left + self.right_px, bottom + self.down_px, right + self.right_px
+        shared = overlap(there, whole)
+        free = None if shared is None else stamp.mask[shared[0]] & (after[shared[1]] == 0)
+        if shared is None or free is None or not free.any():
+            raise SessionError(f"nothing is free for nucleus {label} there", "move it elsewhere")
+        after[shared[1]][edits.largest_piece(free)] = label
+
+
 # -- what is known about nuclei ---------------------------------------------------------------------------------------
 
 
@@ -513,7 +554,7 @@ def _paste(view: NDArray[np.int32], box: Box, stamp: Stamp, label: int, max_cove
 #: What makes an edit.
 EditCommand: TypeAlias = (
     DrawPolygon | DrawBrush | DrawStamp | EraseBrush | ErasePolygon | Fill | AdoptPaint
-    | SplitByStroke | SplitAsSuggested | Merge | Separate | Delete | Reshape
+    | SplitByStroke | SplitAsSuggested | Merge | Separate | Delete | Reshape | Move
     | SetClass | SetNote | Accept | AcceptInPlace | AcceptFound | AcceptMany | AcceptAll
 )  # fmt: skip
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import AMBIGUOUS_COLOR, TERNARY_COLORS, NucleusClass, PaletteName, class_colors
 from napari_monusac.core.nuclei import Annotation
+from napari_monusac.io.slides.growing import LARGE_PX
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +25,7 @@ Colors = dict[int | None, tuple[float, float, float, float]]
 #: Role and name of the layer that shows regions of interest.
 REGIONS_ROLE = "regions of interest"
 #: Images up to this many pixels are read whole; larger ones stay lazy.
-EDITABLE_PX = 64 * 10**6
-#: Side of the part that is shown of a huge image that has no smaller levels.
-_PART_PX = 8000
+EDITABLE_PX = LARGE_PX
 _CLEAR = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -145,15 +144,15 @@ def _image_layer(slide: Slide, common: dict[str, Any]) -> LayerData:
     height, width = slide.shape
     if height * width <= EDITABLE_PX:
         return slide.read(0, 0, height, width), _attributes(common, "image", rgb=True, multiscale=False), "image"
-    if len(slide.level_shapes) > 1:
-        return slide.levels, _attributes(common, "image", rgb=True, multiscale=True), "image"
-    # napari would read all of it to draw one screen: show the middle
-    rows, columns = (slice(max(0, (n - _PART_PX) // 2), max(0, (n - _PART_PX) // 2) + _PART_PX) for n in slide.shape)
-    note = f"only the middle {_PART_PX} px are shown: the file has no smaller levels (save it as a pyramid to see all)"
-    about = {"notes": (*common["about"]["notes"], note)}
-    part = slide.levels[0][rows, columns]
-    offset = (rows.start, columns.start)
-    return part, _attributes(common, "image", offset, rgb=True, multiscale=False, about=about), "image"
+    about = {}
+    if slide.growing is not None:
+        slide.growing.start()
+        if not slide.growing.done:
+            about = {"notes": (*common["about"]["notes"], "the file has no smaller levels: they are made now, once")}
+    # what was decoded is kept in our own cache, which has a bound
+    several = len(slide.level_shapes) > 1
+    attributes = _attributes(common, "image", rgb=True, multiscale=several, cache=False, about=about)
+    return slide.levels if several else slide.levels[0], attributes, "image"
 
 
 def _label_layers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -11,6 +12,7 @@ from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QDockWidget,
+    QFileDialog,
     QHBoxLayout,
     QLabel,
     QMainWindow,
@@ -20,14 +22,18 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_monusac.app.actions import HIDE, NEXT_CROP, PANELS, PREVIOUS_CROP, Action, Panel, StudioWindow
+from napari_monusac.app.actions import HIDE, NEXT_CROP, PANELS, PREVIOUS_CROP, SNAPSHOT, Action, Panel, StudioWindow
+from napari_monusac.app.snapshot import CanvasPicture
 from napari_monusac.app.work import spoken_duration
+from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.settings import environment
 from napari_monusac.ui.annotate.panel import AnnotatePanel
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.growing import GrowingImages
 from napari_monusac.ui.canvas.hiding import Hiding
 from napari_monusac.ui.canvas.keys import name_of, napari_name
 from napari_monusac.ui.canvas.opening import class_counts, show_outlines
+from napari_monusac.ui.canvas.snapshot import ENDINGS, take, write
 from napari_monusac.ui.canvas.zoom_bar import ZoomBar
 from napari_monusac.ui.masks.panel import MasksPanel
 from napari_monusac.ui.model import Placed, hear, studio_model
@@ -38,6 +44,7 @@ from napari_monusac.ui.train.panel import TrainPanel
 from napari_monusac.ui.widgets.accessible import name_widgets
 from napari_monusac.ui.widgets.basic import scrolling
 from napari_monusac.ui.widgets.note import Note
+from napari_monusac.ui.widgets.settings import SETTINGS
 
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
@@ -138,6 +145,9 @@ class Studio(QWidget):
     def _connect(self) -> None:
         self.previous.clicked.connect(lambda: self.go(-1))
         self.next.clicked.connect(lambda: self.go(1))
+        self.zoom.picture.clicked.connect(lambda: SNAPSHOT.run(self))
+        keys = QShortcut(QKeySequence(SNAPSHOT.keys[0]), self)
+        keys.activated.connect(lambda: SNAPSHOT.run(self))
         self.job.clicked.connect(lambda: self.show_panel("Train"))
         hear(self, self.model.crop_changed, self._crop_changed)
         hear(self, self.model.collection_changed, self._collection_changed)
@@ -148,6 +158,7 @@ class Studio(QWidget):
         hear(self, self.model.editing.unsaved_changed, lambda on: self.unsaved.setText(_UNSAVED if on else ""))
         hear(self, self.model.layers_changed, self._layers_changed)
         hear(self, self.model.palette_changed, self._layers_changed)
+        self._growing = GrowingImages(self.viewer, self)
         self.viewer.layers.events.inserted.connect(self._inserted)
         self.viewer.layers.events.removed.connect(self._layers_changed)
         self.hiding = Hiding(self.viewer, self.model, self)
@@ -199,6 +210,26 @@ class Studio(QWidget):
         """Hide all but the tissue, or show it again."""
         self.model.hidden = not self.model.hidden
 
+    def snapshot(self) -> None:
+        """Write what the window shows as a picture, where the reader says."""
+        name = "view" if self.model.crop is None else str(self.model.crop.name)
+        taken = take(self.viewer, name)  # before the question covers the canvas
+        start = str(Path(next(iter(SETTINGS.last_paths("pictures")), "")) / f"{name}.png")
+        chosen = QFileDialog.getSaveFileName(self, "Write the picture", start, "Pictures (*.png *.svg)")[0]
+        if chosen:
+            self.write_snapshot(taken, Path(chosen))
+
+    def write_snapshot(self, taken: CanvasPicture, path: Path) -> None:
+        """Write a picture; without an ending it is a PNG."""
+        path = path if path.suffix else path.with_suffix(ENDINGS[0])
+        try:
+            write(taken, path)
+        except (MonusacError, OSError) as error:
+            self.model.tell(f"{path.name} cannot be written: {error}", "error")
+            return
+        SETTINGS.remember_path("pictures", str(path.parent))
+        self.model.tell(f"{path.name} is written into {path.parent}.", "good")
+
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Keys of the window work while the dock has the focus, too."""
         action = next((a for a in _OF_THE_VIEWER if name_of(event) in a.keys and not event.isAutoRepeat()), None)
@@ -226,6 +257,7 @@ class Studio(QWidget):
     def _inserted(self, event: Any) -> None:
         """A layer came in, perhaps by File > Open or a drop: list its collection, show its crop."""
         show_outlines(event.value)
+        self._growing.look()
         if not self._hold(event.value):
             self._take_layer(event.value)
         self._layers_changed()

@@ -6,6 +6,7 @@ import numpy as np
 from qtpy.QtCore import Qt
 
 from napari_monusac.editing.commands import Delete, Select
+from napari_monusac.ui.annotate.ruler import length_words
 from napari_monusac.ui.canvas import canvas
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -83,3 +84,44 @@ def test_without_the_image_the_wand_says_so(hand, viewer):
         image.metadata["monusac"]["role"] = role
     assert hand.session.history.state == edits
     assert "colour image" in hand.panel.message.text()
+
+
+def test_a_drag_of_a_selected_nucleus_moves_it_and_not_the_slide(hand, viewer):
+    label = largest(hand)
+    at = hand.centre(label)
+    hand.session.do(Select([label]))
+    hand.tool("pick")
+    camera, mask = tuple(viewer.scene.camera.center), hand.session.maps.instances == label
+    hand.drag([at, (at[0] + 3, at[1] + 2), (at[0] + 9, at[1] + 4)])
+    assert tuple(viewer.scene.camera.center) == camera
+    assert hand.session.history.undo_name == "move"
+    moved = hand.session.maps.instances == label
+    before = np.argwhere(mask).mean(0)
+    assert np.hypot(*(np.argwhere(moved).mean(0) - before - (9, 4))) < 3, "but for what was cut by others"
+    assert hand.in_step()
+    hand.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert np.array_equal(hand.session.maps.instances == label, mask)
+    # one that is not selected: the slide moves
+    hand.session.do(Select([]))
+    hand.drag([at, (at[0] + 3, at[1] + 2), (at[0] + 9, at[1] + 4)])
+    assert np.array_equal(hand.session.maps.instances == label, mask)
+    assert tuple(viewer.scene.camera.center) != camera
+    viewer.scene.camera.center = camera
+
+
+def test_the_ruler_says_how_far_it_is(hand):
+    hand.key(Qt.Key.Key_U)
+    assert hand.panel.toolbox.tool == "ruler"
+    edits = hand.session.history.state
+    hand.drag([(20, 20), (40, 20), (50, 60)])
+    um = float(hand.panel.message.text().partition("Ruler: ")[2].partition(" µm")[0])
+    assert abs(um - 50 * hand.session.nuclei.um_per_px) < 0.6
+    assert hand.session.history.state == edits
+    assert hand.controller.marking.marks._sets["ruler"]
+    hand.click((20, 20))
+    assert not hand.controller.marking.marks._sets["ruler"]
+
+
+def test_a_length_in_words():
+    assert length_words((0, 0), (30, 40), 0.25) == "12.5 µm (50 px)"
+    assert length_words((0, 0), (30, 40), None) == "50 px (the scale is unknown)"

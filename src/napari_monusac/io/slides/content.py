@@ -28,7 +28,7 @@ class SlideLevel(Protocol):
         ...
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Close nothing."""
 
 
@@ -52,6 +52,8 @@ class SlideContent:
         What the user should be told of pages and pixels.
     close : callable
         Closes the file.
+    release : callable
+        Lets go of pixels that were decoded; they are decoded again where they are asked for.
     """
 
     reader: SlideReader
@@ -60,4 +62,5 @@ class SlideContent:
     scale: Scale
     colours_sure: bool = False
     notes: tuple[str, ...] = ()
-    close: Callable[[], None] = _nothing
+    close: Callable[[], None] = nothing
+    release: Callable[[], None] = nothing

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from napari_monusac.io.slides.channels import ChannelOrder, channel_verdict
 from napari_monusac.io.slides.content import SlideContent, SlideReader
 from napari_monusac.io.slides.dicom import open_dicom, slide_of
 from napari_monusac.io.slides.formats import IMAGE_SUFFIXES
+from napari_monusac.io.slides.growing import LARGE_PX, GrowingPyramid
 from napari_monusac.io.slides.ome_zarr import open_ome_zarr
 from napari_monusac.io.slides.openslide_file import open_with_openslide, openslide_vendor
 from napari_monusac.io.slides.segments import check_budget
@@ -55,6 +57,15 @@ _NOT_TIFF = frozenset((".vms", ".vmu", ".mrxs", ".svslide"))
 _STATED = ("tiff", "png", "slide")
 _CHUNK_PX = 1024
 _SAMPLE_PX = 1024
+
+
+#: Slides that are looked at, and whose smaller levels are made, by their path.
+_GROWING: WeakValueDictionary[str, Slide] = WeakValueDictionary()
+
+
+def growing_slide(path: str | Path) -> Slide | None:
+    """Return the slide of a file that is looked at, where its smaller levels are made here; else None."""
+    return _GROWING.get(str(path))
 
 
 class _ArrayLike:
@@ -97,6 +108,12 @@ class Slide:
         self.path = path
         self._content = content
         self._levels = content.levels
+        #: Smaller levels of a large image that has none: made when they are looked at.
+        self.growing: GrowingPyramid | None = None
+        height, width = content.levels[0].shape
+        if len(content.levels) == 1 and height * width > LARGE_PX:
+            self.growing = GrowingPyramid(path, content.levels[0], content.release)
+            self._levels = self.growing.levels
         self.scale = Scale()
         self.um_per_px: float | None = None
         self.um_per_px_source = ""
@@ -163,6 +180,8 @@ class Slide:
         """The pyramid as lazy dask arrays of uint8 (y, x, 3), RGB, largest first; chunks are whole tiles."""
         import dask.array as da
 
+        if self.growing is not None:
+            _GROWING[str(self.path)] = self
         arrays = []
         for k, level in enumerate(self._levels):
             chunk = [min(n, s * max(1, _CHUNK_PX // s)) for n, s in zip(level.shape, level.segment_shape, strict=True)]
@@ -220,6 +239,8 @@ class Slide:
 
     def close(self) -> None:
         """Close the file; arrays in `levels` cannot be read any more."""
+        if self.growing is not None:
+            self.growing.stop()
         self._content.close()
 
     def __enter__(self) -> Slide:
@@ -305,7 +326,7 @@ def _open(path: Path) -> SlideContent:
     if head[:8] == b"\x89PNG\r\n\x1a\n" or head[:3] == b"\xff\xd8\xff":
         whole = WholeImage(path)
         scale = scale_of("", whole.shape, whole.resolution)
-        return SlideContent("whole image", (whole,), SlideTags(), scale, notes=whole.notes)
+        return SlideContent("whole image", (whole,), SlideTags(), scale, notes=whole.notes, release=whole.release)
     raise _other_kind(path, head)
 
 
@@ -389,7 +410,7 @@ def _set_channels(slide: Slide, order: ChannelOrder) -> None:
 
 def channel_sample(slide: Slide) -> NDArray[np.uint8]:
     """Pixels that tell the channel order, in the file's order: the middle of the smallest level, 1024 px at most."""
-    level = slide._levels[-1]
+    level = slide._content.levels[-1]
     rows, columns = (_middle(n) for n in level.shape)
     return level.read(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def thumbnail(slide: Slide, size_px: int = 96) -> NDArray[np.uint8]:
     """Make a small picture of a slide, or fetch it from the cache.
 
     It is made from the slide's own pixels (the smallest level that is large enough), never from its thumbnail, label or
-    macro page. Of a huge slide without smaller levels it shows the middle.
+    macro page. Of a large image without smaller levels it shows the middle, until these were made.
 
     Parameters
     ----------
@@ -49,8 +50,10 @@ def thumbnail(slide: Slide, size_px: int = 96) -> NDArray[np.uint8]:
     known = _from_cache(cached)
     if known is not None:
         return known
-    made = _made(slide, size_px)
-    _to_cache(cached, made)
+    half = slide.growing is not None and not slide.growing.done
+    made = _made(slide, slide.level_shapes[:1] if half else slide.level_shapes, size_px)
+    if not half:
+        _to_cache(cached, made)
     return made
 
 
@@ -60,10 +63,9 @@ def _key(slide: Slide, size_px: int) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def _made(slide: Slide, size_px: int) -> NDArray[np.uint8]:
+def _made(slide: Slide, shapes: Sequence[tuple[int, int]], size_px: int) -> NDArray[np.uint8]:
     import cv2
 
-    shapes = slide.level_shapes
     level = max((k for k, shape in enumerate(shapes) if max(shape) >= size_px), default=0)
     height, width = shapes[level]
     y = x = 0

@@ -100,6 +100,11 @@ class WholeImage:
                 self._pixels = self._decoded()
             return self._pixels[y : y + height, x : x + width].copy()
 
+    def release(self) -> None:
+        """Let go of the decoded pixels."""
+        with self._lock:
+            self._pixels = None
+
     def _decoded(self) -> NDArray[np.uint8]:
         try:
             return self._deep() if self._is_deep else self._plain()

@@ -15,6 +15,7 @@ from napari_monusac.editing.commands import (
     DrawPolygon,
     DrawStamp,
     Merge,
+    Move,
     Point,
     Select,
     SelectWithin,
@@ -24,8 +25,10 @@ from napari_monusac.editing.commands import (
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.masks.strokes import ellipse, rectangle
 from napari_monusac.ui.annotate.corners import Corners
+from napari_monusac.ui.annotate.ruler import Ruler
 from napari_monusac.ui.annotate.wand import Wand
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.marks import Path, outlines_of
 from napari_monusac.ui.canvas.moves import EveryMove
 from napari_monusac.ui.canvas.napari_private import zooming_clicks
 from napari_monusac.ui.editing.commands import Commands
@@ -48,6 +51,7 @@ class Strokes:
     def __init__(self, controller: EditingController, commands: Commands) -> None:
         self.controller, self.commands = controller, commands
         self.wand = Wand(controller)
+        self.ruler = Ruler(controller)
 
     def show(self, tool: str, path: list[Point], modifiers: frozenset[str]) -> None:
         """Draw the stroke as far as it is."""
@@ -55,6 +59,12 @@ class Strokes:
             return
         if tool == "wand":
             self.controller.marking.show("stroke", self.wand.preview(path[0], path[-1]))
+            return
+        if tool == "ruler":
+            self.ruler.measure(path[0], path[-1])
+            return
+        if tool == MOVE:
+            self.controller.marking.show("stroke", self._moved(path[0], path[-1]))
             return
         if tool in BOXED or (tool == "pick" and "Control" in modifiers):
             path = BOXED.get(tool, rectangle)(path[0], path[-1])
@@ -71,6 +81,8 @@ class Strokes:
             commands.accept(point, replace="Shift" in modifiers)
         elif tool == "wand":
             self._draw_by_wand(point, point, over=False)
+        elif tool == "ruler":
+            self.ruler.clear()
         elif tool == "split" and label:
             self.controller.do(SplitAsSuggested(label))
             commands.show_cut(0)
@@ -89,6 +101,10 @@ class Strokes:
             self._draw(BOXED[tool](path[0], path[-1]), modifiers, over)
         elif tool == "wand":
             self._draw_by_wand(path[0], path[-1], over=over)
+        elif tool == "ruler":
+            self.ruler.measure(path[0], path[-1])
+        elif tool == MOVE:
+            do(Move(*_step(path[0], path[-1])))
         elif tool == "split":
             do(SplitByStroke(path))
             self.commands.show_cut(0)
@@ -110,6 +126,19 @@ class Strokes:
         into = into if "Shift" in modifiers else None
         self.controller.do(DrawPolygon(path, into, over="all" if over else "free"))
 
+    def moves(self, tool: str, start: Point, modifiers: frozenset[str]) -> bool:
+        """Whether a drag that begins here moves the selected nuclei, not the slide."""
+        selected = self.controller.editing.selected
+        return tool == "pick" and not modifiers and bool(selected) and self.commands.under(start) in selected
+
+    def _moved(self, start: Point, end: Point) -> list[Path]:
+        """Return the outlines of the selected nuclei where they would be moved to."""
+        session, by = self.controller.session, _step(start, end)
+        if session is None:
+            return []
+        stamps = (session.maps.stamp(session.rows[k].plane, k) for k in session.selection.ids)
+        return [path + np.array(by) for path in outlines_of(stamps)]
+
     def _draw_by_wand(self, start: Point, end: Point, *, over: bool) -> None:
         """Grow a nucleus from where the stroke began; one that lies there already grows itself."""
         session, stamp = self.controller.session, self.wand.stamp(start, end)
@@ -119,6 +148,12 @@ class Strokes:
             self.controller.do(DrawStamp(stamp, into, over="all" if over else "free"))
 
 
+def _step(start: Point, end: Point) -> tuple[int, int]:
+    return round(end[0] - start[0]), round(end[1] - start[1])
+
+
+#: What a drag of *Pick* does that begins on a selected nucleus.
+MOVE = "move"
 #: Tools that draw what lies in a box from where the drag began to where it ends.
 BOXED = {"rectangle": rectangle, "ellipse": ellipse}
 #: Tools that napari's Labels layer has itself, and its name for them. What they paint becomes a command.
@@ -130,6 +165,7 @@ _CURSORS = {
     "wand": "cross",
     "rectangle": "cross",
     "ellipse": "cross",
+    "ruler": "cross",
     "split": "cross",
     "merge": "cross",
     "accept": "pointing",
@@ -426,6 +462,7 @@ class Toolbox(QObject):
         """Take strokes and suggestions off the canvas."""
         for what in ("stroke", "cut"):
             self.controller.marking.show(what, [])
+        self.strokes.ruler.clear()
 
     # -- the mouse
 
@@ -533,6 +570,9 @@ class Toolbox(QObject):
         self.commands.moved(start)
         modifiers = frozenset(event.modifiers)
         path, drawn = [start], 0.0
+        what = MOVE if self.strokes.moves(tool, start, modifiers) else tool
+        if what == MOVE:
+            self._hold_slide()
         moves = EveryMove(event, self.viewer.scene.camera)
         try:
             yield
@@ -540,19 +580,26 @@ class Toolbox(QObject):
                 path += [] if self._given_up else self._points_of(event, moves)
                 far = moves.slipped > annotate_settings.tolerance_px() and not self._given_up
                 if far and time.monotonic() - drawn > _REDRAW_S:
-                    self.strokes.show(tool, path, modifiers)
+                    self.strokes.show(what, path, modifiers)
                     drawn = time.monotonic()  # from when it is drawn: a slow window still hears the moves
                 yield
             path += self._points_of(event, moves)
         finally:
             moves.end()
         self.controller.marking.show("stroke", [])
+        if what == MOVE:
+            self._apply()
         if self._given_up:
             return
         if moves.slipped <= annotate_settings.tolerance_px():
             self.strokes.clicked(tool, start, modifiers)
         else:
-            self.strokes.stroked(tool, path, modifiers, over=self.over)
+            self.strokes.stroked(what, path, modifiers, over=self.over)
+
+    def _hold_slide(self) -> None:
+        """The drag that begins moves a nucleus, not the slide."""
+        for each in canvas.our_layers(self.viewer):
+            each.mouse_pan = False
 
     def _prepare(self, layer: Labels, start: Point) -> None:
         """Tell napari's own tool which nucleus it draws: the one where the stroke begins, or a new one."""

@@ -262,6 +262,17 @@ def show_legend(
     viewer.canvas.events.size.connect(_resized)
 
 
+def shown_legend(viewer: Any) -> list[tuple[str, Rgb | None]]:
+    """Return the lines of the legends that are seen: words, and the colour that they stand for (None: a title)."""
+    found: list[tuple[str, Rgb | None]] = []
+    for name, overlay in viewer.canvas.overlays.items():
+        if name.startswith(_OURS) and isinstance(overlay, TextOverlay) and overlay.visible and overlay.text.strip():
+            r, g, b = (round(255 * float(v)) for v in np.asarray(overlay.box_color)[:3])
+            dark = np.allclose(np.asarray(overlay.box_color)[:3], _DARK_BOX[:3], atol=0.02)
+            found.append((overlay.text.strip(), None if dark else (r, g, b)))
+    return found
+
+
 def _line(viewer: Any, text: str, rgb: Rgb, position: str) -> TextOverlay:
     box, color = chip_colors(rgb)
     return TextOverlay(

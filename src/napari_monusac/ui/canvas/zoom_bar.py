@@ -6,6 +6,7 @@ from typing import Any
 
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
+from napari_monusac.app.actions import SNAPSHOT
 from napari_monusac.ui.canvas import canvas
 
 
@@ -24,7 +25,7 @@ class ZoomBar(QWidget):
         box = QHBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(4)
-        box.addWidget(QLabel("Magnification"))
+        box.addWidget(QLabel("Zoom"))
         for times in canvas.MAGNIFICATIONS:
             button = QPushButton(f"{times}x")
             button.clicked.connect(lambda _=False, t=times: canvas.set_magnification(self.viewer, t))
@@ -33,7 +34,10 @@ class ZoomBar(QWidget):
         self.fit = QPushButton("Fit")
         self.fit.setToolTip("Show the whole image")
         self.fit.clicked.connect(lambda: self.viewer.reset_view())
+        self.picture = QPushButton(SNAPSHOT.text)
+        self.picture.setToolTip(SNAPSHOT.tooltip)
         box.addWidget(self.fit)
+        box.addWidget(self.picture)
         box.addStretch(1)
         self.refresh()
 
@@ -48,3 +52,4 @@ class ZoomBar(QWidget):
                 else "Needs an image whose scale (µm per pixel) is known"
             )
         self.fit.setEnabled(bool(self.viewer.layers))
+        self.picture.setEnabled(bool(self.viewer.layers))
