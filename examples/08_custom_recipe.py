@@ -7,7 +7,7 @@ from napari_monusac import MonusacError, load_recipe, recipe_names
 print("recipes:", ", ".join(recipe_names()))
 run_8 = load_recipe("run-8")
 mine = run_8.with_values(
-    name="wider-edges", boundary_width=5, decoder_attention="scse", sampling="rare-classes", semantic_ce_weight=1.0
+    name="wider-edges", boundary_width=5, decoder_attention="scse", sampling="class-balanced", semantic_ce_weight=1.0
 )
 for field, (now, before) in mine.changes(run_8).items():
     print(f"  {field}: {before} -> {now}")

@@ -229,6 +229,27 @@ def test_finished_images_are_skipped_and_a_bad_one_is_told(
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.json")} == written
 
 
+def test_thresholds_of_the_command_go_over_the_fitted_ones(
+    run, example_run: Path, example_data: Path, tmp_path: Path
+) -> None:
+    from napari_monusac.network.checkpoint import read_metadata
+
+    image = next(example_data.rglob("*0001*_1.svs"))
+    argv = ["predict", image, "--checkpoint", example_run, "--out", tmp_path / "out", "--device", "cpu", "--json"]
+    fitted = read_metadata(example_run).fitted
+    first = run(*argv)
+    assert first.json["thresholds"] == fitted.settings()
+    assert fitted.sentence() in first.err
+    (store,) = (tmp_path / "out").glob("*.zarr")
+    assert PredictionStore.open(store).info.settings == fitted.settings()
+    second = run(*argv, "--inside", 0.65, "--part", 0)
+    assert second.json["results"][0]["status"] == "done", "segmented again, not predicted again"
+    assert PredictionStore.open(store).info.settings == {
+        **fitted.settings(), "inside_threshold": 0.65, "part_threshold": 0.0,
+    }  # fmt: skip
+    assert run(*argv, "--inside", 1.5).code == 2
+
+
 def test_a_prediction_of_another_image_is_never_taken_for_finished(run, example_run: Path, tmp_path: Path) -> None:
     """Two patients' slides of the same name, one folder of predictions."""
     from PIL import Image

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,14 +14,16 @@ from napari_monusac.app import prediction as app_prediction
 from napari_monusac.app import prediction_jobs
 from napari_monusac.app.answers import Refused
 from napari_monusac.app.prediction import OfferedModel, PredictionModel, Thresholds, ranked
-from napari_monusac.app.prediction_jobs import OpenImage, PredictedImage
+from napari_monusac.app.prediction_jobs import OpenImage, PredictedImage, nuclei_of
 from napari_monusac.app.studio import StudioModel
 from napari_monusac.app.training import TrainingModel
 from napari_monusac.app.work import Work
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import CheckpointError, StoreError
+from napari_monusac.core.fitted import FittedThresholds
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.io.collection.collection import open_collection
+from napari_monusac.io.runs.fitted import fitted_in
 from napari_monusac.masks.instances import instances_from_maps
 
 
@@ -262,6 +265,39 @@ def test_a_large_region_goes_to_disk_and_its_nuclei_can_be_had_again(predicting,
     predicting.work.wait(120)
     assert predicting.shown.found is again
     assert isinstance(said[0], StoreError)
+
+
+@pytest.mark.torch
+def test_what_was_fitted_for_the_chosen_model_is_what_the_thresholds_say(predicting, example_run, tmp_path):
+    from napari_monusac.network.checkpoint import load_checkpoint, save_checkpoint
+
+    model = load_checkpoint(example_run)
+    fitted = FittedThresholds(inside=0.42, nucleus=0.35, part=0.6, agreement=0.3, peak=0.8)
+    for name, found in (("with", fitted), ("without", None)):
+        save_checkpoint(
+            tmp_path / f"{name}.safetensors", model.network, model.metadata.model_copy(update={"fitted": found})
+        )
+    predicting.thresholds = Thresholds(confidence=0.2)
+    predicting.offer(tmp_path / "with.safetensors")
+    predicting.work.wait()
+    assert predicting.fitted == fitted
+    mine = Thresholds(inside=0.42, nucleus=0.35, part=0.6, agreement=0.3, confidence=0.2)
+    assert predicting.thresholds == mine, "what is not fitted stays the user's"
+    predicting.thresholds = replace(mine, inside=0.9)
+    predicting.take_fitted()
+    assert predicting.thresholds == mine
+    predicting.offer(tmp_path / "without.safetensors")
+    predicting.work.wait()
+    assert predicting.fitted is None
+    assert predicting.thresholds == Thresholds(confidence=0.2)
+    assert fitted_in(tmp_path / "gone.safetensors") is None
+
+
+def test_a_peak_that_was_fitted_holds_where_no_slider_says_otherwise():
+    sure = two_nuclei()
+    fitted = replace(sure, fitted=FittedThresholds(peak=0.9))
+    assert len(nuclei_of(sure, Thresholds().values(0.25))) == 2
+    assert len(nuclei_of(fitted, Thresholds().values(0.25))) == 1, "one reaches 1.0, the other 0.8"
 
 
 def test_an_area_means_nothing_without_a_scale():

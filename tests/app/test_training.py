@@ -15,7 +15,7 @@ from napari_monusac.app.recipe_draft import ENCODERS, RecipeDraft
 from napari_monusac.app.training import RunProgress, TrainingModel, TrainingPlan
 from napari_monusac.app.work import Work
 from napari_monusac.core.errors import WeightsError
-from napari_monusac.core.events import BatchEnded, EpochEnded, RunEnded, RunStarted
+from napari_monusac.core.events import BatchEnded, CheckpointSaved, EpochEnded, RunEnded, RunStarted
 from napari_monusac.core.recipe import load_recipe
 from napari_monusac.io.collection.collection import open_collection
 from napari_monusac.io.runs.run_folder import RunFolder, find_runs
@@ -262,6 +262,13 @@ def test_time_spent_waiting_says_nothing_of_the_pace(monkeypatch):
     clock.now += 1000
     progress.pause(False)
     assert progress.seconds_left == pytest.approx(10)
+
+
+def test_the_best_is_what_the_loop_kept_not_the_largest_combo():
+    progress = RunProgress()
+    for epoch, combo, which in ((1, 0.7, "best"), (2, 0.6, "best"), (3, 0.8, "last")):  # selected by PQ, say
+        progress.take(CheckpointSaved(path="x", which=which, epoch=epoch, combo=combo))
+    assert progress.best_combo == 0.6
 
 
 def test_a_run_that_max_steps_ends_is_done_there(monkeypatch):

@@ -29,6 +29,13 @@ def test_an_old_recipe_keeps_its_fingerprint() -> None:
     assert TrainingRecipe.model_validate({**old, "name": "from a checkpoint"}).fingerprint() == BEFORE
 
 
+def test_class_balanced_sampling_keeps_its_first_word_in_fingerprints() -> None:
+    old = {k: v for k, v in load_recipe("ours").model_dump(mode="json").items() if k in FIELDS}
+    assert old["sampling"] == "class-balanced"
+    by_hand = json.dumps({**old, "sampling": "rare-classes"}, sort_keys=True).encode()
+    assert load_recipe("ours").fingerprint() == hashlib.sha256(by_hand).hexdigest()[:16]
+
+
 def test_a_field_added_later_counts_once_it_is_used() -> None:
     recipe = load_recipe("run-8")
     assert recipe.with_values(start_from="").fingerprint() == BEFORE

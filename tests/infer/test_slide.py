@@ -103,6 +103,50 @@ def test_a_finished_store_is_left_alone(stand_in: Any, tissue: np.ndarray, tmp_p
     assert heard
 
 
+def test_thresholds_of_the_model_are_taken_and_others_go_over_them(
+    stand_in: Any, tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    from napari_monusac.core.fitted import FittedThresholds
+    from napari_monusac.infer import crop, slide
+    from napari_monusac.infer.crop import predict_crop
+    from napari_monusac.masks.instances import instances_from_maps
+
+    fitted = FittedThresholds(inside=0.3, nucleus=0.35, peak=0.4, agreement=0.1, temperature=2.0)
+    model = type(stand_in)(stand_in.network, stand_in.recipe, SimpleNamespace(fitted=fitted))
+    model.path = tmp_path / "best.safetensors"
+    options = {k: v for k, v in OPTIONS.items() if k not in {"tile_px", "overlap_px"}}
+    path = predict_slide(tissue, model, tmp_path / "s.zarr", **OPTIONS)
+    predict_crop(tissue, model, tmp_path / "c.zarr", **options)
+    for one in (path, tmp_path / "c.zarr"):
+        store = PredictionStore.open(one)
+        maps = store.read_maps()
+        expected = instances_from_maps(maps[:5], maps[5:], um_per_px=0.25, **fitted.settings())
+        assert store.info.settings == fitted.settings()
+        assert store.info.fitted == fitted
+        assert abs(len(store.read_table()) - len(expected)) <= 5  # of 525: float maps there, 255ths here
+        plain = instances_from_maps(maps[:5], maps[5:], um_per_px=0.25)
+        assert abs(len(plain) - len(expected)) > 20
+    assert predict(tissue, model, **OPTIONS).fitted == fitted
+
+    def not_asked(*_: object, **__: object) -> None:
+        raise AssertionError("the network is asked again")
+
+    monkeypatch.setattr(slide, "run_tiles", not_asked)
+    monkeypatch.setattr(crop, "predict", not_asked)
+    heard: list[float] = []
+    predict_slide(tissue, model, path, settings={"inside_threshold": 0.6}, progress=heard.append, **OPTIONS)
+    assert heard[-1] == 1
+    done = predict_crop(tissue, model, tmp_path / "c.zarr", settings={"inside_threshold": 0.6}, **options)
+    assert not done.skipped
+    for one in (path, tmp_path / "c.zarr"):
+        info = PredictionStore.open(one).info
+        assert info.settings == {**fitted.settings(), "inside_threshold": 0.6}
+    assert predict_crop(tissue, model, tmp_path / "c.zarr", settings={"inside_threshold": 0.6}, **options).skipped
+    assert predict_crop(tissue, model, tmp_path / "c.zarr", **options).skipped, "nobody asks for other ones"
+
+
 def test_a_foreign_folder_is_not_taken_for_finished(stand_in: Any, tissue: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "s.zarr").mkdir()
     with pytest.raises(StoreError, match=r"s\.zarr"):
@@ -213,14 +257,17 @@ def test_work_with_other_options_is_not_gone_on_with(
 
 
 def test_nuclei_that_a_stop_left_out_are_separated_without_the_network(
-    stand_in: Any, tissue: np.ndarray, tmp_path: Path
+    stand_in: Any, tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from napari_monusac.infer import slide
+
     path = predict_slide(tissue, stand_in, tmp_path / "s.zarr", nuclei=False, **OPTIONS)
+    monkeypatch.setattr(slide, "run_tiles", lambda *_, **__: pytest.fail("the network is asked"))
     assert PredictionStore.open(path).read_table() is None
     heard: list[float] = []
     predict_slide(tissue, stand_in, path, progress=heard.append, **OPTIONS)
     assert PredictionStore.open(path).read_table() is not None
-    assert not heard
+    assert heard == [1.0], "one block"
 
 
 def test_a_slide_of_another_scale_scores_as_predicted_in_memory(stand_in: Any, tmp_path: Path) -> None:

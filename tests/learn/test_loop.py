@@ -51,6 +51,40 @@ def test_a_run_tells_its_events_and_leaves_a_whole_folder(tiny_recipe, make_run)
     assert run.info.data_fingerprint
 
 
+def test_a_completed_run_has_fitted_thresholds_in_its_best_checkpoint(tiny_recipe, make_run):
+    from napari_monusac.network.checkpoint import load_checkpoint, read_metadata, save_checkpoint
+
+    run = make_run(tiny_recipe)
+    events = _play(tiny_recipe, run)
+    assert [e.kind for e in events[-2:]] == ["thresholds-fitted", "run-ended"]
+    fitted = read_metadata(run.best).fitted
+    assert fitted == events[-2].fitted
+    assert fitted.crops == len(run.split.validation)
+    assert fitted.pq >= fitted.pq_before
+    # a run that an earlier version completed gets them when it is resumed; its weights stay as they are
+    model, weights = load_checkpoint(run.best), _weights(run.best)
+    save_checkpoint(run.best, model.network, model.metadata.model_copy(update={"fitted": None}))
+    again = _play(tiny_recipe, run)
+    assert [e.kind for e in again if e.kind != "warned"] == ["run-started", "thresholds-fitted", "run-ended"]
+    assert again[-1].reason == "completed"
+    assert read_metadata(run.best).fitted == fitted
+    assert _same(_weights(run.best), weights)
+    assert [e.kind for e in _play(tiny_recipe, run) if e.kind != "warned"] == ["run-started", "run-ended"], "once"
+
+
+def test_a_stopped_fit_is_told_and_the_run_is_over(tiny_recipe, make_run, monkeypatch):
+    from napari_monusac.learn import loop
+    from napari_monusac.network.checkpoint import read_metadata
+
+    run = make_run(tiny_recipe)
+    true = loop.fit_thresholds
+    monkeypatch.setattr(loop, "fit_thresholds", lambda crops, stop: true(crops, lambda: True))
+    events = _play(tiny_recipe, run)
+    assert events[-1].reason == "completed"
+    assert any("are not fitted" in e.message for e in events if e.kind == "warned")
+    assert read_metadata(run.best).fitted is None
+
+
 def test_learning_happens(tiny_recipe, make_run):
     recipe = tiny_recipe.with_values(epochs=1, steps_per_epoch=40, augment=False, dropout=0.0, lr=3e-3)
     events = _play(recipe, make_run(recipe))
@@ -785,7 +819,7 @@ def test_the_folder_keeps_the_recipe_that_was_really_trained(tiny_recipe, make_r
 
 @pytest.mark.parametrize("stain", ["normalise", "augment"])
 def test_ours_with_every_option_trains_and_resumes(tiny_recipe, make_run, stain):
-    options = {"sampling": "rare-classes", "stain": stain, "decoder_attention": "scse", "semantic_ce_weight": 1.0}
+    options = {"sampling": "class-balanced", "stain": stain, "decoder_attention": "scse", "semantic_ce_weight": 1.0}
     recipe = tiny_recipe.with_values(**options, accumulate=2, schedule="plateau", decoder_channels=(16,) * 5)
     one, two = make_run(recipe, "one"), make_run(recipe, "two")
     end = _play(recipe, one)[-1]

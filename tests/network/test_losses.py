@@ -128,6 +128,26 @@ def test_total_is_the_recipe_s_sum(batch):
         assert parts.total.item() == pytest.approx((r.semantic_weight * semantic + tern).item(), 1e-6)
 
 
+@pytest.mark.parametrize("weights", [(), (1, 1, 1, 3, 2)])
+def test_a_focal_semantic_loss_is_weighted_pixel_by_pixel(batch, weights):
+    from napari_monusac.core.recipe import load_recipe
+    from napari_monusac.network.losses import dual_head_loss
+
+    logits, _, masked = batch
+    ternary, ternary_target = logits[:, :3], masked.where((masked < 3) | (masked == 255), 0)
+    plain = load_recipe("run-8").with_values(semantic_class_weights=weights)
+    focal = plain.with_values(semantic_ce_weight=1.0, semantic_focal_gamma=2.0)
+    added = [dual_head_loss(logits, ternary, masked, ternary_target, r).semantic.item() for r in (plain, focal)]
+    z = logits.double().numpy()
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    t = masked.numpy()
+    known = t != 255
+    of_true = np.take_along_axis(p, np.where(known, t, 0)[:, None], 1)[:, 0][known]
+    w = np.asarray(weights or (1,) * 5, float)[t[known]]
+    expected = (w * (1 - of_true) ** 2 * -np.log(of_true)).sum() / w.sum()
+    assert added[1] - added[0] == pytest.approx(expected, rel=1e-4)
+
+
 def test_confident_logits_stay_finite():
     import torch
 

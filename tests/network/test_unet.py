@@ -64,6 +64,19 @@ def test_scse_and_other_encoders_can_be_chosen(small):
     assert net.stride == 8
 
 
+@pytest.mark.parametrize("decoder", ["unetplusplus", "manet"])
+def test_decoders_that_fuse_scales(small, decoder):
+    import torch
+
+    from napari_monusac.network.unet import DualHeadUnet
+
+    network = DualHeadUnet(small.with_values(decoder=decoder)).eval()
+    assert type(network.decoder).__name__ == {"unetplusplus": "UnetPlusPlusDecoder", "manet": "MAnetDecoder"}[decoder]
+    with torch.no_grad():
+        semantic, ternary = network(torch.zeros(1, 3, 64, 96))
+    assert (semantic.shape, ternary.shape) == ((1, 5, 64, 96), (1, 3, 64, 96))
+
+
 def test_preparation_is_imagenet_s_or_pixels_over_255(small, network):
     import torch
 

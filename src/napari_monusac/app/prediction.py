@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from napari_monusac.app.work import Latest, Report, Task, Work
 from napari_monusac.core.boxes import Region
 from napari_monusac.core.classes import CLASS_THRESHOLD
 from napari_monusac.core.errors import CheckpointError
+from napari_monusac.core.fitted import PART_THRESHOLD, FittedThresholds
 
 if TYPE_CHECKING:
     from napari_monusac.core.prediction import Nuclei, Prediction
@@ -90,6 +91,10 @@ class Thresholds:
         Nuclei of which the class head sees less than this share are unclassified.
     smallest_um2 : float
         Smaller nuclei are left out.
+    part : float
+        How readily touching nuclei are parted; 0 never.
+    agreement : float
+        Nuclei of which the class head sees less than this share are left out.
     """
 
     inside: float = 0.5
@@ -97,6 +102,13 @@ class Thresholds:
     confidence: float = 0.0
     classified: float = CLASS_THRESHOLD
     smallest_um2: float = 0.0
+    part: float = PART_THRESHOLD
+    agreement: float = 0.0
+
+    def fitted(self, found: FittedThresholds | None) -> Thresholds:
+        """The same with what was fitted for a model; with the defaults where nothing was."""
+        best = found or FittedThresholds()
+        return replace(self, inside=best.inside, nucleus=best.nucleus, part=best.part, agreement=best.agreement)
 
     def values(self, um_per_px: float | None) -> dict[str, float]:
         """By the names that `instances_from_maps` has for them; no smallest area where the scale is not known."""
@@ -105,6 +117,8 @@ class Thresholds:
             "nucleus_threshold": self.nucleus,
             "min_confidence": self.confidence,
             "class_threshold": self.classified,
+            "part_threshold": self.part,
+            "agreement_threshold": self.agreement,
             "min_area_um2": self.smallest_um2 if um_per_px else 0.0,
         }
 
@@ -137,6 +151,8 @@ class PredictionModel:
         Which part is predicted (`region_changed`).
     flips : bool
         Average over flips and turns (`flips_changed`).
+    fitted : FittedThresholds or None
+        What was fitted for the model that predicts; the thresholds follow it (`fitted_changed`).
     thresholds : Thresholds
         (`thresholds_changed`); a prediction that is shown is segmented again.
     shown : Shown or None
@@ -158,6 +174,7 @@ class PredictionModel:
     checkpoint_changed = Signal(object)
     region_changed = Signal(str)
     flips_changed = Signal(bool)
+    fitted_changed = Signal(object)
     thresholds_changed = Signal(object)
     shown_changed = Signal(object)
     task_changed = Signal(object)
@@ -169,6 +186,7 @@ class PredictionModel:
     checkpoint: Fact[str | None] = Fact("checkpoint_changed", None, operator.eq)
     region: Fact[str] = Fact("region_changed", "Whole image", operator.eq)
     flips: Fact[bool] = Fact("flips_changed", False, operator.eq)
+    fitted: Fact[FittedThresholds | None] = Fact("fitted_changed", None, operator.eq)
     thresholds: Fact[Thresholds] = Fact("thresholds_changed", Thresholds(), operator.eq)
     shown: Fact[Shown | None] = Fact("shown_changed", None)
     task: Fact[Task | None] = Fact("task_changed", None)
@@ -184,8 +202,13 @@ class PredictionModel:
         self._again.failed.connect(lambda error: self.failed.emit(error))
         self._listing = Latest(work, self)
         self._listing.done.connect(self._listed)
+        self._reading = Latest(work, self)
+        self._reading.done.connect(self._fitted_read)
+        self.checkpoint_changed.connect(self.read_fitted)
+        self.fitted_changed.connect(self.take_fitted)
         self.thresholds_changed.connect(self.segment)
         training.ended.connect(self.list_models)
+        training.ended.connect(self.read_fitted)
         training.runs_folder_changed.connect(self.list_models)
 
     # -- which model
@@ -223,6 +246,26 @@ class PredictionModel:
         if str(path) not in (m.path for m in self.models):
             self.models = (*self.models, OfferedModel(str(path), Path(path).name))
         self.choose(str(path))
+
+    def read_fitted(self) -> None:
+        """Look in the background for what was fitted for the model that predicts."""
+        path = self.checkpoint
+
+        def read() -> tuple[str | None, FittedThresholds | None]:
+            from napari_monusac.io.runs.fitted import fitted_in
+
+            return path, fitted_in(path) if path else None
+
+        self._reading.ask(read)
+
+    def _fitted_read(self, found: tuple[str | None, FittedThresholds | None]) -> None:
+        path, fitted = found
+        if path == self.checkpoint:
+            self.fitted = fitted
+
+    def take_fitted(self) -> None:
+        """Use the thresholds that were fitted for the model, whatever the user has tried."""
+        self.thresholds = self.thresholds.fitted(self.fitted)
 
     def load(self, checkpoint: str) -> LoadedModel:
         """Load a checkpoint once; again only when its file has changed. Called in a worker.

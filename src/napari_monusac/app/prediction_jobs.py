@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_monusac.app.work import Report
 from napari_monusac.core.boxes import Region
+from napari_monusac.core.fitted import with_fitted
 from napari_monusac.core.prediction import WHOLE_PX
 from napari_monusac.io.predictions.store_info import model_name
 
@@ -214,10 +215,7 @@ def predict_to_store(report: Report, asked: ImageRequest, loaded: LoadedModel, f
         source, loaded, out, **asked.options, settings=asked.thresholds, progress=tell, on_tile=tiles.add,
         should_stop=lambda: report.stopping,
     )  # fmt: skip
-    stored = open_lazily(out, source)
-    if not _same_thresholds(stored.info.settings, asked.thresholds):  # it was finished, with others
-        return segment_again(report, asked.image, stored, asked.thresholds)
-    return _with_nuclei(stored)
+    return _with_nuclei(open_lazily(out, source))
 
 
 def segment_again(
@@ -247,20 +245,13 @@ def _with_nuclei(stored: PredictedSlide) -> PredictedSlide:
     return stored
 
 
-def _same_thresholds(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    from napari_monusac.masks.instances import instances_from_maps
-
-    defaults = instances_from_maps.__kwdefaults__ or {}
-    return {**defaults, **one} == {**defaults, **other}
-
-
 def nuclei_of(prediction: Prediction, thresholds: dict[str, float]) -> Nuclei:
     """Find the nuclei of a prediction in memory, by thresholds that `instances_from_maps` names."""
     from napari_monusac.masks.instances import instances_from_maps
 
     return instances_from_maps(
         prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
-        um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, **thresholds,
+        um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, **with_fitted(prediction.fitted, thresholds),
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from napari_monusac.app.facts import Fact, never
 from napari_monusac.app.recipe_draft import RecipeDraft
 from napari_monusac.app.work import Latest, Report, Task, Work
 from napari_monusac.core.errors import MonusacError
-from napari_monusac.core.events import BatchEnded, EpochEnded, RunEnded, RunStarted, TrainEvent
+from napari_monusac.core.events import BatchEnded, CheckpointSaved, EpochEnded, RunEnded, RunStarted, TrainEvent
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ class RunProgress:
             if self.first_step is None:
                 # the first step carries compilation and the loader's start: timing begins after it
                 self.first_step, self.started_at = event.step, time.monotonic()
-        elif isinstance(event, EpochEnded) and (self.best_combo is None or event.scores.combo > self.best_combo):
-            self.best_combo = event.scores.combo
+        elif isinstance(event, CheckpointSaved) and event.which == "best":
+            self.best_combo = event.combo
 
     def pause(self, paused: bool) -> None:
         """The run waits, or goes on: time spent waiting says nothing of its pace."""
@@ -483,6 +483,9 @@ class TrainingModel:
         self._last_end = None
         self.history = list(history)
         self.progress = RunProgress()
+        for event in history:
+            if isinstance(event, CheckpointSaved):
+                self.progress.take(event)
         self.said = Said()
         self.run = run
         self.begun.emit()

@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari_monusac.cli.shell import bar_on_stderr, tell
-from napari_monusac.core.events import BatchEnded, CheckpointSaved, EpochEnded, RunStarted, TrainEvent, Warned
+from napari_monusac.core.events import (
+    BatchEnded,
+    CheckpointSaved,
+    EpochEnded,
+    RunStarted,
+    ThresholdsFitted,
+    TrainEvent,
+    Warned,
+)
 
 if TYPE_CHECKING:
     from napari_monusac.io.runs.run_folder import RunFolder
@@ -49,6 +57,8 @@ class _View:
             self.best = event.which == "best"
         elif isinstance(event, EpochEnded):
             self._epoch(event)
+        elif isinstance(event, ThresholdsFitted):
+            tell(event.fitted.sentence())
         elif isinstance(event, Warned):
             tell(f"warning: {event.message}")
 

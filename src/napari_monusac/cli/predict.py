@@ -11,11 +11,13 @@ import typer
 
 from napari_monusac.cli.shell import Json, answer, answer_json, bar_on_stderr, stop_on_signal, table, tell
 from napari_monusac.core.errors import Cancelled, FileProblem
+from napari_monusac.core.fitted import with_fitted
 
 if TYPE_CHECKING:
     from napari_monusac.infer.batch import SlideResult
     from napari_monusac.io.collection.collection import Collection, Crop
 
+_FITTED = "By default what was fitted for the model."
 TellStep = Callable[[float, str], None]
 
 
@@ -51,6 +53,25 @@ def predict(
         Path | None,
         typer.Option("--counts", help="Write nuclei per class, per mm² and as ratios (crop, patient, all) as CSV."),
     ] = None,
+    inside: Annotated[
+        float | None,
+        typer.Option("--inside", min=0, max=1, help=f"From where on a pixel is inside a nucleus. {_FITTED}"),
+    ] = None,
+    nucleus: Annotated[
+        float | None,
+        typer.Option("--nucleus", min=0, max=1, help=f"From where on a pixel is a nucleus at all. {_FITTED}"),
+    ] = None,
+    peak: Annotated[
+        float | None, typer.Option("--peak", min=0, max=1, help=f"How sure a nucleus' surest pixel must be. {_FITTED}")
+    ] = None,
+    part: Annotated[
+        float | None,
+        typer.Option("--part", min=0, max=1, help=f"How readily touching nuclei are parted; 0 never. {_FITTED}"),
+    ] = None,
+    agreement: Annotated[
+        float | None,
+        typer.Option("--agreement", min=0, max=1, help=f"How much of a nucleus the class head must see. {_FITTED}"),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, openvino, cuda, cuda:N or mps.")] = "auto",
     as_json: Json = False,
 ) -> None:
@@ -63,9 +84,15 @@ def predict(
     from napari_monusac.network.checkpoint import read_metadata
 
     tasks = _tasks(images, out)
-    read_metadata(checkpoint)  # one line for a file that is no model, not one for each image
+    fitted = read_metadata(checkpoint).fitted  # one line for a file that is no model, not one for each image
+    asked = {"inside": inside, "nucleus": nucleus, "peak": peak, "part": part, "agreement": agreement}
+    settings = {f"{name}_threshold": value for name, value in asked.items() if value is not None}
+    if fitted is not None:
+        tell(fitted.sentence())
     out.mkdir(parents=True, exist_ok=True)
-    options = {"flips": flips, "device": device, "overwrite": overwrite, "um_per_px": um_per_px}
+    options = {
+        "flips": flips, "device": device, "overwrite": overwrite, "um_per_px": um_per_px, "settings": settings or None,
+    }  # fmt: skip
     results: list[dict[str, Any]] = []
     with stop_on_signal("stopping; finished images are kept") as stopping, bar_on_stderr() as bar:
         task = bar.add_task("predicting", total=len(tasks))
@@ -86,7 +113,7 @@ def predict(
                 tell(f"{one.crop.name}: {note}")
     if counts is not None:
         _write_counts(results, counts)
-    _report(results, out, as_json)
+    _report(results, out, with_fitted(fitted, settings), as_json)
 
 
 def _write_counts(results: list[dict[str, Any]], path: Path) -> None:
@@ -99,10 +126,10 @@ def _write_counts(results: list[dict[str, Any]], path: Path) -> None:
         tell(f"counts and densities are in {path}")
 
 
-def _report(results: list[dict[str, Any]], out: Path, as_json: bool) -> None:
+def _report(results: list[dict[str, Any]], out: Path, thresholds: dict[str, Any], as_json: bool) -> None:
     failed = sum(r["status"] == "failed" for r in results)
     if as_json:
-        answer_json({"out": out, "results": results})
+        answer_json({"out": out, "thresholds": thresholds, "results": results})
     else:
         kinds = list(dict.fromkeys(k for r in results for k in r.get("nuclei", {})))
         rows = [(Path(r["image"]).name, r["status"], *(r.get("nuclei", {}).get(k, 0) for k in kinds)) for r in results]

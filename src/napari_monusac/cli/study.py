@@ -158,8 +158,7 @@ def _run(folder: Path, data: Path, split: Split, recipe: TrainingRecipe) -> RunF
 
 
 def _row(run: RunFolder) -> dict[str, Any]:
-    epochs = run.epochs()
-    best = max(epochs, key=lambda e: e.scores.combo, default=None)
+    epochs, best = run.epochs_and_best()
     scores = best.scores if best else None
     return {
         "recipe": run.path.name,

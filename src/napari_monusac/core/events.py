@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from napari_monusac.core.fitted import FittedThresholds
+
 EndReason = Literal["completed", "stopped", "failed"]
 
 
@@ -105,6 +107,14 @@ class CheckpointSaved(_Event):
     combo: float
 
 
+class ThresholdsFitted(_Event):
+    """The training is over, and the best checkpoint has thresholds that were fitted on the validation crops."""
+
+    kind: Literal["thresholds-fitted"] = "thresholds-fitted"
+    path: str
+    fitted: FittedThresholds
+
+
 class Warned(_Event):
     """Something the user should know; training goes on. Warnings of a worker must never reach napari's own handler."""
 
@@ -125,7 +135,8 @@ class RunEnded(_Event):
 
 
 TrainEvent = Annotated[
-    RunStarted | BatchEnded | EpochEnded | CheckpointSaved | Warned | RunEnded, Field(discriminator="kind")
+    RunStarted | BatchEnded | EpochEnded | CheckpointSaved | ThresholdsFitted | Warned | RunEnded,
+    Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[TrainEvent] = TypeAdapter(TrainEvent)
 

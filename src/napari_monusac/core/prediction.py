@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import ShapeError
+from napari_monusac.core.fitted import FittedThresholds
 from napari_monusac.core.training_crops import TrainingCrops
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class Prediction:
         What ran the network, where and how precisely; for people.
     trained_on : TrainingCrops or None
         The crops that the network was trained on; None where it does not say.
+    fitted : FittedThresholds or None
+        Thresholds that suit this model; None where nobody fitted any.
     nuclei : Nuclei or None
         Its nuclei, where they were separated (`napari_monusac.read_prediction`).
     """
@@ -120,6 +123,7 @@ class Prediction:
     notes: tuple[str, ...] = field(default=())
     engine: str = ""
     trained_on: TrainingCrops | None = None
+    fitted: FittedThresholds | None = None
     nuclei: Nuclei | None = None
     _winners: dict[str, NDArray[np.uint8]] = field(default_factory=dict, init=False, repr=False)
 

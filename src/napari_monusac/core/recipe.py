@@ -21,7 +21,10 @@ Schedule = Literal["plateau", "cosine", "warmup-cosine", "constant"]
 Precision = Literal["auto", "bfloat16", "float32"]
 Attention = Literal["none", "scse"]
 Stain = Literal["none", "normalise", "augment"]
-Sampling = Literal["uniform", "rare-classes"]
+Sampling = Literal["uniform", "class-balanced"]
+#: What class-balanced sampling was called; it still is in fingerprints, so that they stay what they were.
+_ONCE_BALANCED = "rare-classes"
+Decoder = Literal["unet", "unetplusplus", "manet"]
 SelectBy = Literal["combo", "combo-and-miou", "pq"]
 BoundaryWidth = Literal[1, 3, 5, 7]
 #: The widths of boundary that recipes and widgets offer, in px.
@@ -50,6 +53,12 @@ _ADDED_LATER: dict[str, Any] = {
     "select_by": "combo",
     "centred_share": 0.5,
     "class_shares": (),
+    "decoder": "unet",
+    "semantic_focal_gamma": 0.0,
+    "augment_scale": 0.1,
+    "augment_rotation": 15.0,
+    "augment_colour": 0.15,
+    "stain_strength": 0.15,
 }
 #: Names that say what a recipe is, beside its own: both load the same.
 SPEAKING_NAMES = {
@@ -62,7 +71,6 @@ SPEAKING_NAMES = {
     "resnet34-augmented": "run-7",
     "resnet34-cosine": "run-8",
     "resnet34-warmup": "run-9",
-    "balanced": "ours",
 }
 
 _Weight = Annotated[float, Field(ge=0, le=1000)]
@@ -134,6 +142,9 @@ class TrainingRecipe(BaseModel):
         description="Go on from the weights of this checkpoint or run folder (empty = from the encoder's weights)",
         json_schema_extra={"group": "Network"},
     )
+    decoder: Decoder = Field(
+        "unet", description="Decoder: U-Net, or one that fuses scales (U-Net++, MA-Net)", json_schema_extra={"group": "Network"}
+    )  # fmt: skip
     decoder_channels: tuple[Annotated[int, Field(ge=1, le=2048)], ...] = Field(
         (256, 128, 64, 32, 16), min_length=3, max_length=5, description="Channels of the decoder's blocks, deepest first", json_schema_extra={"group": "Network"}
     )  # fmt: skip
@@ -153,6 +164,9 @@ class TrainingRecipe(BaseModel):
     )
     semantic_ce_weight: float = Field(
         0.0, ge=0, le=1000, description="Weight of cross-entropy added to the semantic soft Dice (ours; the source has none)", json_schema_extra={"group": "Loss"}
+    )  # fmt: skip
+    semantic_focal_gamma: float = Field(
+        0.0, ge=0, le=100, description="Exponent of a focal cross-entropy on the semantic head (0 = plain; needs semantic_ce_weight)", json_schema_extra={"group": "Loss"}
     )  # fmt: skip
     semantic_class_weights: tuple[_Weight, ...] = Field(
         (), description="Weights of background, epithelial, lymphocyte, neutrophil, macrophage in the semantic loss (empty = all alike)", json_schema_extra={"group": "Loss"}
@@ -236,10 +250,10 @@ class TrainingRecipe(BaseModel):
         "uniform", description="Where patches are cut: anywhere, or half of them centred on nuclei, rare classes as often as common ones", json_schema_extra={"group": "Data"}
     )  # fmt: skip
     centred_share: float = Field(
-        0.5, ge=0, le=1, description="Share of the patches that are centred on nuclei (sampling rare-classes)", json_schema_extra={"group": "Data"}
+        0.5, ge=0, le=1, description="Share of the patches that are centred on nuclei (sampling class-balanced)", json_schema_extra={"group": "Data"}
     )  # fmt: skip
     class_shares: tuple[_Weight, ...] = Field(
-        (), description="How often epithelial, lymphocyte, neutrophil, macrophage are centred on, in proportion (empty = all alike; sampling rare-classes)", json_schema_extra={"group": "Data"}
+        (), description="How often epithelial, lymphocyte, neutrophil, macrophage are centred on, in proportion (empty = all alike; sampling class-balanced)", json_schema_extra={"group": "Data"}
     )  # fmt: skip
     within_regions: bool = Field(
         False, description="Learn and validate inside the regions of interest alone (crops without any: everywhere)", json_schema_extra={"group": "Data"}
@@ -249,6 +263,18 @@ class TrainingRecipe(BaseModel):
         description="Flips, 90-degree rotation, colour jitter, Gaussian blur, affine",
         json_schema_extra={"group": "Data"},
     )
+    augment_scale: float = Field(
+        0.1, ge=0, le=0.9, description="Largest change of size in augmentation, as a share", json_schema_extra={"group": "Data"}
+    )  # fmt: skip
+    augment_rotation: float = Field(
+        15.0, ge=0, le=180, description="Largest turn in augmentation, beside the quarter turns", json_schema_extra={"group": "Data", "unit": "degrees"}
+    )  # fmt: skip
+    augment_colour: float = Field(
+        0.15, ge=0, le=1, description="Largest change of brightness, contrast and saturation in augmentation; of hue a fifth of it", json_schema_extra={"group": "Data"}
+    )  # fmt: skip
+    stain_strength: float = Field(
+        0.15, ge=0, le=1, description="Largest change of haematoxylin and eosin, as a share (stain augment)", json_schema_extra={"group": "Data"}
+    )  # fmt: skip
     stain: Stain = Field(
         "none", description="Stain: left alone, normalised (Macenko), or augmented in haematoxylin and eosin", json_schema_extra={"group": "Data"}
     )  # fmt: skip
@@ -291,6 +317,11 @@ class TrainingRecipe(BaseModel):
     def _channels_from_list(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
 
+    @field_validator("sampling", mode="before")
+    @classmethod
+    def _sampling_from_old_word(cls, value: object) -> object:
+        return "class-balanced" if value == _ONCE_BALANCED else value
+
     @field_validator("um_per_px", mode="before")
     @classmethod
     def _scale_from_word(cls, value: object) -> object:
@@ -320,6 +351,11 @@ class TrainingRecipe(BaseModel):
                 ("decoder_attention", "decoder_channels"),
                 f"scSE attention needs 16 decoder channels or more in every block, not {min(self.decoder_channels)}",
             )
+        if self.decoder == "manet" and self.decoder_attention != "none":
+            raise RecipeClash(
+                ("decoder", "decoder_attention"),
+                "decoder = 'manet' brings its own attention: set decoder_attention = 'none'",
+            )
         if self.patch_size == 2 ** len(self.decoder_channels) and self.batch_size < 2 * self.accumulate:
             raise RecipeClash(
                 ("patch_size", "batch_size"),
@@ -335,9 +371,13 @@ class TrainingRecipe(BaseModel):
                 raise RecipeClash(
                     (name,), f"{name} = {list(values)} must be {count} numbers, one of them above 0, or none"
                 )
+        if self.semantic_focal_gamma and not self.semantic_ce_weight:
+            raise RecipeClash(
+                ("semantic_focal_gamma", "semantic_ce_weight"), "semantic_focal_gamma needs semantic_ce_weight above 0"
+            )
         for name in ("centred_share", "class_shares"):
             if self.sampling == "uniform" and getattr(self, name) != _ADDED_LATER[name]:
-                raise RecipeClash((name, "sampling"), f"{name} needs sampling = 'rare-classes'")
+                raise RecipeClash((name, "sampling"), f"{name} needs sampling = 'class-balanced'")
 
     def _check_sizes(self) -> None:
         """Refuse what no machine can hold, before anything tries to."""
@@ -362,6 +402,8 @@ class TrainingRecipe(BaseModel):
         """SHA-256 (first 16 hex digits) over every value that changes what training does; names and notes do not count."""
         values = self.model_dump(mode="json", exclude=_DESCRIPTIVE)
         values = {k: v for k, v in values.items() if k not in _ADDED_LATER or getattr(self, k) != _ADDED_LATER[k]}
+        if self.sampling == "class-balanced":
+            values["sampling"] = _ONCE_BALANCED
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def with_values(self, **values: Any) -> TrainingRecipe:

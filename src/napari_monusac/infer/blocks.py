@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.errors import Cancelled
+from napari_monusac.core.fitted import with_fitted
 from napari_monusac.io.locks import store_lock
 from napari_monusac.io.predictions.prediction_store import PredictionStore
+from napari_monusac.io.predictions.store_info import StoreInfo
 from napari_monusac.masks.instances import instances_from_maps
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def segment_store(
     should_stop : callable, optional
         Asked before each block.
     settings : mapping, optional
-        Thresholds, by the names that `instances_from_maps` has for them.
+        Thresholds, by the names that `instances_from_maps` has for them, over those that were fitted for the model.
 
     Returns
     -------
@@ -65,9 +67,9 @@ def segment_store(
     """
     import pandas as pd
 
-    settings = dict(settings or {})
     with store_lock(Path(path)):
         store = PredictionStore.open(path, "r+")
+        settings = with_fitted(store.info.fitted, settings)
         instances, classes = store.create_labels()
         height, width = store.shape
         corners = [(y, x) for y in range(0, height, block_px) for x in range(0, width, block_px)]
@@ -84,6 +86,14 @@ def segment_store(
         whole = pd.concat(tables, ignore_index=True)
         store.take_labels(whole, settings)
     return whole
+
+
+def segmented_otherwise(info: StoreInfo, settings: Mapping[str, Any] | None) -> bool:
+    """Whether a store's nuclei were segmented with other thresholds than those that somebody asks for."""
+    if not settings:
+        return False
+    defaults = instances_from_maps.__kwdefaults__ or {}
+    return {**defaults, **info.settings} != {**defaults, **with_fitted(info.fitted, settings)}
 
 
 def _block(

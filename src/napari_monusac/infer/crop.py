@@ -9,8 +9,10 @@ from typing import Any
 
 import psutil
 
+from napari_monusac.core.fitted import with_fitted
 from napari_monusac.core.prediction import WHOLE_PX
 from napari_monusac.core.recipe import Precision
+from napari_monusac.infer.blocks import segment_store, segmented_otherwise
 from napari_monusac.infer.identity import finished, identity_of
 from napari_monusac.infer.model import as_model
 from napari_monusac.infer.plan import plan_prediction
@@ -65,7 +67,8 @@ def predict_crop(
     um_per_px, flips, device, precision
         See `napari_monusac.infer.predict.predict`.
     settings : mapping, optional
-        Thresholds of `instances_from_maps`.
+        Thresholds of `instances_from_maps`, over those that were fitted for the model. A finished store with other ones
+        is segmented again, the network is not asked.
     overwrite : bool
         Predict again, whatever is in `out`.
     **options
@@ -88,7 +91,10 @@ def predict_crop(
     identity = identity_of(source, model, flips=flips)
     done = finished(out, identity, overwrite=overwrite)
     if done is not None and done.read_table() is not None:
-        return CropOutcome(done.info.notes, skipped=True)
+        again = segmented_otherwise(done.info, settings)
+        if again:
+            segment_store(out, settings=settings, should_stop=options.get("should_stop"))
+        return CropOutcome(done.info.notes, skipped=not again)
     common = {"um_per_px": um_per_px, "flips": flips, **options}
     plan = plan_prediction(source, model, um_per_px=um_per_px, device=device, precision=precision)
     pixels = max(_pixels(source.shape), _pixels(plan.source.shape))
@@ -97,7 +103,7 @@ def predict_crop(
         return CropOutcome(PredictionStore.open(out).info.notes)
     with store_lock(out):
         prediction = predict(source, model, engine=plan.engine, **common)
-        thresholds = dict(settings or {})
+        thresholds = with_fitted(prediction.fitted, settings)
         nuclei = instances_from_maps(
             prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
             um_per_px=prediction.um_per_px, **thresholds,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from napari_monusac.core.errors import MonusacError
+from napari_monusac.core.fitted import FittedThresholds
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.core.training_crops import TrainingCrops
 
@@ -60,3 +61,9 @@ def crops_seen_by_model(model: ModelLike) -> TrainingCrops | None:
     """The crops that a loaded model was trained on; None where it does not say."""
     found = getattr(getattr(model, "metadata", None), "trained_on", None)
     return found if isinstance(found, TrainingCrops) else None
+
+
+def fitted_of(model: ModelLike) -> FittedThresholds | None:
+    """The thresholds that were fitted for a loaded model; None where there are none."""
+    found = getattr(getattr(model, "metadata", None), "fitted", None)
+    return found if isinstance(found, FittedThresholds) else None

@@ -15,7 +15,7 @@ from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.prediction import Prediction
 from napari_monusac.core.recipe import Precision
 from napari_monusac.infer.engines import Engine
-from napari_monusac.infer.model import as_model, checkpoint_name, crops_seen_by_model
+from napari_monusac.infer.model import as_model, checkpoint_name, crops_seen_by_model, fitted_of
 from napari_monusac.infer.plan import plan_prediction
 from napari_monusac.infer.tiling.plan import OVERLAP_PX, Plan, in_region
 from napari_monusac.infer.tiling.tiled import whole_maps
@@ -160,6 +160,7 @@ def predict(
         notes=plan.notes,
         engine=plan.engine.name,
         trained_on=crops_seen_by_model(model),
+        fitted=fitted_of(model),
     )
 
 

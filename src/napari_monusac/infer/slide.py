@@ -17,10 +17,10 @@ from napari_monusac.core.boxes import Region
 from napari_monusac.core.errors import StoreError
 from napari_monusac.core.files import atomic_write, atomic_write_text
 from napari_monusac.core.recipe import Precision
-from napari_monusac.infer.blocks import segment_store
+from napari_monusac.infer.blocks import segment_store, segmented_otherwise
 from napari_monusac.infer.engines import Engine
 from napari_monusac.infer.identity import finished, identity_of
-from napari_monusac.infer.model import as_model, checkpoint_name, crops_seen_by_model
+from napari_monusac.infer.model import as_model, checkpoint_name, crops_seen_by_model, fitted_of
 from napari_monusac.infer.plan import plan_prediction
 from napari_monusac.infer.predict import TileProgress
 from napari_monusac.infer.tiling.grid import Blender
@@ -76,7 +76,8 @@ def predict_slide(
     nuclei : bool
         Segment the nuclei, too.
     settings : mapping, optional
-        Thresholds of `instances_from_maps`.
+        Thresholds of `instances_from_maps`, over those that were fitted for the model. A finished store with other ones
+        is segmented again, the network is not asked.
     overwrite : bool
         Predict again although `out` is finished.
     progress : callable, optional
@@ -104,8 +105,9 @@ def predict_slide(
     identity = identity_of(source, model, region=region, flips=flips)
     done = finished(out, identity, overwrite=overwrite)
     if done is not None:
-        if nuclei and done.read_table() is None:
-            segment_store(out, should_stop=should_stop, settings=settings)
+        if nuclei and (done.read_table() is None or segmented_otherwise(done.info, settings)):
+            told = None if progress is None else lambda part: progress(_separating(part, 1, 0.0, whole=1.0))
+            segment_store(out, progress=told, should_stop=should_stop, settings=settings)
         return out
     plan = plan_prediction(
         source, model, um_per_px=um_per_px, region=region, device=device, precision=precision, engine=engine,
@@ -113,6 +115,7 @@ def predict_slide(
     )  # fmt: skip
     info = _info(plan, model.recipe.fingerprint(), checkpoint_name(checkpoint, model), model.recipe.boundary_width)
     about = {"identity": identity, "image": _path_of(source), "trained_on": crops_seen_by_model(model)}
+    about["fitted"] = fitted_of(model)
     info = info.model_copy(update=about)
     with store_lock(out) as lock:
         skip = skips_glass(plan, skip_glass)
@@ -146,9 +149,7 @@ def predict_slide(
             def segmented(part: float) -> None:
                 lock.touch()
                 if progress is not None and part < 1:
-                    told = TileProgress(1 - _NUCLEI_PART * (1 - part))
-                    told.done, told.total, told.seconds, told.eta_s = total, total, seconds, _NUCLEI_PART * seconds
-                    progress(told)
+                    progress(_separating(part, total, seconds))
 
             segment_store(work.store.path, progress=segmented, should_stop=should_stop, settings=settings)
         else:
@@ -165,6 +166,13 @@ def _progress(done: int, first: int, total: int, seconds: float, nuclei: bool) -
     progress = TileProgress(part * done / total)
     progress.done, progress.total, progress.seconds = done, total, seconds
     progress.eta_s = seconds / (done - first) * (total - done) / part
+    return progress
+
+
+def _separating(part: float, tiles: int, seconds: float, *, whole: float = _NUCLEI_PART) -> TileProgress:
+    """How far the separation of the nuclei has come, after the tiles: it is the last `whole` of the work."""
+    progress = TileProgress(1 - whole * (1 - part))
+    progress.done, progress.total, progress.seconds, progress.eta_s = tiles, tiles, seconds, whole * seconds
     return progress
 
 

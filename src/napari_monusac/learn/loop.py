@@ -21,6 +21,7 @@ from napari_monusac.core.events import (
     EpochEnded,
     RunEnded,
     RunStarted,
+    ThresholdsFitted,
     TrainEvent,
     Warned,
 )
@@ -29,13 +30,14 @@ from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.io.runs.history import Recorder
 from napari_monusac.io.runs.run_folder import RunFolder
 from napari_monusac.learn.distributed import Ranks, is_lost_rank
+from napari_monusac.learn.fit import fit_thresholds
 from napari_monusac.learn.notes import Notes
 from napari_monusac.learn.resume import save_last
 from napari_monusac.learn.setup import Options, TrainingParts, set_up
 from napari_monusac.learn.step import PendingLosses, is_out_of_memory
 from napari_monusac.learn.timelapse import save_frame
 from napari_monusac.learn.validate import SCORE_NAMES, Validation, selected_score
-from napari_monusac.network.checkpoint import CheckpointMetadata, save_checkpoint
+from napari_monusac.network.checkpoint import CheckpointMetadata, load_checkpoint, read_metadata, save_checkpoint
 from napari_monusac.network.device import free_gpu_memory, torch_kept
 from napari_monusac.network.weights import download_notice
 
@@ -119,7 +121,24 @@ def _loop(t: TrainingParts, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
             yield _ended(t, "stopped", _STOPPED)
             return
         yield from _epoch_ended(t, found)
+    yield from _fitted(t, stop)
     yield _ended(t, "completed", over)
+
+
+def _fitted(t: TrainingParts, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
+    """Fit the thresholds of the best checkpoint, once; a run that cannot is over all the same."""
+    best = t.run.best
+    if not t.ranks.writes or not best.is_file() or read_metadata(best).fitted is not None:
+        return
+    model = load_checkpoint(best, t.progress.device)
+    try:
+        fitted = fit_thresholds(t.validator.judged_maps(model.network, stop), stop)
+    except Cancelled as error:
+        t.notes.add(str(error))
+        return
+    if fitted is not None:
+        save_checkpoint(best, model.network, model.metadata.model_copy(update={"fitted": fitted}))
+        yield ThresholdsFitted(path=str(best), fitted=fitted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -338,7 +338,7 @@ def _sampler(recipe: TrainingRecipe, run: RunFolder, store: CropStore, notes: No
     for name in run.split.training:
         try:
             shape = store.shape(name)
-            if recipe.sampling == "rare-classes":
+            if recipe.sampling == "class-balanced":
                 centres[name] = store.centres(name)
             shapes[name] = shape
         except (MonusacError, OSError) as error:

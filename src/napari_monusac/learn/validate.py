@@ -6,8 +6,9 @@ a checkpoint is the score that its stored predictions get.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from napari_monusac.core.classes import IGNORE_INDEX
 from napari_monusac.core.errors import Cancelled, MonusacError, TrainingError
 from napari_monusac.core.events import Scores
-from napari_monusac.core.prediction import HEADS
+from napari_monusac.core.prediction import HEADS, in_255ths
 from napari_monusac.core.recipe import SelectBy
 from napari_monusac.infer.engines import Engine
 from napari_monusac.infer.engines.torch import TorchEngine
@@ -26,6 +27,7 @@ from napari_monusac.infer.tiling.source import array_source
 from napari_monusac.infer.tiling.tiled import whole_maps
 from napari_monusac.learn.data.crops import CropStore, TrainingCrop
 from napari_monusac.learn.distributed import Ranks
+from napari_monusac.learn.fit import JudgedMaps
 from napari_monusac.learn.step import StepLosses, Stepper, is_out_of_memory
 from napari_monusac.masks.instances import instances_from_maps
 from napari_monusac.network.device import free_gpu_memory
@@ -36,6 +38,8 @@ from napari_monusac.scoring.metrics.panoptic import PanopticQuality, panoptic_qu
 
 #: Losses are computed over parts of this many px a side, so that the largest crop needs no more memory.
 LOSS_PART_PX = 1024
+#: Thresholds are fitted on crops of so many px together: their maps are kept in memory, 8 bytes a pixel.
+MOST_FITTED_PX = 1 << 26
 _SMALLEST_TILE_PX = 128
 _FIRST_HALF_PX = 256
 
@@ -150,7 +154,7 @@ class Validator:
                 self.stepper.notes.leave_out(name, error)
                 continue
             maps = self._count(crop, probabilities, sums)
-            if crop.instances is not None:
+            if crop.instances is not None and self.stepper.recipe.select_by == "pq":
                 sums.nuclei += _nuclei_quality(crop, crop.instances, probabilities, boundary_width)
             if name in self.pinned:
                 pinned[name] = maps
@@ -164,6 +168,31 @@ class Validator:
             scores = scores.model_copy(update={"pq": sums.nuclei.pq})
         losses = StepLosses(*(sums.losses[:3] / sums.losses[3]).tolist())
         return Validation(scores, losses, time.perf_counter() - start, pinned)
+
+    def judged_maps(self, network: DualHeadUnet, should_stop: Callable[[], bool]) -> Iterator[JudgedMaps]:
+        """Predict the crops with a network, with the truth beside it: what thresholds are fitted on.
+
+        Raises
+        ------
+        Cancelled
+            `should_stop` said so, between two tiles.
+        """
+        engine = TorchEngine(_Judged(network), self.stepper.device, self.stepper.precision)
+        left = MOST_FITTED_PX
+        for name in self.names:
+            try:
+                crop = self.store.own(name)
+                if crop.instances is None or math.prod(crop.shape) > left:
+                    continue
+                probabilities, boundary_width = self._predicted(crop, engine, should_stop)
+            except Cancelled:
+                raise
+            except MonusacError as error:
+                self.stepper.notes.leave_out(name, error)
+                continue
+            left -= math.prod(crop.shape)
+            ignored = crop.ternary == IGNORE_INDEX
+            yield JudgedMaps(in_255ths(probabilities), crop.instances, crop.semantic, ignored, boundary_width)
 
     def _predicted(
         self, crop: TrainingCrop, engine: Engine, should_stop: Callable[[], bool]

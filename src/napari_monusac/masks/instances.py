@@ -8,13 +8,12 @@ from numpy.typing import NDArray
 
 from napari_monusac.core.classes import CLASS_THRESHOLD
 from napari_monusac.core.errors import ShapeError
+from napari_monusac.core.fitted import PART_THRESHOLD
 from napari_monusac.core.prediction import Nuclei
 from napari_monusac.masks._grow import CROSS, components, fill_holes, grow
-from napari_monusac.masks._table import nucleus_table
+from napari_monusac.masks._parting import parted
+from napari_monusac.masks.facts import nucleus_table
 from napari_monusac.masks.uncertainty import Probabilities, channel, nucleus_probability, ternary_nucleus_probability
-
-#: A marker whose *inside* falls apart into cores of so many px at this part of the way from the threshold to 1 is cut.
-_CORE_LEVEL, _CORE_PX = 0.4, 25
 
 
 def instances_from_maps(
@@ -26,11 +25,14 @@ def instances_from_maps(
     inside_threshold: float = 0.5,
     nucleus_threshold: float = 0.5,
     peak_threshold: float | None = None,
+    part_threshold: float = PART_THRESHOLD,
+    agreement_threshold: float = 0.0,
     smoothing_px: float = 1.0,
     min_area_um2: float = 0.0,
     min_area_px: float = 0.0,
     min_confidence: float = 0.0,
     class_threshold: float = CLASS_THRESHOLD,
+    class_temperature: float = 1.0,
     offset_px: tuple[int, int] = (0, 0),
 ) -> Nuclei:
     """Segment the nuclei that the two heads of a network see.
@@ -55,6 +57,13 @@ def instances_from_maps(
     peak_threshold : float
         A nucleus is kept if its surest pixel is one with at least this probability, so that uncertain specks are not.
         By default 0.2 above `nucleus_threshold`.
+    part_threshold : float
+        How deep the neck between two touching nuclei must be to part them: below this share of the lesser one, by shape
+        and probability of *inside* together (0 parts nothing; see `napari_monusac.masks._parting.parted`). Up to 0.7 no
+        nucleus of MoNuSAC's truth is cut.
+    agreement_threshold : float
+        A nucleus is kept if the semantic head sees at least this much of it (``p_semantic``): what the ternary head alone
+        takes for a nucleus is often stroma. 0 keeps all.
     smoothing_px : float
         Sigma of the Gaussian that keeps specks of noise from becoming markers; 0 for none.
     min_area_um2, min_area_px : float
@@ -64,6 +73,9 @@ def instances_from_maps(
     class_threshold : float
         A nucleus that the ternary head sees while the semantic head is less sure than this of any (``p_semantic``, 0 to
         1) is unclassified: a class would be read off noise.
+    class_temperature : float
+        Each class probability p of a nucleus becomes p^(1/T), and they are brought back to a sum of 1: above 1 the classes
+        come out less sure. The most probable one stays so.
     offset_px : tuple of int
         (y, x) of the maps in their image, handed on.
 
@@ -80,16 +92,20 @@ def instances_from_maps(
     _check(semantic, ternary, boundary_width, min_area_um2, um_per_px)
     _check_thresholds(
         inside_threshold=inside_threshold, nucleus_threshold=nucleus_threshold, peak_threshold=peak_threshold,
-        min_confidence=min_confidence, class_threshold=class_threshold,
+        part_threshold=part_threshold, agreement_threshold=agreement_threshold, min_confidence=min_confidence,
+        class_threshold=class_threshold,
     )  # fmt: skip
     if not smoothing_px >= 0:
         raise ShapeError(f"smoothing_px = {smoothing_px}", "use 0 px (none) or more")
+    if not class_temperature > 0:
+        raise ShapeError(f"class_temperature = {class_temperature}", "use a number above 0; 1 changes nothing")
     labels = segment(
         semantic,
         ternary,
         boundary_width=boundary_width,
         inside_threshold=inside_threshold,
         nucleus_threshold=nucleus_threshold,
+        part_threshold=part_threshold,
         smoothing_px=smoothing_px,
     )
     smallest = max(min_area_px, min_area_um2 / um_per_px**2 if um_per_px else 0.0)
@@ -103,7 +119,9 @@ def instances_from_maps(
         smallest_px=smallest,
         least_confidence=min_confidence,
         least_peak=peak,
+        least_agreement=agreement_threshold if semantic is not None else 0.0,
         class_threshold=class_threshold,
+        temperature=class_temperature,
     )
     return Nuclei(labels, table, um_per_px, offset_px)
 
@@ -115,6 +133,7 @@ def segment(
     boundary_width: int,
     inside_threshold: float,
     nucleus_threshold: float,
+    part_threshold: float,
     smoothing_px: float,
 ) -> NDArray[np.int32]:
     """The instance map of `instances_from_maps`, int32 (y, x), before anything is left out; numbers may have gaps."""
@@ -122,32 +141,13 @@ def segment(
     if smoothing_px > 0:
         blurred = cv2.GaussianBlur(inside, (0, 0), smoothing_px, borderType=cv2.BORDER_REFLECT_101)
         inside = np.asarray(blurred, np.float32)
-    count, labels = _markers(inside, inside_threshold)
-    extent = _extent(semantic, ternary, labels, count, boundary_width, nucleus_threshold) | (inside > inside_threshold)
     reach = (boundary_width + 1) // 2
+    count, labels = components(inside > inside_threshold)
+    count, labels = parted(labels, count, inside, part_threshold, reach)
+    extent = _extent(semantic, ternary, labels, count, boundary_width, nucleus_threshold) | (inside > inside_threshold)
     grown = grow(labels, extent, reach + 2)
     grown = _rescue(grown, extent, count, reach)
     return fill_holes(grow(grown, extent))
-
-
-def _markers(inside: NDArray[np.float32], threshold: float) -> tuple[int, NDArray[np.int32]]:
-    """Number of markers and their labels, int32 (y, x): regions of *inside*.
-
-    A region with two or more surer cores is a bridge between nuclei: there the cores are the markers.
-    """
-    count, labels = components(inside > threshold)
-    number, cores = components(inside > threshold + _CORE_LEVEL * (1 - threshold))
-    real = np.bincount(cores.ravel(), minlength=number + 1) >= _CORE_PX
-    real[0] = False
-    owner = np.zeros(number + 1, np.intp)
-    owner[cores.ravel()] = labels.ravel()
-    bridged = np.bincount(owner[real], minlength=count + 1) >= 2
-    apart = real & bridged[owner]
-    if apart.any():
-        fresh = np.where(apart, np.cumsum(apart) + count, 0).astype(np.int32)
-        labels = np.where(bridged[labels], fresh[cores], labels)
-        count = int(fresh.max())
-    return count, labels
 
 
 def _extent(

@@ -25,6 +25,7 @@ from napari_monusac.core.classes import SEMANTIC_NAMES, TERNARY_NAMES
 from napari_monusac.core.errors import CheckpointError, TrainingError
 from napari_monusac.core.events import Scores
 from napari_monusac.core.files import atomic_write, sha256_of
+from napari_monusac.core.fitted import FittedThresholds
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.core.settings import user_folder
 from napari_monusac.core.training_crops import TrainingCrops
@@ -74,6 +75,8 @@ class CheckpointMetadata(BaseModel):
         Name of the resume state beside it, or an empty string.
     trained_on : TrainingCrops or None
         The training and validation crops, with fingerprints of their pixels; None in files of before.
+    fitted : FittedThresholds or None
+        Thresholds that were fitted on the validation crops once the training was over; None before, and in files of before.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -96,6 +99,7 @@ class CheckpointMetadata(BaseModel):
     digest: str = ""
     state: str = ""
     trained_on: TrainingCrops | None = None
+    fitted: FittedThresholds | None = None
 
     @classmethod
     def describe(

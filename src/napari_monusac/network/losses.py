@@ -89,7 +89,7 @@ def dual_head_loss(
     semantic, ternary : integer (b, y, x)
         Targets, 255 where a pixel is left out.
     recipe : TrainingRecipe
-        `semantic_weight`, `semantic_ce_weight`, `semantic_class_weights`, `focal_gamma` and `ternary_dice_weight` are
+        `semantic_weight`, `semantic_ce_weight`, `semantic_focal_gamma`, `semantic_class_weights`, `focal_gamma` and `ternary_dice_weight` are
         used.
     """
     _check(semantic_logits, semantic)
@@ -100,7 +100,7 @@ def dual_head_loss(
     semantic_loss = _dice(log_p.exp(), semantic, IGNORE_INDEX, weights)
     if recipe.semantic_ce_weight:
         semantic_loss = semantic_loss + recipe.semantic_ce_weight * _cross_entropy(
-            log_p, semantic, IGNORE_INDEX, weights
+            log_p, semantic, recipe.semantic_focal_gamma, IGNORE_INDEX, weights
         )
     log_p = _log_probabilities(ternary_logits)
     ternary_loss = _focal(log_p, ternary, recipe.focal_gamma, IGNORE_INDEX)
@@ -122,9 +122,13 @@ def _log_probabilities(logits: Tensor) -> Tensor:
     return F.log_softmax(logits.float().contiguous(), dim=1)
 
 
-def _cross_entropy(log_p: Tensor, target: Tensor, ignore_index: int, class_weights: Tensor | None) -> Tensor:
+def _cross_entropy(
+    log_p: Tensor, target: Tensor, gamma: float, ignore_index: int, class_weights: Tensor | None
+) -> Tensor:
     if class_weights is None:
-        return _focal(log_p, target, 0.0, ignore_index)
+        return _focal(log_p, target, gamma, ignore_index)
+    if gamma:
+        log_p = log_p * (-torch.expm1(log_p)).clamp(min=_EPS).pow(gamma)  # of each class; the true one is picked below
     total = F.nll_loss(log_p, target, class_weights, ignore_index=ignore_index, reduction="sum")
     return total / class_weights[target[target != ignore_index]].sum().clamp(min=_EPS)  # a target of nothing gives 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
 import numpy as np
 import segmentation_models_pytorch as smp
@@ -12,7 +13,7 @@ from segmentation_models_pytorch.base.initialization import initialize_head
 from torch import Tensor, nn
 
 from napari_monusac.core.errors import RecipeError, ShapeError
-from napari_monusac.core.recipe import TrainingRecipe
+from napari_monusac.core.recipe import Decoder, TrainingRecipe
 from napari_monusac.network.normalisation import IMAGENET_MEAN, IMAGENET_STD, prepare
 from napari_monusac.network.weights import load_encoder_weights
 
@@ -20,6 +21,7 @@ from napari_monusac.network.weights import load_encoder_weights
 SEMANTIC_CHANNELS = 5
 #: Channels of the ternary head: background, inside, boundary.
 TERNARY_CHANNELS = 3
+_DECODERS: dict[Decoder, Any] = {"unet": smp.Unet, "unetplusplus": smp.UnetPlusPlus, "manet": smp.MAnet}
 
 
 def memory_format_of(device: str | torch.device) -> torch.memory_format:
@@ -36,7 +38,7 @@ class DualHeadUnet(nn.Module):
     Parameters
     ----------
     recipe : TrainingRecipe
-        `encoder`, `encoder_weights`, `decoder_channels`, `decoder_attention`, `dropout` and `imagenet_norm` are used.
+        `encoder`, `encoder_weights`, `decoder`, `decoder_channels`, `decoder_attention`, `dropout` and `imagenet_norm` are used.
     encoder_weights : str, optional
         Overrides the recipe's: ``"imagenet"``, ``"none"`` or the path of a local file.
 
@@ -117,15 +119,17 @@ class DualHeadUnet(nn.Module):
 def _bare_unet(recipe: TrainingRecipe) -> tuple[nn.Module, nn.Module]:
     if ":" in recipe.encoder or "/" in recipe.encoder:  # timm would ask a hub for a description of the network
         raise RecipeError(f"encoder = {recipe.encoder!r}: names a place, no network", _suggestion(""))
-    attention = None if recipe.decoder_attention == "none" else recipe.decoder_attention
+    options: dict[str, Any] = {}
+    if recipe.decoder_attention != "none":
+        options["decoder_attention_type"] = recipe.decoder_attention
     try:
-        unet = smp.Unet(
+        unet = _DECODERS[recipe.decoder](
             recipe.encoder,
             encoder_depth=len(recipe.decoder_channels),
             encoder_weights=None,
             decoder_channels=recipe.decoder_channels,
-            decoder_attention_type=attention,
             classes=1,
+            **options,
         )
     except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise RecipeError(f"encoder = {recipe.encoder!r}: {_reason(error)}", _suggestion(recipe.encoder)) from error

@@ -47,6 +47,19 @@ def _record(run, *events):
             record(event)
 
 
+def test_the_best_epoch_is_the_one_whose_weights_were_kept(run):
+    assert run.epochs_and_best() == ([], None)
+    first, second = _epoch(1, 2, 0.7), _epoch(2, 4, 0.6)
+    _record(run, first, second)  # as versions of before wrote them
+    assert run.epochs_and_best()[1] == first
+    _record(run, CheckpointSaved(path="x", which="best", epoch=1, combo=0.7))
+    _record(run, CheckpointSaved(path="x", which="best", epoch=2, combo=0.6))  # chosen by another score than combo
+    _record(run, CheckpointSaved(path="x", which="best", epoch=3, combo=0.9))  # its epoch was never written: a crash
+    epochs, best = run.epochs_and_best()
+    assert epochs == run.epochs() == [first, second]
+    assert best == second
+
+
 def test_a_new_folder_holds_what_was_asked_for(run, tmp_path):
     again = RunFolder.open(run.path)
     assert again.recipe == load_recipe("run-8")

@@ -140,7 +140,7 @@ def test_half_of_the_patches_lie_on_nuclei_and_classes_take_turns():
     common = rng.uniform(0, 1500, (400, 2))
     one, two, none = np.array([[50.0, 1990.0]]), np.array([[700.0, 700.0], [800.0, 100.0]]), np.empty((0, 2))
     rare = {"a": {1: common, 2: common, 3: one, 4: none}, "b": {1: common, 2: common, 3: none, 4: two}}
-    r = load_recipe("run-8").with_values(steps_per_epoch=100, patch_size=64, sampling="rare-classes")
+    r = load_recipe("run-8").with_values(steps_per_epoch=100, patch_size=64, sampling="class-balanced")
     seen = {3: 0, 4: 0}
     refs = PatchSampler(r, shapes, rare).epoch(1)
     for ref in refs:
@@ -171,7 +171,7 @@ def test_classes_are_centred_on_as_often_as_their_shares_say():
     places = {1: (100, 100), 2: (100, 900), 3: (900, 100), 4: (900, 900)}
     centres = {"a": {k: np.array([p], float) for k, p in places.items()}}
     r = load_recipe("run-8").with_values(
-        steps_per_epoch=100, patch_size=64, sampling="rare-classes", centred_share=1.0, class_shares=[1, 0, 5, 2]
+        steps_per_epoch=100, patch_size=64, sampling="class-balanced", centred_share=1.0, class_shares=[1, 0, 5, 2]
     )
 
     def shown(recipe, of=centres):
@@ -235,11 +235,31 @@ def test_ranks_share_a_batch_without_overlap(store, names, tiny_recipe):
 # ---------------------------------------------------------------------- augmentation and stain
 
 
-def test_the_six_augmentations_and_no_other():
+def test_the_six_augmentations_and_no_other(tiny_recipe):
     from napari_monusac.learn.data.augment import build_transforms
 
-    names = [type(t).__name__ for t in build_transforms().transforms]
+    transforms = build_transforms(tiny_recipe).transforms
+    names = [type(t).__name__ for t in transforms]
     assert names == ["HorizontalFlip", "VerticalFlip", "RandomRotate90", "ColorJitter", "GaussianBlur", "Affine"]
+    assert (transforms[3].brightness, transforms[3].hue) == ((0.85, 1.15), (-0.03, 0.03)), "as before there were fields"
+    assert (transforms[5].scale["x"], transforms[5].rotate) == ((0.9, 1.1), (-15, 15))
+    strong = tiny_recipe.with_values(augment_scale=0.3, augment_rotation=45, augment_colour=0.25)
+    transforms = build_transforms(strong).transforms
+    assert transforms[3].saturation == (0.75, 1.25)
+    assert transforms[3].hue == (-0.05, 0.05)
+    assert (transforms[5].scale["y"], transforms[5].rotate) == ((0.7, 1.3), (-45, 45))
+
+
+def test_the_strength_of_the_stain_is_the_recipe_s(tiny_recipe):
+    from napari_monusac.infer.tiling.stain import augment_stain
+    from napari_monusac.learn.data.augment import Augmenter
+
+    image = np.random.default_rng(0).integers(60, 220, (32, 32, 3), np.uint8)
+    mask = np.zeros((32, 32), np.uint8)
+    recipe = tiny_recipe.with_values(augment=False, stain="augment", stain_strength=0.4)
+    found, _, _ = Augmenter(recipe)(image, mask, mask, 2, 5)
+    expected = augment_stain(image, np.random.default_rng((recipe.seed, 2, 5, 1)), 0.4)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_image_and_masks_move_together_and_masks_keep_their_values(tiny_recipe):
@@ -272,7 +292,7 @@ def test_the_six_act_independently_of_each_other(tiny_recipe):
 
     recipe = tiny_recipe
     augment = Augmenter(recipe)
-    transforms = build_transforms()
+    transforms = build_transforms(recipe)
     augment._local.transforms = transforms
     acted = []
     for t in transforms.transforms:

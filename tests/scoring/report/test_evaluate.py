@@ -194,6 +194,20 @@ def test_average_precision_equals_scikit_learn(pairs):
         assert recall == pytest.approx(sum(kept) / n_truth)
 
 
+def test_reliability_is_counted_over_the_nuclei_table(pairs):
+    bins = evaluate(pairs, bootstrap=0).reliability
+    tables = [nuclei_table(p) for p in pairs]
+    confidence = np.concatenate([t["confidence"].to_numpy() for t in tables])
+    same = np.concatenate([(t["class"] == t["predicted_class"]).to_numpy() for t in tables])
+    known = np.concatenate([(t["class"] != "Unclassified").to_numpy() for t in tables]) & ~np.isnan(confidence)
+    assert sum(b.nuclei for b in bins) == known.sum() > 0
+    for b in bins:
+        low = np.floor(b.said * 10) / 10
+        here = known & (confidence >= low) & (confidence < low + 0.1)
+        assert b.right == pytest.approx(same[here].mean())
+        assert b.nuclei == here.sum()
+
+
 def test_confusion_cells_are_rows_of_the_nuclei_table(pairs):
     for pair in pairs:
         confusion, table = evaluate(pair, bootstrap=0).confusion, nuclei_table(pair)

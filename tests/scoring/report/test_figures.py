@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from napari_monusac.scoring.report.figures import curves_plot
+from napari_monusac.core.fitted import ReliabilityBin
+from napari_monusac.scoring.report.figures import curves_plot, reliability_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -45,3 +46,16 @@ def test_names_are_escaped_and_stand_once_in_the_legend():
 
 def test_nothing_to_draw_is_an_empty_figure():
     assert not list(drawn({"combo": {}}).iter(f"{SVG}circle"))
+
+
+def test_reliability_lies_on_the_dashed_line_where_a_confidence_is_honest():
+    bins = tuple(ReliabilityBin(said=s, right=r, nuclei=n) for s, r, n in ((0.25, 0.25, 1), (0.5, 0.75, 4)))
+    root = ElementTree.fromstring(reliability_plot(bins))
+    (honest,) = [e for e in root.iter(f"{SVG}line") if e.get("stroke-dasharray")]
+    x0, y0, x1, y1 = (float(honest.get(k)) for k in ("x1", "y1", "x2", "y2"))
+    first, second = ((float(c.get("cx")), float(c.get("cy")), float(c.get("r"))) for c in root.iter(f"{SVG}circle"))
+    assert first[:2] == (pytest.approx(x0 + (x1 - x0) / 4, abs=0.1), pytest.approx(y0 + (y1 - y0) / 4, abs=0.1))
+    assert second[:2] == (pytest.approx((x0 + x1) / 2, abs=0.1), pytest.approx(y0 + (y1 - y0) * 0.75, abs=0.1))
+    assert second[2] > first[2], "more nuclei, a larger dot"
+    assert any("0.20" in (t.text or "") for t in root.iter(f"{SVG}text")), "4 of 5 are off by 0.25"
+    assert reliability_plot(()) == ""

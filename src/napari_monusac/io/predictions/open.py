@@ -14,6 +14,7 @@ from napari_monusac.core.boxes import Region
 from napari_monusac.core.class_mapping import ClassMapping
 from napari_monusac.core.classes import CLASSES
 from napari_monusac.core.errors import FileProblem, StoreError
+from napari_monusac.core.fitted import with_fitted
 from napari_monusac.core.prediction import Nuclei, Prediction
 from napari_monusac.io.predictions.class_mapping import mapping_beside
 from napari_monusac.io.predictions.foreign import read_foreign
@@ -303,12 +304,13 @@ def _open_store(
         semantic=maps[:5], ternary=maps[5:], um_per_px=um_per_px or frame.um_per_px, offset_px=frame.offset_px,
         boundary_width=frame.boundary_width(info.boundary_width), fingerprint=info.fingerprint,
         checkpoint=info.checkpoint, notes=info.notes, engine=info.engine, trained_on=info.trained_on,
+        fitted=info.fitted,
     )  # fmt: skip
     nuclei = _stored_nuclei(store, box, frame, prediction.um_per_px, cut=place != (*whole.offset_px, *whole.shape))
     if nuclei is None:
         nuclei = instances_from_maps(
             prediction.semantic, prediction.ternary, boundary_width=prediction.boundary_width,
-            um_per_px=prediction.um_per_px, offset_px=prediction.offset_px,
+            um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, **with_fitted(info.fitted, None),
         )  # fmt: skip
     return PredictedCrop(path, nuclei, replace(prediction, nuclei=nuclei), info, match.same)
 

@@ -71,7 +71,7 @@ def write_prediction(
     info = StoreInfo(
         um_per_px=prediction.um_per_px, offset_px=prediction.offset_px, boundary_width=prediction.boundary_width,
         fingerprint=prediction.fingerprint, checkpoint=prediction.checkpoint, notes=prediction.notes, image=image,
-        engine=prediction.engine, identity=identity, trained_on=prediction.trained_on,
+        engine=prediction.engine, identity=identity, trained_on=prediction.trained_on, fitted=prediction.fitted,
     )  # fmt: skip
     temporary = draft_beside(path)
     try:

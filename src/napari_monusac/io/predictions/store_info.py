@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from napari_monusac.core.fitted import FittedThresholds
 from napari_monusac.core.training_crops import TrainingCrops
 from napari_monusac.io.predictions.rescale import ImageFrame
 
@@ -73,6 +74,8 @@ class StoreInfo(BaseModel):
         Of which pixels, by which weights; None where it was written without.
     trained_on : TrainingCrops or None
         The crops that the model was trained on; None where it does not say.
+    fitted : FittedThresholds or None
+        Thresholds that suit the model: what its nuclei are segmented with where nobody asks for others.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -90,6 +93,7 @@ class StoreInfo(BaseModel):
     frame: ImageFrame | None = None
     identity: PredictionIdentity | None = None
     trained_on: TrainingCrops | None = None
+    fitted: FittedThresholds | None = None
 
     @property
     def first_px(self) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_monusac.core.errors import RecipeError, RunError
-from napari_monusac.core.events import EpochEnded, RunEnded, TrainEvent
+from napari_monusac.core.events import CheckpointSaved, EpochEnded, RunEnded, TrainEvent
 from napari_monusac.core.files import atomic_write_text
 from napari_monusac.core.recipe import TrainingRecipe, load_recipe
 from napari_monusac.io.locks import ProcessLock, is_of_this_machine, process_is_alive, process_record, read_holder
@@ -200,7 +200,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """Weights with the highest combo (may not exist yet)."""
+        """Weights with the highest score, of that which the recipe selects by (may not exist yet)."""
         return self.path / "best.safetensors"
 
     @property
@@ -267,7 +267,18 @@ class RunFolder:
 
     def epochs(self) -> list[EpochEnded]:
         """Every finished epoch once, in order."""
-        return [e for e in read_events(self.events_file, batches=False) if isinstance(e, EpochEnded)]
+        return self.epochs_and_best()[0]
+
+    def epochs_and_best(self) -> tuple[list[EpochEnded], EpochEnded | None]:
+        """Every finished epoch once, in order; and the one whose weights are the best checkpoint.
+
+        That is the one that the loop chose, by whatever score the recipe selects. None before the first.
+        """
+        events = read_events(self.events_file, batches=False)
+        epochs = {e.epoch: e for e in events if isinstance(e, EpochEnded)}
+        chosen = [e.epoch for e in events if isinstance(e, CheckpointSaved) and e.which == "best" and e.epoch in epochs]
+        best = epochs[chosen[-1]] if chosen else max(epochs.values(), key=lambda e: e.scores.combo, default=None)
+        return list(epochs.values()), best
 
     # ------------------------------------------------------------------ status and control
 
@@ -415,6 +426,6 @@ def _is_held(lock: Path) -> bool:
 
 
 def progress_of(run: RunFolder) -> tuple[int, float | None]:
-    """Return the finished epochs of a run and its best combo (reads the run's events: not for the Qt thread)."""
-    epochs = run.epochs()
-    return len(epochs), max((e.scores.combo for e in epochs), default=None)
+    """Return the finished epochs of a run and the combo of its best (reads the run's events: not for the Qt thread)."""
+    epochs, best = run.epochs_and_best()
+    return len(epochs), best.scores.combo if best else None

@@ -23,22 +23,24 @@ from napari_monusac.infer.tiling.stain import augment_stain
 _STAIN_STREAM = 1
 
 
-def build_transforms() -> A.Compose:
+def build_transforms(recipe: TrainingRecipe) -> A.Compose:
     """The six: horizontal flip, vertical flip, 90-degree rotation, colour jitter, Gaussian blur, affine.
 
-    Strengths are our choice (the source gives none); the affine mirrors at the edges, in image and masks alike.
+    Strengths are the recipe's; its defaults are our choice (the source gives none). The affine mirrors at the edges, in
+    image and masks alike.
     """
+    scale, turn, colour = recipe.augment_scale, recipe.augment_rotation, recipe.augment_colour
     return A.Compose(
         [
             A.HorizontalFlip(p=0.5),
             A.VerticalFlip(p=0.5),
             A.RandomRotate90(p=0.5),
-            A.ColorJitter(brightness=0.15, contrast=0.15, saturation=0.15, hue=0.03, p=0.5),
+            A.ColorJitter(brightness=colour, contrast=colour, saturation=colour, hue=colour / 5, p=0.5),
             A.GaussianBlur(blur_limit=(3, 5), p=0.2),
             A.Affine(
-                scale=(0.9, 1.1),
+                scale=(1 - scale, 1 + scale),
                 translate_percent=(-0.05, 0.05),
-                rotate=(-15, 15),
+                rotate=(-turn, turn),
                 shear=(-5, 5),
                 interpolation=cv2.INTER_LINEAR,
                 mask_interpolation=cv2.INTER_NEAREST,
@@ -55,11 +57,12 @@ class Augmenter:
     Parameters
     ----------
     recipe : TrainingRecipe
-        `augment`, `stain` and `seed` are used.
+        `augment` and its strengths, `stain` and its strength, and `seed` are used.
     """
 
     def __init__(self, recipe: TrainingRecipe) -> None:
         self._six = recipe.augment
+        self._recipe = recipe
         self._stain = recipe.stain == "augment"
         self._seed = recipe.seed
         self._local = threading.local()
@@ -77,7 +80,9 @@ class Augmenter:
             With the recipe's seed they decide everything that is random.
         """
         if self._stain:
-            image = augment_stain(image, np.random.default_rng((self._seed, epoch, index, _STAIN_STREAM)))
+            image = augment_stain(
+                image, np.random.default_rng((self._seed, epoch, index, _STAIN_STREAM)), self._recipe.stain_strength
+            )
         if not self._six:
             return image, semantic, ternary
         transforms = self._transforms()
@@ -90,7 +95,7 @@ class Augmenter:
 
     def _transforms(self) -> Any:
         if not hasattr(self._local, "transforms"):
-            self._local.transforms = build_transforms()
+            self._local.transforms = build_transforms(self._recipe)
         return self._local.transforms
 
 

@@ -58,7 +58,7 @@ class TrainingCrop:
     notes : tuple of str
         What the reader of its annotation says of the file.
     instances : int32 (y, x) or None
-        The nuclei by number, for validation that counts them (``select_by = "pq"``).
+        The nuclei by number, where the crop is as its file has it.
     """
 
     name: str
@@ -140,7 +140,7 @@ def load_own(collection: Collection, name: str, recipe: TrainingRecipe, um_per_p
     targets = _targets(annotation, source.shape, width, recipe.within_regions)
     return TrainingCrop(
         name, image, targets.semantic, targets.ternary, um_per_px=source.um_per_px, left_out=targets.left_out,
-        notes=annotation.notes, instances=targets.instances if recipe.select_by == "pq" else None,
+        notes=annotation.notes, instances=targets.instances,
     )  # fmt: skip
 
 

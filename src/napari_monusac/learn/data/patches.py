@@ -75,7 +75,7 @@ class PatchSampler:
     """Draws the patches of each epoch.
 
     Each crop gets its share by area, evenly within an epoch: with n patches, the n-th parts of the summed area get one
-    each. Crops smaller than the patch are centred in it. With ``sampling = "rare-classes"`` the recipe's `centred_share`
+    each. Crops smaller than the patch are centred in it. With ``sampling = "class-balanced"`` the recipe's `centred_share`
     of the patches are centred, with some jitter, on nuclei: the classes that there are take turns as `class_shares` has
     it (equal ones without it), and all nuclei of a class are alike (nnU-Net's way: Isensee et al. 2021). Not only the classes of few nuclei: MoNuSAC's lymphocytes are many, but
     they lie in small crops, and patches by area hardly show them.
@@ -86,7 +86,7 @@ class PatchSampler:
     shapes : mapping
         (height, width) of each training crop in px.
     centres : mapping, optional
-        For each crop, centres of its nuclei by class; needed for ``sampling = "rare-classes"``.
+        For each crop, centres of its nuclei by class; needed for ``sampling = "class-balanced"``.
 
     Raises
     ------
@@ -109,7 +109,7 @@ class PatchSampler:
         area = np.array([h * w for h, w in shapes.values()], np.float64)
         self._shares = np.cumsum(area) / area.sum()
         shares = recipe.class_shares or (1.0,) * len(CLASSES)
-        found = _nuclei(centres) if recipe.sampling == "rare-classes" and centres else {}
+        found = _nuclei(centres) if recipe.sampling == "class-balanced" and centres else {}
         #: By class, in turns: its nuclei, and its share of the turns.
         self._nuclei = [(nuclei, shares[k]) for k, nuclei in found.items() if shares[k] > 0]
         if found and not self._nuclei:

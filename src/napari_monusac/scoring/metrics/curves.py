@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import CLASSES, NucleusClass
+from napari_monusac.core.fitted import ReliabilityBin
 from napari_monusac.scoring.matching.matching import Matching
+from napari_monusac.scoring.metrics.calibration import reliability
 from napari_monusac.scoring.metrics.evaluation import PrecisionRecall
 
 #: Confidences at which the curves are drawn.
@@ -89,6 +91,20 @@ def precision_recall_curves(crops: Iterable[ScoredNuclei]) -> tuple[PrecisionRec
         mine = known & counted & (predicted == cls)
         curves.append(_curve(cls.label, confidence[mine], right[mine], int(n_truth[k])))
     return tuple(c for c in curves if c is not None)
+
+
+def confidence_reliability(crops: Iterable[ScoredNuclei]) -> tuple[ReliabilityBin, ...]:
+    """How many predicted nuclei of about each confidence are right: match a true nucleus of their class.
+
+    Parameters
+    ----------
+    crops : iterable of ScoredNuclei
+        Pooled; matches with a true nucleus of unknown class count neither way.
+    """
+    crops = list(crops)
+    confidence, right = np.concatenate([c.confidence for c in crops]), np.concatenate([c.right for c in crops])
+    known = ~np.isnan(confidence) & np.concatenate([c.counted for c in crops])
+    return reliability(confidence[known], right[known])
 
 
 def _curve(name: str, confidence: NDArray[np.float64], hit: NDArray[np.bool_], n_truth: int) -> PrecisionRecall | None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_monusac.core.errors import FileProblem
 from napari_monusac.core.events import Scores
 from napari_monusac.core.files import atomic_write_text
+from napari_monusac.core.fitted import ReliabilityBin
 from napari_monusac.core.training_crops import SeenAs
 from napari_monusac.scoring.metrics.panoptic import PanopticQuality
 
@@ -223,6 +224,7 @@ class Evaluation(_Model):
     tolerance: tuple[ToleranceScore, ...] = ()
     confusion: Confusion | None = None
     precision_recall: tuple[PrecisionRecall, ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = Field((), description="By confidence: the share that is right")
     crops: tuple[GroupScore, ...] = ()
     patients: tuple[GroupScore, ...] = ()
     organs: tuple[GroupScore, ...] = ()

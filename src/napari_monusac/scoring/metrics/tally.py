@@ -18,7 +18,7 @@ from napari_monusac.scoring.metrics.breakdown import crop_scores, organ_scores, 
 from napari_monusac.scoring.metrics.confusion import PixelConfusion, training_scores
 from napari_monusac.scoring.metrics.confusion_table import confusion_of
 from napari_monusac.scoring.metrics.crop_tally import CropTally, tally_crop
-from napari_monusac.scoring.metrics.curves import precision_recall_curves
+from napari_monusac.scoring.metrics.curves import confidence_reliability, precision_recall_curves
 from napari_monusac.scoring.metrics.evaluation import Detection, Evaluation, Interval
 from napari_monusac.scoring.metrics.intervals import Statistic, score_interval, score_intervals
 from napari_monusac.scoring.metrics.levels import CLASS_LABELS, Level, patient_index
@@ -90,6 +90,7 @@ class Tally:
             tolerance=tuple(Level(crops, k).tolerance_score(k, weights) for k in self.tolerances_px),
             confusion=confusion_of(np.sum([c.confusion for c in crops], axis=0)),
             precision_recall=precision_recall_curves([c.scored for c in crops]),
+            reliability=confidence_reliability([c.scored for c in crops]),
             crops=tuple(crop_scores(crops)),
             patients=tuple(patient_scores(crops)),
             organs=tuple(organ_scores(crops)),

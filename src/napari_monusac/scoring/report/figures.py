@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from napari_monusac.core.classes import PALETTES, NucleusClass, Rgb
+from napari_monusac.core.fitted import ReliabilityBin
+from napari_monusac.scoring.metrics.calibration import calibration_error
 from napari_monusac.scoring.metrics.evaluation import Evaluation, GroupScore, PrecisionRecall, Scoring
 
 INK, MUTED, LINE, ACCENT = "#1d2433", "#5b6472", "#e3e7ee", "#2f5bd0"
@@ -174,31 +176,58 @@ def _short(name: str, longest: int = 30) -> str:
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 300.0, 10.0, 260.0
+
+
+def _square(x_label: str, y_label: str) -> tuple[list[str], Callable[[float], float], Callable[[float], float]]:
+    """A square of 0 to 1 both ways with its labels, and where a value lies across and up."""
+    parts, x_of = _axis(_LEFT, _RIGHT, _TOP, _BOTTOM)
+
+    def y_of(value: float) -> float:
+        return _BOTTOM - (_BOTTOM - _TOP) * value
+
+    for k in range(6):
+        parts.append(_line(_LEFT, y_of(k / 5), _RIGHT, y_of(k / 5)))
+        parts.append(_text(_LEFT - 6, y_of(k / 5) + 4, f"{k / 5:.1f}", "end", "tick"))
+    parts += [_text((_LEFT + _RIGHT) / 2, _BOTTOM + 38, x_label, "middle", "tick")]
+    name = _text(0, 0, y_label, "middle", "tick")
+    parts.append(f'<g transform="translate(10 {(_TOP + _BOTTOM) / 2:.0f}) rotate(-90)">{name}</g>')
+    return parts, x_of, y_of
+
+
 def precision_recall_plot(curves: Sequence[PrecisionRecall]) -> str:
     """Draw precision over recall as the confidence that a nucleus needs falls from 1 to 0."""
     if not curves:
         return ""
-    width, height, left, right, top, bottom = 470.0, 310.0, 40.0, 300.0, 10.0, 260.0
-    parts, x_of = _axis(left, right, top, bottom)
-
-    def y_of(value: float) -> float:
-        return bottom - (bottom - top) * value
-
-    for k in range(6):
-        parts.append(_line(left, y_of(k / 5), right, y_of(k / 5)))
-        parts.append(_text(left - 6, y_of(k / 5) + 4, f"{k / 5:.1f}", "end", "tick"))
-    parts += [_text((left + right) / 2, bottom + 38, "recall", "middle", "tick")]
-    name = _text(0, 0, "precision", "middle", "tick")
-    parts.append(f'<g transform="translate(10 {(top + bottom) / 2:.0f}) rotate(-90)">{name}</g>')
+    parts, x_of, y_of = _square("recall", "precision")
     for k, curve in enumerate(curves):
         color = class_color(curve.name)
         points = [(x_of(r), y_of(p)) for r, p in zip(curve.recall, curve.precision, strict=True)]
         dash = "" if curve.name == "All" else _MARKS[k % 4]
         parts.append(_polyline(points, color, dash))
-        y = top + 16 + 20 * k
-        parts.append(_line(right + 14, y - 4, right + 34, y - 4, color, 3, dash))
-        parts.append(_text(right + 40, y, f"{curve.name} {number(curve.average_precision)}"))
-    return _svg(width, height, parts, "Precision and recall by confidence")
+        y = _TOP + 16 + 20 * k
+        parts.append(_line(_RIGHT + 14, y - 4, _RIGHT + 34, y - 4, color, 3, dash))
+        parts.append(_text(_RIGHT + 40, y, f"{curve.name} {number(curve.average_precision)}"))
+    return _svg(470.0, 310.0, parts, "Precision and recall by confidence")
+
+
+def reliability_plot(bins: Sequence[ReliabilityBin]) -> str:
+    """Draw how many nuclei are right of those with about each confidence; on the dashed line a confidence is honest."""
+    if not bins:
+        return ""
+    parts, x_of, y_of = _square("confidence", "share that is right")
+    parts.append(_line(x_of(0), y_of(0), x_of(1), y_of(1), LINE, 2, "5 4"))
+    points = [(x_of(b.said), y_of(b.right)) for b in bins]
+    parts.append(_polyline(points, class_color("All"), ""))
+    most = max(b.nuclei for b in bins)
+    for (x, y), b in zip(points, bins, strict=True):
+        radius = 2 + 5 * (b.nuclei / most) ** 0.5
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{class_color("All")}">'
+            f"<title>{b.nuclei} nuclei: confidence {b.said:.2f}, right {b.right:.2f}</title></circle>"
+        )
+    parts.append(_text(_RIGHT + 14, _TOP + 16, f"off by {number(calibration_error(tuple(bins)))} on average"))
+    return _svg(470.0, 310.0, parts, "Share of right nuclei by confidence")
 
 
 def curves_plot(panels: Mapping[str, Lines], x_label: str) -> str:

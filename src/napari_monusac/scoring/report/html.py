@@ -157,6 +157,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         "forest": figures.forest_plot(evaluation.scorings, evaluation.headline),
         "tolerance": figures.tolerance_plot(evaluation),
         "patients": figures.patient_plot(evaluation.patients),
+        "reliability": figures.reliability_plot(evaluation.reliability),
         "precision_recall": figures.precision_recall_plot(evaluation.precision_recall),
     }
     return {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704 - figures.py escapes its text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
+from superqt.utils import signals_blocked
 
 from napari_monusac.app.actions import PREDICT
 from napari_monusac.app.prediction import PredictionModel, Shown, Thresholds
@@ -44,7 +46,7 @@ _SMALLEST = "Smaller nuclei are left out; 0 keeps all"
 
 
 class ThresholdsView(QWidget):
-    """Five controls of the thresholds; the model hears of them once they rest for a moment.
+    """Controls of the thresholds; the model hears of them once they rest for a moment.
 
     Parameters
     ----------
@@ -57,6 +59,11 @@ class ThresholdsView(QWidget):
         self.inside = _slider(now.inside, "How sure the network must be that a pixel is inside a nucleus", 0.05)
         self.nucleus = _slider(
             now.nucleus, "How sure the network must be that a pixel belongs to a nucleus at all", 0.05
+        )
+        self.part = _slider(now.part, "How readily touching nuclei are parted; 0 parts none")
+        self.agreement = _slider(
+            now.agreement,
+            "Nuclei of which the class head sees less than this are left out, stroma above all; 0 keeps all",
         )
         self.confidence = _slider(now.confidence, "Nuclei that the network is less sure of are left out; 0 keeps all")
         self.classified = _slider(
@@ -72,22 +79,47 @@ class ThresholdsView(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Inside", self.inside)
         form.addRow("Nucleus", self.nucleus)
+        form.addRow("Touching", self.part)
+        form.addRow("Agreement", self.agreement)
         form.addRow("Confidence", self.confidence)
         form.addRow("Class", self.classified)
         form.addRow("Smallest", self.smallest)
+        self.fitted = Note()
+        self.again = QPushButton("Use the fitted thresholds")
+        self.again.clicked.connect(prediction.take_fitted)
+        form.addRow(self.fitted)
+        form.addRow(self.again)
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(30)
         self._rest.timeout.connect(lambda: setattr(prediction, "thresholds", self.shown()))
-        for control in (self.inside, self.nucleus, self.confidence, self.classified, self.smallest):
+        self._controls = (
+            self.inside, self.nucleus, self.confidence, self.classified, self.smallest, self.part, self.agreement,
+        )  # fmt: skip
+        for control in self._controls:
             control.valueChanged.connect(lambda _: self._rest.start())
+        hear(self, prediction.thresholds_changed, lambda _: self._show(prediction))
+        hear(self, prediction.fitted_changed, lambda _: self._show(prediction))
+        self._show(prediction)
+
+    def _show(self, prediction: PredictionModel) -> None:
+        for control, value in zip(self._controls, astuple(prediction.thresholds), strict=True):
+            if abs(control.value() - value) > 1e-6:
+                with signals_blocked(control):
+                    control.setValue(value)
+        found = prediction.fitted
+        self.fitted.setVisible(found is not None)
+        self.again.setVisible(found is not None and prediction.thresholds != prediction.thresholds.fitted(found))
+        if found is not None:
+            self.fitted.say(
+                f"Fitted: inside {found.inside:.2f}, nucleus {found.nucleus:.2f}, touching {found.part:.2f}, "
+                f"agreement {found.agreement:.2f}."
+            )
+            self.fitted.setToolTip(found.sentence())
 
     def shown(self) -> Thresholds:
         """What the controls say."""
-        return Thresholds(
-            self.inside.value(), self.nucleus.value(), self.confidence.value(), self.classified.value(),
-            self.smallest.value(),
-        )  # fmt: skip
+        return Thresholds(*(control.value() for control in self._controls))
 
     def know_scale(self, um_per_px: float | None) -> None:
         """An area in µm² means something only where the scale of the prediction is known."""

@@ -40,6 +40,8 @@ class ComparedRun:
         Of the run folder.
     recipe : TrainingRecipe
     epochs : tuple of EpochEnded
+    best : EpochEnded or None
+        The one whose weights were kept, by the score that the recipe selects by.
     split : str
         What it was validated on, in words: scores of different splits must not be compared.
     """
@@ -47,18 +49,15 @@ class ComparedRun:
     name: str
     recipe: TrainingRecipe
     epochs: tuple[EpochEnded, ...]
+    best: EpochEnded | None
     split: str
 
     @classmethod
     def read(cls, run: RunFolder) -> ComparedRun:
         """Read a run's folder."""
         validation = ", ".join(sorted(run.split.validation))
-        return cls(run.path.name, run.recipe, tuple(run.epochs()), validation)
-
-    @property
-    def best(self) -> EpochEnded | None:
-        """The epoch with the highest combo."""
-        return max(self.epochs, key=lambda e: e.scores.combo, default=None)
+        epochs, best = run.epochs_and_best()
+        return cls(run.path.name, run.recipe, tuple(epochs), best, validation)
 
 
 _RATE = "Learning rate"

@@ -35,7 +35,9 @@ def nucleus_table(
     smallest_px: float = 0.0,
     least_confidence: float = 0.0,
     least_peak: float = 0.0,
+    least_agreement: float = 0.0,
     class_threshold: float = CLASS_THRESHOLD,
+    temperature: float = 1.0,
 ) -> tuple[NDArray[np.int32], pd.DataFrame]:
     """Number the nuclei 1..n without gaps and measure them.
 
@@ -46,9 +48,9 @@ def nucleus_table(
     """
     import pandas as pd
 
-    facts = nucleus_facts(labels, semantic, ternary, boundary_width, class_threshold)
+    facts = nucleus_facts(labels, semantic, ternary, boundary_width, class_threshold, temperature)
     keep = (facts["area_px"] >= max(smallest_px, 1)) & (facts["confidence"] >= least_confidence)
-    keep &= facts.pop("peak") >= least_peak
+    keep &= (facts.pop("peak") >= least_peak) & (facts["p_semantic"] >= least_agreement)
     keep[0] = False
     number = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
     table = pd.DataFrame({name: values[keep] for name, values in facts.items()})
@@ -65,10 +67,12 @@ def nucleus_facts(
     ternary: Probabilities,
     boundary_width: int,
     class_threshold: float = CLASS_THRESHOLD,
+    temperature: float = 1.0,
 ) -> dict[str, NDArray[Any]]:
     """Facts of labels 0..max as arrays indexed by label; a number that does not occur has area 0.
 
-    A nucleus whose mean `p_semantic` lies below `class_threshold` is unclassified; its class probabilities are what they are.
+    A nucleus whose mean `p_semantic` lies below `class_threshold` is unclassified; its class probabilities are what they are,
+    brought to `temperature`.
     """
     ys, xs = np.nonzero(labels)
     label = labels[ys, xs]
@@ -97,6 +101,8 @@ def nucleus_facts(
     known = total > 1e-6
     probabilities = np.where(known, probabilities / np.maximum(total, 1e-6), 0.25)
     best = probabilities.argmax(0)
+    if temperature != 1:
+        probabilities = tempered(probabilities, temperature)
     classified = known & (seen >= class_threshold)
     class_id = np.where(classified, best + 1, int(NucleusClass.UNCLASSIFIED)).astype(np.uint8)
     certainty = np.where(classified, probabilities.max(0), 1.0)
@@ -114,3 +120,10 @@ def nucleus_facts(
         "peak": peak,
         "uncertainty": np.maximum(disagreement, entropy).astype(np.float32),
     }
+
+
+def tempered(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
+    """Class probabilities (classes, n) at a temperature: p^(1/T), summing to 1 again (Guo et al. 2017, on log p)."""
+    logits = np.log(np.maximum(probabilities, 1e-7)) / temperature
+    odds = np.exp(logits - logits.max(0))
+    return np.asarray(odds / odds.sum(0))
