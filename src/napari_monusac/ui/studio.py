@@ -33,6 +33,7 @@ from napari_monusac.ui.canvas.growing import GrowingImages
 from napari_monusac.ui.canvas.hiding import Hiding
 from napari_monusac.ui.canvas.keys import name_of, napari_name
 from napari_monusac.ui.canvas.opening import class_counts, show_outlines
+from napari_monusac.ui.canvas.overview import Overview
 from napari_monusac.ui.canvas.snapshot import ENDINGS, take, write
 from napari_monusac.ui.canvas.zoom_bar import ZoomBar
 from napari_monusac.ui.masks.panel import MasksPanel
@@ -111,6 +112,7 @@ class Studio(QWidget):
         head.addWidget(self.next)
         self.zoom = ZoomBar(self.viewer)
         self.presets = self.zoom.presets
+        self.overview = Overview(self.viewer, self.model.work)
         self.tabs = QTabWidget()
         self.tabs.setUsesScrollButtons(True)
         for at, action in enumerate(PANELS):
@@ -135,6 +137,7 @@ class Studio(QWidget):
         box.setContentsMargins(6, 6, 6, 6)
         box.addLayout(head)
         box.addWidget(self.zoom)
+        box.addWidget(self.overview)
         box.addWidget(self.tabs, 1)
         box.addWidget(self.notice)
         box.addLayout(foot)
@@ -346,6 +349,7 @@ class Studio(QWidget):
         )
         canvas.show_legend(self.viewer, entries)
         self.zoom.refresh()
+        self.overview.refresh()
 
     # -- the foot
 

@@ -7,7 +7,8 @@ import pytest
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
 
-from napari_monusac.editing.commands import Select, SetNote
+from napari_monusac.editing.commands import Delete, Select, SetNote
+from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.widgets.basic import Section
 
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
@@ -161,3 +162,33 @@ def test_a_right_click_opens_the_menu_of_the_nucleus_there(hand, qtbot, monkeypa
     hand.viewer.scene.camera.zoom, hand.viewer.scene.camera.center = zoom
     hand.session.do(SetNote("", [label]))
     hand.session.do(Select([]))
+
+
+def test_the_density_lies_on_the_slide_and_a_hot_spot_is_gone_to(hand, viewer, qtbot):
+    densities = hand.panel.densities
+    active = viewer.layers.selection.active
+    densities.radius.setValue(10)
+    densities.show_map.setChecked(True)
+    qtbot.waitUntil(lambda: canvas.find_layer(viewer, "density") is not None)
+    layer = canvas.find_layer(viewer, "density")
+    nuclei = canvas.find_layer(viewer, "nuclei")
+    assert viewer.layers.selection.active is active
+    # its pixels cover the slide from its first pixel's edge on
+    corner = np.asarray(layer.data_to_world((-0.5, -0.5)))
+    assert np.allclose(corner, nuclei.data_to_world((-0.5, -0.5)), atol=1e-6)
+    assert (np.asarray(layer.data.shape) * layer.scale >= np.asarray(nuclei.data.shape) * nuclei.scale - 1e-6).all()
+    assert densities.spots.count()
+    centre = tuple(viewer.scene.camera.center)
+    densities.spots.itemClicked.emit(densities.spots.item(0))
+    spot, _ = densities.spots.item(0).data(int(Qt.ItemDataRole.UserRole))
+    assert np.allclose(viewer.scene.camera.center[-2:], nuclei.data_to_world((spot.y_px, spot.x_px)))
+    viewer.scene.camera.center = centre
+    before = layer.data.sum()
+    hand.session.do(Delete(sorted(hand.session.maps.boxes)[:3]))
+    qtbot.waitUntil(lambda: canvas.find_layer(viewer, "density").data.sum() < before)
+    hand.session.undo()
+    viewer.layers.remove(canvas.find_layer(viewer, "density"))
+    assert not densities.show_map.isChecked()
+    densities.show_map.setChecked(True)
+    densities.show_map.setChecked(False)
+    assert canvas.find_layer(viewer, "density") is None

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from napari_monusac.app.actions import DELETE, DONE, KEYS, REDO, SAVE, SHAPES, UNDO
 from napari_monusac.app.editing import AstrayLayer
 from napari_monusac.ui.annotate.accepting import Accepting
+from napari_monusac.ui.annotate.density import Densities
 from napari_monusac.ui.annotate.keymap import KeyMap
 from napari_monusac.ui.annotate.keys import AnnotateActions, Keys
 from napari_monusac.ui.annotate.listing import NucleusTable
@@ -91,6 +92,7 @@ class AnnotatePanel(QWidget):
         self.seeing = Seeing(self.controller)
         self.stepping = Stepping(self.controller, self.commands)
         self.listing = NucleusTable(self.controller, self.commands)
+        self.densities = Densities(self.controller)
         self.noting = Noting(self.controller, self.commands, self.listing, self)
         self.region = EditedRegion(self.controller, self.saving)
         self.form = column(
@@ -99,7 +101,8 @@ class AnnotatePanel(QWidget):
         )  # fmt: skip
         self.more = column(
             Section("From the prediction", self.accepting),
-            Section("Nuclei", self.listing, opened=False), Section("Step through", self.stepping), Section("Seeing", self.seeing),
+            Section("Nuclei", self.listing, opened=False), Section("Step through", self.stepping), Section("Density", self.densities, opened=False),
+            Section("Seeing", self.seeing),
             row(self.train, self.help), self.progress, spacing=5,
         )  # fmt: skip
         box = QVBoxLayout(self)
