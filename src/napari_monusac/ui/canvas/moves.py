@@ -45,7 +45,7 @@ class EveryMove(QObject):
     def eventFilter(self, _: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Take note of a move, and let it pass."""
         if event.type() == QEvent.Type.MouseMove:
-            where = event.position()  # type: ignore[attr-defined]
+            where = event.position()
             self._points.append((where.y(), where.x()))
             self._slip(where.x(), where.y())
         return False
@@ -66,7 +66,7 @@ class EveryMove(QObject):
         pixels = np.asarray(points) - np.asarray(event.pos, float)[::-1]
         down, right = (str(way) for way in self._camera.orientation2d)
         signs = np.array([1 if down == "down" else -1, 1 if right == "right" else -1])
-        return here + pixels * signs / float(event.camera_zoom)
+        return np.asarray(here + pixels * signs / float(event.camera_zoom))
 
     def _slip(self, x: float, y: float) -> None:
         self.slipped = max(self.slipped, abs(x - self._pressed[0]), abs(y - self._pressed[1]))
