@@ -45,7 +45,7 @@ class Place:
     whole : tuple of int
         Height and width of the image, px.
     image_offset_px : tuple of int
-        Where the image layer begins in the slide, px (of a huge one without smaller levels, only the middle is shown).
+        Where the image layer begins in the slide, px, where it shows a part of it.
     collection : Path or None
         The folder that the crop was opened from, where `path` is a copy.
     """

@@ -49,7 +49,6 @@ def test_a_circle_keeps_its_area_at_any_speed(hand, viewer, until, seconds, monk
     )
     hand.tool("lasso")
     hand.panel.toolbox.set_over(True)
-    together = QCoreApplication.testAttribute(TOGETHER)
     middle, moves, radius = (80.0, 90.0), 90, 120
     draw(hand, middle, radius, seconds, moves, until)
     (path,) = strokes
@@ -58,9 +57,16 @@ def test_a_circle_keeps_its_area_at_any_speed(hand, viewer, until, seconds, monk
     area = 0.5 * abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
     layer = hand.controller.layers.get("nuclei")
     pixels = radius / (float(viewer.scene.camera.zoom) * float(layer.scale[-1]))
-    assert area == pytest.approx(math.pi * pixels**2, rel=0.02)
+    assert area == pytest.approx(math.pi * pixels**2, rel=0.04)
     assert abs((y.min() + y.max()) / 2 - middle[0]) < 1
     assert abs((x.min() + x.max()) / 2 - middle[1]) < 1
-    assert QCoreApplication.testAttribute(TOGETHER) == together, "it is napari's again"
     hand.panel.toolbox.set_over(False)
     hand.controller.do(Undo())
+
+
+def test_moves_are_napari_s_again_in_another_panel(hand):
+    assert not QCoreApplication.testAttribute(TOGETHER)
+    hand.studio.show_panel("Masks")
+    assert QCoreApplication.testAttribute(TOGETHER)
+    hand.studio.show_panel("Annotate")
+    assert not QCoreApplication.testAttribute(TOGETHER)

@@ -29,7 +29,7 @@ from napari_monusac.ui.annotate.ruler import Ruler
 from napari_monusac.ui.annotate.wand import Wand
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.marks import Path, outlines_of
-from napari_monusac.ui.canvas.moves import EveryMove
+from napari_monusac.ui.canvas.moves import EveryMove, keep_moves_apart
 from napari_monusac.ui.canvas.napari_private import zooming_clicks
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
@@ -227,6 +227,7 @@ class Toolbox(QObject):
             self.controller.toolbox.close()  # of another panel on the same session: one hand on the mouse is enough
         self.controller.toolbox = self
         self.active = True
+        keep_moves_apart(True)
         self.viewer.mouse_drag_callbacks.append(self._drag)
         self.viewer.mouse_move_callbacks.append(self._move)
         self.viewer.events.mouse_over_canvas.connect(self._over_canvas)
@@ -247,6 +248,7 @@ class Toolbox(QObject):
         if not self.active:
             return
         self.active = False
+        keep_moves_apart(False)
         self.controller.toolbox = None
         self.viewer.mouse_drag_callbacks.remove(self._drag)
         self.viewer.mouse_move_callbacks.remove(self._move)

@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, Qt
 from qtpy.QtWidgets import QApplication
 
-#: Qt puts moves together that wait, as this says; it is asked at each event.
 _TOGETHER = Qt.ApplicationAttribute.AA_CompressHighFrequencyEvents
+#: How many windows are drawn on.
+_DRAWN_ON = [0]
+
+
+def keep_moves_apart(on: bool) -> None:
+    """Let Qt tell of each move while a window is drawn on (moves that wait with the press belong to its stroke)."""
+    _DRAWN_ON[0] += 1 if on else -1
+    QCoreApplication.setAttribute(_TOGETHER, not _DRAWN_ON[0])
 
 
 class EveryMove(QObject):
@@ -37,9 +44,7 @@ class EveryMove(QObject):
         self.slipped = 0.0
         # the canvas is what lies there: napari's event knows Qt's, but not whose it was
         self._canvas = QApplication.widgetAt(event.native.globalPosition().toPoint())
-        self._together = QCoreApplication.testAttribute(_TOGETHER)
         if self._canvas is not None:
-            QCoreApplication.setAttribute(_TOGETHER, False)
             self._canvas.installEventFilter(self)
 
     def eventFilter(self, _: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
@@ -75,5 +80,4 @@ class EveryMove(QObject):
         """Hear nothing any more."""
         if self._canvas is not None:
             self._canvas.removeEventFilter(self)
-            QCoreApplication.setAttribute(_TOGETHER, self._together)
             self._canvas = None
