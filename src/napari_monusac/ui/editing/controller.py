@@ -251,18 +251,11 @@ class EditingController(QObject):
         self._open(self.editing.place)
         self.session_changed.emit()
 
-<<<<<<< HEAD
     def _let_paint(self, may: bool) -> None:
         for name in PAINTED:
             layer = self._find(name)
             if isinstance(layer, Labels):
                 layer.editable = may
-=======
-    def in_slide(self, offset_px: tuple[int, int]) -> tuple[int, int]:
-        """Return where a pixel of the image layer lies in the slide, of which the layer may show a part."""
-        first = self.place.image_offset_px if self.place is not None else (0, 0)
-        return offset_px[0] + first[0], offset_px[1] + first[1]
->>>>>>> main
 
     # -- a session begins and ends
 
