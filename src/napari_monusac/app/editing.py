@@ -176,7 +176,7 @@ class Editing:
             self.session.selection.current_class = number
 
     def in_slide(self, offset_px: tuple[int, int]) -> tuple[int, int]:
-        """Return where a pixel of the image layer lies in the slide: of a huge one, only the middle may be shown."""
+        """Return where a pixel of the image layer lies in the slide, of which the layer may show a part."""
         first = self.place.image_offset_px if self.place is not None else (0, 0)
         return offset_px[0] + first[0], offset_px[1] + first[1]
 
