@@ -49,7 +49,7 @@ class PlainData(torch.utils.data.Dataset):
 
     def __init__(self, crops: list, recipe: TrainingRecipe, count: int) -> None:
         self.crops, self.recipe, self.count = crops, recipe, count
-        self.transforms = build_transforms()
+        self.transforms = build_transforms(recipe)
         self.mean = np.array((0.485, 0.456, 0.406), np.float32)
         self.std = np.array((0.229, 0.224, 0.225), np.float32)
 

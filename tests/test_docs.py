@@ -46,6 +46,7 @@ NOT_RUN = {
     ("docs/guide/train.md", "touch"): "stops a run that is being trained: tests/jobs and tests/learn do",
     ("docs/guide/watch.md", "tensorboard"): "a server, and an extra",
     ("docs/guide/report.md", "napari-monusac export runs/first"): "needs the extra [onnx]; tests/infer/test_export.py",
+    ("docs/guide/report.md", "napari-monusac compare"): "two models; tests/scoring/report/test_agreement.py",
     ("docs/guide/cluster.md", "torchrun"): "several processes; tests/learn trains with two ranks",
     ("docs/guide/cluster.md", "#!/bin/bash"): "a Slurm script",
     ("docs/guide/cluster.md", "napari-monusac predict"): "worker processes; tests/infer/test_batch.py starts them",

@@ -465,7 +465,7 @@ def test_validation_out_of_memory_uses_smaller_tiles(tiny_recipe, make_run, monk
 
     from napari_monusac.infer.engines.torch import TorchEngine
 
-    true, calls = TorchEngine.run, []
+    true, calls = TorchEngine.probabilities, []
 
     def hungry(self, tiles):
         calls.append(tiles.shape)
@@ -473,7 +473,7 @@ def test_validation_out_of_memory_uses_smaller_tiles(tiny_recipe, make_run, monk
             raise torch.OutOfMemoryError("CUDA out of memory")
         return true(self, tiles)
 
-    monkeypatch.setattr(TorchEngine, "run", hungry)
+    monkeypatch.setattr(TorchEngine, "probabilities", hungry)
     events = _play(tiny_recipe, make_run(tiny_recipe))
     assert events[-1].reason == "completed", events[-1].message
     told = [e.message for e in events if e.kind == "warned"]

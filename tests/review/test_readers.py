@@ -1,34 +1,13 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from napari_monusac.core.errors import ShapeError
 from napari_monusac.review.judgements import JudgementLog, Verdict
-from napari_monusac.review.readers import cohen_kappa, compare_readers, inter_reader_evaluation
+from napari_monusac.review.readers import compare_readers, inter_reader_evaluation
 from napari_monusac.scoring.errors.findings import find_errors
 from napari_monusac.scoring.matching.pairs import CropPair
-
-
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=40))
-@settings(max_examples=100, deadline=None)
-def test_kappa_equals_scikit_learn(answers):
-    first, second = zip(*answers, strict=True)
-    if len(set(first) | set(second)) == 1:
-        assert math.isnan(cohen_kappa(first, second))
-    else:
-        assert cohen_kappa(first, second) == pytest.approx(cohen_kappa_score(first, second), abs=1e-12)
-
-
-def test_kappa_of_nothing_is_undefined():
-    assert math.isnan(cohen_kappa([], []))
-    with pytest.raises(ShapeError):
-        cohen_kappa("ab", "a")
 
 
 def blocks(n):

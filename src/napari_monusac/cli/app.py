@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from napari_monusac.cli import demo, doctor, evaluate, export, masks, predict, recipes, review, study, train
+from napari_monusac.cli import compare, demo, doctor, evaluate, export, masks, predict, recipes, review, study, train
 from napari_monusac.cli.class_names import with_class_names
 from napari_monusac.cli.shell import STOPPED, answer, fail, one_line, plain_where_narrow
 from napari_monusac.core.errors import Cancelled, MonusacError
@@ -28,6 +28,7 @@ app.command("masks")(with_class_names(masks.masks))
 app.command("train")(with_class_names(train.train))
 app.command("predict")(predict.predict)
 app.command("evaluate")(with_class_names(evaluate.evaluate))
+app.command("compare")(with_class_names(compare.compare))
 app.command("export")(with_class_names(export.export))
 app.command("study")(with_class_names(study.study))
 app.command("demo")(demo.demo)

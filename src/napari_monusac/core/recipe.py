@@ -19,6 +19,7 @@ from napari_monusac.core.errors import RecipeError
 
 Schedule = Literal["plateau", "cosine", "warmup-cosine", "constant"]
 Precision = Literal["auto", "bfloat16", "float32"]
+AugmentOn = Literal["auto", "cpu", "device"]
 Attention = Literal["none", "scse"]
 Stain = Literal["none", "normalise", "augment"]
 Sampling = Literal["uniform", "class-balanced"]
@@ -43,6 +44,7 @@ _DESCRIPTIVE = {"name", "title", "note", "reported"}
 _ADDED_LATER: dict[str, Any] = {
     "start_from": "",
     "deterministic": False,
+    "augment_on": "auto",
     "within_regions": False,
     "semantic_class_weights": (),
     "encoder_lr_scale": 1.0,
@@ -289,7 +291,12 @@ class TrainingRecipe(BaseModel):
 
     precision: Precision = Field(
         "auto",
-        description="auto = the faster of bfloat16 and float32, timed on the device",
+        description="auto = bfloat16 on a GPU that has it; on the processor the faster of both, timed",
+        json_schema_extra={"group": "Machine"},
+    )
+    augment_on: AugmentOn = Field(
+        "auto",
+        description="Where patches are cut and augmented; auto = on the device where that is a GPU, else the processor",
         json_schema_extra={"group": "Machine"},
     )
     deterministic: bool = Field(

@@ -225,6 +225,24 @@ def _numbered(instances: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]
     return labels[1:], inverse.astype(np.int32)
 
 
+def annotation_of(
+    instances: NDArray[np.int32], classes: Mapping[int, int], um_per_px: float | None = None
+) -> Annotation:
+    """Outline the nuclei of an instance map, in the order of their numbers.
+
+    Parameters
+    ----------
+    instances : int32 (y, x)
+        The map.
+    classes : mapping
+        Class number by nucleus; others are unclassified.
+    um_per_px : float, optional
+        Scale.
+    """
+    labels, numbered = _numbered(instances)
+    return _outlined(numbered, labels, classes, {}, um_per_px)
+
+
 def _outlined(
     instances: NDArray[np.int32],
     labels: NDArray[Any],

@@ -22,6 +22,7 @@ from napari_monusac.io.training_crops import crops_of_split
 from napari_monusac.learn.data.crops import CropStore
 from napari_monusac.learn.data.labels import check_labels
 from napari_monusac.learn.data.loader import PatchLoader
+from napari_monusac.learn.data.on_device import DeviceLoader, cannot_hold
 from napari_monusac.learn.data.patches import PatchSampler
 from napari_monusac.learn.data.scale import training_scale
 from napari_monusac.learn.distributed import Ranks
@@ -71,7 +72,7 @@ class TrainingParts:
     stepper: Stepper
     rate: LearningRate
     sampler: PatchSampler
-    loader: PatchLoader
+    loader: PatchLoader | DeviceLoader
     validator: Validator
     store: CropStore
     progress: TrainingCounters
@@ -204,7 +205,6 @@ def _put_together(
         notes.add(*_other_end(recipe, began, progress, rate))
     progress.device, progress.precision, progress.steps_per_epoch = device, precision, sampler.steps
     progress.total_steps = rate.steps
-    loader_threads = options.loader_threads or max(2, min(8, (os.cpu_count() or 2) // 2))
     training = TrainingParts(
         recipe=recipe,
         run=run,
@@ -212,9 +212,7 @@ def _put_together(
         stepper=stepper,
         rate=rate,
         sampler=sampler,
-        loader=PatchLoader(
-            store, sampler, loader_threads, part=ranks.rank, parts=ranks.count, pinned=device.startswith("cuda")
-        ),
+        loader=_loader(recipe, store, sampler, device, options, ranks, notes),
         validator=Validator(stepper, store, run.split.validation, choose_pinned(run, run.split.validation)),
         store=store,
         progress=progress,
@@ -227,6 +225,21 @@ def _put_together(
     if began:
         _restore(training, began.state)
     return training
+
+
+def _loader(
+    recipe: TrainingRecipe, store: CropStore, sampler: PatchSampler, device: str, options: Options, ranks: Ranks,
+    notes: Notes,
+) -> PatchLoader | DeviceLoader:  # fmt: skip
+    """Where patches are made: on the device where the recipe or a GPU asks for it and the crops fit, else here."""
+    threads = options.loader_threads or max(2, min(8, (os.cpu_count() or 2) // 2))
+    on_gpu = device.startswith("cuda")
+    if recipe.augment_on == "device" or (recipe.augment_on == "auto" and on_gpu):
+        why_not = cannot_hold(sampler, device)
+        if not why_not:
+            return DeviceLoader(store, sampler, device, threads, part=ranks.rank, parts=ranks.count)
+        notes.add(f"patches are cut and augmented by the processor: {why_not}")
+    return PatchLoader(store, sampler, threads, part=ranks.rank, parts=ranks.count, pinned=on_gpu)
 
 
 def _note_in_folder(t: TrainingParts, reason: str, *, resumed: bool) -> None:

@@ -90,9 +90,9 @@ def nearest_nucleus(
 
 
 def labels_inside(
-    instances: NDArray[np.integer], stamp: Stamp, share: float = 0.5, *, boxes: Mapping[int, Box] | None = None
+    instances: NDArray[np.integer], stamp: Stamp, *, boxes: Mapping[int, Box] | None = None
 ) -> tuple[int, ...]:
-    """Return the labels of which at least `share` of the pixels lie inside a box or lasso, ascending.
+    """Return the labels of which at least half of the pixels lie inside a box or lasso, ascending.
 
     `boxes` tells where the nuclei lie, if known; else the whole frame is counted.
     """
@@ -107,7 +107,7 @@ def labels_inside(
         reach = functools.reduce(union, (boxes[k] for k in found.tolist()))
         frame = instances[_cut(reach)]
     total = np.bincount(frame.ravel(), minlength=inside.size)[found]
-    return tuple(int(k) for k in found[inside[found] >= share * total])
+    return tuple(int(k) for k in found[2 * inside[found] >= total])
 
 
 def draw(

@@ -20,6 +20,8 @@ from napari_monusac.masks.strokes import cut_stamp, path_pixels
 CUT_REACH_PX = (0.0, 3.0, 6.0)
 #: Parts below this size are no nucleus: they fall to their neighbour, in px.
 MIN_PART_PX = 12
+#: How much narrower than both parts a neck must be, in px of half width. Smaller splits more.
+_DEPTH_PX = 0.75
 #: Widest gap between two nuclei that merging closes around its stroke, in px.
 MERGE_GAP_PX = 6
 
@@ -212,10 +214,9 @@ def split_fragments(
     label: int,
     first_new: int,
     *,
-    min_part_px: int = MIN_PART_PX,
     box: Box | None = None,
 ) -> Change:
-    """Make the further pieces of a nucleus nuclei of their own, those under `min_part_px` background.
+    """Make the further pieces of a nucleus nuclei of their own, those under 12 px background.
 
     Raises
     ------
@@ -228,7 +229,7 @@ def split_fragments(
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
     parents = []
     for piece in (np.argsort(-sizes, kind="stable") + 1)[1:]:
-        new = 0 if sizes[piece - 1] < min_part_px else first_new
+        new = 0 if sizes[piece - 1] < MIN_PART_PX else first_new
         after[pieces == piece] = new
         if new:
             parents.append((new, label))
@@ -237,9 +238,9 @@ def split_fragments(
 
 
 def suggest_split(
-    instances: NDArray[np.integer], label: int, first_new: int, *, depth_px: float = 0.75, box: Box | None = None
+    instances: NDArray[np.integer], label: int, first_new: int, *, box: Box | None = None
 ) -> Change | None:
-    """Suggest how to split a clump: watershed of the distance to its edge, from maxima that stand out by `depth_px`.
+    """Suggest how to split a clump: watershed of the distance to its edge, from maxima that stand out by 0.75 px.
 
     Parameters
     ----------
@@ -249,8 +250,6 @@ def suggest_split(
         The clump.
     first_new : int
         Label of the first new part; further ones count up.
-    depth_px : float
-        How much narrower than both parts the neck must be, in px of half width. Smaller splits more.
     box : tuple of int, optional
         Where the nucleus lies, if known.
 
@@ -267,7 +266,7 @@ def suggest_split(
     frame = _box(instances, label, None if box is None else {label: box})
     mask = np.pad(np.asarray(instances[_cut(frame)] == label), 2)
     distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), 1.0) * mask
-    peaks, count = ndimage.label(morphology.h_maxima(distance, depth_px), structure=_SQUARE)
+    peaks, count = ndimage.label(morphology.h_maxima(distance, _DEPTH_PX), structure=_SQUARE)
     if count < 2:
         return None
     parts = watershed(-distance, peaks, mask=mask)[2:-2, 2:-2].astype(np.int32)

@@ -257,6 +257,12 @@ def memory_in_use(device: str = "cpu") -> tuple[float, float | None]:
     return psutil.Process().memory_info().rss / 2**20, gpu
 
 
+def has_room(device: str, nbytes: int) -> bool:
+    """Whether so many bytes take no more than half of what a device has free."""
+    free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else psutil.virtual_memory().available
+    return 2 * nbytes <= int(free)
+
+
 def free_gpu_memory() -> None:
     """Give the GPU's cached memory back to other programs, cuBLAS's work space with it."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_monusac.core.classes import AMBIGUOUS_COLOR, TERNARY_COLORS, NucleusClass, PaletteName, class_colors
+from napari_monusac.core.classes import AMBIGUOUS_COLOR, TERNARY_COLORS, NucleusClass, class_colors
 from napari_monusac.core.nuclei import Annotation
 from napari_monusac.io.slides.growing import LARGE_PX
 
@@ -26,6 +26,8 @@ Colors = dict[int | None, tuple[float, float, float, float]]
 REGIONS_ROLE = "regions of interest"
 #: Images up to this many pixels are read whole; larger ones stay lazy.
 EDITABLE_PX = LARGE_PX
+#: Of the ternary map that is shown first, px; the panel Masks makes others.
+_TERNARY_WIDTH = 3
 _CLEAR = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -35,8 +37,6 @@ def crop_layers(
     crop: Crop | None = None,
     *,
     collection_root: str | Path | None = None,
-    boundary_width: int = 3,
-    palette: PaletteName = "imagescope",
 ) -> list[LayerData]:
     """Make the layers of one crop.
 
@@ -50,10 +50,6 @@ def crop_layers(
         Where the image stands in its collection.
     collection_root : str or Path, optional
         Folder of the collection; travels in the layers' metadata.
-    boundary_width : int
-        Width of the boundary in the ternary map, px.
-    palette : {"imagescope", "colour-blind"}
-        Colours of the classes.
 
     Returns
     -------
@@ -69,13 +65,13 @@ def crop_layers(
     common = _common(slide, annotation, crop, collection_root)
     layers = [_image_layer(slide, common)]
     if annotation is not None:
-        layers += _label_layers(slide, annotation, common, boundary_width, palette)
+        layers += _label_layers(slide, annotation, common)
     return layers
 
 
-def nuclei_colors(annotation: Annotation, palette: PaletteName = "imagescope") -> Colors:
+def nuclei_colors(annotation: Annotation) -> Colors:
     """Colour of every instance by its class (RGBA in 0 to 1); labels that are not in the annotation are grey."""
-    colors = class_colors(palette)
+    colors = class_colors()
     table: Colors = {0: _CLEAR, None: colors[int(NucleusClass.UNCLASSIFIED)]}
     for label, nucleus in enumerate(annotation.nuclei, start=1):
         table[label] = colors[int(nucleus.nucleus_class)]
@@ -155,9 +151,7 @@ def _image_layer(slide: Slide, common: dict[str, Any]) -> LayerData:
     return slide.levels if several else slide.levels[0], attributes, "image"
 
 
-def _label_layers(
-    slide: Slide, annotation: Annotation, common: dict[str, Any], boundary_width: int, palette: PaletteName
-) -> list[LayerData]:
+def _label_layers(slide: Slide, annotation: Annotation, common: dict[str, Any]) -> list[LayerData]:
     from napari_monusac.masks.rasterize import label_maps
     from napari_monusac.masks.ternary import ternary_map
 
@@ -167,10 +161,10 @@ def _label_layers(
         maps = label_maps(replace(annotation, regions=moved), shape)
     else:
         maps = label_maps(annotation, shape)
-    ternary = ternary_map(maps.instances, boundary_width=boundary_width)
+    ternary = ternary_map(maps.instances, boundary_width=_TERNARY_WIDTH)
     areas = np.bincount(maps.instances.ravel(), minlength=len(annotation.nuclei) + 1)
     semantic_colors: Colors = {None: _CLEAR}
-    semantic_colors.update(class_colors(palette).items())
+    semantic_colors.update(class_colors().items())
     borders = _region_layers(annotation, common, offset)
     r, g, b = AMBIGUOUS_COLOR
     ambiguous_colors: Colors = {0: _CLEAR, None: (r / 255, g / 255, b / 255, 1.0)}
@@ -179,9 +173,9 @@ def _label_layers(
         ("semantic", maps.semantic, {**half, "colormap": semantic_colors, "visible": False}),
         ("ternary", ternary, {**half, "colormap": ternary_colors(), "visible": False}),
         ("ambiguous", maps.ignore.astype(np.uint8), {**half, "colormap": ambiguous_colors}),
-        ("nuclei", maps.instances, {**half, "colormap": nuclei_colors(annotation, palette)}),
+        ("nuclei", maps.instances, {**half, "colormap": nuclei_colors(annotation)}),
     ]
-    looks[1][2]["about"] = {"boundary_width": boundary_width}
+    looks[1][2]["about"] = {"boundary_width": _TERNARY_WIDTH}
     looks[2][2]["about"] = {"regions": len(annotation.ambiguous)}
     # outlines of 2 px: seen on stained tissue, and the nucleus under them too (looked at on real crops). LayerData
     # cannot ask for them (napari's Labels takes no such argument): the Studio reads this and sets `layer.contour`

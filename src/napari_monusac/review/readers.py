@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_monusac.core.errors import ShapeError
 from napari_monusac.core.training_crops import SeenAs
 from napari_monusac.review.judgements import Judgement, Verdict, words_on
 from napari_monusac.review.truth import CorrectedTruth, correct_truth
 from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.metrics.evaluation import Evaluation
+from napari_monusac.scoring.metrics.kappa import crossed, kappa_of_table
 from napari_monusac.scoring.report.evaluate import BOOTSTRAP, evaluate
 
 
@@ -46,49 +45,6 @@ class ReaderAgreement(BaseModel):
     only_second: tuple[str, ...] = ()
 
 
-def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
-    """Cohen's kappa of two raters: agreement beyond what their habits alone would give.
-
-    Parameters
-    ----------
-    first, second : sequence
-        Their answers to the same questions.
-
-    Returns
-    -------
-    float
-        1 = always agreed, 0 = as by chance; nan where there is no answer or both always gave the same single one.
-
-    Raises
-    ------
-    ShapeError
-        The two differ in length.
-
-    Notes
-    -----
-    Cohen, "A coefficient of agreement for nominal scales", 1960: (p_o - p_e) / (1 - p_e).
-    """
-    table, _ = _crossed(first, second)
-    n = table.sum()
-    if n == 0:
-        return float("nan")
-    expected = float((table.sum(1) * table.sum(0)).sum()) / float(n) ** 2
-    observed = float(np.trace(table)) / float(n)
-    return (observed - expected) / (1 - expected) if expected < 1 else float("nan")
-
-
-def _crossed(first: Sequence[Hashable], second: Sequence[Hashable]) -> tuple[NDArray[np.int64], list[Hashable]]:
-    """Counts of answers, first by second, and the answers in the order in which they first occur."""
-    if len(first) != len(second):
-        raise ShapeError(f"{len(first)} answers stand against {len(second)}", "compare answers to the same questions")
-    names = list(dict.fromkeys([*first, *second]))
-    place = {name: k for k, name in enumerate(names)}
-    table = np.zeros((len(names), len(names)), np.int64)
-    for a, b in zip(first, second, strict=True):
-        table[place[a], place[b]] += 1
-    return table, names
-
-
 def compare_readers(
     first: Iterable[Judgement], second: Iterable[Judgement], *, names: tuple[str, str] = ("", "")
 ) -> ReaderAgreement:
@@ -106,8 +62,8 @@ def compare_readers(
     # the same numbers in another prediction are other nuclei
     shared = [(a, b) for b in second for a in first if a.finding.same_as(b.finding)]
     one, other = [a.verdict.value for a, _ in shared], [b.verdict.value for _, b in shared]
-    table, verdicts = _crossed(one, other)
-    kappa = cohen_kappa(one, other)
+    table, verdicts = crossed(one, other)
+    kappa = kappa_of_table(table)
     found = [next((j.reader for j in side), "") for side in (first, second)]
     return ReaderAgreement(
         first=names[0] or found[0],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.infer.engines.choose import choose_engine
-from napari_monusac.infer.engines.torch import TorchEngine, _folded, _probabilities
+from napari_monusac.infer.engines.torch import TorchEngine, _folded, _probabilities, _sound
 from napari_monusac.infer.model import as_model
 from napari_monusac.infer.predict import predict
 from napari_monusac.network.normalisation import mean_and_deviation, prepare
@@ -59,7 +60,7 @@ def test_probabilities_are_those_of_scipy(memory: str) -> None:
 
     logits = np.random.default_rng(0).normal(scale=40, size=(2, 8, 9, 7)).astype(np.float32)
     heads = [torch.from_numpy(logits[:, part].copy()) for part in (slice(5), slice(5, 8))]
-    found = _probabilities(*(h.contiguous(memory_format=getattr(torch, memory)) for h in heads))
+    found = _probabilities(*(h.contiguous(memory_format=getattr(torch, memory)) for h in heads)).numpy()
     np.testing.assert_allclose(found[:, :5], softmax(logits[:, :5], 1), atol=1e-6)
     np.testing.assert_allclose(found[:, 5:], softmax(logits[:, 5:], 1), atol=1e-6)
 
@@ -191,10 +192,26 @@ def test_answers_that_are_no_numbers_are_no_prediction(value: str) -> None:
     import torch
 
     heads = torch.zeros(1, 5, 8, 8), torch.zeros(1, 3, 8, 8)
-    assert _probabilities(*heads).shape == (1, 8, 8, 8)
+    assert _sound(_probabilities(*heads).numpy()).shape == (1, 8, 8, 8)
     heads[1][0, 1, 3, 3] = float(value)
     with pytest.raises(MonusacError, match="no numbers"):
-        _probabilities(*heads)
+        _sound(_probabilities(*heads).numpy())
+
+
+@pytest.mark.parametrize(("has", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_a_gpu_is_not_timed(model: Any, monkeypatch: pytest.MonkeyPatch, has: bool, precision: str) -> None:
+    from dataclasses import replace
+
+    from napari_monusac.infer.engines import choose
+
+    monkeypatch.setattr(choose, "has_bfloat16", lambda device: has and device == "cuda:1")
+    monkeypatch.setattr(choose, "_seconds", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(choose, "_MADE", type(choose._MADE)())
+    monkeypatch.setattr(choose, "TorchEngine", lambda model, device, precision: SimpleNamespace(precision=precision))
+    fresh = replace(model, metadata=model.metadata.model_copy(update={"device": "", "precision": ""}))
+    assert choose.choose_precision(fresh, "cuda:1") == precision
+    validated = replace(model, metadata=model.metadata.model_copy(update={"device": "cuda", "precision": "float32"}))
+    assert choose.choose_precision(validated, "cuda:1") == "float32", "what validation used comes first"
 
 
 def test_openvino_comes_without_its_telemetry():

@@ -17,6 +17,7 @@ from napari_monusac.core.recipe import Precision
 from napari_monusac.infer.engines import Engine
 from napari_monusac.infer.engines.torch import TorchEngine
 from napari_monusac.infer.model import ModelLike
+from napari_monusac.network.device import has_bfloat16
 
 #: From so many pixels on it pays to convert the network for OpenVINO (2 to 3 s).
 OPENVINO_PX = 4_000_000
@@ -35,7 +36,7 @@ def state_of(network: nn.Module) -> int:
 
 
 def choose_precision(model: ModelLike, device: str, wanted: Precision = "auto") -> str:
-    """Take what validation used on such a device, else the faster of bfloat16 and float32, timed once for each network."""
+    """Take what validation used on such a device; else bfloat16 on a GPU that has it, on a CPU the faster, timed once."""
     return _torch_engine(model, device, wanted).precision
 
 
@@ -43,8 +44,8 @@ def _torch_engine(model: ModelLike, device: str, wanted: Precision) -> TorchEngi
     kind = device.split(":")[0]
     if wanted == "auto":
         wanted = _validated_in(model, kind)
-    if wanted == "auto" and (kind == "mps" or (kind == "cuda" and not torch.cuda.is_bf16_supported())):
-        wanted = "float32"
+    if wanted == "auto" and kind != "cpu":
+        wanted = "bfloat16" if has_bfloat16(device) else "float32"
 
     def make() -> TorchEngine:
         if wanted != "auto":
@@ -97,7 +98,7 @@ def choose_engine(
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``, or ``"openvino"`` to insist on it.
     precision : {"auto", "bfloat16", "float32"}
-        ``"auto"`` times both.
+        ``"auto"`` takes that of validation, else bfloat16 on a GPU that has it; on a CPU it times both.
     pixels : int, optional
         How much there is to do. Converting the network takes seconds, so little work stays with torch; what the same
         network was asked before counts, too: a folder of small crops is much work.

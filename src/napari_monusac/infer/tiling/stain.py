@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,8 @@ from napari_monusac.core.optical_density import density_of_levels
 REFERENCE_STAINS: NDArray[np.float64] = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
 #: 99th percentile of both concentrations in that reference.
 REFERENCE_CONCENTRATIONS: NDArray[np.float64] = np.array([1.9705, 1.0308])
-_BRIGHTEST = 240.0
+#: Level of clear glass: what densities are measured from.
+BRIGHTEST = 240.0
 _CLEAR_OD = 0.15
 _MIN_PIXELS = 100
 _SAMPLE = 200_000
@@ -19,7 +22,7 @@ _SAMPLE = 200_000
 
 def optical_density(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return ``-ln((I + 1) / 240)`` of an RGB image, float32 of the same shape."""
-    return np.asarray(density_of_levels(_BRIGHTEST).astype(np.float32)[image])
+    return np.asarray(density_of_levels(BRIGHTEST).astype(np.float32)[image])
 
 
 def estimate_stains(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
@@ -77,7 +80,7 @@ def stain_strength(image: NDArray[np.uint8]) -> NDArray[np.float64] | None:
 
 
 def _rendered(od: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.asarray(np.clip(_BRIGHTEST * np.exp(-od) - 1 + 0.5, 0, 255), np.uint8)
+    return np.asarray(np.clip(BRIGHTEST * np.exp(-od) - 1 + 0.5, 0, 255), np.uint8)
 
 
 def stain_change(sample: NDArray[np.uint8]) -> NDArray[np.float32] | None:
@@ -101,16 +104,28 @@ def with_stain_changed(image: NDArray[np.uint8], change: NDArray[np.float32]) ->
     return _rendered(optical_density(image).reshape(-1, 3) @ change).reshape(image.shape)
 
 
-def augment_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: float = 0.15) -> NDArray[np.uint8]:
-    """Vary the amounts of haematoxylin and eosin.
+class StainVariation(NamedTuple):
+    """How the amounts of haematoxylin and eosin are varied: optical densities ``od + od @ change + shift``.
+
+    Attributes
+    ----------
+    change : float32 (3, 3)
+    shift : float32 (3,)
+    """
+
+    change: NDArray[np.float32]
+    shift: NDArray[np.float32]
+
+
+def stain_variation(rng: np.random.Generator, strength: float = 0.15) -> StainVariation:
+    """Draw a variation of both stains.
 
     Parameters
     ----------
-    image : uint8 (y, x, 3)
-        RGB.
     rng : numpy Generator
     strength : float
-        Each concentration becomes ``a c + b`` with a in 1 +- strength and b in +- strength / 3.
+        Each concentration becomes ``a c + b`` with a in 1 +- strength and b in +- strength / 3. What the two stains do
+        not explain is kept as it is.
 
     References
     ----------
@@ -119,8 +134,12 @@ def augment_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: 
     inverse = np.linalg.pinv(REFERENCE_STAINS)
     scale = rng.uniform(1 - strength, 1 + strength, 2)
     shift = rng.uniform(-strength, strength, 2) / 3
+    change = inverse @ np.diag(scale - 1) @ REFERENCE_STAINS
+    return StainVariation(change.astype(np.float32), (shift @ REFERENCE_STAINS).astype(np.float32))
+
+
+def augment_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: float = 0.15) -> NDArray[np.uint8]:
+    """Vary the amounts of haematoxylin and eosin in an RGB image, uint8 (y, x, 3); see `stain_variation`."""
+    change, shift = stain_variation(rng, strength)
     od = optical_density(image).reshape(-1, 3)
-    # What the two stains do not explain is kept as it is.
-    change = (inverse @ np.diag(scale - 1) @ REFERENCE_STAINS).astype(np.float32)
-    od = od + od @ change + (shift @ REFERENCE_STAINS).astype(np.float32)
-    return _rendered(od).reshape(image.shape)
+    return _rendered(od + od @ change + shift).reshape(image.shape)

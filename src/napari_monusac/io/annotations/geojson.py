@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from napari_monusac.core.classes import AMBIGUOUS_COLOR, PALETTES, NucleusClass, PaletteName
+from napari_monusac.core.classes import AMBIGUOUS_COLOR, PALETTES, NucleusClass
 from napari_monusac.core.errors import AnnotationError, HostileFileError, ShapeError
 from napari_monusac.core.geometry import Outline, closed
 from napari_monusac.core.nuclei import Annotation, Nucleus, SourceObject
@@ -41,7 +41,6 @@ def write_geojson(
     *,
     origin_px: tuple[float, float] = (0, 0),
     object_type: ObjectType = "annotation",
-    palette: PaletteName = "imagescope",
 ) -> tuple[Nucleus, ...]:
     """Write a FeatureCollection that QuPath opens (File > Import objects from file), whole or not at all.
 
@@ -55,8 +54,6 @@ def write_geojson(
         (y, x) of the crop's first pixel in its parent slide, added to all coordinates (`Slide.origin_px`).
     object_type : {"annotation", "detection"}
         Annotations can be edited one by one in QuPath; detections stay fast in tens of thousands.
-    palette : {"imagescope", "colour-blind"}
-        Colours of the classes.
 
     Returns
     -------
@@ -79,7 +76,7 @@ def write_geojson(
     regions = [r for r in annotation.regions if _source(r) is not None or (r.role != "mark" and len(r.vertices) >= 3)]
     for region in regions:
         _refuse_no_number(region, path)
-    writer = _Writer(origin_px, object_type, palette)
+    writer = _Writer(origin_px, object_type)
     save_json(path, _document(annotation, writer.features(regions)), allow_nan=True)
     written = {id(r) for r in regions}
     return tuple(r for r in annotation.regions if id(r) not in written)
@@ -115,7 +112,6 @@ class _Writer:
 
     origin: tuple[float, float]
     object_type: ObjectType
-    palette: PaletteName
     _top: list[dict[str, Any]] = field(default_factory=list)
     _placed: dict[tuple[int, ...], dict[str, Any]] = field(default_factory=dict)
 
@@ -176,7 +172,7 @@ class _Writer:
         return feature
 
     def _classification(self, region: Nucleus) -> dict[str, Any]:
-        color = AMBIGUOUS_COLOR if region.is_ambiguous else PALETTES[self.palette][region.nucleus_class]
+        color = AMBIGUOUS_COLOR if region.is_ambiguous else PALETTES["imagescope"][region.nucleus_class]
         return {"name": region.label, "color": list(color)}
 
 

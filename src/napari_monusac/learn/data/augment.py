@@ -1,4 +1,4 @@
-"""The six augmentations of runs 7 to 9, and stain: the only file that knows albumentations.
+"""The six augmentations of runs 7 to 9, and stain: the only file that knows albumentations, and the reference of them.
 
 One `Compose` per thread, reseeded for each sample from (seed, epoch, index): a sample comes out the same in any thread.
 """
@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 from napari_monusac.core.recipe import TrainingRecipe
 from napari_monusac.infer.tiling.stain import augment_stain
 
-_STAIN_STREAM = 1
+STAIN_STREAM = 1
+#: Of each of the six but the blur.
+CHANCE = 0.5
+#: The hue turns by this share of what the other colours change by (1 = all the way round).
+HUE_SHARE = 0.2
+BLUR_CHANCE, BLUR_PX, BLUR_SIGMA = 0.2, (3, 5), (0.5, 3.0)
+AFFINE_SHIFT, AFFINE_SHEAR_DEGREES = (-0.05, 0.05), (-5, 5)
 
 
 def build_transforms(recipe: TrainingRecipe) -> A.Compose:
@@ -32,20 +38,20 @@ def build_transforms(recipe: TrainingRecipe) -> A.Compose:
     scale, turn, colour = recipe.augment_scale, recipe.augment_rotation, recipe.augment_colour
     return A.Compose(
         [
-            A.HorizontalFlip(p=0.5),
-            A.VerticalFlip(p=0.5),
-            A.RandomRotate90(p=0.5),
-            A.ColorJitter(brightness=colour, contrast=colour, saturation=colour, hue=colour / 5, p=0.5),
-            A.GaussianBlur(blur_limit=(3, 5), p=0.2),
+            A.HorizontalFlip(p=CHANCE),
+            A.VerticalFlip(p=CHANCE),
+            A.RandomRotate90(p=CHANCE),
+            A.ColorJitter(brightness=colour, contrast=colour, saturation=colour, hue=HUE_SHARE * colour, p=CHANCE),
+            A.GaussianBlur(blur_limit=BLUR_PX, sigma_limit=BLUR_SIGMA, p=BLUR_CHANCE),
             A.Affine(
                 scale=(1 - scale, 1 + scale),
-                translate_percent=(-0.05, 0.05),
+                translate_percent=AFFINE_SHIFT,
                 rotate=(-turn, turn),
-                shear=(-5, 5),
+                shear=AFFINE_SHEAR_DEGREES,
                 interpolation=cv2.INTER_LINEAR,
                 mask_interpolation=cv2.INTER_NEAREST,
                 border_mode=cv2.BORDER_REFLECT_101,
-                p=0.5,
+                p=CHANCE,
             ),
         ]
     )
@@ -81,7 +87,7 @@ class Augmenter:
         """
         if self._stain:
             image = augment_stain(
-                image, np.random.default_rng((self._seed, epoch, index, _STAIN_STREAM)), self._recipe.stain_strength
+                image, np.random.default_rng((self._seed, epoch, index, STAIN_STREAM)), self._recipe.stain_strength
             )
         if not self._six:
             return image, semantic, ternary

@@ -89,34 +89,41 @@ class PatchLoader:
                     future.cancel()
 
     def _make(self, ref: PatchRef, epoch: int) -> TrainingPatch:
-        crop, ref = self._readable(ref)
+        crop, ref = readable(self.store, self.sampler, ref)
         patch = cut_patch(crop, ref.y, ref.x, self.sampler.recipe.patch_size)
         return TrainingPatch(*self._augment(patch.image, patch.semantic, patch.ternary, epoch, ref.index))
-
-    def _readable(self, ref: PatchRef) -> tuple[TrainingCrop, PatchRef]:
-        """The crop of a patch; where it cannot be read, the next one in the list takes its place."""
-        names = self.sampler.names
-        start = names.index(ref.crop)
-        for k in range(len(names)):
-            name = names[(start + k) % len(names)]
-            try:
-                crop = self.store.get(name)
-            except MonusacError as error:
-                if self.store.vanished():
-                    raise TrainingError(
-                        f"{self.store.collection.root}: the data folder is gone", "bring it back, then resume the run"
-                    ) from error
-                continue
-            if k == 0:
-                return crop, ref
-            size = self.sampler.recipe.patch_size
-            y, x = ((n - size) // 2 for n in crop.shape)  # in the middle, or in the middle of its frame
-            return crop, PatchRef(ref.index, name, y, x)
-        raise TrainingError("none of the training crops can be read", "check the data folder, then resume the run")
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def readable(store: CropStore, sampler: PatchSampler, ref: PatchRef) -> tuple[TrainingCrop, PatchRef]:
+    """The crop of a patch; where it cannot be read, the next one in the list takes its place.
+
+    Raises
+    ------
+    TrainingError
+        The data folder vanished, or no crop can be read any more.
+    """
+    names = sampler.names
+    start = names.index(ref.crop)
+    for k in range(len(names)):
+        name = names[(start + k) % len(names)]
+        try:
+            crop = store.get(name)
+        except MonusacError as error:
+            if store.vanished():
+                raise TrainingError(
+                    f"{store.collection.root}: the data folder is gone", "bring it back, then resume the run"
+                ) from error
+            continue
+        if k == 0:
+            return crop, ref
+        size = sampler.recipe.patch_size
+        y, x = ((n - size) // 2 for n in crop.shape)  # in the middle, or in the middle of its frame
+        return crop, PatchRef(ref.index, name, y, x)
+    raise TrainingError("none of the training crops can be read", "check the data folder, then resume the run")
 
 
 def share_of(size: int, part: int, parts: int) -> slice:

@@ -30,9 +30,8 @@ class PixelConfusion:
         Row = true class, column = predicted class.
     """
 
-    def __init__(self, n_classes: int, ignore: int = IGNORE_INDEX) -> None:
+    def __init__(self, n_classes: int) -> None:
         self.n_classes = n_classes
-        self.ignore = ignore
         self.counts: NDArray[np.int64] = np.zeros((n_classes, n_classes), np.int64)
 
     def update(self, prediction: ArrayLike, target: ArrayLike) -> None:
@@ -51,13 +50,13 @@ class PixelConfusion:
         p, t = np.asarray(prediction), np.asarray(target)
         if p.shape != t.shape:
             raise ShapeError(f"prediction {p.shape} and target {t.shape} do not fit", "pass arrays of one shape")
-        valid = t != self.ignore
+        valid = t != IGNORE_INDEX
         p, t = p[valid].astype(np.int64), t[valid].astype(np.int64)
         n = self.n_classes
         if p.size and (p.min() < 0 or t.min() < 0 or p.max() >= n or t.max() >= n):
             raise ShapeError(
                 f"class {int(max(p.max(), t.max()))} among {n} classes",
-                f"use 0 to {n - 1}, or {self.ignore} in the target",
+                f"use 0 to {n - 1}, or {IGNORE_INDEX} in the target",
             )
         self.counts += np.bincount(t * n + p, minlength=n * n).reshape(n, n)
 

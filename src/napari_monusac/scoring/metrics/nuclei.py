@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.core.classes import NucleusClass
-from napari_monusac.scoring.matching.matching import AmbiguousRule, Objects, match_instances
+from napari_monusac.scoring.matching.matching import Objects, match_instances
 from napari_monusac.scoring.matching.pairs import CropPair
 from napari_monusac.scoring.metrics.panoptic import class_array
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SPURIOUS, MISSED = "Spurious", "Missed"
 
 
-def nuclei_table(pair: CropPair, *, ambiguous: AmbiguousRule = "mask") -> pd.DataFrame:
+def nuclei_table(pair: CropPair) -> pd.DataFrame:
     """Every nucleus of a crop, in the words of the confusion matrix.
 
     ``table[(table["class"] == row) & (table["predicted_class"] == column)]`` are the nuclei of a cell of
@@ -29,8 +29,6 @@ def nuclei_table(pair: CropPair, *, ambiguous: AmbiguousRule = "mask") -> pd.Dat
     ----------
     pair : CropPair
         Truth and prediction.
-    ambiguous : {"mask", "discount"}
-        See `napari_monusac.scoring.matching.matching.match_instances`.
 
     Returns
     -------
@@ -41,7 +39,7 @@ def nuclei_table(pair: CropPair, *, ambiguous: AmbiguousRule = "mask") -> pd.Dat
     """
     import pandas as pd
 
-    m = match_instances(pair.truth, pair.prediction, ignore=pair.ignore, ambiguous=ambiguous)
+    m = match_instances(pair.truth, pair.prediction, ignore=pair.ignore)
     partner = m.partner_of_truth
     spurious = np.flatnonzero((m.partner_of_prediction < 0) & ~m.discounted)
     iou = np.full(len(m.truth) + len(spurious), np.nan)

@@ -43,7 +43,6 @@ def write_report(
     review: Sequence[ReviewLine] = (),
     agreement: str = "",
     title: str = "Nuclei: prediction against truth",
-    commands: Sequence[str] = (),
 ) -> tuple[Path, Path]:
     """Write an evaluation as a self-contained HTML file, and its numbers as a CSV beside it; each whole or not at all.
 
@@ -62,8 +61,6 @@ def write_report(
         A sentence on how far two readers agree.
     title : str
         The heading.
-    commands : sequence of str
-        What to type to repeat it; the evaluation's own command where none is given.
 
     Returns
     -------
@@ -78,9 +75,7 @@ def write_report(
     path = Path(path)
     if evidence is None:
         evidence = evidence_of(evaluation)
-    html = render_report(
-        evaluation, evidence=evidence, review=review, agreement=agreement, title=title, commands=commands
-    )
+    html = render_report(evaluation, evidence=evidence, review=review, agreement=agreement, title=title)
     table = path.with_suffix(".csv")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +110,6 @@ def render_report(
     review: Sequence[ReviewLine] = (),
     agreement: str = "",
     title: str = "",
-    commands: Sequence[str] = (),
 ) -> str:
     """The HTML of `write_report` as text. Every name in it is escaped."""
     from jinja2 import Environment, StrictUndefined
@@ -144,7 +138,7 @@ def render_report(
         ],
         agreement=agreement,
         review=review,
-        commands=commands or ([provenance.command] if provenance.command else []),
+        command=provenance.command,
         hashes=_hashes(evaluation),
     )
     return visible(text, keep="\n\t")  # names from elsewhere may turn the direction of the text after them

@@ -11,10 +11,12 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_monusac.app.actions import SHOW_MASKS, WRITE_MASKS, MaskWriting
 from napari_monusac.app.work import Report, Task
+from napari_monusac.core.errors import CollectionError
+from napari_monusac.io.outputs import refuse_inside
 from napari_monusac.jobs.maskfiles import FolderMasks, write_folder_masks
 from napari_monusac.ui.model import StudioModel, hear
 from napari_monusac.ui.widgets.basic import form_button, offer
-from napari_monusac.ui.widgets.note import short_path
+from napari_monusac.ui.widgets.note import say_error, short_path
 from napari_monusac.ui.widgets.path_picker import PathPicker
 from napari_monusac.ui.widgets.task_row import TaskRow
 
@@ -64,6 +66,11 @@ class MaskFolder(QWidget):
         self._forget_written()
         if out is None:
             self.progress.label.say("Choose where the masks go first.", "warning")
+            return None
+        try:
+            refuse_inside(out, collection.root, "masks")
+        except CollectionError as error:
+            say_error(self.progress.label, error, "warning")
             return None
 
         def work(report: Report) -> FolderMasks:
