@@ -331,6 +331,13 @@ class Segmenting(Protocol):
         """Segment its nuclei with the present thresholds."""
 
 
+class ThresholdFitting(Protocol):
+    """What the button acts on that takes the thresholds that were fitted."""
+
+    def take_fitted(self) -> object:
+        """Take them."""
+
+
 class CountSaving(Protocol):
     """What the button acts on that keeps counts."""
 
@@ -842,6 +849,10 @@ SEGMENT_AGAIN: Action[Segmenting] = _button(
     Panel.PREDICT, "segment", "Segment the nuclei again with these thresholds",
     "Block by block on disk; the network is not asked again", lambda on: on.segment(),
 )  # fmt: skip
+TAKE_FITTED: Action[ThresholdFitting] = _button(
+    Panel.PREDICT, "take_fitted", "Use the fitted thresholds", "Those that scored best on the model's own validation crops",
+    lambda on: on.take_fitted(),
+)  # fmt: skip
 SAVE_COUNTS: Action[CountSaving] = _button(
     Panel.PREDICT, "save_counts", "Save counts as CSV…", "Write this table, with densities and shares, into a file",
     lambda on: on.save_counts(),
@@ -851,7 +862,7 @@ BUTTONS: tuple[Action[Any], ...] = (
     OPEN_LAST, OPEN_SAMPLE, USE_SCALE, SET_PATIENTS, SAVE_PATIENTS, TAKE_PATIENTS, FORGET_PATIENTS, LEAVE_PATIENTS,
     NAME_CLASSES, EXAMINE, WRITE_MENDED, WRITE_TERNARY, WRITE_MASKS, SHOW_MASKS, CHECK, START, PAUSE, STOP, PUT_AWAY, OPEN_RECIPE,
     SAVE_RECIPE, WEIGHTS_FILE, FROM_SCRATCH, RESUME, WATCH, COMPARE, TIMELAPSE, SHOW_RUN, CLOSE_COMPARISON,
-    BROWSE_MODELS, TRAIN_ONE, DRAW_REGION, PREDICT, PREDICT_FOLDER, SEGMENT_AGAIN, SAVE_COUNTS,
+    BROWSE_MODELS, TRAIN_ONE, DRAW_REGION, PREDICT, PREDICT_FOLDER, SEGMENT_AGAIN, TAKE_FITTED, SAVE_COUNTS,
 )  # fmt: skip
 
 #: All of them.

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
-from napari_monusac.app.actions import PREDICT
+from napari_monusac.app.actions import PREDICT, TAKE_FITTED
 from napari_monusac.app.prediction import PredictionModel, Shown, Thresholds
 from napari_monusac.app.prediction_jobs import OpenImage, PredictedImage, needs_store
 from napari_monusac.app.work import Task, error_line
@@ -85,8 +85,7 @@ class ThresholdsView(QWidget):
         form.addRow("Class", self.classified)
         form.addRow("Smallest", self.smallest)
         self.fitted = Note()
-        self.again = QPushButton("Use the fitted thresholds")
-        self.again.clicked.connect(prediction.take_fitted)
+        self.again = form_button(TAKE_FITTED, prediction)
         form.addRow(self.fitted)
         form.addRow(self.again)
         self._rest = QTimer(self)
