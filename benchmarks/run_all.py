@@ -35,6 +35,7 @@ QUICK: dict[str, list[str]] = {
     "stress_kill": ["--kills", "2"],
     "stress_session": ["--rounds", "3", "--edits", "30"],
     "edits_window": ["--edits", "20", "--side", "800"],
+    "outlines": ["--nuclei", "900", "--edits", "20"],
     "next_crop": ["--crops", "3", "--rounds", "1", "--side", "300"],
     "review_window": ["--steps", "10"],
     "training_window": ["--seconds", "5"],
@@ -147,6 +148,15 @@ def next_crop(r: dict[str, Any]) -> Iterator[Line]:
     yield _below("the next crop's image on the canvas, median", r["image_ms"]["p50"], "ms", 150)
     yield _below("the next crop with all that belongs to it, median", r["everything_ms"]["p50"], "ms", 400)
     yield _below("memory that a crop leaves behind", r["memory_mib_a_crop"], "MiB", 2)
+
+
+def outlines(r: dict[str, Any]) -> Iterator[Line]:
+    """Outlines in a real window."""
+    yield _ratio(
+        f"first outlines of {r['nuclei']} nuclei: the window is held", f"{r['first_thread_ms']:.0f} ms",
+        f"Shapes {r['shapes_first_ms']:.0f} ms", r["shapes_first_ms"] / r["first_thread_ms"],
+    )  # fmt: skip
+    yield _below("outlines after an edit, 95 %", r["edit_ms"]["p95"], "ms", 5)
 
 
 def review_window(r: dict[str, Any]) -> Iterator[Line]:
@@ -272,7 +282,7 @@ def _name_of(item: Any, k: int) -> str:
 READERS: dict[str, Callable[[dict[str, Any]], Iterator[Line]]] = {
     f.__name__: f
     for f in (annotations, coco, correction, doctor, edits, edits_window, fuzz_annotations, fuzz_slides, next_crop,
-              review_window,
+              outlines, review_window,
               scores, slides, soak, startup, stress_kill, stress_session, training,
               training_window)
 }  # fmt: skip

@@ -218,6 +218,58 @@ def test_a_run_is_stopped_and_resumed(tiny):
     assert len(find_runs(tiny.runs_folder)) == 1
 
 
+def told(model):
+    return [event.step for event in model.history if isinstance(event, BatchEnded)]
+
+
+def started(first_step):
+    return RunStarted(
+        recipe="quick", fingerprint="f", epochs=2, steps_per_epoch=3, total_steps=6, device="cpu", first_step=first_step,
+        first_epoch=1 + first_step // 3,
+    )  # fmt: skip
+
+
+def steps(*numbers):
+    return [
+        BatchEnded(
+            epoch=1 + (n - 1) // 3, step=n, step_in_epoch=1 + (n - 1) % 3, loss=1, semantic_loss=1, ternary_loss=1, lr=1e-3
+        )
+        for n in numbers
+    ]  # fmt: skip
+
+
+def crashed(training, example_data):
+    """The folder of a run that was killed in its fifth step: the checkpoint is that of the third."""
+    training.data = example_data
+    run = training.plan().make_run()
+    with run.events_file.open("w", encoding="utf-8") as file:
+        file.writelines(f"{event.model_dump_json()}\n" for event in [started(0), *steps(1, 2, 3, 4, 5)])
+    return run
+
+
+def test_steps_that_a_crash_lost_are_drawn_once_when_they_are_run_again(training, example_data, monkeypatch):
+    run = crashed(training, example_data)
+    again = [started(3), *steps(4, 5, 6), RunEnded(reason="completed")]
+    monkeypatch.setattr("napari_monusac.learn.loop.train", lambda *_, **__: iter(again))
+    begun = heard(training.begun)
+    training.resume(run)
+    training.work.wait(60)
+    assert told(training) == [1, 2, 3, 4, 5, 6]
+    assert len(begun) == 2, "what is drawn is drawn anew without them"
+
+
+def test_a_run_that_is_watched_is_told_once(training, example_data):
+    run = crashed(training, example_data)
+    with run.events_file.open("a", encoding="utf-8") as file:
+        again = [started(3), *steps(4, 5, 6), RunEnded(reason="completed")]
+        file.writelines(f"{event.model_dump_json()}\n" for event in again)
+    events = heard(training.events)
+    training.watch(run)
+    training.work.wait(60)
+    assert told(training) == [1, 2, 3, 4, 5, 6]
+    assert [e for (batch,) in events for e in batch] == training.history
+
+
 @pytest.mark.torch
 def test_a_window_that_closes_lets_its_run_save_and_end(tiny):
     other = Work()

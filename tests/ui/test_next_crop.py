@@ -10,6 +10,7 @@ import tifffile
 
 from napari_monusac.editing.commands import Select
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.outlines import outlines_on
 
 ROLES = ["image", "semantic", "ternary", "ambiguous", "nuclei"]
 
@@ -63,7 +64,8 @@ def test_the_next_crop_takes_over_the_layers_of_the_former(opened, viewer, qtbot
         assert layer.metadata["monusac"]["crop"] == crop.name
         assert np.allclose(layer.scale, right[name][1]["scale"])
     assert after["nuclei"].features["class"].tolist()[-1] == right["nuclei"][1]["features"]["class"].tolist()[-1]
-    assert after["nuclei"].contour == 2
+    outlines = outlines_on(viewer, after["nuclei"])
+    assert set(outlines.labels.tolist()) == set(np.unique(after["nuclei"].data).tolist()) - {0}
     assert viewer.layers.selection.active == after["nuclei"]
 
 

@@ -91,14 +91,14 @@ def test_magnification_presets(opened, viewer):
     assert viewer.scene.camera.zoom * um == pytest.approx(0.25)
 
 
-def test_scale_bar_and_legend(opened, viewer):
+def test_scale_bar_and_legend(opened, viewer, qtbot):
     assert viewer.canvas.overlays.scale_bar.visible
     counts = opened.model.collection.annotation(opened.model.crop).counts()
     legend = {n: o.text for n, o in viewer.canvas.overlays.items() if n.startswith("monusac_legend_")}
     for cls, number in counts.items():
         assert any(cls.label in t and str(number) in t for t in legend.values())
     viewer.layers.remove(canvas.find_layer(viewer, "nuclei"))
-    assert not [n for n in viewer.canvas.overlays if n.startswith("monusac_legend_")]
+    qtbot.waitUntil(lambda: not [n for n in viewer.canvas.overlays if n.startswith("monusac_legend_")])
 
 
 def test_deleting_any_layer_breaks_nothing(opened, viewer, qtbot):

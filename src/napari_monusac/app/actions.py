@@ -55,6 +55,9 @@ class StudioWindow(Protocol):
     def toggle_hidden(self) -> object:
         """Hide all but the tissue, or show it again."""
 
+    def move_legend(self) -> object:
+        """Put the legend into the other corner, away, and back."""
+
     def snapshot(self) -> object:
         """Write what is seen as a picture."""
 
@@ -444,6 +447,10 @@ HIDE: Action[StudioWindow] = Action(
     "window.hide", "Hide", "Hide all but the tissue; once more: show it again", lambda on: on.toggle_hidden(),
     ("H",), EVERYWHERE, KeyGroup.SEEING, brief="hide",
 )  # fmt: skip
+LEGEND: Action[StudioWindow] = Action(
+    "window.legend", "Legend", "The legend in the other corner; once more: away; and back", lambda on: on.move_legend(),
+    ("K",), EVERYWHERE, KeyGroup.SEEING,
+)  # fmt: skip
 SNAPSHOT: Action[StudioWindow] = Action(
     "window.snapshot", "Picture\u2026", "Write what the window shows as a picture (PNG or SVG), with scale bar and legend",
     lambda on: on.snapshot(), ("F9",), EVERYWHERE, KeyGroup.SEEING,
@@ -458,7 +465,7 @@ KEYS: Action[StudioWindow] = Action(
     KeyGroup.SEEING,
     brief="all keys",
 )
-WINDOW: tuple[Action[StudioWindow], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, SNAPSHOT, KEYS)
+WINDOW: tuple[Action[StudioWindow], ...] = (*PANELS, NEXT_CROP, PREVIOUS_CROP, HIDE, LEGEND, SNAPSHOT, KEYS)
 
 # -- wherever a crop is edited
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from psygnal import Signal
 
@@ -39,6 +39,10 @@ class Editor(Protocol):
         """End the session; what was not saved comes back next time."""
 
 
+LegendCorner = Literal["top_left", "top_right", "off"]
+LEGEND_CORNERS: tuple[LegendCorner, ...] = get_args(LegendCorner)
+
+
 class StudioModel:
     """The state that the panels of one viewer share.
 
@@ -57,6 +61,8 @@ class StudioModel:
         The prediction of the open crop that was made or opened last (`predicted`).
     hidden : bool
         All but the tissue is hidden for a look at it (`hidden_changed`).
+    legend : {"top_left", "top_right", "off"}
+        In which corner of the canvas the legend stands (`legend_changed`).
     holding : bool
         Dropped layers wait for the reader's decision: what is in the viewer is not what is open (`holding_changed`).
     editing : Editing
@@ -88,6 +94,7 @@ class StudioModel:
     predicted = Signal(object)
     hidden_changed = Signal(bool)
     holding_changed = Signal(bool)
+    legend_changed = Signal(str)
 
     crop_asked = Signal(object)
     crop_leaving = Signal()
@@ -101,6 +108,11 @@ class StudioModel:
     last_prediction: Fact[OpenPrediction | None] = Fact("predicted", None)
     hidden: Fact[bool] = Fact("hidden_changed", False, operator.eq)
     holding: Fact[bool] = Fact("holding_changed", False, operator.eq)
+    legend: Fact[LegendCorner] = Fact("legend_changed", "top_left", operator.eq)
+
+    def move_legend(self) -> None:
+        """Put the legend into the other corner, then away, then back."""
+        self.legend = LEGEND_CORNERS[(LEGEND_CORNERS.index(self.legend) + 1) % len(LEGEND_CORNERS)]
 
     def __init__(self) -> None:
         self.work = Work()

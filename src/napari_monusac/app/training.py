@@ -529,8 +529,14 @@ class TrainingModel:
             batch.append(event)
         if not batch or self._task is None:
             return
-        self.history += batch
-        self.events.emit(batch)
+        from napari_monusac.io.runs.history import without_superseded
+
+        whole = [*self.history, *batch]
+        self.history = without_superseded(whole) if any(isinstance(e, RunStarted) for e in batch) else whole
+        if len(self.history) < len(whole):
+            self.begun.emit()  # steps that were lost in a crash are run again: they are drawn once
+        else:
+            self.events.emit(batch)
         self.progressed.emit()
         if any(isinstance(event, RunStarted | EpochEnded) for event in batch):
             self.list_runs()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_monusac.cli.shell import Json, answer, answer_json, bar_on_stderr, stop_on_signal, table, tell
-from napari_monusac.core.errors import Cancelled, FileProblem
+from napari_monusac.core.errors import Cancelled, FileProblem, MonusacError
 from napari_monusac.core.fitted import with_fitted
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def predict(
     other weights or with other options is never taken for finished. An image that fails is reported and the rest go
     on; the exit code is then 1.
     """
+    from napari_monusac.infer.tiling.stain_sample import GREY_NOTE
     from napari_monusac.network.checkpoint import read_metadata
 
     tasks = _tasks(images, out)
@@ -110,7 +111,8 @@ def predict(
             if result.status == "failed":
                 tell(f"failed: {result.message}")
             for note in result.notes if result.status == "done" else ():
-                tell(f"{one.crop.name}: {note}")
+                if many or note != GREY_NOTE:  # one by one it was told before
+                    tell(f"{one.crop.name}: {note}")
     if counts is not None:
         _write_counts(results, counts)
     _report(results, out, with_fitted(fitted, settings), as_json)
@@ -184,6 +186,7 @@ def _one_by_one(
     tasks: list[_Task], checkpoint: Path, options: dict[str, Any], stopping: Callable[[], bool], step: TellStep
 ) -> Iterator[tuple[_Task, SlideResult]]:
     from napari_monusac.infer.batch import job_of, predict_one
+    from napari_monusac.infer.tiling.stain_sample import GREY_NOTE
 
     um_per_px = options.pop("um_per_px")
     for task in tasks:
@@ -194,7 +197,19 @@ def _one_by_one(
         def told(part: float, name: str = task.crop.name) -> None:
             step(float(part), name)
 
+        if _is_grey(task):
+            tell(f"{task.crop.name}: {GREY_NOTE}")  # before it is predicted: there is time to stop
         yield task, predict_one(job, str(checkpoint), {**options, "progress": told, "should_stop": stopping})
+
+
+def _is_grey(task: _Task) -> bool:
+    from napari_monusac.infer.tiling.source import as_source
+    from napari_monusac.infer.tiling.stain_sample import is_grey, sample_pixels
+
+    try:
+        return is_grey(sample_pixels(as_source(task.crop.image)))
+    except MonusacError:
+        return False  # it is told of when the image is predicted
 
 
 def _many(

@@ -134,7 +134,7 @@ def _fitted(t: TrainingParts, stop: Callable[[], bool]) -> Iterator[TrainEvent]:
     try:
         fitted = fit_thresholds(t.validator.judged_maps(model.network, stop), stop)
     except Cancelled as error:
-        t.notes.add(str(error))
+        yield Warned(message=str(error))
         return
     if fitted is not None:
         save_checkpoint(best, model.network, model.metadata.model_copy(update={"fitted": fitted}))

@@ -76,7 +76,7 @@ def polygons_from_instances(
         )
     if instances.size and int(instances.min()) < 0:
         raise ShapeError(f"instances hold {int(instances.min())}", "labels are 0 or above")
-    found = _boxes(instances, labels)
+    found = label_boxes(instances, labels)
     rings, areas, left_out = [], [], {}
     for label, box in found:
         traced, area, lost = _traced(np.pad(instances[box] == label, 1).astype(np.uint8), fragments)
@@ -135,7 +135,7 @@ def _largest_fragment(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(parts == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), np.uint8)
 
 
-def _boxes(
+def label_boxes(
     instances: NDArray[np.integer], labels: Sequence[int] | None
 ) -> list[tuple[int, tuple[slice[int, int, None], slice[int, int, None]]]]:
     """(label, bounding box) of each label that occurs, in rising order."""

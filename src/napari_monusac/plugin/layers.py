@@ -177,9 +177,6 @@ def _label_layers(slide: Slide, annotation: Annotation, common: dict[str, Any]) 
     ]
     looks[1][2]["about"] = {"boundary_width": _TERNARY_WIDTH}
     looks[2][2]["about"] = {"regions": len(annotation.ambiguous)}
-    # outlines of 2 px: seen on stained tissue, and the nucleus under them too (looked at on real crops). LayerData
-    # cannot ask for them (napari's Labels takes no such argument): the Studio reads this and sets `layer.contour`
-    looks[3][2]["about"] = {"contour": 2}
     looks[3][2]["features"] = nuclei_features(annotation, areas)
     return [*borders, *((data, _attributes(common, role, offset, **look), "labels") for role, data, look in looks)]
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from napari_monusac.core.classes import N_NUCLEUS_COLORS
 from napari_monusac.core.errors import SessionError
 from napari_monusac.masks.lookup import paint
-from napari_monusac.masks.outlines import outline_map
 from napari_monusac.masks.ternary import ternary_map
 from napari_monusac.review.truth import correct_truth
 from napari_monusac.scoring.errors.difference import difference_map
@@ -47,8 +46,6 @@ class Comparison:
         One per error.
     difference : uint8 (y, x)
         The difference map.
-    solid, dashed : uint8 (y, x)
-        Outlines of truth and prediction.
     nuclei : pandas.DataFrame
         One row a nucleus, see `napari_monusac.scoring.metrics.nuclei.nuclei_table`.
     boundary_width : int
@@ -65,8 +62,6 @@ class Comparison:
     evaluation: Evaluation
     findings: Findings
     difference: NDArray[np.uint8]
-    solid: NDArray[np.uint8]
-    dashed: NDArray[np.uint8]
     nuclei: pd.DataFrame
     boundary_width: int = 3
     forgiving: Evaluation | None = None
@@ -104,8 +99,6 @@ def compare(pair: CropPair, judgements: list[Judgement], boundary_width: int = 3
         forgiving=forgiving,
         findings=findings,
         difference=difference_map(pair.truth, pair.prediction, findings, ignore=pair.ignore),
-        solid=outline_map(pair.truth, pair.truth_classes, style="solid"),
-        dashed=outline_map(pair.prediction, pair.prediction_classes, style="dashed"),
         nuclei=nuclei_table(pair).assign(counted_in=pair.nuclei),
         boundary_width=boundary_width,
         judged=judged,
@@ -158,14 +151,14 @@ def maps_of(comparison: Comparison, kind: str) -> Maps:
     ----------
     comparison : Comparison
         The two.
-    kind : {"outlines", "semantic", "ternary", "nuclei"}
+    kind : {"semantic", "ternary", "nuclei"}
         What of them. In the last, matched nuclei have the same number, from 1, in both maps, and 0 is background.
     """
     if kind == "semantic":
         return _semantic(comparison.pair)
     if kind == "ternary":
         return _ternary(comparison.pair, comparison.boundary_width)
-    return _numbers(comparison) if kind == "nuclei" else (comparison.solid, comparison.dashed)
+    return _numbers(comparison)
 
 
 def _semantic(pair: CropPair) -> Maps:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from napari.layers import Labels
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
@@ -22,7 +21,17 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_monusac.app.actions import HIDE, NEXT_CROP, PANELS, PREVIOUS_CROP, SNAPSHOT, Action, Panel, StudioWindow
+from napari_monusac.app.actions import (
+    HIDE,
+    LEGEND,
+    NEXT_CROP,
+    PANELS,
+    PREVIOUS_CROP,
+    SNAPSHOT,
+    Action,
+    Panel,
+    StudioWindow,
+)
 from napari_monusac.app.snapshot import CanvasPicture
 from napari_monusac.app.work import spoken_duration
 from napari_monusac.core.errors import MonusacError
@@ -32,7 +41,8 @@ from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.growing import GrowingImages
 from napari_monusac.ui.canvas.hiding import Hiding
 from napari_monusac.ui.canvas.keys import name_of, napari_name
-from napari_monusac.ui.canvas.opening import class_counts, show_outlines
+from napari_monusac.ui.canvas.legend import Legend
+from napari_monusac.ui.canvas.opening import show_outlines
 from napari_monusac.ui.canvas.overview import Overview
 from napari_monusac.ui.canvas.snapshot import ENDINGS, take, write
 from napari_monusac.ui.canvas.zoom_bar import ZoomBar
@@ -67,7 +77,7 @@ _PANELS: dict[Panel, type[QWidget]] = {
 }
 
 #: Keys that napari's canvas passes to the viewer; Qt hears the other ones wherever the keyboard is.
-_OF_THE_VIEWER = (NEXT_CROP, PREVIOUS_CROP, HIDE)
+_OF_THE_VIEWER = (NEXT_CROP, PREVIOUS_CROP, HIDE, LEGEND)
 
 
 class Studio(QWidget):
@@ -160,11 +170,11 @@ class Studio(QWidget):
         hear(self, self.model.panel_asked, self.show_panel)
         hear(self, self.model.editing.unsaved_changed, lambda on: self.unsaved.setText(_UNSAVED if on else ""))
         hear(self, self.model.layers_changed, self._layers_changed)
-        hear(self, self.model.palette_changed, self._layers_changed)
         self._growing = GrowingImages(self.viewer, self)
         self.viewer.layers.events.inserted.connect(self._inserted)
         self.viewer.layers.events.removed.connect(self._layers_changed)
         self.hiding = Hiding(self.viewer, self.model, self)
+        self.legend = Legend(self.viewer, self.model, self)
         for action in _OF_THE_VIEWER:
             self.viewer.bind_key(napari_name(action.keys[0]), _doing(self, action), overwrite=True)
         self._run_progressed()
@@ -213,6 +223,10 @@ class Studio(QWidget):
         """Hide all but the tissue, or show it again."""
         self.model.hidden = not self.model.hidden
 
+    def move_legend(self) -> None:
+        """Put the legend into the other corner, away, and back."""
+        self.model.move_legend()
+
     def snapshot(self) -> None:
         """Write what the window shows as a picture, where the reader says."""
         name = "view" if self.model.crop is None else str(self.model.crop.name)
@@ -259,7 +273,7 @@ class Studio(QWidget):
 
     def _inserted(self, event: Any) -> None:
         """A layer came in, perhaps by File > Open or a drop: list its collection, show its crop."""
-        show_outlines(event.value)
+        show_outlines(self.viewer, event.value)
         self._growing.look()
         if not self._hold(event.value):
             self._take_layer(event.value)
@@ -312,7 +326,7 @@ class Studio(QWidget):
 
     def _adopt_open_layers(self) -> None:
         for layer in self.viewer.layers:
-            show_outlines(layer)
+            show_outlines(self.viewer, layer)
         image = canvas.find_layer(self.viewer, "image")
         if image is not None and self.model.crop is None:
             self._take_layer(image)
@@ -343,11 +357,6 @@ class Studio(QWidget):
     # -- on the canvas
 
     def _layers_changed(self, _: object = None) -> None:
-        nuclei = canvas.find_layer(self.viewer, "nuclei")
-        entries = (
-            canvas.legend_entries(class_counts(self.viewer), self.model.palette) if isinstance(nuclei, Labels) else []
-        )
-        canvas.show_legend(self.viewer, entries)
         self.zoom.refresh()
         self.overview.refresh()
 

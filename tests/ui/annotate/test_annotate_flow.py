@@ -13,6 +13,8 @@ from qtpy.QtWidgets import QApplication
 from napari_monusac.editing.commands import Delete, DrawBrush, EraseBrush, Reshape, Select, SetClass
 from napari_monusac.review.places import FindingPlace
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.outlines import outlines_on
+from napari_monusac.ui.canvas.styles import PREDICTION, TRUTH
 from napari_monusac.ui.widgets import settings as annotate_settings
 
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
@@ -312,32 +314,23 @@ def test_the_audit_lists_and_mends(hand, until):
 
 
 def colours_of(hand, viewer, label):
-    """What the graphics card shows of a nucleus: the opacity of its pixels, and which lie 3 px or more inside."""
-    from scipy import ndimage
-
+    """What the graphics card shows of a nucleus: the opacities of its pixels."""
     layer = canvas.find_layer(viewer, "nuclei")
-    places = np.asarray(layer._slice.image.view)
     alpha = np.array([color[3] for color in layer.colormap._values_mapping_to_minimum_values_set()[1].values()])
-    mask = layer.data == label
-    deep = ndimage.distance_transform_cdt(np.pad(mask, 1), metric="taxicab")[1:-1, 1:-1] >= 3
-    return alpha[places], mask, deep
+    return alpha[np.asarray(layer._slice.image.view)][layer.data == label]
 
 
 def test_outline_or_filled_for_one_class_by_key_and_by_mouse(hand, viewer):
-    from scipy import ndimage
-
-    session, maps = hand.session, hand.session.maps
-    inner = {}
+    session = hand.session
+    first = {}
     for k, row in session.rows.items():
-        mask = np.pad(maps.instances == k, 1)
-        if row.plane == "nuclei" and (ndimage.distance_transform_cdt(mask, metric="taxicab") >= 4).any():
-            inner.setdefault(row.class_id, k)
-    (one, a), (_, b) = sorted(inner.items())[:2]
+        if row.plane == "nuclei":
+            first.setdefault(row.class_id, k)
+    (one, a), (_, b) = sorted(first.items())[:2]
 
     def strength(label):
-        alpha, mask, deep = colours_of(hand, viewer, label)
-        assert (alpha[mask & ~deep] == 1).all(), "the outline is 2 px wide and always there"
-        return set(np.unique(alpha[deep]).tolist())
+        assert label in outlines_on(viewer, canvas.find_layer(viewer, "nuclei")).labels, "the outline is always there"
+        return set(np.unique(colours_of(hand, viewer, label)).tolist())
 
     assert strength(a) == strength(b) == {0.0}
     hand.panel.classes.chips[one].click()
@@ -363,8 +356,6 @@ def test_outline_or_filled_for_one_class_by_key_and_by_mouse(hand, viewer):
 
 
 def test_what_a_model_found_is_dashed(hand, viewer, until):
-    from napari_monusac.ui.canvas.drawing import Drawing
-
     labels = np.zeros((60, 60), np.int32)
     labels[10:50, 10:50] = 1
     table = pd.DataFrame({"index": [1], "class_id": [2], "class": ["Lymphocyte"]})
@@ -372,15 +363,11 @@ def test_what_a_model_found_is_dashed(hand, viewer, until):
         labels, name="predicted nuclei", features=table,
         metadata={"monusac": {"role": "predicted nuclei"}},
     )  # fmt: skip
-    layer.contour = 2
-    layer = canvas.find_layer(viewer, "predicted nuclei")
-    until(lambda: "_raw_to_displayed" in vars(layer))
-    assert isinstance(layer._raw_to_displayed.__self__, Drawing)
-    places = np.asarray(layer._slice.image.view)
-    top = places[10, 10:50]
-    assert 0.2 < (top == 2).mean() < 0.8, "dashes and gaps"
-    assert (places[15:45, 15:45] == 2 + 6).all(), "what is inside"
-    assert set(np.unique(places[labels == 0])) == {0, 2 + 12}, "nothing but the halo"
+    until(lambda: outlines_on(viewer, layer) is not None)
+    assert outlines_on(viewer, layer).style == PREDICTION
+    assert outlines_on(viewer, canvas.find_layer(viewer, "nuclei")).style == TRUTH
+    assert outlines_on(viewer, layer).labels.tolist() == [1]
+    assert layer.contour == 0
     viewer.layers.remove(layer)
 
 
@@ -396,10 +383,10 @@ def test_a_layer_that_was_hidden_at_first_shows_later_edits(hand, viewer, until)
     for name, place in (("nuclei", 1), ("ambiguous", 6)):
         layer = canvas.find_layer(viewer, name)
         layer.visible = True
-        shown = np.asarray(layer._slice.image.view)
-        assert shown[y, x] in (place, place + 6)
-        drawn = (shown > 0) & (shown <= 12)  # halos have larger numbers
-        assert (drawn == (layer.data > 0)).all()
+        assert np.asarray(layer._slice.image.view)[y, x] == place
+        found = outlines_on(viewer, layer)
+        until(lambda f=found: f.ready)
+        assert set(found.labels.tolist()) == set(np.unique(layer.data).tolist()) - {0}
 
 
 def test_what_is_filled_holds_for_the_next_crop(hand, until):
@@ -407,7 +394,7 @@ def test_what_is_filled_holds_for_the_next_crop(hand, until):
     reopened(hand, until)
     assert 2 in hand.controller.layers.look.filled
     shades = hand.controller.layers.colormap._values_mapping_to_minimum_values_set()[1]
-    assert sorted(k for k in range(7, 13) if shades[k][3] > 0) == [6 + 2, 6 + 6]
+    assert sorted(k for k in range(1, 7) if shades[k][3] > 0) == [2, 6]
     hand.panel.classes.chips[2].click()
 
 

@@ -86,7 +86,7 @@ def test_every_hook_has_its_reason():
 
 def test_nothing_else_touches_a_private_part_of_napari():
     private = private_names()
-    assert {"_slice", "_overlays", "_raw_to_displayed", "_qt_window", "_block_refresh"} <= private
+    assert {"_slice", "_overlays", "_qt_viewer", "_qt_window", "_block_refresh"} <= private
     found = {
         path.relative_to(SOURCE).as_posix(): there
         for path in sorted(SOURCE.rglob("*.py"))
@@ -99,8 +99,8 @@ def test_nothing_else_touches_a_private_part_of_napari():
     "line",
     [
         "from napari._qt import qt_viewer", "from napari.layers.labels._labels_constants import Mode", "import napari._app_model",
-        "layer._slice.image.raw", "getattr(layer, '_block_refresh')", "viewer.window._qt_window", "vars(x)['_raw_to_displayed']",
-        "class Mine(Labels):\n    def _raw_to_displayed(self): ...",
+        "layer._slice.image.raw", "getattr(layer, '_block_refresh')", "viewer.window._qt_window", "vars(x)['_block_refresh']",
+        "class Mine(Labels):\n    def _block_refresh(self): ...",
     ],
 )  # fmt: skip
 def test_a_private_part_would_be_found(line):
@@ -129,23 +129,11 @@ def layer():
     return Labels(labels)
 
 
-def test_napari_draws_with_our_function_and_then_with_its_own_again(layer):
-    asked = []
-
-    def draw(raw, data_slice=None):
-        asked.append(data_slice)
-        return np.zeros(raw.shape, np.uint8)
-
-    own = napari_private.draw_with(layer, draw)
-    assert own is not None
-    assert napari_private.drawn_by_us(layer)
-    layer.refresh()
-    assert asked
-    napari_private.undress(layer)
-    assert not napari_private.drawn_by_us(layer)
-    asked.clear()
-    layer.refresh()
-    assert not asked
+def test_without_a_window_no_layer_has_a_picture():
+    viewer = ViewerModel()
+    layer = viewer.add_labels(np.zeros((4, 4), np.int32))
+    assert not napari_private.has_pictures(viewer)
+    assert napari_private.picture_of(viewer, layer) is None
 
 
 @pytest.mark.parametrize("contour", [0, 2])

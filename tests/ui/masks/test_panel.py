@@ -6,6 +6,7 @@ import pytest
 from skimage.segmentation import find_boundaries
 
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.outlines import outlines_on
 
 
 def reference(instances, width):
@@ -37,6 +38,21 @@ def test_the_preview_follows_width_and_brush(opened, viewer, qtbot):
     assert (preview.data == reference(nuclei.data, 3)).all()
     nuclei.fill((5, 5), int(nuclei.data.max()) + 2)
     assert (preview.data == reference(nuclei.data, 3)).all()
+
+
+def test_the_preview_is_the_mask_itself_and_not_its_contours(opened, viewer, qtbot):
+    panel = opened.panels["Masks"]
+    panel.width.value = 7
+    panel.live.value = True
+    qtbot.wait(50)
+    preview, nuclei = canvas.find_layer(viewer, "ternary preview"), canvas.find_layer(viewer, "nuclei")
+    assert preview.contour == 0
+    assert outlines_on(viewer, preview) is None
+    assert outlines_on(viewer, nuclei) is not None
+    shown = preview.colormap.map(np.asarray(preview.data))
+    assert (shown[..., 3] == (reference(nuclei.data, 7) > 0)).all(), "every pixel of the band is coloured"
+    assert 0 < preview.opacity < 1, "the tissue is seen through it"
+    panel.live.value = False
 
 
 def test_one_click_writes_the_ternary_layer(opened, viewer):

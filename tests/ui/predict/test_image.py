@@ -21,6 +21,8 @@ from napari_monusac.ui.canvas.canvas import placing
 from napari_monusac.ui.canvas.marks import Marks
 from napari_monusac.ui.canvas.predicted_layers import LivePrediction, stored_placing
 from napari_monusac.ui.canvas.regions import chosen_region
+from napari_monusac.ui.canvas.styles import TRUTH
+from napari_monusac.ui.model import studio_model
 
 SHAPE = (120, 160)
 TURNED = {"rotate": 30, "scale": (0.5, 0.5), "translate": (7, -3)}
@@ -259,10 +261,10 @@ def test_stored_maps_lie_on_a_turned_image(placed):
 @pytest.mark.parametrize("placed", [TURNED, ANYHOW, FLIPPED])
 def test_what_review_draws_lies_on_a_turned_image(viewer, placed):
     image = viewer.add_image(pixels(), rgb=True, units=("um", "um"), **placed)
-    lines, uncertainty = np.zeros((40, 50), np.uint8), np.zeros((40, 50), np.float32)
-    look = comparing.look_of("outlines", "imagescope")
+    lines, uncertainty = np.zeros((40, 50), np.int32), np.zeros((40, 50), np.float32)
+    look = comparing.outlined({}, "imagescope", TRUTH)
     for _ in range(2):  # the second time in the same layers, after the image was turned
-        comparing.put_labels(viewer, comparing.TRUTH, lines, image, (10, 20), look)
+        comparing.put_labels(viewer, comparing.TRUTH, lines, image, (10, 20), look, studio_model(viewer).work)
         comparing.put_uncertainty(viewer, uncertainty, image, (10, 20))
         frames = Marks(viewer, image, "frames")._ready()
         for role in (comparing.TRUTH, comparing.UNCERTAINTY):

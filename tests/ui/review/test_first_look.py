@@ -7,7 +7,8 @@ from qtpy.QtCore import QPoint, Qt
 
 from napari_monusac.io.predictions.foreign import ForeignNuclei
 from napari_monusac.io.predictions.open import certain_prediction
-from napari_monusac.ui.canvas import canvas, comparing
+from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.colors import classes_in
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
 from napari_monusac.ui.review.errors import JUDGED
 from napari_monusac.ui.widgets.tables import COUNTING
@@ -23,7 +24,7 @@ def compared(opened, viewer, qtbot, settle, monkeypatch):
     monkeypatch.setattr("napari_monusac.ui.widgets.settings.reader", lambda: "A. Reader")
     qtbot.waitUntil(lambda: opened.model.editing.session is not None, timeout=30_000)
     layer = canvas.find_layer(viewer, "nuclei")
-    instances, classes = layer.data.copy(), comparing.classes_in(layer.features)
+    instances, classes = layer.data.copy(), classes_in(layer.features)
     labels = sorted(classes)
     instances[instances == labels[0]] = 0
     instances[instances == labels[2]] = labels[1]

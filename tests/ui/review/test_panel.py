@@ -11,7 +11,10 @@ from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.io.predictions.foreign import ForeignNuclei
 from napari_monusac.io.predictions.open import certain_prediction
 from napari_monusac.ui.canvas import canvas, comparing
+from napari_monusac.ui.canvas.colors import classes_in
+from napari_monusac.ui.canvas.outlines import outlines_on
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
+from napari_monusac.ui.canvas.styles import PREDICTION, TRUTH
 
 
 def faulty(truth, classes):
@@ -38,7 +41,7 @@ def panel(opened, viewer, qtbot, settle, monkeypatch):
     monkeypatch.setattr("napari_monusac.ui.widgets.settings.set_reader", lambda _: None)
     qtbot.waitUntil(lambda: opened.model.editing.session is not None, timeout=30_000)
     layer = canvas.find_layer(viewer, "nuclei")
-    instances, classes = faulty(np.asarray(layer.data), comparing.classes_in(layer.features))
+    instances, classes = faulty(np.asarray(layer.data), classes_in(layer.features))
     nuclei = ForeignNuclei(instances, classes, dict.fromkeys(classes, 0.75)).nuclei(0.25)
     prediction = certain_prediction(nuclei)
     add_prediction_layers(viewer, canvas.find_layer(viewer, "image"), prediction, nuclei)
@@ -109,8 +112,14 @@ def test_every_way_of_looking(panel, viewer, qtbot, settle):
     review, looking = panel.model.comparison, panel.looking
     panel.ways["outlines"].click()
     assert not truth.visible
-    assert np.array_equal(canvas.find_layer(viewer, comparing.TRUTH).data, review.solid)
-    assert np.array_equal(canvas.find_layer(viewer, comparing.PREDICTED).data, review.dashed)
+    pair = review.pair
+    for role, instances, style in (
+        (comparing.TRUTH, pair.truth, TRUTH), (comparing.PREDICTED, pair.prediction, PREDICTION)
+    ):  # fmt: skip
+        layer = canvas.find_layer(viewer, role)
+        assert np.array_equal(layer.data, instances)
+        assert outlines_on(viewer, layer).style == style
+        assert set(outlines_on(viewer, layer).labels.tolist()) == set(np.unique(instances).tolist()) - {0}
     panel.ways["difference"].click()
     assert not canvas.find_layer(viewer, comparing.TRUTH).visible
     assert canvas.find_layer(viewer, comparing.DIFFERENCE).visible
@@ -125,8 +134,9 @@ def test_every_way_of_looking(panel, viewer, qtbot, settle):
         looking.swipe.to(column)
         edge = np.unique(np.nonzero(data == comparing.SWIPE_EDGE)[1])
         assert np.abs(edge - column).max() <= looking.swipe.edge_px()
-        assert np.array_equal(data[:, : edge[0]], review.solid[:, : edge[0]])
-        assert np.array_equal(data[:, edge[-1] + 1 :], review.dashed[:, edge[-1] + 1 :])
+        assert not np.delete(data, edge, axis=1).any(), "the tissue is seen but under the edge"
+        clips = [outlines_on(viewer, canvas.find_layer(viewer, r)).clip for r in (comparing.TRUTH, comparing.PREDICTED)]
+        assert clips == [(-np.inf, column), (column, np.inf)]
     panel.model.toggle_swipe()
     assert panel.model.way == "difference"
     # blink while the key is held
@@ -178,7 +188,7 @@ def test_ways_that_were_looked_at_come_back_without_new_layers(panel, viewer, se
         shown = {canvas.role(layer) for layer in viewer.layers if layer.visible} & set(comparing.COMPARED_ROLES)
         assert shown == {
             "layers": set(), "outlines": {comparing.TRUTH, comparing.PREDICTED}, "difference": {comparing.DIFFERENCE},
-            "swipe": {comparing.SWIPE}, "uncertainty": {comparing.UNCERTAINTY}, "beside": {comparing.TRUTH},
+            "swipe": {comparing.TRUTH, comparing.PREDICTED, comparing.SWIPE}, "uncertainty": {comparing.UNCERTAINTY}, "beside": {comparing.TRUTH},
         }[way]  # fmt: skip
         assert panel.looking._second.is_open == (way == "beside")
     assert not changes
@@ -287,7 +297,9 @@ def test_maps_that_are_compared(panel, viewer, settle):
     looking.blink(on=False)
     panel.ways_view.map.setCurrentIndex(0)
     settle()
-    assert np.array_equal(canvas.find_layer(viewer, comparing.SWIPE).data[:, :3], review.solid[:, :3])
+    assert not canvas.find_layer(viewer, comparing.SWIPE).data[:, :3].any()
+    assert np.array_equal(canvas.find_layer(viewer, comparing.TRUTH).data, pair.truth)
+    assert outlines_on(viewer, canvas.find_layer(viewer, comparing.TRUTH)) is not None
 
 
 def test_keys_that_review_covers_come_back(panel, opened, viewer, qtbot):
@@ -299,7 +311,9 @@ def test_keys_that_review_covers_come_back(panel, opened, viewer, qtbot):
     filled = opened.model.editor.look.filled
     ours["O"](layer)
     assert opened.model.editor.look.filled != filled
-    assert canvas.find_layer(viewer, "predicted nuclei").contour == 0
+    predicted = canvas.find_layer(viewer, "predicted nuclei")
+    fillings = lambda: list(predicted.colormap._values_mapping_to_minimum_values_set()[1].values())[1:]  # noqa: E731
+    assert all(0 < color[3] < 1 for color in fillings())
     ours["O"](layer)
     assert opened.model.editor.look.filled <= filled
     opened.show_panel("Slides")

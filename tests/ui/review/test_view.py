@@ -12,6 +12,7 @@ from napari_monusac.io.predictions.foreign import ForeignNuclei
 from napari_monusac.io.predictions.open import certain_prediction
 from napari_monusac.review.places import FindingPlace
 from napari_monusac.ui.canvas import canvas, comparing
+from napari_monusac.ui.canvas.colors import classes_in
 from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
 from napari_monusac.ui.model import studio_model
 
@@ -24,7 +25,7 @@ def panel(opened, viewer, qtbot, settle, monkeypatch):
     monkeypatch.setattr("napari_monusac.ui.widgets.settings.reader", lambda: "Weber")
     qtbot.waitUntil(lambda: opened.model.editing.session is not None, timeout=30_000)
     layer = canvas.find_layer(viewer, "nuclei")
-    classes = comparing.classes_in(layer.features)
+    classes = classes_in(layer.features)
     instances = np.where(layer.data == min(classes), 0, layer.data).astype(np.int32)
     found = ForeignNuclei(instances, {k: c for k, c in classes.items() if k != min(classes)}).nuclei(0.25)
     latest = certain_prediction(found), found

@@ -13,7 +13,7 @@ from napari_monusac.core.boxes import Region
 from napari_monusac.infer.engines import Engine
 from napari_monusac.infer.tiling.grid import Grid
 from napari_monusac.infer.tiling.source import Source, cropped, resample, resampled, scale_factor
-from napari_monusac.infer.tiling.stain_sample import normalised, sample_pixels, stain_note
+from napari_monusac.infer.tiling.stain_sample import GREY_NOTE, is_grey, normalised, sample_pixels, stain_note
 from napari_monusac.io.scale import check_enlargement
 
 #: Longest side of a tile and what two tiles share, px.
@@ -174,10 +174,10 @@ def _scale_notes(image: float | None, network: float | None, factor: float) -> l
 
 
 def _stained(source: Source, expected: Expected) -> tuple[Source, list[str]]:
-    """Normalise the stain where training did; else note one that is far from the training crops'."""
-    if not expected.stain and not expected.normalise_stain:
-        return source, []
+    """Normalise the stain where training did; else note one that is far from the training crops', or missing."""
     sample = sample_pixels(source)
+    if is_grey(sample):
+        return source, [GREY_NOTE]
     if expected.normalise_stain:
         return normalised(source, sample), []
     note = stain_note(sample, expected.stain)

@@ -40,6 +40,22 @@ def sample_pixels(source: Source) -> NDArray[np.uint8]:
     return np.concatenate(patches) if patches else np.zeros((0, width, 3), np.uint8)
 
 
+#: Channels of a grey image differ by less (compression), in all but so many pixels of the tissue.
+_GREY_LEVELS, _COLOURED = 6, 0.01
+#: Pixels as bright as this are glass, which has no colour in any image; so many others are needed to tell.
+_GLASS, _ENOUGH = 215, 100
+GREY_NOTE = (
+    "the image is grey, the model was trained on H&E in colour: classes and edges may be wrong — predict the colour image, "
+    "or check each nucleus"
+)
+
+
+def is_grey(pixels: NDArray[np.uint8]) -> bool:
+    """Whether the tissue in some pixels (y, x, 3) has no colour; False where there is too little to tell."""
+    tissue = pixels[pixels.min(axis=-1) < _GLASS]
+    return len(tissue) >= _ENOUGH and bool((np.ptp(tissue, axis=-1) > _GREY_LEVELS).mean() < _COLOURED)
+
+
 def stain_note(pixels: NDArray[np.uint8], training: Any) -> str:
     """A sentence where the stain is far from that of the training crops, else an empty string.
 

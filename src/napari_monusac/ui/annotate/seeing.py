@@ -220,7 +220,7 @@ class Seeing(QWidget):
 
     def _dress(self, _: object = None) -> None:
         for layer in self.controller.viewer.layers:
-            dress_predicted(layer, self.controller.model.palette)
+            dress_predicted(self.controller.viewer, layer, self.controller.model.palette)
 
     def _session_changed(self) -> None:
         layer = self._nuclei()

@@ -1,4 +1,4 @@
-"""What the Studio puts on the canvas: class legend, scale bar in µm, magnification. Only napari's public overlays."""
+"""Layers by their role, how one lies on another, scale bar and magnification. Only napari's public parts."""
 
 from __future__ import annotations
 
@@ -7,24 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from napari.components.overlays import TextOverlay
 from napari.layers import Image, Layer
 from numpy.typing import NDArray
 
-from napari_monusac.core.classes import AMBIGUOUS, AMBIGUOUS_COLOR, CLASSES, PALETTES, NucleusClass, PaletteName, Rgb
 from napari_monusac.ui.canvas.napari_private import held_back
 
 #: Objective magnifications offered as presets. 40x is 0.25 µm a screen pixel, the field's convention.
 MAGNIFICATIONS: tuple[int, ...] = (5, 10, 20, 40)
 _UM_PER_SCREEN_PX_AT_1X = 10.0
-_OURS = "monusac_"
 #: What decides where a layer lies.
 _PLACE = ("scale", "rotate", "shear", "translate", "affine")
-_LEGEND = f"{_OURS}legend_"
-#: Points of a legend's letters; the smaller ones on a canvas that is narrower than so many px.
-_FONT, _SMALL_FONT, _NARROW_PX = 11, 8, 500
-_DARK_BOX = (0.08, 0.08, 0.1, 0.85)
-_NEUTRAL: Rgb = (235, 235, 235)
 
 
 def role(layer: Layer) -> str:
@@ -190,118 +182,6 @@ def show_magnification(viewer: Any) -> None:
     viewer.layers.events.inserted.connect(update)
     viewer.layers.events.removed.connect(update)
     update()
-
-
-def legend_entries(counts: Mapping[int, int], palette: PaletteName) -> list[tuple[str, str, Rgb]]:
-    """Lines of the class legend: key, text and colour. Classes always; unclassified and ambiguous where there are any.
-
-    Parameters
-    ----------
-    counts : mapping of int to int
-        Nuclei by class number; -1 stands for ambiguous regions.
-    palette : {"imagescope", "colour-blind"}
-        Which colours.
-    """
-    # whose numbers these are: a prediction in the window has others
-    lines = [("TITLE", "labels", _NEUTRAL)]
-    lines += [(c.name, f"{c.label}  {counts.get(int(c), 0)}", PALETTES[palette][c]) for c in CLASSES]
-    if counts.get(int(NucleusClass.UNCLASSIFIED)):
-        number = counts[int(NucleusClass.UNCLASSIFIED)]
-        lines.append(("UNCLASSIFIED", f"Unclassified  {number}", PALETTES[palette][NucleusClass.UNCLASSIFIED]))
-    if counts.get(-1):
-        lines.append(("AMBIGUOUS", f"{AMBIGUOUS}  {counts[-1]}", AMBIGUOUS_COLOR))
-    return lines
-
-
-def show_legend(
-    viewer: Any,
-    entries: list[tuple[str, str, Rgb]],
-    *,
-    legend: str = _LEGEND,
-    position: str = "top_left",
-    keep: bool = False,
-) -> None:
-    """Show lines in a corner of the canvas, black or white on their colour; an empty list takes the legend away.
-
-    napari's overlay has one colour for its text and one for the box behind it: blue letters cannot be read on a dark box,
-    white ones on a blue box can. Greys (text that stands for no colour) are written in their own on a dark box.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Where.
-    entries : list of (key, text, colour)
-        The lines.
-    legend : str
-        Which legend: each has a name of its own.
-    position : str
-        Corner, as napari names it.
-    keep : bool
-        Only hide lines that are not wanted: of a legend that comes and goes, napari need not make them anew (10 ms each).
-    """
-    overlays = viewer.canvas.overlays
-    setattr(viewer.canvas.overlay_tiling, position, "vertical")
-    wanted = {legend + key for key, _, _ in entries}
-    for name in [n for n in overlays if n.startswith(legend) and n not in wanted]:
-        if keep:
-            overlays[name].visible = False
-        else:
-            del overlays[name]
-    for key, text, rgb in entries:
-        name = legend + key
-        if name not in overlays:
-            overlays[name] = _line(viewer, text, rgb, position)
-            continue
-        overlay = overlays[name]
-        if overlay.text != f" {text} ":
-            overlay.text = f" {text} "
-        box, color = chip_colors(rgb)
-        if not np.allclose(overlay.box_color, box):
-            overlay.box_color, overlay.color = box, color
-        overlay.visible = True
-    viewer.canvas.events.size.connect(_resized)
-
-
-def shown_legend(viewer: Any) -> list[tuple[str, Rgb | None]]:
-    """Return the lines of the legends that are seen: words, and the colour that they stand for (None: a title)."""
-    found: list[tuple[str, Rgb | None]] = []
-    for name, overlay in viewer.canvas.overlays.items():
-        if name.startswith(_OURS) and isinstance(overlay, TextOverlay) and overlay.visible and overlay.text.strip():
-            r, g, b = (round(255 * float(v)) for v in np.asarray(overlay.box_color)[:3])
-            dark = np.allclose(np.asarray(overlay.box_color)[:3], _DARK_BOX[:3], atol=0.02)
-            found.append((overlay.text.strip(), None if dark else (r, g, b)))
-    return found
-
-
-def _line(viewer: Any, text: str, rgb: Rgb, position: str) -> TextOverlay:
-    box, color = chip_colors(rgb)
-    return TextOverlay(
-        position=position, text=f" {text} ", box=True, visible=True, box_color=box, color=color,
-        font_size=_font_size(viewer.canvas),
-    )  # fmt: skip
-
-
-def chip_colors(rgb: Rgb) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the colours (RGBA, 0 to 1) of a line's box and of its text, which can be read on it."""
-    red, green, blue = (v / 255 for v in rgb)
-    if max(rgb) - min(rgb) < 20 and max(rgb) > 200:
-        return _DARK_BOX, (red, green, blue, 1.0)
-    # relative luminance as WCAG has it: black has the stronger contrast above 0.18
-    light = sum(w * v**2.2 for w, v in zip((0.2126, 0.7152, 0.0722), (red, green, blue), strict=True))
-    shade = 0.0 if light > 0.18 else 1.0
-    return (red, green, blue, 0.9), (shade, shade, shade, 1.0)
-
-
-def _font_size(canvas: Any) -> int:
-    return _SMALL_FONT if canvas.size[1] < _NARROW_PX else _FONT
-
-
-def _resized(event: Any) -> None:
-    """The canvas has another size: legends are smaller where there is little room."""
-    canvas = event.source
-    for name, overlay in canvas.overlays.items():
-        if name.startswith(_OURS):
-            overlay.font_size = _font_size(canvas)
 
 
 def image_layer(viewer: Any) -> Image | None:

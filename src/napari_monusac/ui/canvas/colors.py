@@ -20,20 +20,10 @@ _UNCLASSIFIED = int(NucleusClass.UNCLASSIFIED)
 PLACES: Mapping[int, int] = {
     **{int(c): int(c) for c in CLASSES}, _UNCLASSIFIED: len(CLASSES) + 1, AMBIGUOUS_ID: len(CLASSES) + 2,
 }  # fmt: skip
-#: What is inside an outline has the place of its class and this; the halo beside an outline, twice this.
-INNER = len(PLACES)
-_N_SHADES = 3 * INNER + 1
-#: Halos of dark colours and of light ones: a thin line in red drowns in tissue that eosin stained, yellow in white.
-_LIGHT_HALO, _DARK_HALO = (1.0, 1.0, 1.0, 0.5), (0.05, 0.05, 0.08, 0.5)
+_N_SHADES = len(PLACES) + 1
 _CLEAR = (0.0, 0.0, 0.0, 0.0)
 #: Classes that can be shown filled, in the order of their keys.
 FILLABLE: tuple[int, ...] = tuple(PLACES)
-
-
-def halo_of(color: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the colour (RGBA, 0 to 1) that lets an outline of this colour stand out from any tissue."""
-    light = sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), color[:3], strict=True))
-    return _DARK_HALO if light > 0.5 else _LIGHT_HALO
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +54,16 @@ class ClassColormap(TableColormap):
     napari's own `DirectLabelColormap` holds a colour for each label: with 3,000 nuclei it takes 50 ms to make one, and
     the whole layer is coloured anew each time. Here a label is looked up in an array of small numbers, which is changed
     in place; only the pixels that an edit touched are sent to the screen again. Labels that nobody has named yet (the
-    brush is drawing them) have the class that new nuclei get. What is inside an outline has a colour of its own (see
-    `napari_monusac.ui.canvas.drawing`): to fill a class is to change that one colour.
+    brush is drawing them) have the class that new nuclei get. Pixels have the colour of the filling, which is clear until
+    the class is filled; outlines (`napari_monusac.ui.canvas.outlines`) that of the class.
     """
 
     _new: int = PrivateAttr(default=PLACES[_UNCLASSIFIED])
     _shades: NDArray[np.float32] = PrivateAttr(default_factory=lambda: np.zeros((_N_SHADES, 4), np.float32))
+    _lines: NDArray[np.float32] = PrivateAttr(default_factory=lambda: np.zeros((_N_SHADES, 4), np.float32))
+    _look: Look = PrivateAttr(default_factory=Look)
+    #: whether there are no outlines but napari's own, which have the colour of the filling
+    _alone: bool = PrivateAttr(default=False)
 
     @classmethod
     def of(cls, classes: Mapping[int, int | None], palette: PaletteName = "imagescope") -> ClassColormap:
@@ -85,13 +79,26 @@ class ClassColormap(TableColormap):
 
     def set_look(self, look: Look) -> None:
         """Take other colours, hide classes, fill some. Tell the layer with `events.colormap()`; no pixel is computed."""
+        self._look = look
         shown = set(PLACES) if look.only is None else {*look.only, AMBIGUOUS_ID}
         colors = {**class_colors(look.palette), AMBIGUOUS_ID: (*(v / 255 for v in AMBIGUOUS_COLOR), 1.0)}
         for number, place in PLACES.items():
             color = colors[number] if number in shown else _CLEAR
-            self._shades[place] = color
-            self._shades[place + 2 * INNER] = halo_of(color) if number in shown and number != AMBIGUOUS_ID else _CLEAR
-            self._shades[place + INNER] = (*color[:3], color[3] * look.strength) if number in look.filled else _CLEAR
+            self._lines[place] = color
+            strength = 1.0 if self._alone else look.strength if number in look.filled else 0.0
+            self._shades[place] = (*color[:3], color[3] * strength) if strength else _CLEAR
+
+    def stand_alone(self) -> None:
+        """Colour all pixels of nuclei: outlines cannot be drawn here, napari's own have the colours of the pixels."""
+        self._alone = True
+        self.set_look(self._look)
+
+    def map(self, values: Any) -> Any:
+        """Return the colours (RGBA 0 to 1) of labels' classes, an array of one more axis of 4, however they are filled."""
+        colors: NDArray[np.float32] = self._lines[self.places(values)]
+        if self.use_selection:
+            colors = np.where(np.asarray(values == self.selection)[..., None], colors, 0)
+        return colors
 
     def set_classes(self, classes: Mapping[int, int | None]) -> None:
         """Set the class of some labels; None or an unknown one makes it a new label again."""
@@ -120,7 +127,22 @@ class ClassColormap(TableColormap):
             isinstance(other, ClassColormap)
             and np.array_equal(self._table, other._table)
             and np.array_equal(self._shades, other._shades)
+            and np.array_equal(self._lines, other._lines)
         )
+
+
+def classes_in(features: Any) -> dict[int, int]:
+    """Class number by label, from a table with the columns ``index`` and ``class``."""
+    if "index" not in features or "class" not in features:
+        return {}
+    known: dict[str, int] = {}
+    numbers = {}
+    for label, name in zip(features["index"].tolist(), features["class"].astype(str).tolist(), strict=True):
+        if name not in known:
+            known[name] = int(NucleusClass.from_label(name) or NucleusClass.UNCLASSIFIED)
+        if int(label):
+            numbers[int(label)] = known[name]
+    return numbers
 
 
 def semantic_colormap(palette: PaletteName) -> DirectLabelColormap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,13 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 
-from napari_monusac.core.classes import DIFFERENCE_COLORS, N_NUCLEUS_COLORS, NucleusClass, PaletteName, class_colors
-from napari_monusac.masks.outlines import HALO
+from napari_monusac.app.work import Work
+from napari_monusac.core.classes import DIFFERENCE_COLORS, N_NUCLEUS_COLORS, PaletteName, class_colors
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.colormaps import ternary_colormap
+from napari_monusac.ui.canvas.colors import ClassColormap
+from napari_monusac.ui.canvas.outlines import outline, outline_no_more
+from napari_monusac.ui.canvas.styles import LineStyle
 
 TRUTH, PREDICTED, DIFFERENCE, SWIPE, UNCERTAINTY = (
     "truth outlines",
@@ -27,25 +31,10 @@ COMPARED_ROLES = (TRUTH, PREDICTED, DIFFERENCE, SWIPE, UNCERTAINTY)
 SWIPE_EDGE = 253
 
 
-def classes_in(features: Any) -> dict[int, int]:
-    """Class number by label, from a table with the columns ``index`` and ``class``."""
-    if "index" not in features or "class" not in features:
-        return {}
-    known: dict[str, int] = {}
-    numbers = {}
-    for label, name in zip(features["index"].tolist(), features["class"].astype(str).tolist(), strict=True):
-        if name not in known:
-            known[name] = int(NucleusClass.from_label(name) or NucleusClass.UNCLASSIFIED)
-        if int(label):
-            numbers[int(label)] = known[name]
-    return numbers
-
-
-def outline_colormap(palette: PaletteName = "imagescope") -> DirectLabelColormap:
-    """Class colours for lines, the dark halo beside them, and the swipe's edge."""
+def swipe_colormap(palette: PaletteName = "imagescope") -> DirectLabelColormap:
+    """Class colours, and that of the swipe's edge."""
     colors: dict[int | None, Any] = dict(class_colors(palette).items())
-    colors |= {0: "transparent", HALO: (0.05, 0.05, 0.08, 0.55), SWIPE_EDGE: "white", None: "transparent"}
-    return DirectLabelColormap(color_dict=colors)
+    return DirectLabelColormap(color_dict=colors | {0: "transparent", SWIPE_EDGE: "white", None: "transparent"})
 
 
 def difference_colormap() -> DirectLabelColormap:
@@ -67,21 +56,27 @@ def uncertainty_colormap() -> Colormap:
 
 @dataclass(frozen=True, slots=True)
 class LookOf:
-    """How a map is drawn: its kind and palette by name, colours, opacity."""
+    """How a map is drawn: its kind and palette by name, colours, opacity; outlined or not."""
 
     name: str
     colormap: Any
     opacity: float
+    style: LineStyle | None = None
 
 
 def look_of(kind: str, palette: PaletteName) -> LookOf:
-    """How a map of a kind is drawn ("outlines", "semantic", "ternary", "nuclei" or "difference")."""
+    """How a map of a kind is drawn ("swipe", "semantic", "ternary", "nuclei" or "difference")."""
     colormap, opacity = {
         "difference": (difference_colormap, 0.7),
         "ternary": (_ternary_colormap, 0.6),
         "nuclei": (_nuclei_colormap, 0.6),
-    }.get(kind, (lambda: outline_colormap(palette), 0.5 if kind == "semantic" else 1.0))
+    }.get(kind, (lambda: swipe_colormap(palette), 0.5 if kind == "semantic" else 1.0))
     return LookOf(f"{kind} {palette}", colormap(), opacity)
+
+
+def outlined(classes: Mapping[int, int], palette: PaletteName, style: LineStyle) -> LookOf:
+    """How an instance map is drawn as outlines of its nuclei, in the colours of their classes."""
+    return LookOf(f"outlines {palette}", ClassColormap.of(dict(classes), palette), 1.0, style)
 
 
 def _ternary_colormap() -> DirectLabelColormap:
@@ -100,11 +95,21 @@ def _nuclei_colormap() -> DirectLabelColormap:
 
 
 def put_labels(
-    viewer: Any, role: str, data: Any, image: Layer, offset_px: tuple[int, int], look: LookOf, *, show: bool = True
+    viewer: Any,
+    role: str,
+    data: Any,
+    image: Layer,
+    offset_px: tuple[int, int],
+    look: LookOf,
+    work: Work,
+    *,
+    show: bool = True,
+    window: Any = None,
 ) -> Labels:
     """Show a map over an image, in the layer of an earlier one of the same role. The active layer stays active.
 
-    With ``show=False`` a layer that is there takes the map, and stays as hidden or shown as it is.
+    With ``show=False`` a layer that is there takes the map, and stays as hidden or shown as it is. A viewer in a window
+    that is not napari's own (`napari.qt.QtViewer`) is passed with it.
     """
     old = canvas.find_layer(viewer, role)
     placed = _placed(role, image, offset_px)
@@ -113,21 +118,32 @@ def put_labels(
     if isinstance(old, Labels):
         _change(old, data, placed, look, name)
         old.visible = old.visible or show
+        _outline(window or viewer, old, look, work)
         return old
     active = viewer.layers.selection.active
     layer: Labels = viewer.add_labels(data, name=name, colormap=look.colormap, opacity=look.opacity, **placed)
     layer.metadata["monusac"]["look"] = look.name
     layer.editable = False
+    _outline(window or viewer, layer, look, work)
     _frames_on_top(viewer)
     if active in viewer.layers:
         viewer.layers.selection.active = active
     return layer
 
 
+def _outline(viewer: Any, layer: Labels, look: LookOf, work: Work) -> None:
+    if look.style is None:
+        outline_no_more(viewer, layer)
+    else:
+        outline(viewer, layer, work, look.style)
+
+
 def _change(layer: Labels, data: Any, placed: dict[str, Any], look: LookOf, name: str) -> None:
     """Another map in a layer that is there: napari needs 20 ms for that, half a second for another layer."""
     about = {**placed["metadata"]["monusac"], "look": look.name}
-    same = look.name == layer.metadata["monusac"].get("look")
+    same = look.name == layer.metadata["monusac"].get("look") and (
+        look.style is None or look.colormap.shows_the_same_as(layer.colormap)
+    )
     layer.metadata = {"monusac": about}
     if same and canvas.lies(layer, placed) and layer.data is data:
         return

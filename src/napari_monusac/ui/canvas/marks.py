@@ -13,13 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.napari_private import held_back
+from napari_monusac.ui.canvas.styles import ERROR, SELECTION
 
 if TYPE_CHECKING:
     from napari_monusac.masks.strokes import Stamp
 
 MARKS_ROLE = "marks"
-#: Width of a line, and length of a dash, on the screen, px.
-_LINE_PX, _DASH_PX = 2.0, 6.0
 _DARK, _LIGHT = (0.05, 0.05, 0.08, 1.0), (1.0, 1.0, 1.0, 1.0)
 #: No more dashes than these a set: outlines of very many nuclei are drawn with longer ones.
 _MOST = 1500
@@ -49,6 +48,7 @@ class Marks:
     def __init__(self, viewer: Any, like: Layer, role: str = MARKS_ROLE, cut: DashCut | None = None) -> None:
         self.viewer, self._like, self._role = viewer, like, role
         self._cut = dashes if cut is None else cut
+        self._style = SELECTION if self._cut is dashes else ERROR
         self._sets: dict[str, list[Path]] = {}
         self._layer: Any = None
         self._deleted = False
@@ -76,7 +76,7 @@ class Marks:
         if self._cut is dashes:
             self._draw()
         elif layer is not None and layer in self.viewer.layers:
-            width = self._screen_px(_LINE_PX)
+            width = self._screen_px(self._style.width_px)
             if abs(width - layer.edge_width) > 0.02 * width:
                 with layer.events.thumbnail.blocker():
                     layer.edge_width = width
@@ -86,13 +86,13 @@ class Marks:
         if layer is None:
             return
         # each set has dashes of its own: the long edge of a region does not make those of a nucleus coarse
-        dash = self._screen_px(_DASH_PX)
+        dash = self._screen_px(self._style.dash_px)
         drawn = [self._cut(group, max(dash, _length(group) / _MOST)) for group in self._sets.values() if group]
         segments = np.concatenate([np.zeros((0, 2, 2)), *drawn])
         others = len(segments) != len(layer.data)
         # drawn once, and not for each of the three; the layer list needs no thumbnail of it
         with held_back(layer), layer.events.edge_color.blocker(), layer.events.edge_width.blocker():
-            layer.edge_width = self._screen_px(_LINE_PX)
+            layer.edge_width = self._screen_px(self._style.width_px)
             layer.data = segments
             if others and len(segments):
                 layer.edge_color = np.resize([_DARK, _LIGHT], (len(segments), 4))

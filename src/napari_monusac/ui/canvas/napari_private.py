@@ -68,14 +68,15 @@ def _labels() -> Labels:
     return Labels(np.zeros((2, 2), np.uint8))
 
 
+_WINDOW = "napari._qt.qt_main_window"
 _MOUSE = "napari.components._viewer_mouse_bindings"
 
 HOOKS = (
     Hook(
-        "Labels", _labels, ("_raw_to_displayed",),
-        use="outlines, fillings and halos by class in one go (`canvas.drawing`)",
-        missing="a function that turns labels into what the graphics card gets",
-        without="napari's own outlines; no class can be filled alone",
+        _WINDOW, lambda: import_module(_WINDOW).Window, ("_qt_viewer",),
+        use="outlines hang below the picture of a labels layer (`canvas.outlines`)",
+        missing="a way to draw more of a layer than napari does",
+        without="napari's own outlines, pixels wide; nuclei cannot be filled by class",
     ),
     Hook(
         "Labels", _labels, ("_accumulate_updated_slice", "_partial_labels_refresh", "_slice"),
@@ -113,26 +114,21 @@ HOOKS = (
 
 # -- drawing a labels layer
 
-#: napari asks the layer for this; one of ours lies on the layer itself, over its class's.
-_DRAWING = "_raw_to_displayed"
+
+def _pictures(viewer: Any) -> Any:
+    """What napari draws for each layer of a viewer, or of a `QtViewer`; None without a window."""
+    view = getattr(getattr(viewer, "window", None), "_qt_viewer", viewer)
+    return getattr(getattr(view, "canvas", None), "layer_to_visual", None)
 
 
-def draw_with(layer: Labels, function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Let a function of ours turn labels into the numbers that are drawn; return napari's, None where it has none."""
-    own: Callable[..., Any] | None = getattr(layer, _DRAWING, None)
-    if own is not None:
-        setattr(layer, _DRAWING, function)
-    return own
+def has_pictures(viewer: Any) -> bool:
+    """Whether what is drawn for the layers of a viewer can be had."""
+    return _pictures(viewer) is not None
 
 
-def drawn_by_us(layer: Layer) -> bool:
-    """Whether a function of ours draws this layer."""
-    return _DRAWING in vars(layer)
-
-
-def undress(layer: Labels) -> None:
-    """Let napari draw a layer itself, whoever drew it before."""
-    vars(layer).pop(_DRAWING, None)
+def picture_of(viewer: Any, layer: Layer) -> Any:
+    """Return what draws a layer (a node of vispy's), None where there is nothing, or not yet."""
+    return getattr((_pictures(viewer) or {}).get(layer), "node", None)
 
 
 def refresh_box(layer: Labels, box: Box) -> None:

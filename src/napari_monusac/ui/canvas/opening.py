@@ -15,7 +15,8 @@ from napari_monusac.app.reading import CropReader
 from napari_monusac.app.work import Report, Task
 from napari_monusac.core.classes import NucleusClass
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.canvas.napari_private import undress
+from napari_monusac.ui.canvas.colors import ClassColormap, classes_in
+from napari_monusac.ui.canvas.outlines import outline
 from napari_monusac.ui.model import StudioModel, studio_model
 
 if TYPE_CHECKING:
@@ -124,9 +125,9 @@ def replace_crop(viewer: Any, model: StudioModel, crop: Crop, layer_data: list[A
     for data, attributes, kind in layer_data:
         name = attributes["metadata"]["monusac"]["role"]
         if name in kept:
-            _show_in(kept[name], data, attributes)
+            _show_in(viewer, kept[name], data, attributes)
         else:
-            show_outlines(viewer.add_layer(Layer.create(data, attributes, kind)))
+            show_outlines(viewer, viewer.add_layer(Layer.create(data, attributes, kind)))
     if 0 < len(kept) < len(wanted):
         _put_in_order(viewer, list(wanted))
     viewer.reset_view()
@@ -145,14 +146,15 @@ def _can_show(layer: Layer, data: Any, attributes: dict[str, Any]) -> bool:
     return isinstance(layer, Labels) and layer.ndim == data.ndim == 2
 
 
-def _show_in(layer: Layer, data: NDArray[Any], attributes: dict[str, Any]) -> None:
+def _show_in(viewer: Any, layer: Layer, data: NDArray[Any], attributes: dict[str, Any]) -> None:
     """Give a layer that is there the data, place, colours and table of another crop; it is drawn once."""
     with canvas.undrawn(layer):
         if isinstance(layer, Labels):
-            undress(layer)
-            if "colormap" in attributes:
-                _recolour(layer, attributes["colormap"])
             layer.features = attributes.get("features")
+            if canvas.role(layer) == "nuclei":
+                _color_by_class(viewer, layer)
+            elif "colormap" in attributes:
+                _recolour(layer, attributes["colormap"])
             layer.show_selected_label = False
         if attributes.get("visible", True) and not layer.visible:
             layer.visible = True  # what was hidden for a look at the former crop comes back: edits are seen by it
@@ -161,9 +163,8 @@ def _show_in(layer: Layer, data: NDArray[Any], attributes: dict[str, Any]) -> No
         canvas.lay(layer, _upright(attributes))
         layer.units = attributes["units"]
         layer.metadata = attributes["metadata"]
-    if isinstance(layer, Labels):
-        show_outlines(layer)
     layer.refresh()
+    show_outlines(viewer, layer)
 
 
 def _recolour(layer: Labels, colors: dict[int | None, Any]) -> None:
@@ -194,12 +195,24 @@ def _put_in_order(viewer: Any, names: list[str]) -> None:
             viewer.layers.move(viewer.layers.index(above), viewer.layers.index(below) + 1)
 
 
-def show_outlines(layer: Layer) -> None:
-    """Draw a nuclei layer as outlines, as its metadata ask (a reader cannot: LayerData has no `contour`)."""
-    width = layer.metadata.get("monusac", {}).get("contour")
-    if width and isinstance(layer, Labels):
-        layer.contour = width
-        layer.opacity = 0.9
+def show_outlines(viewer: Any, layer: Layer) -> None:
+    """Draw the layer *nuclei* as outlines, in the colours of the classes; others are left alone.
+
+    A reader cannot: LayerData has no outlines.
+    """
+    layer = canvas.plain(layer)
+    if isinstance(layer, Labels) and canvas.role(layer) == "nuclei":
+        if not isinstance(layer.colormap, ClassColormap):
+            _color_by_class(viewer, layer)
+            layer.opacity = 0.9
+        outline(viewer, layer, studio_model(viewer).work)
+
+
+def _color_by_class(viewer: Any, layer: Labels) -> None:
+    """Give a layer of nuclei the colours of their classes, none of them filled."""
+    colormap = ClassColormap.of(dict(classes_in(layer.features)), studio_model(viewer).palette)
+    if not colormap.shows_the_same_as(layer.colormap):
+        layer.colormap = colormap
 
 
 def class_counts(viewer: Any) -> dict[int, int]:

@@ -16,7 +16,6 @@ from napari_monusac.ui.canvas.predicted import dress_predicted
 from napari_monusac.ui.model import studio_model
 
 if TYPE_CHECKING:
-    from napari_monusac.core.classes import PaletteName
     from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.io.predictions.lazy import PredictedSlide
 
@@ -62,7 +61,6 @@ def add_prediction_layers(viewer: Any, image: Image, prediction: Prediction, nuc
         visible = look.pop("visible") if layer is None else layer.visible
         if not isinstance(layer, Labels):
             layer = Labels(np.zeros((1, 1), data.dtype), name=role, visible=False, **look)
-            layer.contour = 2 if role == "predicted nuclei" else 0
         with canvas.undrawn(layer):
             for name, value in placed.items():
                 setattr(layer, name, value)
@@ -70,20 +68,15 @@ def add_prediction_layers(viewer: Any, image: Image, prediction: Prediction, nuc
                 layer.colormap = colormap
             layer.data = data
             if role == "predicted nuclei":
-                _wear(layer, nuclei, palette)
+                layer.features = nuclei_features(nuclei)
         if layer in viewer.layers:
             layer.refresh()
         else:
             viewer.add_layer(layer)
             layer.visible = visible
+        dress_predicted(viewer, layer, palette)
     if active in viewer.layers:
         viewer.layers.selection.active = active
-
-
-def _wear(layer: Labels, nuclei: Nuclei, palette: PaletteName) -> None:
-    """Give a layer the table of its nuclei, their class colours, and the dashes of what a model made."""
-    layer.features = nuclei_features(nuclei)
-    dress_predicted(layer, palette)
 
 
 def update_nuclei_layer(viewer: Any, nuclei: Nuclei) -> None:
@@ -92,8 +85,9 @@ def update_nuclei_layer(viewer: Any, nuclei: Nuclei) -> None:
     if not isinstance(layer, Labels):
         return
     with canvas.undrawn(layer):
+        layer.features = nuclei_features(nuclei)
         layer.data = nuclei.instances
-        _wear(layer, nuclei, studio_model(viewer).palette)
+        dress_predicted(viewer, layer, studio_model(viewer).palette)
     layer.refresh()
 
 

@@ -16,6 +16,7 @@ from napari_monusac.app.snapshot import CanvasPicture, LegendLine, svg_of
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.core.files import atomic_write_bytes
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.legend import shown_legend
 
 #: Endings that a picture can have.
 ENDINGS = (".png", ".svg")
@@ -23,7 +24,7 @@ ENDINGS = (".png", ".svg")
 
 def take(viewer: Any, title: str = "") -> CanvasPicture:
     """Take what the canvas shows now: image, nuclei and marks as they are drawn; scale and legend are read off."""
-    legend = tuple(LegendLine(text, rgb) for text, rgb in canvas.shown_legend(viewer))
+    legend = tuple(LegendLine(text, rgb) for text, rgb in shown_legend(viewer))
     with _without_overlays(viewer):
         pixels = np.asarray(viewer.screenshot(canvas_only=True, flash=False))[..., :3]
     known = canvas.magnification(viewer) is not None

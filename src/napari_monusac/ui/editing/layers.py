@@ -14,10 +14,11 @@ from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.canvas import plain
 from napari_monusac.ui.canvas.colormaps import ternary_colormap
 from napari_monusac.ui.canvas.colors import ClassColormap, Look, semantic_colormap
-from napari_monusac.ui.canvas.drawing import OUTLINE_PX, Drawing
 from napari_monusac.ui.canvas.help import plain_status
 from napari_monusac.ui.canvas.napari_private import refresh_box
-from napari_monusac.ui.editing.ready import PAINTED, VIEWS, Ready, places_of
+from napari_monusac.ui.canvas.outlines import outline
+from napari_monusac.ui.editing.ready import PAINTED, VIEWS, Ready
+from napari_monusac.ui.model import studio_model
 
 if TYPE_CHECKING:
     from napari_monusac.core.boxes import Box
@@ -42,13 +43,13 @@ class SessionLayers:
 
     def __init__(self, viewer: Any, made: Ready, look: Look) -> None:
         self.viewer, self.session, self.look = viewer, made.session, look
-        self.colormap, self._known, self._drawn = made.colormap, made.known, dict(made.drawn)
+        self.colormap, self._known = made.colormap, made.known
         self.colormap.set_look(look)
         self._regions = ClassColormap.of({})
         self._regions.set_new_class(AMBIGUOUS_ID)
         self._regions.set_look(look)
+        self._work = studio_model(viewer).work
         self._layers: dict[str, Labels] = {}
-        self._drawings: dict[str, Drawing] = {}
         self.take_over()
         if look.palette != "imagescope" and (semantic := self.get("semantic")) is not None:
             semantic.colormap = semantic_colormap(look.palette)
@@ -83,27 +84,23 @@ class SessionLayers:
         return taken
 
     def _attach(self, name: str, layer: Labels) -> None:
-        """Make a layer a view on its map; it is drawn once, and not at all if it shows the same already."""
-        redraw = layer.data is not self._array(name) or name in PAINTED
+        """Make a layer a view on its map; it is drawn once."""
+        redraw = layer.data is not self._array(name)
         with canvas.undrawn(layer):
-            if layer.data is not self._array(name):
+            if redraw:
                 layer.data = self._array(name)
             if name in PAINTED:
-                self._draw(name, layer)
+                self._color(name, layer)
             layer.editable = name in PAINTED
-        if redraw:
+        if redraw or name in PAINTED:
             layer.refresh(extent=False)
-        if name in self._drawings:
-            self._drawings[name].first = None  # a hidden layer was not drawn: later it has changed
+        if name in PAINTED:
+            outline(self.viewer, layer, self._work)
 
-    def _draw(self, name: str, layer: Labels) -> None:
-        """Draw nuclei or regions with our outlines and fillings."""
-        first = self._drawn.pop(name, None)
-        self._drawings[name] = Drawing(layer, lambda cut: places_of(self.session, name, cut), first)
+    def _color(self, name: str, layer: Labels) -> None:
+        """Give nuclei or regions their colours, and what is said of them."""
         layer.colormap = self.colormap if name == "nuclei" else self._regions
         plain_status(layer, self._area_px)
-        if layer.contour != OUTLINE_PX:
-            layer.contour = OUTLINE_PX
         if name == "ambiguous" and layer.opacity == _FILLED_OPACITY:
             layer.opacity = _OUTLINE_OPACITY  # an outline that faint is lost on tissue; the filling is weaker by itself
 
@@ -155,8 +152,8 @@ class SessionLayers:
             **placing,
         )
         if name in PAINTED:
-            self._draw(name, plain(layer))
-            self._drawings[name].first = None
+            self._color(name, plain(layer))
+            outline(self.viewer, layer, self._work)
         layer.editable = name in PAINTED
         return layer
 
@@ -181,8 +178,8 @@ class SessionLayers:
             self._known[name][cut] = self._array(name)[cut]
         for name in VIEWS:
             layer = self.get(name)
-            # an invisible layer is read anew when it is shown; the preview of Masks follows the nuclei in any case
-            if layer is not None and (layer.visible or name == "nuclei"):
+            # an invisible layer is read anew when it is shown; outlines and the preview of Masks follow in any case
+            if layer is not None and (layer.visible or name in PAINTED):
                 refresh_box(layer, box)
 
     def painted(self, name: str) -> tuple[Box, NDArray[Any], NDArray[Any]] | None:

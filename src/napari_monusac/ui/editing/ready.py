@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
-from napari_monusac.ui.canvas.colors import PLACES, ClassColormap
-from napari_monusac.ui.canvas.drawing import OUTLINE_PX, Cut, drawn, edges
+from napari_monusac.ui.canvas.colors import ClassColormap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,12 +28,6 @@ VIEWS: Mapping[str, str] = {
 PAINTED = ("nuclei", "ambiguous")
 
 
-#: Place of a pixel's class in the table of colours, by its number in the semantic map.
-_PLACE_OF = np.zeros(256, np.uint8)
-_PLACE_OF[list(PLACES)] = list(PLACES.values())
-_PLACE_OF[AMBIGUOUS_ID] = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Ready:
     """A session with all that its layers need; made by `ready` in a worker, so that the window does not wait.
@@ -50,15 +42,12 @@ class Ready:
         Copies of the maps that napari paints on: a stroke of its own tools is the difference.
     table : pandas.DataFrame
         The nuclei's features.
-    drawn : dict
-        The maps of `PAINTED` as they are drawn.
     """
 
     session: EditingSession
     colormap: ClassColormap
     known: dict[str, NDArray[Any]]
     table: pd.DataFrame
-    drawn: dict[str, NDArray[np.uint8]]
 
 
 def ready(session: EditingSession, shown: Mapping[str, Any]) -> Ready:
@@ -74,15 +63,4 @@ def ready(session: EditingSession, shown: Mapping[str, Any]) -> Ready:
             setattr(session.maps, VIEWS[name], own)
     classes: dict[int, int | None] = {k: r.class_id for k, r in session.rows.items() if r.class_id != AMBIGUOUS_ID}
     known = {name: getattr(session.maps, VIEWS[name]).copy() for name in PAINTED}
-    first = {
-        name: drawn(places_of(session, name, (slice(None), slice(None))), edges(known[name], OUTLINE_PX))
-        for name in PAINTED
-    }
-    return Ready(session, ClassColormap.of(classes), known, session.nuclei.features("nuclei"), first)
-
-
-def places_of(session: EditingSession, name: str, cut: Cut) -> NDArray[np.uint8]:
-    """Return the place of each pixel of a part in the table of colours, from the maps that follow each edit."""
-    if name == "nuclei":
-        return np.asarray(cv2.LUT(session.maps.semantic[cut], _PLACE_OF), np.uint8)
-    return (session.maps.ambiguous[cut] > 0).view(np.uint8) * np.uint8(PLACES[AMBIGUOUS_ID])
+    return Ready(session, ClassColormap.of(classes), known, session.nuclei.features("nuclei"))

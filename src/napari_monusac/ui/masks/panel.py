@@ -16,7 +16,7 @@ from napari_monusac.app.actions import WRITE_TERNARY
 from napari_monusac.app.work import Task
 from napari_monusac.core.classes import TERNARY_COLORS, TERNARY_NAMES, TernaryClass
 from napari_monusac.core.recipe import BOUNDARY_WIDTHS
-from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas import canvas, comparing
 from napari_monusac.ui.canvas.colormaps import ternary_colormap
 from napari_monusac.ui.masks.folder import MaskFolder
 from napari_monusac.ui.model import Placed, hear, studio_model
@@ -135,8 +135,8 @@ class MasksPanel(QWidget):
     def _nuclei_layers(self, _: object = None) -> list[Labels]:
         """Labels layers that can hold nuclei: not our class maps, not the preview; the crop's own nuclei first."""
         maps = (
-            "semantic", "ternary", "ambiguous", "ternary preview", "predicted semantic", "predicted ternary", "difference",
-            "outlines",
+            "semantic", "ternary", "ambiguous", "ternary preview", "predicted semantic", "predicted ternary",
+            *comparing.COMPARED_ROLES,
         )  # fmt: skip
         layers = [la for la in self.viewer.layers if isinstance(la, Labels) and canvas.role(la) not in maps]
         return sorted(layers, key=lambda la: canvas.role(la) != "nuclei")

@@ -67,6 +67,10 @@ class RegionChoice(QWidget):
             self.drawing.emit()
 
 
+#: An image is looked at in so many px a side to see whether it is grey.
+_GLANCE_PX = 256
+
+
 class ImageChoice(QWidget):
     """A list of the images that can be predicted. It follows the active layer, and holds while shapes are drawn.
 
@@ -113,6 +117,18 @@ class ImageChoice(QWidget):
         if image is None:
             return "Open an image first (Slides)."
         return f"“{image.name}” is {_what(image)}"
+
+    @property
+    def warning(self) -> str:
+        """What should be known of the image before it is predicted, or an empty string."""
+        image = self.image
+        data = None if image is None else image.data[-1] if image.multiscale else image.data
+        if not isinstance(data, np.ndarray):
+            return ""  # to look at it now would hold the window; the prediction says it
+        from napari_monusac.infer.tiling.stain_sample import GREY_NOTE, is_grey
+
+        step = max(1, max(data.shape[:2]) // _GLANCE_PX)
+        return f"{GREY_NOTE[:1].upper()}{GREY_NOTE[1:]}." if is_grey(data[::step, ::step, :3]) else ""
 
     @property
     def several(self) -> bool:

@@ -237,6 +237,8 @@ class PredictPanel(QWidget):
         self.image.setVisible(self.image.several)
         free = self.predicting.task is None
         self.start.setEnabled(self.hint.text() == "" and free)
+        if self.start.isEnabled():
+            self.hint.say(self.image.warning, "warning")
         self.choice.setEnabled(free)  # the model that is named is the one at work
         self.slide.again.setEnabled(free)
 

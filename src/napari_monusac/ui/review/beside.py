@@ -13,6 +13,8 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from napari_monusac.ui.canvas import canvas, comparing
+from napari_monusac.ui.canvas.legend import show_legend
+from napari_monusac.ui.model import studio_model
 from napari_monusac.ui.review.legends import beside_legend
 
 _TITLE = "Prediction"
@@ -51,7 +53,7 @@ class SecondView(QObject):
     def open(self, image: Image, outlines: Any, look: comparing.LookOf, offset_px: tuple[int, int]) -> None:
         """Show an image with outlines, or another map; the camera is that of the first view."""
         if self.model is not None and self._image is image:
-            comparing.put_labels(self.model, comparing.PREDICTED, outlines, self.model.layers[0], offset_px, look)
+            self._put(outlines, look, offset_px)
             self._legend(look)
             self._show_again()
             return
@@ -60,9 +62,8 @@ class SecondView(QObject):
         self.model = ViewerModel()
         self.model.theme = self.viewer.theme
         self.model.add_image(image.data, rgb=True, name="image", multiscale=image.multiscale, **canvas.placing(image))
-        first = self.model.layers[0]
-        comparing.put_labels(self.model, comparing.PREDICTED, outlines, first, offset_px, look)
         self.view = QtViewer(self.model, show_welcome_screen=False)
+        self._put(outlines, look, offset_px)
         self.viewer.window.add_dock_widget(self.view, name=_TITLE, area="right", add_vertical_stretch=False)
         self._dock = _dock_of(self.view)
         self._dock.installEventFilter(self)
@@ -71,6 +72,11 @@ class SecondView(QObject):
         self._place()
         self._legend(look)
         self._link()
+
+    def _put(self, data: Any, look: comparing.LookOf, offset_px: tuple[int, int]) -> None:
+        if self.model is not None:
+            work, image = studio_model(self.viewer).work, self.model.layers[0]
+            comparing.put_labels(self.model, comparing.PREDICTED, data, image, offset_px, look, work, window=self.view)
 
     def _link(self) -> None:
         """Let the two cameras move as one, from where the first one is."""
@@ -105,13 +111,7 @@ class SecondView(QObject):
 
     def _legend(self, look: comparing.LookOf) -> None:
         entries = beside_legend(look.name.split()[0])
-        canvas.show_legend(self.model, entries, legend="monusac_beside_", position="top_right")
-
-    def update(self, outlines: Any) -> None:
-        """Show other outlines (thresholds moved)."""
-        layer = canvas.find_layer(self.model, comparing.PREDICTED) if self.model is not None else None
-        if layer is not None and layer.data.shape == outlines.shape:
-            layer.data = outlines
+        show_legend(self.model, entries, legend="monusac_beside_", position="top_right")
 
     def _place(self) -> None:
         """Put the dock between the canvas and the other docks at the right, as wide as the canvas that is left."""

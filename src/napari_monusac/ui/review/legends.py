@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from napari_monusac.app.actions import BLINK, SWIPE
 from napari_monusac.core.classes import DIFFERENCE_COLORS, Rgb
-from napari_monusac.ui.canvas import comparing
 from napari_monusac.ui.canvas.colormaps import ternary_colormap
+from napari_monusac.ui.canvas.legend import uncertainty_entries
 
 if TYPE_CHECKING:
     from napari_monusac.review.comparison import Comparison
@@ -40,8 +40,7 @@ def legend_of(comparison: Comparison, way: str, map_: str) -> list[Entry]:
         parts = any(f.type.value in ("split", "merged") for f in comparison.findings)
         return [*kinds, ("parts", "with parts of merged, split", _LINE)] if parts else kinds
     if way == "uncertainty":
-        words = ("some uncertainty", "high uncertainty")
-        return [(word, word, _rgb(c)) for word, c in zip(words, comparing.UNCERTAINTY_COLORS[2:], strict=True)]
+        return uncertainty_entries()
     lines = {
         "outlines": ("truth: solid line", "prediction: dashed line" if map_ == "outlines" else "prediction: filled"),
         "swipe": ("left of the swipe: truth", "right of it: prediction"),
@@ -82,8 +81,8 @@ WAYS: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 #: What blink, swipe and side by side compare: name, words, what it is.
 MAPS: tuple[tuple[str, str, str], ...] = (
-    ("outlines", "Outlines of the nuclei", "Truth with solid lines, prediction with dashed ones, in class colours"),
-    ("semantic", "Classes (semantic map)", "Every pixel's class: of the truth, and as the network's class head says"),
-    ("ternary", "Inside and edge (ternary map)", "Of the truth, and as the network's second head says"),
-    ("nuclei", "Nuclei (instance map)", "Each nucleus in a colour; the same colour on both sides is the same nucleus"),
+    ("outlines", "Outlines", "Truth with solid lines, prediction with dashed ones, in class colours"),
+    ("semantic", "Classes", "Semantic maps. Every pixel's class: of the truth, and as the network's class head says"),
+    ("ternary", "Inside and edge", "Ternary maps. Of the truth, and as the network's second head says"),
+    ("nuclei", "Nuclei", "Instance maps. Each nucleus in a colour; the same colour on both sides is the same nucleus"),
 )

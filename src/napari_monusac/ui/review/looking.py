@@ -19,10 +19,13 @@ from napari_monusac.app.review import ReviewModel
 from napari_monusac.app.work import Report
 from napari_monusac.core.classes import Rgb
 from napari_monusac.ui.canvas import canvas, comparing
-from napari_monusac.ui.canvas.colors import FILLABLE
+from napari_monusac.ui.canvas.colors import FILLABLE, ClassColormap, Look
+from napari_monusac.ui.canvas.legend import show_legend
+from napari_monusac.ui.canvas.outlines import clip_outlines
+from napari_monusac.ui.canvas.styles import PREDICTION, TRUTH
 from napari_monusac.ui.canvas.view import PanelView
 from napari_monusac.ui.editing.controller import controller_of
-from napari_monusac.ui.model import hear
+from napari_monusac.ui.model import hear, studio_model
 from napari_monusac.ui.review.beside import SecondView
 from napari_monusac.ui.review.going import FRAMES_ROLE
 from napari_monusac.ui.review.legends import MAPS, WAYS, blink_legend, legend_of
@@ -89,10 +92,12 @@ class SwipeEdge:
         Whose mouse it follows.
     put : callable
         Shows a map as the layer *swipe*.
+    at : callable
+        Told of the column of the edge.
     """
 
-    def __init__(self, viewer: Any, put: Callable[[Any], None]) -> None:
-        self.viewer, self._put = viewer, put
+    def __init__(self, viewer: Any, put: Callable[[Any], None], at: Callable[[int], None]) -> None:
+        self.viewer, self._put, self._at = viewer, put, at
         self.column = -1
         self._maps: Maps | None = None
         self._swiped: Any = None
@@ -105,6 +110,7 @@ class SwipeEdge:
         column = self.column if 0 <= self.column < width else width // 2
         self._fill_to(column, 0, width)
         self._put(self._swiped)
+        self._at(self.column)
         self.follow()
 
     def follow(self) -> None:
@@ -133,6 +139,7 @@ class SwipeEdge:
         edge = self.edge_px()
         self._fill_to(column, min(column, self.column) - edge, max(column, self.column) + edge + 1)
         layer.refresh(thumbnail=False, highlight=False, extent=False)
+        self._at(column)
 
     def _fill_to(self, column: int, start: int, stop: int) -> None:
         """Draw the columns from `start` to `stop` anew: truth, the edge, prediction."""
@@ -159,7 +166,7 @@ _BLINK_MS = 400
 _OF_MAPS = ("outlines", "swipe", "beside")
 #: What each way shows of Review's layers.
 _LAYERS = {"outlines": (comparing.TRUTH, comparing.PREDICTED), "difference": (comparing.DIFFERENCE,),
-           "swipe": (comparing.SWIPE,), "beside": (comparing.TRUTH,), "uncertainty": (comparing.UNCERTAINTY,)}  # fmt: skip
+           "swipe": (comparing.TRUTH, comparing.PREDICTED, comparing.SWIPE), "beside": (comparing.TRUTH,), "uncertainty": (comparing.UNCERTAINTY,)}  # fmt: skip
 #: Layers that would lie under those, or over them.
 _COVERED = ("nuclei", "predicted nuclei", "predicted semantic", "predicted ternary", "semantic", "ternary")
 
@@ -185,7 +192,7 @@ class Looking(QObject):
         #: the comparison and prediction that an uncertainty map is of, and the map
         self._uncertainty: tuple[Any, Any, Any] | None = None
         self.view = PanelView(viewer, (*comparing.COMPARED_ROLES, FRAMES_ROLE))
-        self.swipe = SwipeEdge(viewer, lambda data: self._put(comparing.SWIPE, data))
+        self.swipe = SwipeEdge(viewer, lambda data: self._put(comparing.SWIPE, data), self._clip)
         self._second = SecondView(viewer, self)
         self._second.closed.connect(lambda: model.look("layers") if model.way == "beside" else None)
         self._blink = QTimer(self)
@@ -251,10 +258,6 @@ class Looking(QObject):
         task.done.connect(show)
         task.start()
 
-    def _pair(self, comparison: Comparison) -> Maps:
-        """The two maps that are compared; outlines until others are made."""
-        return self._maps if self._maps is not None else (comparison.solid, comparison.dashed)
-
     def _compared(self, comparison: Comparison | None) -> None:
         """Take another comparison; layers that are shown follow."""
         self._maps = None
@@ -276,29 +279,43 @@ class Looking(QObject):
         way = self.model.way
         if way != "layers":
             self.view.cover(_COVERED)
-        fresh = {comparing.DIFFERENCE: comparison.difference}
-        if self.model.map == "outlines":  # other maps are made first
-            fresh |= {comparing.TRUTH: comparison.solid, comparing.PREDICTED: comparison.dashed}
-        for role, data in fresh.items():
+        if canvas.find_layer(self.viewer, comparing.DIFFERENCE) is not None:
+            self._put(comparing.DIFFERENCE, comparison.difference, show=False)
+        for role in (comparing.TRUTH, comparing.PREDICTED) if self.model.map == "outlines" else ():
             if canvas.find_layer(self.viewer, role) is not None:
-                self._put(role, data, show=False)
+                self._put_outlines(role, show=False)  # other maps are made first
         if way == "swipe" and canvas.find_layer(self.viewer, comparing.SWIPE) is not None:
             self._show_swipe()
-        if way == "beside":
-            self._second.update(comparison.dashed)
+        if way == "beside" and self.model.map == "outlines":
+            self._show_beside()
         if way == "uncertainty" and canvas.find_layer(self.viewer, comparing.UNCERTAINTY) is not None:
             self._show_uncertainty()
 
-    def _put(self, role: str, data: Any, *, lines: bool = False, show: bool = True) -> None:
-        """Show a map: the difference, outlines, or (unless `lines`) the maps that are compared."""
-        image, comparison = canvas.image_layer(self.viewer), self.model.comparison
-        if image is None or comparison is None:
-            return
-        kind = "outlines" if lines or self._maps is None else self.model.map
-        if role == comparing.DIFFERENCE:
-            kind = "difference"
-        look = comparing.look_of(kind, self.model.studio.palette)
-        comparing.put_labels(self.viewer, role, data, image, comparison.offset_px, look, show=show and self.model.shown)
+    def _put(self, role: str, data: Any, *, show: bool = True) -> None:
+        """Show a map: the difference, or those that are compared."""
+        kind = "difference" if role == comparing.DIFFERENCE else "swipe" if self._maps is None else self.model.map
+        self._put_as(role, data, comparing.look_of(kind, self.model.studio.palette), show=show)
+
+    def _put_outlines(self, role: str, *, show: bool = True) -> None:
+        if self.model.comparison is not None:
+            data, look = self._outlined(self.model.comparison, role)
+            self._put_as(role, data, look, show=show)
+            clip_outlines(self.viewer, canvas.find_layer(self.viewer, role), -np.inf, np.inf)
+
+    def _outlined(self, comparison: Comparison, role: str) -> tuple[Any, comparing.LookOf]:
+        """The nuclei of truth or prediction, and how they are drawn."""
+        pair, palette = comparison.pair, self.model.studio.palette
+        if role == comparing.TRUTH:
+            return pair.truth.astype(np.int32, copy=False), comparing.outlined(pair.truth_classes, palette, TRUTH)
+        found = comparing.outlined(pair.prediction_classes, palette, PREDICTION)
+        return pair.prediction.astype(np.int32, copy=False), found
+
+    def _put_as(self, role: str, data: Any, look: comparing.LookOf, *, show: bool) -> None:
+        image, comparison, studio = canvas.image_layer(self.viewer), self.model.comparison, self.model.studio
+        if image is not None and comparison is not None:
+            comparing.put_labels(
+                self.viewer, role, data, image, comparison.offset_px, look, studio.work, show=show and self.model.shown
+            )
 
     # -- each way
 
@@ -308,12 +325,12 @@ class Looking(QObject):
         if comparison is None:
             return
         if self._maps is None:
-            self._put(comparing.TRUTH, comparison.solid)
-            self._put(comparing.PREDICTED, comparison.dashed)
+            self._put_outlines(comparing.TRUTH)
+            self._put_outlines(comparing.PREDICTED)
             comparing.put_above(self.viewer, comparing.PREDICTED, comparing.TRUTH)
         else:
             self._put(comparing.PREDICTED, self._maps[1])
-            self._put(comparing.TRUTH, comparison.solid, lines=True)
+            self._put_outlines(comparing.TRUTH)
             comparing.put_above(self.viewer, comparing.TRUTH, comparing.PREDICTED)
 
     def _show_difference(self) -> None:
@@ -321,15 +338,34 @@ class Looking(QObject):
             self._put(comparing.DIFFERENCE, self.model.comparison.difference)
 
     def _show_swipe(self) -> None:
-        if self.model.comparison is not None:
-            self.swipe.show(self._pair(self.model.comparison))
+        comparison, maps = self.model.comparison, self._maps
+        if comparison is None:
+            return
+        if maps is None:
+            self._put_outlines(comparing.TRUTH)
+            self._put_outlines(comparing.PREDICTED)
+            maps = (np.zeros(comparison.difference.shape, np.uint8),) * 2  # the edge alone
+        else:
+            comparing.hide(self.viewer, comparing.TRUTH, comparing.PREDICTED)
+        self.swipe.show(maps)
+        comparing.put_above(self.viewer, comparing.SWIPE, comparing.TRUTH)
+        comparing.put_above(self.viewer, comparing.SWIPE, comparing.PREDICTED)
+
+    def _clip(self, column: int) -> None:
+        """Outlines of the truth are drawn left of the swipe, those of the prediction right of it."""
+        clip_outlines(self.viewer, canvas.find_layer(self.viewer, comparing.TRUTH), -np.inf, column)
+        clip_outlines(self.viewer, canvas.find_layer(self.viewer, comparing.PREDICTED), column, np.inf)
 
     def _show_beside(self) -> None:
         image, comparison = canvas.image_layer(self.viewer), self.model.comparison
         if comparison is not None and image is not None:
-            truth, prediction = self._pair(comparison)
-            self._put(comparing.TRUTH, truth)
-            look = comparing.look_of("outlines" if self._maps is None else self.model.map, self.model.studio.palette)
+            if self._maps is None:
+                self._put_outlines(comparing.TRUTH)
+                prediction, look = self._outlined(comparison, comparing.PREDICTED)
+            else:
+                self._put(comparing.TRUTH, self._maps[0])
+                prediction = self._maps[1]
+                look = comparing.look_of(self.model.map, self.model.studio.palette)
             self._second.open(image, prediction, look, comparison.offset_px)
 
     def _show_uncertainty(self) -> None:
@@ -393,7 +429,7 @@ class Looking(QObject):
 
     def _legend(self) -> None:
         entries = self.legend_entries() if self.model.shown else []
-        canvas.show_legend(self.viewer, entries, legend=_LEGEND, position="top_right", keep=True)
+        show_legend(self.viewer, entries, legend=_LEGEND, position="top_right", keep=True)
 
     def legend_entries(self) -> list[tuple[str, str, Rgb]]:
         """Lines of the legend of this way of looking."""
@@ -409,6 +445,7 @@ def toggle_fill(viewer: Any) -> None:
     controller = controller_of(viewer)
     controller.fill(FILLABLE)
     predicted = canvas.find_layer(viewer, "predicted nuclei")
-    if isinstance(predicted, Labels):
-        filled = controller.look.filled >= set(FILLABLE)
-        predicted.contour, predicted.opacity = (0, 0.5) if filled else (2, 0.9)
+    if isinstance(predicted, Labels) and isinstance(predicted.colormap, ClassColormap):
+        filled, palette = controller.look.filled >= set(FILLABLE), studio_model(viewer).palette
+        predicted.colormap.set_look(Look(palette, filled=frozenset(FILLABLE if filled else ())))
+        predicted.events.colormap()

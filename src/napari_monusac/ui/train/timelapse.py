@@ -9,7 +9,7 @@ from napari.layers import Labels, Layer
 from qtpy.QtCore import QObject, Signal
 
 from napari_monusac.core.classes import TERNARY_COLORS, TernaryClass
-from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.legend import show_legend
 
 if TYPE_CHECKING:
     from napari_monusac.plugin.timelapse import TimelapseScene
@@ -115,7 +115,7 @@ class TimelapseView(QObject):
             told.append(("combo", f"combo {scores.combo:.2f}", _WHITE))
         if scores is not None and scores.dice_boundary is not None:
             told.append(("dice", f"Dice boundary {scores.dice_boundary:.2f}", _WHITE))
-        canvas.show_legend(
+        show_legend(
             self.viewer,
             [
                 *told,
@@ -146,7 +146,7 @@ class TimelapseView(QObject):
         ):
             with suppress(ValueError):
                 event.disconnect(slot)
-        canvas.show_legend(self.viewer, [], legend=_LEGEND)
+        show_legend(self.viewer, [], legend=_LEGEND)
         self.closed.emit()
 
 
