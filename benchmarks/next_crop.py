@@ -52,7 +52,7 @@ def opened(folder: Path, crops: int, side: int) -> Any:
 def at_rest(studio: Any) -> bool:
     """Whether the open crop has its session."""
     controller = studio.panels["Annotate"].controller
-    place, crop = controller.place, studio.model.crop
+    place, crop = controller.editing.place, studio.model.crop
     return controller.session is not None and crop is not None and place is not None and place.name == crop.name
 
 

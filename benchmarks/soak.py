@@ -75,7 +75,7 @@ class Day:
     def settled(self) -> bool:
         """Whether the open crop has its session and nothing runs but a training."""
         controller, crop = self.annotate.controller, self.model.crop
-        place = controller.place
+        place = controller.editing.place
         ready = crop is not None and place is not None and place.name == crop.name and controller.session is not None
         return ready and not controller.busy and not self.model.work.running
 

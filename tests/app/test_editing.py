@@ -12,6 +12,7 @@ import pytest
 
 from napari_monusac.app.editing import Editing, Question
 from napari_monusac.app.facts import Fact
+from napari_monusac.app.place import place_of
 from napari_monusac.app.work import Work
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.core.prediction import Nuclei, Prediction
@@ -53,7 +54,7 @@ def listen(editing):
 def test_each_fact_has_one_event_of_its_own():
     events = {name: fact.event for name, fact in vars(Editing).items() if isinstance(fact, Fact)}
     assert set(events) == {
-        "session", "tool", "current_class", "selected", "unsaved", "busy", "question", "min_confidence"
+        "place", "opening", "astray", "session", "tool", "current_class", "selected", "unsaved", "busy", "question", "min_confidence"
     }  # fmt: skip
     assert len(set(events.values())) == len(events)
 
@@ -187,7 +188,8 @@ def test_a_prediction_is_handed_over_once_and_one_that_does_not_fit_is_refused(e
     first = session.predicted.found
     assert editing.ready_prediction(made)
     assert session.predicted.found is first
-    assert not editing.ready_prediction((made[0], made[1]), (100, 0))
+    editing.place = place_of({"image": "slide.svs", "offset_px": (100, 0)}, SHAPE, 0.25)
+    assert not editing.ready_prediction((made[0], made[1])), "of a huge slide the middle is shown: it counts from there"
     assert heard[-1][0] == "said"
     assert "does not fit" in heard[-1][1]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -79,8 +78,6 @@ class Crops:
         self.studio = StudioModel()
         self.studio.collection = self.collection
         self.studio.training.runs_folder = folder / "runs"
-        self.editor = SimpleNamespace(closed=False, opening=False, in_slide=lambda at: at, close=lambda: None)
-        self.studio.editor = self.editor
         self.asked = []
         self.studio.opens_crops = self.asked.append
         self.model = ReviewModel(self.studio)
@@ -174,9 +171,9 @@ def test_it_compares_labels_as_they_are_edited_with_the_prediction_that_is_open(
 def test_without_a_session_the_labels_of_the_file_are_compared(crops):
     crops.predict()
     session, crops.studio.editing.session = crops.studio.editing.session, None
-    crops.editor.opening = True
+    crops.studio.editing.opening = True
     assert crops.model.comparing() is None, "it is being opened: what comes then is compared"
-    crops.editor.opening = False
+    crops.studio.editing.opening = False
     found = crops.model.comparing()()
     assert np.array_equal(found.pair.truth, session.maps.instances)
     assert found.pair.pixels().shape == (*SHAPE, 3)
@@ -192,6 +189,23 @@ def test_another_crop_is_looked_at_anew(compared):
     assert model.undoable == ["judgement"], "it does not reach into the former crop's labels"
     assert not model.look("outlines"), "there is nothing to look at"
     assert model.way == "layers"
+
+
+def test_the_next_crop_is_looked_at_the_same_way(compared):
+    """Layers alone only while there is nothing to compare; what the reader chose comes back with the comparison."""
+    model = compared.model
+    model.look("difference")
+    compared.open(compared.collection.crops[1])
+    assert model.way == "layers"
+    assert not model.look("outlines"), "there is nothing to compare: the wish stays as it was"
+    compared.predict()
+    compared.compare()
+    assert model.way == "difference"
+    model.look("layers")
+    compared.open(compared.collection.crops[0])
+    compared.predict()
+    compared.compare()
+    assert model.way == "layers", "the layers may be what is wished"
 
 
 def test_the_swipe_goes_back_to_the_way_before(compared):

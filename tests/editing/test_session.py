@@ -142,6 +142,12 @@ def test_draw_extend_and_class_of_new_nuclei(session):
     assert session.nuclei.counts()[5] == 2
     with pytest.raises(SessionError, match="nothing is free"):
         session.do(DrawBrush([(55, 15)], 3))
+    height, width = session.shape
+    beside = [(-30, -30), (-30, -10), (-10, -10), (-10, -30)]
+    below = [(height + 5, 5), (height + 5, 20), (height + 20, 20)]
+    for outside in (beside, below, [(5, width + 9), (9, width + 9), (9, width + 30)]):
+        with pytest.raises(SessionError, match="covers nothing of the image"):
+            session.do(DrawPolygon(outside))
     with pytest.raises(SessionError, match="no nucleus 99"):
         session.do(DrawBrush([(55, 15)], 3, into=99))
     consistent(session)

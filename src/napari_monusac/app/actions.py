@@ -123,6 +123,9 @@ class Annotating(Protocol):
     def done(self) -> object:
         """Save, and go to the next crop."""
 
+    def end_polygon(self) -> object:
+        """Draw the polygon under way."""
+
     def give_up(self) -> object:
         """Give up the stroke under way; without one, deselect."""
 
@@ -365,18 +368,18 @@ class NucleiExporting(Protocol):
         """Show that folder in the file manager."""
 
 
-class FittedTaking(Protocol):
-    """What the button acts on that goes back to the thresholds of a model."""
-
-    def take_fitted(self) -> object:
-        """Use the thresholds that were fitted for the model."""
-
-
 class Segmenting(Protocol):
     """What the button acts on that segments a stored prediction again."""
 
     def segment(self) -> object:
         """Segment its nuclei with the present thresholds."""
+
+
+class ThresholdFitting(Protocol):
+    """What the button acts on that takes the thresholds that were fitted."""
+
+    def take_fitted(self) -> object:
+        """Take them."""
 
 
 class CountSaving(Protocol):
@@ -389,7 +392,7 @@ class CountSaving(Protocol):
 T = TypeVar("T")
 
 #: How a key is called where it is read; all others are called what they are.
-_CALLED = {"PgDown": "Page Down", "PgUp": "Page Up", "Del": "Delete", "Esc": "Escape"}
+_CALLED = {"Return": "Enter", "PgDown": "Page Down", "PgUp": "Page Up", "Del": "Delete", "Esc": "Escape"}
 EVERYWHERE = frozenset(Panel)
 
 
@@ -562,7 +565,12 @@ TOOL: dict[str, Action[Annotating]] = {
     "lasso": _tool(
         "lasso", "L", "Draw around a new nucleus", "With Shift: add to the selected one, or the one drawn last."
     ),
-    "polygon": _tool("polygon", "G", "Click corner after corner around a new nucleus", "A double click ends it."),
+    "polygon": _tool(
+        "polygon",
+        "G",
+        "Click corner after corner around a new nucleus",
+        "A double click ends it, a right click takes the last corner back.",
+    ),
     "wand": _tool(
         "wand",
         "W",
@@ -604,6 +612,10 @@ PAN: Action[Annotating] = Action(
 GIVE_UP: Action[Annotating] = Action(
     "annotate.give_up", "Give up", "Give up the stroke under way, of any tool; without one: deselect",
     lambda on: on.give_up(), ("Esc",), _ANNOTATE, KeyGroup.ABOUT,
+)  # fmt: skip
+END_POLYGON: Action[Annotating] = Action(
+    "annotate.end_polygon", "End", "End the polygon under way, as a double click does", lambda on: on.end_polygon(),
+    ("Return",), _ANNOTATE, KeyGroup.ABOUT,
 )  # fmt: skip
 DELETE: Action[Annotating] = Action(
     "annotate.delete",
@@ -675,6 +687,7 @@ SHAPES: tuple[Action[Annotating], ...] = (
 )  # fmt: skip
 ANNOTATE: tuple[Action[Annotating], ...] = (
     *CLASS.values(), NEXT, PREVIOUS, DELETE, SPLIT, MERGE, ACCEPT, ACCEPT_INSTEAD, MEND_FINDING, *SHAPES, NOTE, MENU, SELECT_ALL, DONE, PAN, GIVE_UP,
+    END_POLYGON,
     *TOOL.values(), FILL, FILL_OF,
 )  # fmt: skip
 
@@ -925,13 +938,13 @@ SHOW_EXPORTED: Action[NucleiExporting] = _button(
     Panel.PREDICT, "show_exported", "Open the folder", "Show what was written, in the file manager",
     lambda on: on.show_exported(),
 )  # fmt: skip
-USE_FITTED: Action[FittedTaking] = _button(
-    Panel.PREDICT, "use_fitted", "Use the fitted thresholds", "Go back to the thresholds that were fitted for this model",
-    lambda on: on.take_fitted(),
-)  # fmt: skip
 SEGMENT_AGAIN: Action[Segmenting] = _button(
     Panel.PREDICT, "segment", "Segment the nuclei again with these thresholds",
     "Block by block on disk; the network is not asked again", lambda on: on.segment(),
+)  # fmt: skip
+TAKE_FITTED: Action[ThresholdFitting] = _button(
+    Panel.PREDICT, "take_fitted", "Use the fitted thresholds", "Those that scored best on the model's own validation crops",
+    lambda on: on.take_fitted(),
 )  # fmt: skip
 SAVE_COUNTS: Action[CountSaving] = _button(
     Panel.PREDICT, "save_counts", "Save counts as CSV…", "Write this table, with densities and shares, into a file",
@@ -944,7 +957,7 @@ BUTTONS: tuple[Action[Any], ...] = (
     SAVE_RECIPE, WEIGHTS_FILE, FROM_SCRATCH, RESUME, WATCH, COMPARE, TIMELAPSE, SHOW_RUN, RENAME_RUN, NOTE_RUN, REMOVE_RUNS, RESTORE_RUNS, POP_CURVES,
     SAVE_PICTURE, SAVE_CURVES, CLOSE_COMPARISON,
     BROWSE_MODELS, TRAIN_ONE, DRAW_REGION, PREDICT, PREDICT_FOLDER, REVIEW_WRITTEN, EXPORT_NUCLEI, SHOW_EXPORTED,
-    USE_FITTED, SEGMENT_AGAIN, SAVE_COUNTS,
+    SEGMENT_AGAIN, TAKE_FITTED, SAVE_COUNTS,
 )  # fmt: skip
 
 #: All of them.
@@ -959,9 +972,8 @@ GESTURES: tuple[tuple[str, str], ...] = (
     (DRAG_LASSO, "Pick: select with a lasso"),
     (DRAG_BOX, "Pick: select with a box"),
     ("Drag", "Pick: move the slide; begun on a selected nucleus: move that nucleus (all selected ones with it)"),
-    ("Right click", "The menu of the nucleus there, or of the selected ones"),
+    ("Right click", "The menu of the nucleus there, or of the selected ones; Polygon: take the last corner back"),
     ("[   ]", "Brush: smaller, larger (napari's own)"),
-    ("Enter", "Polygon: end it, as a double click does (napari's own)"),
 )
 
 #: What the key map and the guide say of the rule.

@@ -10,6 +10,7 @@ import operator
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from psygnal import Signal
@@ -19,6 +20,7 @@ from napari_monusac.app.work import Report, Task, Work, error_line
 from napari_monusac.core.errors import MonusacError
 
 if TYPE_CHECKING:
+    from napari_monusac.app.place import Place
     from napari_monusac.core.prediction import Nuclei, Prediction
     from napari_monusac.editing.commands import Command
     from napari_monusac.editing.nuclei.edit import SessionChange
@@ -40,6 +42,35 @@ class Question:
     kind: str = "warning"
 
 
+class LayerFault(Enum):
+    """What keeps a layer from showing the crop."""
+
+    GONE = "was deleted"
+    HIDDEN = "is hidden"
+    MOVED = "was moved off the tissue"
+
+
+@dataclass(frozen=True, slots=True)
+class AstrayLayer:
+    """A layer that does not show the crop as it is.
+
+    Attributes
+    ----------
+    role : str
+        What it is to us: "image", "nuclei", "ambiguous".
+    name : str
+        What it is called in the list of layers.
+    fault : LayerFault
+    """
+
+    role: str
+    name: str
+    fault: LayerFault
+
+    def __str__(self) -> str:
+        return f"“{self.name}” {self.fault.value}"
+
+
 class Editing:
     """What is edited in a window, and how.
 
@@ -50,6 +81,11 @@ class Editing:
 
     Attributes
     ----------
+    place : Place or None
+        Which crop is open, and the file that its edits go into (`place_changed`). It is told where a crop comes in, and
+        nothing that is done to the layers of the viewer changes it.
+    opening : bool
+        Its session is being opened (`opening_changed`).
     session : EditingSession or None
         Of the open crop (`session_changed`); see `take` and `leave`.
     tool : str
@@ -68,13 +104,19 @@ class Editing:
     min_confidence : float
         Least confidence, 0 to 1, of predicted nuclei that are accepted many at a time (`min_confidence_changed`).
 
+    astray : tuple of AstrayLayer
+        Layers that do not show the crop as it is, by what the reader did to them (`astray_changed`).
+
     Notes
     -----
     Messages that are no state: `acting` (a command is about to be done: who holds paint that the session does not know
     hands it over first), `changed` (a `SessionChange` in the window's thread), `said` (a line for the reader, its kind).
     """
 
+    place_changed = Signal(object)
+    opening_changed = Signal(bool)
     session_changed = Signal(object)
+    astray_changed = Signal(tuple)
     tool_changed = Signal(str)
     current_class_changed = Signal(int)
     selected_changed = Signal(object)
@@ -87,6 +129,9 @@ class Editing:
     changed = Signal(object)
     said = Signal(str, str)
 
+    place: Fact[Place | None] = Fact("place_changed", None)
+    opening: Fact[bool] = Fact("opening_changed", False, operator.eq)
+    astray: Fact[tuple[AstrayLayer, ...]] = Fact("astray_changed", (), operator.eq)
     session: Fact[EditingSession | None] = Fact("session_changed", None)
     tool: Fact[str] = Fact("tool_changed", "pick", never)
     current_class: Fact[int] = Fact("current_class_changed", 1, never)
@@ -129,6 +174,11 @@ class Editing:
     def _tell_class(self, number: int) -> None:
         if self.session is not None:
             self.session.selection.current_class = number
+
+    def in_slide(self, offset_px: tuple[int, int]) -> tuple[int, int]:
+        """Return where a pixel of the image layer lies in the slide, of which the layer may show a part."""
+        first = self.place.image_offset_px if self.place is not None else (0, 0)
+        return offset_px[0] + first[0], offset_px[1] + first[1]
 
     # -- changing it
 
@@ -190,15 +240,13 @@ class Editing:
 
     # -- what a network found
 
-    def ready_prediction(self, latest: OpenPrediction | None, first_px: tuple[int, int] = (0, 0)) -> bool:
+    def ready_prediction(self, latest: OpenPrediction | None) -> bool:
         """Hand a prediction to the session; False, and a line for the reader, where there is none that fits.
 
         Parameters
         ----------
         latest : tuple of (Prediction, Nuclei), or None
-            The newest of the open crop.
-        first_px : (y, x)
-            Where the pixel that predictions of this window count from lies in the slide.
+            The newest of the open crop; it counts from the image layer's first pixel.
         """
         session = self.session
         if session is None:
@@ -208,9 +256,8 @@ class Editing:
             return False
         if self._predicted_from is not latest:
             prediction, nuclei = latest
-            at = prediction.offset_px[0] + first_px[0], prediction.offset_px[1] + first_px[1]
             try:
-                session.predicted.set(nuclei.instances, nuclei.table, at)
+                session.predicted.set(nuclei.instances, nuclei.table, self.in_slide(prediction.offset_px))
             except MonusacError as error:
                 self.said.emit(error_line(error), "warning")
                 return False

@@ -154,10 +154,13 @@ class ReviewModel:
         self.undoable: list[Literal["edit", "judgement"]] = []
         self._listed: tuple[Finding, ...] | None = None
         self._at, self._before_swipe = -1, "outlines"
+        #: how the reader wants to look, at this crop and the next: without a comparison there are only the layers
+        self._wanted_way = "layers"
         self._said: dict[str, list[Judgement]] | None = None
         self._seen: tuple[Prediction, SeenAs] | None = None
         # ours first: views that hear of a fact find what follows from it done
         self.compared.connect(self._list_anew)
+        self.compared.connect(self._look_as_wanted)
         self.listing_changed.connect(self._list_anew)
         self.judged.connect(self._judged)
         self.reader_changed.connect(self._forget_session)
@@ -172,10 +175,11 @@ class ReviewModel:
     # ------------------------------------------------------------------ another crop, folder, reader
 
     def _crop_changed(self, _: Crop | None) -> None:
+        wanted = self._wanted_way
         self.comparison = None
         self.finding = None
         self.missing, self.asked_about, self._at, self._seen = False, None, -1, None
-        self.way = "layers"
+        self.way, self._wanted_way = "layers", wanted
         self.undoable = [d for d in self.undoable if d == "judgement"]  # it does not reach into the last one's labels
         if self.predictions is None:
             self.arrive()
@@ -274,23 +278,27 @@ class ReviewModel:
         """The labels as they are edited; those of the file where no session could be opened."""
         from napari_monusac.review.live import LiveTruth, truth_of_file
 
-        session, editor = self._edits(), self.studio.editor
-        if session is not None and editor is not None:
-            found = LiveTruth.of(session, editor.in_slide((0, 0)))
+        session = self._edits()
+        if session is not None:
+            found = LiveTruth.of(session, self.studio.editing.in_slide((0, 0)))
             return lambda: found
         collection, crop = self.studio.collection, self.studio.crop
-        if collection is None or crop is None or crop.annotation is None or (editor is not None and editor.opening):
+        if collection is None or crop is None or crop.annotation is None or self.studio.editing.opening:
             return None
         return partial(truth_of_file, collection, crop)
 
     # ------------------------------------------------------------------ looking
 
     def look(self, way: str) -> bool:
-        """Look another way; False without a comparison: then there are only the layers."""
+        """Look another way, at this crop and the next; False without a comparison: then there are only the layers."""
         if self.comparison is None and way != "layers":
             return False
-        self.way = way
+        self.way = self._wanted_way = way
         return True
+
+    def _look_as_wanted(self, comparison: Comparison | None) -> None:
+        if comparison is not None and self.way != self._wanted_way:
+            self.way = self._wanted_way
 
     def toggle_swipe(self) -> None:
         """Draw the swipe between truth and prediction, or put it away."""

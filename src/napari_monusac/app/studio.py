@@ -32,12 +32,8 @@ class Editor(Protocol):
 
     closed: bool
 
-    @property
-    def opening(self) -> bool:
-        """Whether the session of the crop is being opened."""
-
-    def in_slide(self, offset_px: tuple[int, int]) -> tuple[int, int]:
-        """Return where a pixel of the image that is shown lies in its slide, (y, x)."""
+    def bring_back(self) -> None:
+        """Show again what the reader has deleted, hidden or moved of the crop."""
 
     def close(self) -> None:
         """End the session; what was not saved comes back next time."""

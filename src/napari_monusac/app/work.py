@@ -76,7 +76,14 @@ class Work:
         """The tasks whose end was not told yet."""
         return tuple(self._running)
 
-    def task(self, function: Callable[[Report], Any], owner: object, *, title: str = "") -> Task:
+    def task(
+        self,
+        function: Callable[[Report], Any],
+        owner: object,
+        *,
+        title: str = "",
+        dropped: Callable[[Any], object] | None = None,
+    ) -> Task:
         """Make a task of this window, not started.
 
         Parameters
@@ -87,8 +94,10 @@ class Work:
             For whom it is done, a widget or a model: once it is gone the task stops, and nobody is told of its end.
         title : str
             What is being done, for napari's activity dock; work without a title is not shown there.
+        dropped : callable, optional
+            Called with what the function has returned where nobody waits for it any more: to close what it opened.
         """
-        return Task(self, function, owner, title)
+        return Task(self, function, owner, title, dropped)
 
     def stop(self) -> None:
         """Ask every task to stop; none of them is heard of again."""
@@ -147,8 +156,16 @@ class Task:
     cancelled = Signal()
     finished = Signal()
 
-    def __init__(self, work: Work, function: Callable[[Report], Any], owner: object, title: str = "") -> None:
+    def __init__(
+        self,
+        work: Work,
+        function: Callable[[Report], Any],
+        owner: object,
+        title: str = "",
+        dropped: Callable[[Any], object] | None = None,
+    ) -> None:
         self.title = title
+        self._dropped = dropped
         self._work = work
         self._function: Callable[[Report], Any] = function
         self._owner: object = owner
@@ -214,8 +231,10 @@ class Task:
         self._work._end(self)
         kind, value = self._outcome
         heard, self._owner = self._is_waited_for(), None
+        if not heard and kind == "done" and self._dropped is not None:
+            self._dropped(value)
         # whoever keeps the task keeps neither what it made (a session, a prediction) nor what it was made of
-        self._outcome, self._function = ("", None), _nothing
+        self._outcome, self._function, self._dropped = ("", None), _nothing, None
         try:
             if heard and kind == "done":
                 self.done.emit(value)

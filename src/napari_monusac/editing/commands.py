@@ -102,6 +102,8 @@ def _drawn(name: str, stamp: Stamp, drawing: DrawPolygon | DrawBrush | DrawStamp
         plane = nuclei.row(into).plane
     label = nuclei.next_id if into is None else into
     change = edits.draw(nuclei.maps.plane(plane), stamp, label, over=drawing.over, one_piece=into is None)
+    if not stamp.area_px:
+        raise SessionError("this stroke covers nothing of the image", "draw over the tissue")
     if change.is_empty:
         raise SessionError("nothing is free under this stroke", "draw beside the nuclei, or let the stroke win")
     row = NucleusRow(id=label, class_id=class_id, author=desk.by.author, time=desk.by.time)

@@ -193,6 +193,13 @@ class EditingSession:
         """Whether there are edits (notes too) that the files do not have."""
         return self.file.lacks(self.history.state)
 
+    @property
+    def unsaved_edits(self) -> int | None:
+        """How many edits were made since the files were as they are; None where saved edits were undone since."""
+        states = [0, *(edit.n for edit in self.history.done)]
+        saved = next((at for at in reversed(range(len(states))) if not self.file.lacks(states[at])), None)
+        return None if saved is None else len(states) - 1 - saved
+
     # -- listening
 
     def listen(self, callback: Callable[[SessionChange], None]) -> Callable[[], None]:

@@ -60,7 +60,7 @@ from napari_monusac.ui.widgets.settings import SETTINGS
 if TYPE_CHECKING:
     from napari_monusac.io.collection.collection import Collection, Crop
 
-_WIDTH_PX = 410
+_WIDTH_PX, _UNSAVED = 410, "\u25cf unsaved"
 #: napari's themes do not show which control has the keyboard.
 _FOCUS = (
     "QPushButton:focus, QComboBox:focus, QLineEdit:focus, QAbstractSpinBox:focus, QTreeWidget:focus, QTableWidget:focus, "
@@ -101,7 +101,8 @@ class Studio(QWidget):
         canvas.show_scale(napari_viewer)
         canvas.show_magnification(napari_viewer)
         self._connect()
-        self._layers_changed()
+        self._crop_changed(self.model.crop)
+        self.unsaved.setText(_UNSAVED if self.model.editing.unsaved else "")
         self._take_hints()
         # napari opens files before it docks the Studio: take what is there already
         QTimer.singleShot(0, self._adopt_open_layers)
@@ -167,7 +168,7 @@ class Studio(QWidget):
         hear(self, self.model.training.ended, lambda _: self.job.hide())
         hear(self, self.model.told, self._told)
         hear(self, self.model.panel_asked, self.show_panel)
-        hear(self, self.model.editing.unsaved_changed, lambda on: self.unsaved.setText("\u25cf unsaved" if on else ""))
+        hear(self, self.model.editing.unsaved_changed, lambda on: self.unsaved.setText(_UNSAVED if on else ""))
         hear(self, self.model.layers_changed, self._layers_changed)
         self._growing = GrowingImages(self.viewer, self)
         self.viewer.layers.events.inserted.connect(self._inserted)
@@ -282,7 +283,11 @@ class Studio(QWidget):
         """Whether a layer that came in over a crop with unsaved edits waits until the reader has decided about them."""
         controller, about = self.panels["Annotate"].controller, layer.metadata.get("monusac", {})
         session = controller.session
-        if session is None or controller.place is None or about.get("image") in (None, controller.place.image):
+        if (
+            session is None
+            or controller.editing.place is None
+            or about.get("image") in (None, controller.editing.place.image)
+        ):
             return False
         if not self._held:
             controller.adopt()

@@ -204,7 +204,7 @@ def hand(bench, qtbot):
     studio, viewer = bench
     found = Hand(studio, viewer, qtbot)
     controller, state = found.controller, studio.model
-    until(lambda: state.collection is not None and state.crop is not None and not controller.opening)
+    until(lambda: state.collection is not None and state.crop is not None and not controller.editing.opening)
     first = state.collection.crops[0]
     if controller.session is not None:
         controller.session.close(discard=True)

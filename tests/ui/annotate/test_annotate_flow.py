@@ -114,7 +114,7 @@ def test_leaving_asks_and_each_answer_does_what_it_says(hand, until, settle):
     wanted = hand.session.nuclei.row(label).class_id
     QTest.keyClick(hand.canvas, Qt.Key.Key_PageDown)
     assert model.crop is first
-    assert "unsaved edits" in hand.panel.question.text.text()
+    assert "one unsaved edit." in hand.panel.question.text.text()
     answer(hand, "Stay")
     assert model.crop is first
     hand.studio.next.click()
@@ -147,7 +147,7 @@ def test_every_way_to_another_crop_asks_and_opens_the_right_one(hand, viewer, un
     finding = SimpleNamespace(image=third.name, at=(20.0, 30.0), nuclei=())
     slides.doctor._go_to_finding(SimpleNamespace(data=lambda _: finding))
     assert model.crop is first
-    assert "unsaved edits" in hand.panel.question.text.text()
+    assert "one unsaved edit." in hand.panel.question.text.text()
     answer(hand, "Save and go on")
     until(lambda: model.crop is third and hand.session is not None)
     assert path.read_bytes() != before
@@ -187,7 +187,7 @@ def test_a_dropped_image_waits_until_the_reader_has_decided(hand, viewer, until)
         assert model.crop is first
         answer(hand, ("Stay", "Leave")[again])
     until(lambda: model.crop is not first and hand.session not in (None, session))
-    assert hand.controller.place.image == str(second.image)
+    assert hand.controller.editing.place.image == str(second.image)
     assert {x.metadata["monusac"]["image"] for x in canvas.our_layers(viewer)} == {str(second.image)}
     assert label
 
@@ -563,12 +563,13 @@ def test_a_crop_without_labels_is_begun_by_a_button(hand, viewer, until, tmp_pat
 
 
 def test_a_folder_that_cannot_be_written(hand, until, tmp_path, monkeypatch):
-    from napari_monusac.ui.editing import opening as editing_opening
+    from napari_monusac.app import place
+    from napari_monusac.ui.editing.shown import place_shown
 
     monkeypatch.setenv("MONUSAC_WORK", str(tmp_path / "work"))
-    monkeypatch.setattr(editing_opening, "writable", lambda folder: tmp_path in (folder, *folder.parents))
+    monkeypatch.setattr(place, "writable", lambda folder: tmp_path in (folder, *folder.parents))
     before = hand.studio.model.crop.annotation.read_bytes()
-    hand.controller.place = None
+    hand.controller.editing.place = place_shown(hand.viewer)
     reopened(hand, until)
     assert "cannot be written" in hand.panel.message.text()
     edit(hand)
@@ -577,6 +578,8 @@ def test_a_folder_that_cannot_be_written(hand, until, tmp_path, monkeypatch):
     assert hand.session.file.path.is_relative_to(tmp_path)
     assert hand.studio.model.crop.annotation.read_bytes() == before
     assert not (hand.studio.model.crop.annotation.parent / ".monusac").exists()
+    monkeypatch.undo()
+    hand.controller.editing.place = place_shown(hand.viewer)
 
 
 def test_a_journal_that_does_not_fit_is_a_question(hand, until):

@@ -107,7 +107,7 @@ def test_tab_reaches_the_buttons_and_a_click_leaves_the_canvas_its_keys(hand, qt
 def test_while_a_crop_opens_annotate_says_so(hand, until):
     hand.controller.open_again()
     hand.panel._session_changed()
-    assert hand.controller.opening
+    assert hand.controller.editing.opening
     assert hand.panel.hint.text().startswith("Opening ")
     until(lambda: hand.session is not None)
     assert hand.panel.hint.text() == ""

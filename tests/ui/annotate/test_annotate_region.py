@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
+from napari_monusac.app import place as app_place
 from napari_monusac.editing.commands import DrawPolygon
 from napari_monusac.io.annotations.files import read_annotation
 from napari_monusac.ui.annotate import region as annotate_region
 from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.editing import opening as editing_opening
 
 
 @pytest.fixture
 def large(hand, until, monkeypatch):
     """The crop, with a limit that makes a large slide of it."""
-    monkeypatch.setattr(editing_opening, "EDITABLE_PX", 10_000)
+    monkeypatch.setattr(app_place, "EDITABLE_PX", 10_000)
     monkeypatch.setattr(annotate_region, "EDITABLE_PX", 10_000)
     hand.controller.leave()
     hand.controller._look()
-    path = hand.controller.place.path
+    path = hand.controller.editing.place.path
     before = path.read_bytes()
-    yield hand.controller.place
+    yield hand.controller.editing.place
     path.write_bytes(before)
     monkeypatch.undo()
     hand.controller.leave()

@@ -117,9 +117,9 @@ def test_the_ruler_says_how_far_it_is(hand):
     um = float(hand.panel.message.text().partition("Ruler: ")[2].partition(" µm")[0])
     assert abs(um - 50 * hand.session.nuclei.um_per_px) < 0.6
     assert hand.session.history.state == edits
-    assert hand.controller.marks._sets["ruler"]
+    assert hand.controller.marking.marks._sets["ruler"]
     hand.click((20, 20))
-    assert not hand.controller.marks._sets["ruler"]
+    assert not hand.controller.marking.marks._sets["ruler"]
 
 
 def test_a_length_in_words():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 
 from napari_monusac.editing.commands import DrawPolygon, EraseBrush, SplitByStroke, Undo
 from napari_monusac.ui.canvas import canvas
 
+NONE = Qt.KeyboardModifier.NoModifier
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
 
 
@@ -161,6 +162,27 @@ def test_polygon_by_clicks(hand, qtbot):
     label = int(hand.session.maps.instances[int(y), int(x)])
     assert hand.session.nuclei.row(label).class_id == hand.session.selection.current_class
     assert hand.in_step()
+
+
+def test_a_polygon_is_ended_by_enter_and_a_right_click_takes_a_corner_back(hand):
+    y, x = hand.free()
+    hand.tool("polygon")
+    number = len(hand.session.rows)
+    for corner in ((y - 6, x - 6), (y - 6, x + 6), (y + 60, x + 60)):
+        hand.click(corner)
+    right = Qt.MouseButton.RightButton
+    where = hand.at((y, x))
+    hand._send(QEvent.Type.MouseButtonPress, where, right, right, NONE)
+    hand._send(QEvent.Type.MouseButtonRelease, where, right, Qt.MouseButton.NoButton, NONE)
+    assert len(hand.panel.toolbox.corners.points) == 2
+    hand.key(Qt.Key.Key_Return)
+    assert len(hand.session.rows) == number, "two corners are no nucleus"
+    for corner in ((y - 6, x - 6), (y - 6, x + 6), (y + 6, x + 6), (y + 6, x - 6)):
+        hand.click(corner)
+    hand.key(Qt.Key.Key_Return)
+    assert len(hand.session.rows) == number + 1
+    label = int(hand.session.maps.instances[int(y), int(x)])
+    assert hand.session.nuclei.facts(label).area_px == pytest.approx(12 * 12, abs=30)
 
 
 def test_erase(hand, qtbot):

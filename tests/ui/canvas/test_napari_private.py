@@ -162,16 +162,6 @@ def test_a_layer_is_held_back(layer):
     assert seen
 
 
-def test_a_polygon_that_was_begun_is_given_up(layer):
-    layer.mode = "polygon"
-    before = layer.data.copy()
-    layer._overlays["polygon"].points = [[1, 1], [1, 9], [9, 9]]
-    assert napari_private.corners_begun(layer) == 3
-    napari_private.give_up_drawing(layer)
-    assert napari_private.corners_begun(layer) == 0
-    assert (layer.data == before).all()
-
-
 def test_what_zooms_at_a_double_click_is_found():
     viewer = ViewerModel()
     viewer.mouse_double_click_callbacks.append(lambda *_: None)

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleSlider
 
 from napari_monusac.app.editing import Question
+from napari_monusac.app.place import Place
 from napari_monusac.app.work import Report, Task, error_line
 from napari_monusac.core.errors import MonusacError
 from napari_monusac.io.predictions.find import names_of
@@ -21,7 +22,6 @@ from napari_monusac.ui.canvas.predicted_layers import add_prediction_layers
 from napari_monusac.ui.canvas.regions import VIEW, chosen_region
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
-from napari_monusac.ui.editing.opening import Place
 from napari_monusac.ui.model import hear
 from napari_monusac.ui.widgets.basic import calm, row
 from napari_monusac.ui.widgets.note import Note
@@ -80,7 +80,7 @@ class StoredPredictions(QWidget):
         self._show()
 
     def _session_changed(self) -> None:
-        place = self.controller.place if self.controller.session is not None else None
+        place = self.controller.editing.place if self.controller.session is not None else None
         if place is not self._place:
             self._place, self.found, self.left_out = place, (), ()
             self.look()

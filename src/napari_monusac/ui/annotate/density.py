@@ -157,9 +157,8 @@ class Densities(QWidget):
 
     def _frame(self, around: tuple[HotSpot, float] | None) -> None:
         """Draw the box around a hot spot's disc, or take it away."""
-        if self.controller.marks is not None:
-            paths = []
-            if around is not None:
-                spot, r = around
-                paths = [frame_of((spot.y_px - r, spot.x_px - r, spot.y_px + r, spot.x_px + r))]
-            self.controller.marks.show("hot spot", paths)
+        paths = []
+        if around is not None:
+            spot, r = around
+            paths = [frame_of((spot.y_px - r, spot.x_px - r, spot.y_px + r, spot.x_px + r))]
+        self.controller.marking.show("hot spot", paths)

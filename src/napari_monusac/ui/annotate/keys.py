@@ -33,7 +33,7 @@ class AnnotateActions:
         self.commands, self.toolbox, self.seeing = commands, toolbox, seeing
         self.set_class, self.split, self.merge = commands.set_class, commands.split, commands.merge
         self.delete, self.shape, self.undo, self.redo = commands.delete, commands.shape, commands.undo, commands.redo
-        self.choose_tool, self.give_up = toolbox.set_tool, toolbox.give_up
+        self.choose_tool, self.give_up, self.end_polygon = toolbox.set_tool, toolbox.give_up, toolbox.end_polygon
         self.step, self.mend, self.toggle_fill = stepping.step, stepping.mend, seeing.toggle_fill
         self.done, self.save_now = saving.done, saving.save_now
         self.select_all, self.note, self.menu = listing.select_all, noting.note, noting.open_menu

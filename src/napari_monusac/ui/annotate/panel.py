@@ -9,6 +9,7 @@ from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_monusac.app.actions import DELETE, DONE, KEYS, REDO, SAVE, SHAPES, UNDO
+from napari_monusac.app.editing import AstrayLayer
 from napari_monusac.app.improving import RoundStep
 from napari_monusac.ui.annotate.accepting import Accepting
 from napari_monusac.ui.annotate.density import Densities
@@ -22,7 +23,6 @@ from napari_monusac.ui.annotate.saving import Saving, WindowWatch
 from napari_monusac.ui.annotate.seeing import Seeing
 from napari_monusac.ui.annotate.stepping import Stepping
 from napari_monusac.ui.annotate.tools import Toolbox
-from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import controller_of
 from napari_monusac.ui.model import Placed, hear, improving_model
@@ -72,7 +72,9 @@ class AnnotatePanel(QWidget):
         self.reader.setVisible(not annotate_settings.reader())
         self.hint = Note()
         self.begin = calm(QPushButton("Start outlining nuclei"))
-        self.show_again = calm(QPushButton("Show the layers of nuclei again"))
+        self.astray = Note(kind="warning")
+        self.show_again = calm(QPushButton("Show again"))
+        self.show_again.setToolTip("The layers come back as they were; edits are kept in any case")
         self.question = QuestionBar()
         self.message = Note()
         self.pointer = Note(_POINT)
@@ -108,7 +110,8 @@ class AnnotatePanel(QWidget):
         box.setContentsMargins(4, 4, 4, 4)
         # messages stand below the buttons: what is being clicked must not move
         for widget in (
-            self.reader, self.hint, self.begin, self.region, self.show_again, self.question, self.form, self.message, self.noting.line, self.more,
+            self.reader, self.hint, self.begin, self.region, self.astray, self.show_again, self.question, self.form, self.message,
+            self.noting.line, self.more,
         ):  # fmt: skip
             box.addWidget(widget)
         box.addStretch(1)
@@ -117,7 +120,7 @@ class AnnotatePanel(QWidget):
         controller, commands = self.controller, self.commands
         self.reader.given.connect(self._reader_given)
         self.begin.clicked.connect(controller.begin)
-        self.show_again.clicked.connect(self._show_again)
+        self.show_again.clicked.connect(controller.bring_back)
         self.classes.chosen.connect(self._class_chosen)
         self.tools.chosen.connect(self.toolbox.set_tool)
         self.tools.size_changed.connect(self.toolbox.set_brush_size)
@@ -147,6 +150,7 @@ class AnnotatePanel(QWidget):
         controller.settled.connect(self._settled)
         hear(self, editing.changed, self._buttons)
         hear(self, editing.said, self.message.say)
+        hear(self, editing.astray_changed, self._show_astray)
         hear(self, editing.question_changed, self.question.ask)
         self.question.answered.connect(lambda: setattr(editing, "question", None))
         hear(self, editing.busy_changed, self._buttons)
@@ -210,14 +214,13 @@ class AnnotatePanel(QWidget):
     # -- the session
 
     def _session_changed(self) -> None:
-        session, layers = self.controller.session, self.controller.layers
-        deleted = session is not None and layers is not None and layers.get("nuclei") is None
+        session = self.controller.session
         self.form.setVisible(session is not None)
         self.more.setVisible(session is not None)
-        place = self.controller.place
+        place = self.controller.editing.place
         large = place is not None and place.large
-        bare = session is None and place is not None and not self.controller.opening and not large
-        opening = place is not None and self.controller.opening
+        bare = session is None and place is not None and not self.controller.editing.opening and not large
+        opening = place is not None and self.controller.editing.opening
         self.hint.say(
             ""
             if session is not None or large
@@ -228,8 +231,9 @@ class AnnotatePanel(QWidget):
             else _NOTHING
         )
         self.begin.setVisible(bare and not self.question.buttons)
-        self.show_again.setVisible(deleted)
-        if self.controller.place is None:
+        self._show_astray(self.controller.editing.astray)
+        self._describe("")
+        if self.controller.editing.place is None:
             self.controller.editing.question = None
             self.message.say("")
         self.keys.bind(shown=self.isVisible())
@@ -247,11 +251,10 @@ class AnnotatePanel(QWidget):
         if self.controller.session is not None:
             self.classes.set_current(self.controller.editing.current_class)
 
-    def _show_again(self) -> None:
-        image = canvas.find_layer(self.viewer, "image")
-        if self.controller.layers is not None:
-            self.controller.layers.show_missing(image)
-            self.controller.watch_layers()
+    def _show_astray(self, astray: tuple[AstrayLayer, ...]) -> None:
+        """Say which layers do not show the crop as it is."""
+        self.astray.say(f"{', '.join(map(str, astray))}." if astray else "", "warning")
+        self.show_again.setVisible(bool(astray))
 
     def _settled(self) -> None:
         session = self.controller.session

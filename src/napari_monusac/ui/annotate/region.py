@@ -55,7 +55,7 @@ class EditedRegion(QWidget):
 
     def show_state(self) -> None:
         """Say what is edited, or that a region is to be chosen; hidden while the whole image is edited."""
-        place = self.controller.place
+        place = self.controller.editing.place
         shown = place is not None and (place.large or place.offset_px is not None)
         self.setVisible(shown)
         self.trouble.say("")
@@ -88,7 +88,7 @@ class EditedRegion(QWidget):
                 "warning",
             )
             return
-        self._go(Frame(controller.in_slide((y, x)), (height, width)))
+        self._go(Frame(controller.editing.in_slide((y, x)), (height, width)))
 
     def _go(self, frame: Frame) -> None:
         controller, session = self.controller, self.controller.session

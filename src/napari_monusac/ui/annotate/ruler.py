@@ -28,12 +28,11 @@ class Ruler:
 
     def measure(self, start: Point, end: Point) -> None:
         """Draw the line, and say how long it is."""
-        session, marks = self._controller.session, self._controller.marks
-        if session is not None and marks is not None:
-            marks.show("ruler", [[start, end]])
+        session = self._controller.session
+        if session is not None:
+            self._controller.marking.show("ruler", [[start, end]])
             self._controller.said.emit(f"Ruler: {length_words(start, end, session.nuclei.um_per_px)}", "hint")
 
     def clear(self) -> None:
         """Take the line away."""
-        if self._controller.marks is not None:
-            self._controller.marks.show("ruler", [])
+        self._controller.marking.show("ruler", [])

@@ -94,7 +94,8 @@ class Saving(QObject):
         return self._name() if session.unsaved else ""
 
     def _name(self) -> str:
-        return self.controller.place.name if self.controller.place is not None else "this crop"
+        place = self.controller.editing.place
+        return place.name if place is not None else "this crop"
 
     def save(self, then: Callable[[], object] | None = None, *, overwrite: bool = False) -> Task | None:
         """Save in the background; the version before is kept. `then` is called once it is on disk."""
@@ -183,11 +184,9 @@ class Saving(QObject):
             ("Leave, keep them for later", go),
             ("Stay", lambda: None),
         )
-        number = len(session.history.done)
-        edits = f"{number} edits" if number != 1 else "one edit"
-        controller.editing.question = Question(
-            f"{self._name()} has unsaved edits ({edits} since it was opened). None is lost either way.", answers
-        )
+        number = session.unsaved_edits
+        edits = "unsaved edits" if number is None else "one unsaved edit" if number == 1 else f"{number} unsaved edits"
+        controller.editing.question = Question(f"{self._name()} has {edits}. None is lost either way.", answers)
         self.model.panel_asked.emit("Annotate")
         return False
 

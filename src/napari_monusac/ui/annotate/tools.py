@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_monusac.editing.commands import (
     DrawPolygon,
@@ -24,11 +24,13 @@ from napari_monusac.editing.commands import (
 )
 from napari_monusac.editing.nuclei.rows import AMBIGUOUS_ID
 from napari_monusac.masks.strokes import ellipse, rectangle
+from napari_monusac.ui.annotate.corners import Corners
 from napari_monusac.ui.annotate.ruler import Ruler
 from napari_monusac.ui.annotate.wand import Wand
 from napari_monusac.ui.canvas import canvas
 from napari_monusac.ui.canvas.marks import Path, outlines_of
-from napari_monusac.ui.canvas.napari_private import corners_begun, give_up_drawing, zooming_clicks
+from napari_monusac.ui.canvas.moves import EveryMove, keep_moves_apart
+from napari_monusac.ui.canvas.napari_private import zooming_clicks
 from napari_monusac.ui.editing.commands import Commands
 from napari_monusac.ui.editing.controller import EditingController
 from napari_monusac.ui.model import hear
@@ -53,22 +55,21 @@ class Strokes:
 
     def show(self, tool: str, path: list[Point], modifiers: frozenset[str]) -> None:
         """Draw the stroke as far as it is."""
-        marks = self.controller.marks
-        if marks is None or (tool == "pick" and not modifiers):
+        if tool == "pick" and not modifiers:
             return
         if tool == "wand":
-            marks.show("stroke", self.wand.preview(path[0], path[-1]))
+            self.controller.marking.show("stroke", self.wand.preview(path[0], path[-1]))
             return
         if tool == "ruler":
             self.ruler.measure(path[0], path[-1])
             return
         if tool == MOVE:
-            marks.show("stroke", self._moved(path[0], path[-1]))
+            self.controller.marking.show("stroke", self._moved(path[0], path[-1]))
             return
         if tool in BOXED or (tool == "pick" and "Control" in modifiers):
             path = BOXED.get(tool, rectangle)(path[0], path[-1])
         closed = tool in ("lasso", "accept", "pick", *BOXED)
-        marks.show("stroke", [[*path, path[0]] if closed else path])
+        self.controller.marking.show("stroke", [[*path, path[0]] if closed else path])
 
     def clicked(self, tool: str, point: Point, modifiers: frozenset[str]) -> None:
         """Act on a click."""
@@ -94,7 +95,7 @@ class Strokes:
     def stroked(self, tool: str, path: list[Point], modifiers: frozenset[str], *, over: bool) -> None:
         """Act on a finished stroke; `over`: what is drawn wins over nuclei that are there."""
         do = self.controller.do
-        if tool == "lasso":
+        if tool in ("lasso", "polygon"):
             self._draw(path, modifiers, over)
         elif tool in BOXED:
             self._draw(BOXED[tool](path[0], path[-1]), modifiers, over)
@@ -156,10 +157,11 @@ MOVE = "move"
 #: Tools that draw what lies in a box from where the drag began to where it ends.
 BOXED = {"rectangle": rectangle, "ellipse": ellipse}
 #: Tools that napari's Labels layer has itself, and its name for them. What they paint becomes a command.
-NATIVE = {"brush": "paint", "erase": "erase", "polygon": "polygon"}
+NATIVE = {"brush": "paint", "erase": "erase"}
 _CURSORS = {
     "pick": "pointing",
     "lasso": "cross",
+    "polygon": "cross",
     "wand": "cross",
     "rectangle": "cross",
     "ellipse": "cross",
@@ -190,7 +192,7 @@ class Toolbox(QObject):
         super().__init__(parent)
         self.controller, self.commands = controller, commands
         self.viewer = controller.viewer
-        self.strokes = Strokes(controller, commands)
+        self.strokes, self.corners, self._drawn = Strokes(controller, commands), Corners(controller), 0.0
         self.active = False
         self.over = False
         self.brush_size = 10
@@ -199,6 +201,8 @@ class Toolbox(QObject):
         self._stroking = self._given_up = False
         self._zoomers: list[Callable[..., Any]] = []
         self._watched: list[Labels] = []
+        #: layers that the reader has hidden: napari puts its tool down with them, and takes it up again
+        self._hidden: set[Labels] = set()
         commands.choose_tool = self.set_tool
         controller.session_changed.connect(self._session_changed)
         hear(self, controller.editing.current_class_changed, self._apply)
@@ -223,9 +227,12 @@ class Toolbox(QObject):
             self.controller.toolbox.close()  # of another panel on the same session: one hand on the mouse is enough
         self.controller.toolbox = self
         self.active = True
+        keep_moves_apart(True)
         self.viewer.mouse_drag_callbacks.append(self._drag)
         self.viewer.mouse_move_callbacks.append(self._move)
         self.viewer.events.mouse_over_canvas.connect(self._over_canvas)
+        self.viewer.layers.events.inserted.connect(self._inserted)
+        self.viewer.layers.selection.events.active.connect(self._chosen_in_list)
         for moved in self._camera_events():
             moved.connect(self._describe)
         # napari zooms on a double click: two quick clicks are two clicks here
@@ -241,10 +248,13 @@ class Toolbox(QObject):
         if not self.active:
             return
         self.active = False
+        keep_moves_apart(False)
         self.controller.toolbox = None
         self.viewer.mouse_drag_callbacks.remove(self._drag)
         self.viewer.mouse_move_callbacks.remove(self._move)
         self.viewer.events.mouse_over_canvas.disconnect(self._over_canvas)
+        self.viewer.layers.events.inserted.disconnect(self._inserted)
+        self.viewer.layers.selection.events.active.disconnect(self._chosen_in_list)
         for moved in self._camera_events():
             moved.disconnect(self._describe)
         double = self.viewer.mouse_double_click_callbacks
@@ -271,6 +281,7 @@ class Toolbox(QObject):
 
     def _session_changed(self) -> None:
         self._unwatch()
+        self.corners.give_up()
         self.commands.left()
         layers = self.controller.layers
         if not self.active or layers is None:
@@ -279,13 +290,60 @@ class Toolbox(QObject):
             layer = layers.get(name)
             if layer is not None:
                 layer.events.mode.connect(self._mode_changed)
+                layer.events.visible.connect(self._hidden_or_shown)
                 self._watched.append(layer)
+                if not layer.visible:
+                    self._hidden.add(layer)
         self._apply()
 
     def _unwatch(self) -> None:
         for layer in self._watched:
             layer.events.mode.disconnect(self._mode_changed)
+            layer.events.visible.disconnect(self._hidden_or_shown)
         self._watched.clear()
+        self._hidden.clear()
+
+    # -- what the reader does in the list of layers
+
+    def _hidden_or_shown(self, event: Any) -> None:
+        if not event.source.visible:
+            self._hidden.add(event.source)
+        else:
+            self._hidden.discard(event.source)
+            self._apply()  # the tool is what the model says, whatever napari remembers
+
+    def _inserted(self, event: Any) -> None:
+        """A copy of a layer of ours takes the mouse in napari: the layer that is edited keeps it."""
+        if canvas.role(event.value) and canvas.is_copy(event.value):
+            QTimer.singleShot(0, self._apply)
+
+    def _chosen_in_list(self, event: Any) -> None:
+        layer = event.value
+        if layer is not None and canvas.is_copy(layer) and canvas.role(layer):
+            words = f"“{layer.name}” is a copy of yours and has the mouse now. A tool above goes back to the nuclei."
+            self.controller.said.emit(words, "hint")
+
+    def _see_target(self) -> bool:
+        """See that what is drawn on is there and is seen; False, and a line, where it was deleted."""
+        layer = self.target()
+        if layer is None and not self.controller.editing.astray:
+            self.controller.bring_back()  # a crop that came without it
+            layer = self.target()
+        if layer is None:
+            self.controller.said.emit("The layer for this was deleted: Show again brings it back.", "warning")
+            return False
+        if not layer.visible:
+            layer.visible = True
+            self.controller.said.emit(f"“{layer.name}” was hidden and is shown again.", "hint")
+        if self.tool in NATIVE and self.viewer.layers.selection.active != layer:
+            self._apply()
+        return True
+
+    def end_polygon(self) -> None:
+        """Draw the polygon under way; one of fewer than three corners is given up."""
+        points = self.corners.take()
+        if points:
+            self.strokes.stroked("polygon", points, frozenset(), over=self.over)
 
     def give_up(self) -> None:
         """Give up the stroke under way, of any tool: no pixel of it stays. Without one, deselect."""
@@ -295,14 +353,12 @@ class Toolbox(QObject):
 
     def _cancel(self) -> bool:
         """Give up the stroke or the polygon under way; False where there is none."""
-        begun = [layer for layer in self._watched if corners_begun(layer)]
-        for layer in begun:
-            give_up_drawing(layer)
+        begun = self.corners.give_up()
         stroking, self._given_up = self._stroking and not self._given_up, self._stroking
         if stroking:
             self.clear_marks()
             self._take_paint_back()
-        return bool(begun) or stroking
+        return begun or stroking
 
     def _take_paint_back(self) -> None:
         """Take back what napari's brush or eraser has painted since the press; the rest of the drag paints nothing."""
@@ -348,7 +404,7 @@ class Toolbox(QObject):
         """Put the tool in hand down: no stroke is left on the canvas, and napari's bucket may fill nuclei again."""
         self._cancel()
         self.clear_marks()
-        if self.tool in ("brush", "polygon"):
+        if self.tool == "brush":
             for layer in self._watched:
                 layer.preserve_labels = False
 
@@ -357,9 +413,7 @@ class Toolbox(QObject):
         layers, session = self.controller.layers, self.controller.session
         if layers is None or session is None:
             return None
-        return layers.get(
-            "ambiguous" if self.controller.editing.current_class == AMBIGUOUS_ID else "nuclei"
-        ) or layers.get("nuclei")
+        return layers.get("ambiguous" if self.controller.editing.current_class == AMBIGUOUS_ID else "nuclei")
 
     def _apply(self) -> None:
         layer = self.target()
@@ -389,14 +443,15 @@ class Toolbox(QObject):
         """Whether what is drawn wins over nuclei that are there already."""
         self.over = over
         layer = self.target()
-        if layer is not None and self.tool in ("brush", "polygon"):
+        if layer is not None and self.tool == "brush":
             layer.preserve_labels = not over
 
     def _mode_changed(self, event: Any) -> None:
         """The reader took a tool in napari's own controls."""
-        if self._setting or not self.active or self.controller.busy:
+        layer = event.source
+        if self._setting or not self.active or self.controller.busy or layer in self._hidden or not layer.visible:
             return
-        names = {mode: tool for tool, mode in NATIVE.items()}
+        names = {"polygon": "polygon"} | {mode: tool for tool, mode in NATIVE.items()}
         mode = str(event.mode)
         tool = names.get(mode, "pick" if mode == "pan_zoom" else "")
         if tool != self.tool:
@@ -407,11 +462,9 @@ class Toolbox(QObject):
 
     def clear_marks(self) -> None:
         """Take strokes and suggestions off the canvas."""
-        marks = self.controller.marks
-        if marks is not None:
-            marks.show("stroke", [])
-            marks.show("cut", [])
-            self.strokes.ruler.clear()
+        for what in ("stroke", "cut"):
+            self.controller.marking.show(what, [])
+        self.strokes.ruler.clear()
 
     # -- the mouse
 
@@ -421,20 +474,36 @@ class Toolbox(QObject):
             self.controller.session is not None
             and not self.controller.busy
             and self.viewer.dims.ndisplay == 2
-            and (layer is None or bool(canvas.role(layer)))
+            and (layer is None or (bool(canvas.role(layer)) and not canvas.is_copy(layer)))
         )
 
     def point_of(self, event: Any) -> Point:
         """Where an event is, (y, x) in px of the nuclei."""
-        layer = self.target()
+        layer = self._measured()
         position = event.position if layer is None else layer.world_to_data(event.position)
         return float(position[-2]), float(position[-1])
+
+    def _points_of(self, event: Any, moves: EveryMove) -> list[Point]:
+        """Return where the pointer was since the last event, (y, x) in px of the nuclei; the event's own place is the last."""
+        layer, before = self._measured(), tuple(event.position[:-2])
+        points = [*moves.take(event), np.asarray(event.position, float)[-2:]]
+        if layer is not None:
+            points = [np.asarray(layer.world_to_data((*before, *point)))[-2:] for point in points]
+        return [(float(y), float(x)) for y, x in points]
+
+    def _measured(self) -> Labels | None:
+        """The layer in whose px strokes are: all of a session lie alike."""
+        layers = self.controller.layers
+        return self.target() or (None if layers is None else layers.get("nuclei") or layers.get("ambiguous"))
 
     def _move(self, _viewer: Any, event: Any) -> None:
         if not self._ours():
             return
         self.commands.moved(self.point_of(event))
         self._describe()
+        if self.tool == "polygon" and time.monotonic() - self._drawn > _REDRAW_S:
+            self.corners.show(self.point_of(event))
+            self._drawn = time.monotonic()
         if self.tool == "accept":
             label = self.commands.predicted_under()
             self.commands.show_predicted(label)
@@ -450,15 +519,24 @@ class Toolbox(QObject):
 
     def _double(self, _viewer: Any, event: Any) -> None:
         # Qt sends a double click in place of the second press
-        if self._ours() and event.button == 1 and self.tool not in NATIVE and self.tool:
+        if self._ours() and event.button == 1 and self.tool == "polygon":
+            self.end_polygon()
+        elif self._ours() and event.button == 1 and self.tool not in NATIVE and self.tool:
             self.strokes.clicked(self.tool, self.point_of(event), frozenset(event.modifiers))
 
     def _drag(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
-        if self._ours() and event.button == 2 and self.tool not in NATIVE:  # those use it themselves
+        if self.tool == "polygon" and event.button == 2 and self.corners.points:
+            self.corners.take_last_back()
+        elif self._ours() and event.button == 2 and self.tool not in NATIVE:  # those use it themselves
             yield from self._right_click(event)
         if not self._ours() or event.button != 1 or not self.tool:
             return
         self.controller.model.hidden = False  # what is drawn is seen
+        if not self._see_target():
+            return
+        if self.tool == "polygon":
+            self.corners.add(self.point_of(event))
+            return
         self._stroking, self._given_up = True, False
         try:
             yield from self._native(event) if self.tool in NATIVE else self._stroke(event)
@@ -483,10 +561,7 @@ class Toolbox(QObject):
         self.commands.moved(start)
         layer = self.viewer.layers.selection.active
         if isinstance(layer, Labels) and layer.mode == NATIVE[self.tool]:
-            self._prepare(layer, None if self.tool == "polygon" else start)
-        if self.tool == "polygon":
-            self._stroking = False  # its corners are told of by napari
-            return
+            self._prepare(layer, start)
         yield
         while event.type == "mouse_move":
             yield
@@ -496,32 +571,31 @@ class Toolbox(QObject):
         start, tool = self.point_of(event), self.tool
         self.commands.moved(start)
         modifiers = frozenset(event.modifiers)
-        pressed = np.asarray(event.pos, float)
-        path, slipped, drawn = [start], 0.0, 0.0
+        path, drawn = [start], 0.0
         what = MOVE if self.strokes.moves(tool, start, modifiers) else tool
         if what == MOVE:
             self._hold_slide()
-        yield
-        while event.type == "mouse_move":
-            if self._given_up:
-                yield
-                continue
-            path.append(self.point_of(event))
-            slipped = max(slipped, float(np.abs(np.asarray(event.pos, float) - pressed).max()))
-            if slipped > annotate_settings.tolerance_px() and time.monotonic() - drawn > _REDRAW_S:
-                drawn = time.monotonic()
-                self.strokes.show(what, path, modifiers)
+        moves = EveryMove(event, self.viewer.scene.camera)
+        try:
             yield
-        if self.controller.marks is not None:
-            self.controller.marks.show("stroke", [])
+            while event.type == "mouse_move":
+                path += [] if self._given_up else self._points_of(event, moves)
+                far = moves.slipped > annotate_settings.tolerance_px() and not self._given_up
+                if far and time.monotonic() - drawn > _REDRAW_S:
+                    self.strokes.show(what, path, modifiers)
+                    drawn = time.monotonic()  # from when it is drawn: a slow window still hears the moves
+                yield
+            path += self._points_of(event, moves)
+        finally:
+            moves.end()
+        self.controller.marking.show("stroke", [])
         if what == MOVE:
             self._apply()
         if self._given_up:
             return
-        if slipped <= annotate_settings.tolerance_px():
+        if moves.slipped <= annotate_settings.tolerance_px():
             self.strokes.clicked(tool, start, modifiers)
         else:
-            path.append(self.point_of(event))
             self.strokes.stroked(what, path, modifiers, over=self.over)
 
     def _hold_slide(self) -> None:
@@ -529,7 +603,7 @@ class Toolbox(QObject):
         for each in canvas.our_layers(self.viewer):
             each.mouse_pan = False
 
-    def _prepare(self, layer: Labels, start: Point | None) -> None:
+    def _prepare(self, layer: Labels, start: Point) -> None:
         """Tell napari's own tool which nucleus it draws: the one where the stroke begins, or a new one."""
         session = self.controller.session
         if session is None:
@@ -537,7 +611,7 @@ class Toolbox(QObject):
         if self.tool == "erase":
             layer.preserve_labels = False
             return
-        here = self.commands.under(start) if start is not None else 0
+        here = self.commands.under(start)
         plane = "ambiguous" if canvas.role(layer) == "ambiguous" else "nuclei"
         into = here if here and session.rows[here].plane == plane else 0
         layer.selected_label = into or session.nuclei.next_id

@@ -19,7 +19,7 @@ from napari_monusac.ui.canvas.napari_private import keys_of_napari
 
 T = TypeVar("T")
 #: What napari calls keys that Qt calls otherwise.
-_NAPARI = {"PgDown": "PageDown", "PgUp": "PageUp", "Del": "Delete", "Esc": "Escape"}
+_NAPARI = {"Return": "Enter", "PgDown": "PageDown", "PgUp": "PageUp", "Del": "Delete", "Esc": "Escape"}
 _KEYPAD = Qt.KeyboardModifier.KeypadModifier
 
 

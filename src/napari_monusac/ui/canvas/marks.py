@@ -12,6 +12,7 @@ from napari.layers import Layer
 from numpy.typing import ArrayLike, NDArray
 
 from napari_monusac.ui.canvas import canvas
+from napari_monusac.ui.canvas.napari_private import held_back
 from napari_monusac.ui.canvas.styles import ERROR, SELECTION
 
 if TYPE_CHECKING:
@@ -89,13 +90,13 @@ class Marks:
         drawn = [self._cut(group, max(dash, _length(group) / _MOST)) for group in self._sets.values() if group]
         segments = np.concatenate([np.zeros((0, 2, 2)), *drawn])
         others = len(segments) != len(layer.data)
-        # the layer list needs no thumbnail of it
-        with layer.events.thumbnail.blocker(), layer.events.edge_color.blocker(), layer.events.edge_width.blocker():
+        # drawn once, and not for each of the three; the layer list needs no thumbnail of it
+        with held_back(layer), layer.events.edge_color.blocker(), layer.events.edge_width.blocker():
             layer.edge_width = self._screen_px(self._style.width_px)
-        with layer.events.thumbnail.blocker():
             layer.data = segments
             if others and len(segments):
                 layer.edge_color = np.resize([_DARK, _LIGHT], (len(segments), 4))
+        layer.refresh(thumbnail=False)
 
     def _screen_px(self, length: float) -> float:
         """What is this long on the screen, px, in px of the image."""

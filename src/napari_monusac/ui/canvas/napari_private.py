@@ -98,12 +98,6 @@ HOOKS = (
         without="nuclei have napari's colours, not those of their classes",
     ),
     Hook(
-        "Labels", _labels, ("_overlays",),
-        use="a polygon that was begun, or a filling stroke of the brush, is given up",
-        missing="`layer.reset_polygon()` (a key of napari's does it)",
-        without="corners stay on the canvas until the polygon is ended",
-    ),
-    Hook(
         _MOUSE, lambda: import_module(_MOUSE), ("double_click_to_zoom",),
         use="two quick clicks are two clicks, while Annotate is shown",
         missing="a setting for what a double click does",
@@ -201,22 +195,6 @@ class TableColormap(DirectLabelColormap):
 
 
 # -- tools of napari's
-
-
-def give_up_drawing(layer: Labels) -> None:
-    """Give up a polygon that was begun, and a stroke of the brush that is to be filled; no pixel changes."""
-    overlays = getattr(layer, "_overlays", {})
-    polygon, stroke = overlays.get("polygon"), overlays.get("brush_stroke")
-    if stroke is not None and stroke.active:
-        stroke.abort(layer)
-    if polygon is not None and polygon.points:
-        polygon.points = []
-
-
-def corners_begun(layer: Labels) -> int:
-    """Return how many corners a polygon has that was begun on a layer."""
-    polygon = getattr(layer, "_overlays", {}).get("polygon")
-    return len(polygon.points) if polygon is not None else 0
 
 
 def keys_of_napari() -> dict[str, str]:

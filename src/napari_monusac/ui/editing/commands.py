@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_monusac.app.actions import ACCEPT, CLICK_INSTEAD
+from napari_monusac.app.actions import ACCEPT, CLICK_INSTEAD, TOOL
 from napari_monusac.app.aim import Aim, Meant, Why
 from napari_monusac.app.answers import Refused
 from napari_monusac.app.outlining import Outliner
@@ -192,8 +192,12 @@ class Commands:
         ids = self.meant().ids
         if len(ids) == 1 and self.suggestion(ids[0]) is not None:
             self._act(lambda these: SplitAsSuggested(these[0]))
-        else:
-            self.choose_tool("split")
+            return
+        self.choose_tool("split")
+        why = "This nucleus has no neck" if len(ids) == 1 else "No single nucleus is meant"
+        self.controller.said.emit(
+            f"{why}: draw a stroke across the one to split ({TOOL['split'].text} is in hand).", "hint"
+        )
 
     def merge(self) -> None:
         """Merge the selected nuclei; with fewer than two: the merge tool."""
@@ -203,6 +207,8 @@ class Commands:
             self.controller.do(Merge(ids=ids))
         else:
             self.choose_tool("merge")
+            words = f"Fewer than two are selected: draw a stroke through those that are one ({TOOL['merge'].text} is in hand)."
+            self.controller.said.emit(words, "hint")
 
     def accept(self, point: Point | None = None, *, replace: bool = False) -> None:
         """Accept the predicted nucleus at a point, by default under the pointer; without a prediction the model looks there."""
@@ -279,16 +285,15 @@ class Commands:
 
     def show_cut(self, label: int) -> None:
         """Draw where a nucleus would be split (0: take the line away)."""
-        marks, change = self.controller.marks, self.suggestion(label)
-        if marks is not None:
-            lines = [] if change is None else boundary_of(change.after)
-            marks.show("cut", [p + np.array(change.box[:2]) for p in lines])
+        change = self.suggestion(label)
+        lines = [] if change is None else boundary_of(change.after)
+        self.controller.marking.show("cut", [p + np.array(change.box[:2]) for p in lines])
 
     def show_predicted(self, label: int) -> None:
         """Draw the outline of a predicted nucleus (0: take it away)."""
-        marks, session = self.controller.marks, self.session
-        if marks is not None and session is not None:
-            marks.show("cut", outlines_of([session.predicted.found[label].stamp] if label else []))
+        session = self.session
+        if session is not None:
+            self.controller.marking.show("cut", outlines_of([session.predicted.found[label].stamp] if label else []))
 
     def describe(self) -> str | None:
         """Return what keys act on in words; None where nothing has changed since the last time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,11 +50,7 @@ class SessionLayers:
         self._regions.set_look(look)
         self._work = studio_model(viewer).work
         self._layers: dict[str, Labels] = {}
-        for name in VIEWS:
-            found = canvas.find_layer(viewer, name)
-            if isinstance(found, Labels) and tuple(found.data.shape) == self.session.shape:
-                self._layers[name] = found
-                self._attach(name, found)
+        self.take_over()
         if look.palette != "imagescope" and (semantic := self.get("semantic")) is not None:
             semantic.colormap = semantic_colormap(look.palette)
         nuclei = self.get("nuclei")
@@ -71,6 +68,20 @@ class SessionLayers:
         return layer if layer is not None and layer in self.viewer.layers else None
 
     # -- taking layers over
+
+    def take_over(self) -> bool:
+        """Show the maps in the topmost layers of a session that are there; whether any of them is another than before."""
+        taken = False
+        for name in VIEWS:
+            found = plain(canvas.find_layer(self.viewer, name))
+            if (
+                isinstance(found, Labels)
+                and found is not self.get(name)
+                and tuple(found.data.shape) == self.session.shape
+            ):
+                self._layers[name], taken = found, True
+                self._attach(name, found)
+        return taken
 
     def _attach(self, name: str, layer: Labels) -> None:
         """Make a layer a view on its map; it is drawn once."""
@@ -102,10 +113,10 @@ class SessionLayers:
         if layer is not None and layer.data is not self._array(name):
             layer.data = self._array(name)
 
-    def show_missing(self, image: Image | None) -> None:
-        """Add the layers that are not there (a crop that nobody has labelled, or the user deleted them)."""
+    def show_missing(self, image: Image | None, names: Iterable[str] = VIEWS) -> None:
+        """Add those of the layers that are not there (a crop that nobody has labelled, or the user deleted them)."""
         active = self.viewer.layers.selection.active
-        for name in VIEWS:
+        for name in names:
             if self.get(name) is None:
                 self._layers[name] = plain(self._add(name, image))
         self.update_tables()

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QVBoxLayout, 
 from superqt import QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
-from napari_monusac.app.actions import PREDICT, USE_FITTED
+from napari_monusac.app.actions import PREDICT, TAKE_FITTED
 from napari_monusac.app.prediction import PredictionModel, Shown, Thresholds
 from napari_monusac.app.prediction_jobs import OpenImage, PredictedImage, needs_store
 from napari_monusac.app.work import Task, error_line
@@ -86,7 +86,7 @@ class ThresholdsView(QWidget):
         form.addRow("Class", self.classified)
         form.addRow("Smallest", self.smallest)
         self.fitted = Note()
-        self.again = form_button(USE_FITTED, prediction)
+        self.again = form_button(TAKE_FITTED, prediction)
         form.addRow(self.fitted)
         form.addRow(self.again)
         self._rest = QTimer(self)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QPushButton, QTabBar, QVBoxLayout, QWidget
 
@@ -198,8 +197,7 @@ class ShowAgain(QPushButton):
         image, controller = canvas.image_layer(self.viewer), controller_of(self.viewer)
         latest = self.model.studio.last_prediction
         if truth and controller.layers is not None:
-            controller.layers.show_missing(image if isinstance(image, Image) else None)
-            controller.watch_layers()
+            controller.bring_back()
         if prediction and image is not None and latest is not None:
             add_prediction_layers(self.viewer, image, *latest)
         self.look()

@@ -415,8 +415,12 @@ class SlidesPanel(QWidget):
     # -- a crop
 
     def _chosen(self, crop: Crop) -> None:
-        if self.model.crop is None or crop.name != self.model.crop.name or not canvas.our_layers(self.viewer):
+        """Open a crop; of the open one, show again what the reader has put away of it."""
+        open_one = self.model.crop is not None and crop.name == self.model.crop.name
+        if not open_one or not canvas.our_layers(self.viewer):
             self.model.ask_for_crop(crop)
+        elif self.model.editing.astray and self.model.editor is not None:
+            self.model.editor.bring_back()
 
     def _mark_open(self, crop: Crop | None) -> None:
         self.crops.mark_open(None if crop is None else str(crop.name))

@@ -1,23 +1,17 @@
-"""Which file a crop's editing session works on, and opening it in the background, one after the other."""
+"""Which file is edited: that of the open crop, or a copy of it; and the session on it. No Qt, no napari."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
-
 from napari_monusac.app.actions import UNDO
-from napari_monusac.app.work import Report, Task, Work
 from napari_monusac.editing.disk.kept import kept_path
 from napari_monusac.editing.disk.workplace import writable
 from napari_monusac.plugin.layers import EDITABLE_PX
-from napari_monusac.ui.canvas import canvas
-from napari_monusac.ui.editing.ready import VIEWS, Ready, ready
-from napari_monusac.ui.widgets import settings as annotate_settings
 
 if TYPE_CHECKING:
     from napari_monusac.editing.disk.restoring import RestorePolicy
@@ -80,19 +74,24 @@ class Place:
         return (*(self.offset_px or (0, 0)), *self.shape)
 
 
-def place_of(image: Image | None, nuclei: Labels | None, ternary: Labels | None = None) -> Place | None:
-    """Return what a session of these layers works on; None where there is no image file, or the image is gone and only
-    a part of it is labelled.
+def place_of(
+    about: Mapping[str, Any], shape: tuple[int, int], um_per_px: float | None, *, boundary_width: int = 3
+) -> Place | None:
+    """Return what a session of an open crop works on; None where it has no file.
+
+    Parameters
+    ----------
+    about : mapping
+        What its layers know of it: ``image``, ``crop``, ``annotation``, ``collection``, ``offset_px``.
+    shape : tuple of int
+        Height and width of what is shown of it, px.
+    um_per_px : float or None
+    boundary_width : int
+        Px.
     """
-    base: Any = nuclei if nuclei is not None else image
-    if base is None:
+    if not about.get("image"):
         return None
-    about = (image if image is not None else base).metadata.get("monusac", {})
     y, x = (int(v) for v in about.get("offset_px", (0, 0)))
-    if not about.get("image") or (image is None and (y or x)):
-        return None
-    pixels = base.data if image is None else image.data[0] if image.multiscale else image.data
-    height, width_px = int(pixels.shape[0]), int(pixels.shape[1])
     source = Path(about["image"])
     annotation = Path(about["annotation"]) if about.get("annotation") else None
     own = annotation if annotation is not None else source.with_suffix(".xml")
@@ -100,11 +99,10 @@ def place_of(image: Image | None, nuclei: Labels | None, ternary: Labels | None 
     if copied:
         collection = Path(about["collection"]) if about.get("collection") else None
         own = kept_path(source, collection)
-    width = int(ternary.metadata.get("monusac", {}).get("boundary_width", 3)) if ternary is not None else 3
     return Place(
-        image=str(source), name=str(about.get("crop") or source.name), annotation=annotation, path=own,
-        shape=(height, width_px), um_per_px=canvas.um_per_px(base), boundary_width=width, copied=copied,
-        whole=(height + y, width_px + x), image_offset_px=(y, x), collection=collection,
+        image=str(source), name=str(about.get("crop") or source.name), annotation=annotation, path=own, shape=shape,
+        um_per_px=um_per_px, boundary_width=boundary_width, copied=copied, whole=(shape[0] + y, shape[1] + x),
+        image_offset_px=(y, x), collection=collection,
     )  # fmt: skip
 
 
@@ -159,91 +157,3 @@ def how_it_opened(place: Place, session: EditingSession) -> tuple[str, str]:
     if place.copied:
         return f"This folder cannot be written: corrections are kept in {place.path.parent}.", "hint"
     return "", "hint"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Wanted:
-    """What is to be opened."""
-
-    place: Place
-    author: str
-    restore: RestorePolicy
-    shown: dict[str, Any]
-
-
-class SessionOpener:
-    """Opens one session at a time: a journal is locked while it is read, so two openings must not cross.
-
-    Parameters
-    ----------
-    work : Work
-        Of the window.
-    owner : object
-        Whose session it is: nothing is opened any more once it is gone.
-    opened : callable
-        Called on the Qt thread with (place, ready session).
-    failed : callable
-        Called on the Qt thread with (place, error).
-    """
-
-    def __init__(
-        self,
-        work: Work,
-        owner: object,
-        opened: Callable[[Place, Ready], None],
-        failed: Callable[[Place, Any], None],
-    ) -> None:
-        self._work, self._owner = work, owner
-        self._opened, self._failed = opened, failed
-        self._task: Task | None = None
-        self._wanted: Wanted | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether a session is being opened."""
-        return self._task is not None
-
-    def ask(self, place: Place | None, restore: RestorePolicy = "auto", shown: Mapping[str, Any] | None = None) -> None:
-        """Open the session of `place` next; one that is being opened is given up. None: only give up.
-
-        `shown`: the arrays that layers show now, by name; those that are equal to the session's need no drawing.
-        """
-        self._wanted = None if place is None else Wanted(place, annotate_settings.reader(), restore, dict(shown or {}))
-        if self._task is None:
-            self._next()
-
-    def _next(self) -> None:
-        wanted = self._wanted
-        if wanted is None:
-            return
-
-        def work(_: Report) -> Ready:
-            return ready(open_session(wanted.place, wanted.author, wanted.restore), wanted.shown)
-
-        task = self._task = self._work.task(work, self._owner)
-        task.done.connect(lambda made: self._done(wanted, made))
-        task.failed.connect(lambda error: self._lost(wanted, error))
-        task.finished.connect(self._finished)
-        task.start()
-
-    def _done(self, wanted: Wanted, made: Ready) -> None:
-        if self._wanted is wanted:
-            self._wanted = None
-            self._opened(wanted.place, made)
-        else:
-            made.session.close()
-
-    def _lost(self, wanted: Wanted, error: Any) -> None:
-        if self._wanted is wanted:
-            self._wanted = None
-            self._failed(wanted.place, error)
-
-    def _finished(self) -> None:
-        self._task = None
-        self._next()
-
-
-def arrays_of(viewer: Any) -> dict[str, Any]:
-    """Return what the layers of a crop show now, by name."""
-    found = {name: canvas.find_layer(viewer, name) for name in VIEWS}
-    return {name: layer.data for name, layer in found.items() if isinstance(layer, Labels)}
