@@ -171,7 +171,8 @@ def _commands(data: Path, run: Path, out: Path) -> list[list[str]]:
             for to in ("geojson", "coco", "csv", "table", "tif", "mat")
         ),
         ["export", f"{out}/auto", "--to", "aperio", "--out", f"{out}/aperio"],
-        ["export", str(run), "--to", "onnx", "--out", f"{out}/onnx"],
+        ["compare", f"{out}/auto", f"{out}/aperio", "--images", str(data)],
+        *(["export", str(run), "--to", to, "--out", f"{out}/{to}"] for to in ("onnx", "bioimageio", "card")),
         ["study", "--data", str(data), "--out", f"{out}/study", "--recipe", "quick", *TINY],
         ["demo", "--no-gui", "--out", f"{out}/demo", "--minutes", "0.05", "--device", "cpu"],
     ]
