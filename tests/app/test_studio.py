@@ -59,7 +59,7 @@ def listen(model):
 def test_each_fact_has_one_event_of_its_own(model):
     events = facts()
     assert set(events) == {
-        "collection", "crop", "palette", "last_prediction", "holding", "hidden"
+        "collection", "crop", "palette", "last_prediction", "holding", "hidden", "legend"
     }  # fmt: skip
     assert len(set(events.values())) == len(events)
 
@@ -69,6 +69,7 @@ def test_setting_a_fact_tells_it_once(model, collection, tmp_path):
     values = {
         "collection": collection, "crop": collection.crops[0],
         "palette": "colour-blind", "last_prediction": prediction(), "holding": True, "hidden": True,
+        "legend": "off",
     }  # fmt: skip
     for name, value in values.items():
         setattr(model, name, value)

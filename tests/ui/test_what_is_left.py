@@ -93,8 +93,9 @@ def test_a_dock_that_was_closed_is_not_told_any_more(make_napari_viewer, twenty_
     heard = {name: len(getattr(model, name)) for name in EVENTS}
     viewer.window.remove_dock_widget("all")
     assert alive()["Studio"] == 0
-    # only what is the models' own: another crop has no prediction yet, and Review is of the open crop and prediction
-    own = {"crop_changed": 2, "collection_changed": 2, "predicted": 1, "layers_changed": 1}
+    # only what is the models' own: another crop has no prediction yet, Review is of the open crop and prediction, and the
+    # round (queue, correct, retrain, guard) of the open folder, which it counts and tells
+    own = {"crop_changed": 2, "collection_changed": 4, "predicted": 1, "layers_changed": 1}
     assert {name: len(getattr(model, name)) for name in EVENTS} == dict.fromkeys(EVENTS, 0) | own
     studio = viewer.window.add_plugin_dock_widget("napari-monusac", "MoNuSAC Studio")[1]
     assert studio.model is model

@@ -116,6 +116,8 @@ def test_the_menu_does_what_it_says_to_just_those(hand):
     assert {hand.session.rows[k].class_id for k in (a, b)} == {3}
     checked = [t for t, e in entries(menus.make([a, b])).items() if e.isChecked()]
     assert checked == ["Neutrophil"]
+    assert [t for t, e in entries(menus.make([a, b])).items() if e.font().bold()] == checked, "seen beside its colour"
+    assert next(iter(entries(menus.make([a])))) == f"Neutrophil {a}", "its facts stand in the panel: it stays narrow"
     hand.session.undo()
     assert {k: hand.session.rows[k].class_id for k in (a, b)} == before
     one = entries(menus.make([a]))

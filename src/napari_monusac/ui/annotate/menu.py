@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from typing import get_args
 
 from qtpy.QtCore import QObject, QPoint, Qt, Signal
-from qtpy.QtGui import QAction
+from qtpy.QtGui import QAction, QFont
 from qtpy.QtWidgets import QMenu, QWidget
 
 from napari_monusac.app.actions import CLASS, DELETE, MERGE, NOTE, SHAPES, SPLIT, Action, Annotating
@@ -69,7 +69,8 @@ class NucleusMenu(QObject):
         session = self.controller.session
         if session is None or not ids:
             return None
-        menu = QMenu(self.commands.words(ids[0]) if len(ids) == 1 else f"{len(ids)} nuclei", self._panel)
+        first = session.rows[ids[0]]
+        menu = QMenu(f"{first.class_name} {first.id}" if len(ids) == 1 else f"{len(ids)} nuclei", self._panel)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.addAction(menu.title()).setEnabled(False)
         menu.addSeparator()
@@ -80,6 +81,7 @@ class NucleusMenu(QObject):
             entry.setIcon(color_icon(rgb_of(class_id_of(key), palette)))
             entry.setCheckable(True)
             entry.setChecked(classes == {class_id_of(key)})
+            entry.setFont(_bold(entry.font(), entry.isChecked()))  # a tick is not seen beside a colour
         menu.addSeparator()
         self._add(menu, NOTE, lambda: self.note_asked.emit(ids))
         if len(ids) > 1:
@@ -114,6 +116,11 @@ class NucleusMenu(QObject):
     def _add(self, menu: QMenu, action: Action[Annotating], do: Callable[[], object]) -> QAction:
         keys = f"\t{action.key}" if action.keys else ""
         return _add_words(menu, f"{action.text}{keys}", do)
+
+
+def _bold(font: QFont, bold: bool) -> QFont:
+    font.setBold(bold)
+    return font
 
 
 def _add_words(menu: QMenu, words: str, do: Callable[[], object]) -> QAction:
