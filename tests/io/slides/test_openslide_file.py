@@ -144,6 +144,27 @@ def test_foreign_files_with_the_suffix_of_a_slide_are_told(
         open_slide(path)
 
 
+def test_a_tiff_that_names_a_scanner_but_is_no_slide_of_it_is_read_as_a_tiff(image: np.ndarray, tmp_path: Path) -> None:
+    import tifffile
+
+    text = (
+        '<?xml version="1.0" encoding="UTF-8" ?><DataObject ObjectType="DPUfsImport"><Attribute Name="DICOM_PIXEL_SPACING" '
+        'Group="0x0028" Element="0x0030" PMSVR="IDoubleArray">"0.0002" "0.0002"</Attribute></DataObject>'
+    )
+    path = tmp_path / "exported.tiff"
+    tifffile.imwrite(
+        path, image[:300, :420], photometric="rgb", tile=(256, 256), description=text, software="Philips DP v1.0", metadata=None
+    )  # fmt: skip
+    assert openslide.OpenSlide.detect_format(path) == "philips"
+    with pytest.raises(openslide.OpenSlideError):
+        openslide.OpenSlide(path)
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read(0, 0, *slide.shape), image[:300, :420])
+        assert slide.um_per_px == pytest.approx(0.2)
+        (note,) = [n for n in slide.notes if "names a scanner" in n]
+    assert str(tmp_path) not in note
+
+
 def test_after_a_damaged_tile_the_rest_is_still_read(made: ModuleType, image: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "p.tiff"
     made.philips(path, image)

@@ -12,6 +12,7 @@ import io
 import math
 import pickle
 import pickletools
+import tokenize
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ _MOST_BYTES = 1 << 31
 #: What a damaged pickle may raise.
 _DAMAGE = (
     pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
-    MemoryError, RecursionError, ImportError, UnicodeError,
+    MemoryError, RecursionError, ImportError, UnicodeError, SyntaxError, tokenize.TokenError,
 )  # fmt: skip
 
 

@@ -318,7 +318,7 @@ def _open(path: Path) -> SlideContent:
     is_tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
     if path.suffix.lower() in _BY_OPENSLIDE or (is_tiff and path.suffix.lower() != ".svs"):
         if openslide_vendor(path) is not None:
-            return open_with_openslide(path)
+            return _by_openslide(path)
         if path.suffix.lower() in _NOT_TIFF:
             raise _not_its_format(path, head)
     if is_tiff:
@@ -328,6 +328,22 @@ def _open(path: Path) -> SlideContent:
         scale = scale_of("", whole.shape, whole.resolution)
         return SlideContent("whole image", (whole,), SlideTags(), scale, notes=whole.notes, release=whole.release)
     raise _other_kind(path, head)
+
+
+def _by_openslide(path: Path) -> SlideContent:
+    """Open what OpenSlide knows; a TIFF that names a scanner but is no slide of it (a part, saved again) is read as a TIFF."""
+    try:
+        return open_with_openslide(path)
+    except SlideError as error:
+        if path.suffix.lower() in _BY_OPENSLIDE:
+            raise
+        try:
+            content = _tiff(path)
+        except SlideError:
+            raise error from None
+        why = error.problem.removeprefix(f"{path}: ")
+        note = f"{path.name} names a scanner but is no slide of it ({why}): read as a plain TIFF"
+        return replace(content, notes=(*content.notes, note))
 
 
 def _tiff(path: Path) -> SlideContent:
