@@ -376,8 +376,9 @@ def test_curves_for_tensorboard_are_written_where_they_are_wanted(tiny):
     assert not (tiny.run.path / "tensorboard").exists()
     tiny.put_away()
     tiny.tensorboard = True
-    tiny.start()
+    started = tiny.start()
     tiny.work.wait(120)
+    assert tiny.run is not None, (started, tiny.said, tiny.state)
     (file,) = (tiny.run.path / "tensorboard").iterdir()
     tags = {v.tag for event in loader.EventFileLoader(str(file)).Load() for v in event.summary.value}
     assert {"batch/loss", "score/combo", "learning rate"} <= tags
