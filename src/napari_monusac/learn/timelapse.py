@@ -38,4 +38,4 @@ def save_frame(run: RunFolder, epoch: int, pinned: dict[str, ClassMaps]) -> None
         arrays[f"{name}/origin"] = np.array([part[0].start, part[1].start])
     run.timelapse.mkdir(exist_ok=True)
     with atomic_write(run.timelapse / f"epoch-{epoch:04d}.npz") as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+        np.savez_compressed(temporary, **arrays)

@@ -34,7 +34,7 @@ MAX_LABEL = 2**32 - 1
 #: What tifffile and its codecs raise for files that are no TIFFs, or damaged ones.
 TIFF_DAMAGE = (
     OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, EOFError, ArithmeticError,
-    MemoryError, struct.error, zlib.error,
+    MemoryError, struct.error, zlib.error, tifffile.TiffFileError,
 )  # fmt: skip
 _PNG_DAMAGE = (OSError, ValueError, TypeError, SyntaxError, EOFError, MemoryError, struct.error, zlib.error)
 _MAP_MEND = "choose a label map: one (y, x) page of whole numbers from 0"
