@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def save_frame(run: RunFolder, epoch: int, pinned: dict[str, ClassMaps]) -> None
     """Write ``timelapse/epoch-0001.npz``: ``<crop>/semantic`` and ``<crop>/ternary`` (uint8), ``<crop>/origin``."""
     if not pinned:
         return
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for name, (semantic, ternary) in pinned.items():
         part = window(semantic.shape)
         arrays[f"{name}/semantic"], arrays[f"{name}/ternary"] = semantic[part], ternary[part]
