@@ -15,9 +15,9 @@ NUCLEUS = {"bbox": [[1, 1], [9, 9]], "centroid": [5, 5], "contour": [[1, 1], [9,
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"mag": 40, "nuc": {"1": NUCLEUS}}, r"HoVer-Net.*GeoJSON"),
+        ({"mag": 40, "nuc": {"1": NUCLEUS}}, r"HoVer-Net.*a prediction.*GeoJSON"),
         ({"mag": None, "nuc": {}}, r"HoVer-Net.*no nucleus"),
-        ({"1": NUCLEUS, "2": NUCLEUS}, r"HoVer-Net.*GeoJSON"),
+        ({"1": NUCLEUS, "2": NUCLEUS}, r"HoVer-Net.*a prediction.*GeoJSON"),
         ({"version": "5.0", "shapes": [], "imagePath": "a.png"}, r"labelme.*COCO"),
         ({"hello": {}}, "QuPath"),
         ([], None),

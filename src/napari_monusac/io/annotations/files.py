@@ -16,7 +16,7 @@ from napari_monusac.io.annotations.class_names import names_met, take_inherited_
 from napari_monusac.io.annotations.coco import is_coco, is_of_coco, parse_coco, write_coco_annotation
 from napari_monusac.io.annotations.geojson import parse_geojson, write_geojson
 from napari_monusac.io.annotations.interest import with_regions_of_interest
-from napari_monusac.io.annotations.jsonfile import load_json
+from napari_monusac.io.annotations.jsonfile import hovernet_nuclei, load_json
 
 __all__ = ["DEFAULT_BOUNDS", "SUFFIXES", "Bounds", "read_annotation", "what_is_left_out", "write_annotation"]
 
@@ -69,7 +69,7 @@ def _read(path: Path, bounds: Bounds) -> Annotation:
 def _from_json(content: Any, path: Path, bounds: Bounds) -> Annotation:
     program, mend = _other_program(content)
     if program:
-        raise AnnotationError(path, f"is a file of {program}, which is not read", mend)
+        raise AnnotationError(path, f"is a file of {program}, which is not read as labels", mend)
     if not is_coco(content):
         return parse_geojson(content, path, bounds=bounds)
     images = parse_coco(content, path, bounds)
@@ -87,14 +87,12 @@ def _write_json(annotation: Annotation, path: Path) -> tuple[Nucleus, ...]:
 
 def _other_program(content: Any) -> tuple[str, str]:
     """Which other program's JSON this is, and what to do; empty where it is none that is known."""
+    nuclei = hovernet_nuclei(content)
+    if nuclei is not None:
+        mend = "it is a prediction: give its folder to evaluate --pred or to Review; as labels, export it as GeoJSON"
+        return "HoVer-Net", mend if nuclei else "it holds no nucleus"
     if not isinstance(content, dict):
         return "", ""
-    nuclei = content.get("nuc", content)
-    first = next(iter(nuclei.values()), None) if isinstance(nuclei, dict) else None
-    if isinstance(first, dict) and "contour" in first:
-        return "HoVer-Net", 'write each "contour" as a GeoJSON Polygon, its "type" by name as the classification'
-    if "nuc" in content and nuclei == {}:
-        return "HoVer-Net", "it holds no nucleus"
     if "shapes" in content and "imagePath" in content:
         return "labelme", "export it as COCO"
     return "", ""

@@ -116,6 +116,22 @@ def xy_pairs(outline: Outline) -> list[list[float]]:
     return [[int(x) if x.is_integer() else x, int(y) if y.is_integer() else y] for y, x in outline.tolist()]
 
 
+def hovernet_nuclei(content: Any) -> dict[str, Any] | None:
+    """Return the nuclei of HoVer-Net's JSON, by their numbers: under ``nuc``, of tiles of older versions at the top.
+
+    Returns
+    -------
+    dict or None
+        None where it is none of HoVer-Net's.
+    """
+    nuclei = content.get("nuc", content) if isinstance(content, dict) else None
+    if not isinstance(nuclei, dict):
+        return None
+    first = next(iter(nuclei.values()), None)
+    ours = isinstance(first, dict) and "contour" in first
+    return nuclei if ours or (not nuclei and "nuc" in content) else None
+
+
 def confidence_in(properties: Mapping[str, Any]) -> float | None:
     """How sure a program was of an object (0 to 1): our ``confidence``, StarDist's, CellViT's or tiatoolbox's probability.
 

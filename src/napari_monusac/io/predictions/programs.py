@@ -24,7 +24,7 @@ from napari_monusac.core.geometry import Outline
 from napari_monusac.core.nuclei import Annotation, Nucleus
 from napari_monusac.io.annotations.bounds import DEFAULT_BOUNDS, Bounds, too_many
 from napari_monusac.io.annotations.corners import centre_outline
-from napari_monusac.io.annotations.jsonfile import confidence_in, load_json, numbers
+from napari_monusac.io.annotations.jsonfile import confidence_in, hovernet_nuclei, load_json, numbers
 from napari_monusac.io.predictions.matlab import MatError, MatTooLarge, read_array
 
 #: What an objective of 1x resolves, um per px: HoVer-Net says its magnification alone.
@@ -196,20 +196,12 @@ def every_border_pixel(contour: Outline) -> Outline:
 
 
 def _is_hovernet(content: Any) -> bool:
-    nuclei = _nuclei_of(content)
-    first = next(iter(nuclei.values()), None) if isinstance(nuclei, dict) else None
-    return (isinstance(first, dict) and "contour" in first) or (
-        isinstance(content, dict) and nuclei == {} and "nuc" in content
-    )
-
-
-def _nuclei_of(content: Any) -> Any:
-    return content.get("nuc", content) if isinstance(content, dict) else None
+    return hovernet_nuclei(content) is not None
 
 
 def _hovernet(source: _Source, content: dict[str, Any]) -> ProgramFile:
     """``{"mag": 40, "nuc": {"1": {"contour": [[x, y] ...], "type": 2, "type_prob": 0.9} ...}}``; tiles without ``mag``."""
-    entries = source.counted(_nuclei_of(content), "nuclei")
+    entries = source.counted(hovernet_nuclei(content), "nuclei")
     regions = []
     for key, entry in entries.items():
         where = f"nucleus {key}"
